@@ -1,0 +1,93 @@
+# usbbtd: `make help` says what there is. Every target brings what it needs: system packages, .venv, extensions.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+SYSTEM_PACKAGES := gcc libc6-dev libsystemd-dev libxen-dev pkg-config python3-dev python3-venv xenstore-utils
+SYSTEM := build/stamps/system
+REQUIREMENTS := $(VENV)/stamp-requirements
+PACKAGE := build/stamps/package
+ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
+
+.PHONY: help
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
+	@$(BIN)/python -m usbbtd.sim.demo
+
+.PHONY: test
+test: lint types ## lint, types and every test
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: build ## ruff and the import rules of ARCHITECTURE.md
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
+	@$(BIN)/lint-imports --no-cache > build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
+
+.PHONY: types
+types: build ## mypy --strict
+	@$(BIN)/mypy --no-error-summary
+
+.PHONY: bench
+bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
+	@$(BIN)/python -m usbbtd.sim.bench
+
+.PHONY: fuzz
+fuzz: build ## every Hypothesis property, for long
+	@$(BIN)/python -m pytest -q -p tests.hypothesis_profiles --hypothesis-profile=fuzz -m hypothesis
+
+.PHONY: build
+build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries
+	@$(MAKE) --silent -C usbbtd/sim/lib OUT=$(CURDIR)/build/sim/lib
+
+.PHONY: clean
+clean: ## what was built; .venv stays
+	@rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	@rm -f usbbtd/abi/_*.so usbbtd/abi/_*.c usbbtd/abi/_*.o
+	@find usbbtd tests -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: lock
+lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
+	@PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev \
+	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
+
+# Asks dpkg first, so that a machine that has everything needs neither root nor a network.
+$(SYSTEM): Makefile
+	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
+	done); \
+	if [ -n "$$missing" ]; then \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  echo "Installing system packages:" $$missing; \
+	  { $$as_root apt-get update -qq && \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; } || { \
+	    echo; echo "*** These system packages are missing and could not be installed:"; echo "***" $$missing; \
+	    echo "*** As root: apt-get install" $$missing; exit 1; } >&2; \
+	fi
+	@mkdir -p $(@D) && touch $@
+
+# setuptools first, of the locked version: systemd-python has no wheel and is built with it.
+$(REQUIREMENTS): requirements.lock | $(SYSTEM)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "*** usbbtd needs Python 3.11 or later; set PYTHON=")'
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.lock into $(VENV)"
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock | $(PIP_INSTALL) --require-hashes -r /dev/stdin
+	@$(PIP_INSTALL) --require-hashes --use-pep517 --no-build-isolation -r requirements.lock
+	@touch $@
+
+$(PACKAGE): $(REQUIREMENTS) pyproject.toml setup.py $(ABI_SOURCES)
+	@echo "Building the C extensions"
+	@PYTHONWARNINGS=ignore $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	@mkdir -p $(@D) && touch $@

@@ -1,0 +1,1 @@
+"""Pairing, keys and levels: not in this version."""
