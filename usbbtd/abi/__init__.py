@@ -1,0 +1,1 @@
+"""Memory layouts and ring operations, compiled from the C headers."""

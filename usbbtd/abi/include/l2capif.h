@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/******************************************************************************
+ * l2capif.h
+ *
+ * Bluetooth L2CAP channels for Xen guests: device class "vl2cap".
+ *
+ * A backend in a driver domain owns a Bluetooth controller and offers L2CAP
+ * channels to frontends in other domains. This header holds the layouts;
+ * docs/l2capif.md is the specification: xenstore nodes, states, commands and
+ * errors. Where the two differ, this header is right.
+ *
+ * All integers are little-endian. Bluetooth addresses are six octets, least
+ * significant octet first, as in HCI (C0:FF:EE:00:00:01 is 01 00 00 ee ff c0).
+ * Fields called `pad` and bits that are not defined must be zero.
+ *
+ * As with Xen's other public headers, the includer brings <stdint.h>, and the
+ * barriers of ring.h where it uses ring.h's macros.
+ */
+
+#ifndef __XEN_PUBLIC_IO_L2CAPIF_H__
+#define __XEN_PUBLIC_IO_L2CAPIF_H__
+
+#include <xen/io/ring.h>
+#include <xen/grant_table.h>
+#include <xen/event_channel.h>
+
+#define L2CAPIF_VERSION              1
+
+/*
+ * Commands
+ * ========
+ * The command ring is one page of 64-byte requests and responses. `req_id` is
+ * the frontend's and comes back unchanged; responses may overtake each other.
+ * `id` names an object (channel, listener, scan or advertisement) in one space
+ * of numbers chosen by the frontend; it is free again after RELEASE is answered.
+ */
+#define L2CAPIF_CMD_INFO             0   /* what the adapter is and can do     */
+#define L2CAPIF_CMD_CONNECT          1   /* open a channel to a peer           */
+#define L2CAPIF_CMD_LISTEN           2   /* take a PSM or SPSM                 */
+#define L2CAPIF_CMD_ACCEPT           3   /* wait for the listener's next peer  */
+#define L2CAPIF_CMD_RELEASE          4   /* end any object                     */
+#define L2CAPIF_CMD_SCAN             5   /* stream of advertising reports      */
+#define L2CAPIF_CMD_ADVERTISE        6   /* be found by, and connectable for, LE peers */
+#define L2CAPIF_CMD_AGENT            7   /* reserved: pairing prompts          */
+
+/* Kind of a Bluetooth address; tells the transport too. */
+#define L2CAPIF_ADDR_BREDR           0
+#define L2CAPIF_ADDR_LE_PUBLIC       1
+#define L2CAPIF_ADDR_LE_RANDOM       2
+
+/* Transport of a listener or a scan. */
+#define L2CAPIF_TRANSPORT_BREDR      0
+#define L2CAPIF_TRANSPORT_LE         1
+
+/* Security level of a channel: Core spec Vol 3, Part C, 5.2.2.8 and 10.2.1. */
+#define L2CAPIF_SECURITY_NONE        0   /* in version 1 the only level        */
+#define L2CAPIF_SECURITY_ENCRYPTED   2
+#define L2CAPIF_SECURITY_MITM        3
+#define L2CAPIF_SECURITY_SC          4
+
+/* `features` in the response to INFO. */
+#define L2CAPIF_FEATURE_BREDR        (1u << 0)
+#define L2CAPIF_FEATURE_LE           (1u << 1)
+#define L2CAPIF_FEATURE_SCAN         (1u << 2)
+#define L2CAPIF_FEATURE_ADVERTISE    (1u << 3)
+#define L2CAPIF_FEATURE_AGENT        (1u << 4)
+
+/* `flags` of requests. */
+#define L2CAPIF_SCAN_ACTIVE          (1u << 0)   /* ask for scan responses     */
+#define L2CAPIF_SCAN_DUPLICATES      (1u << 1)   /* report every advertisement */
+#define L2CAPIF_ADVERTISE_CONNECTABLE (1u << 0)
+
+#define L2CAPIF_ADVERTISE_DATA_SIZE  31
+
+struct l2capif_connect {
+    grant_ref_t ref;            /* page that holds struct l2capif_data_intf    */
+    evtchn_port_t evtchn;       /* unbound port for the backend's domain       */
+    uint8_t addr[6];
+    uint8_t addr_type;          /* L2CAPIF_ADDR_*                              */
+    uint8_t security;           /* L2CAPIF_SECURITY_*                          */
+    uint16_t psm;               /* PSM (BR/EDR) or SPSM (LE)                   */
+    uint16_t mtu;               /* largest SDU that the frontend receives      */
+    uint32_t timeout_ms;        /* 0: the backend's default                    */
+    uint8_t pad[24];
+};
+
+struct l2capif_listen {
+    uint16_t psm;
+    uint16_t mtu;
+    uint16_t backlog;           /* peers kept waiting for an ACCEPT            */
+    uint8_t transport;          /* L2CAPIF_TRANSPORT_*                         */
+    uint8_t security;
+    uint8_t pad[40];
+};
+
+struct l2capif_accept {
+    grant_ref_t ref;
+    evtchn_port_t evtchn;
+    uint32_t listener;          /* id of the listener; `id` names the new channel */
+    uint8_t pad[36];
+};
+
+struct l2capif_scan {
+    grant_ref_t ref;
+    evtchn_port_t evtchn;
+    uint8_t transport;
+    uint8_t pad[39];
+};
+
+struct l2capif_advertise {
+    uint16_t interval_ms;       /* 20 to 10240; 0: the backend's default       */
+    uint8_t data_length;        /* octets used of data[]                       */
+    uint8_t data[L2CAPIF_ADVERTISE_DATA_SIZE];  /* AD structures, Vol 3, Part C, 11 */
+    uint8_t pad[14];
+};
+
+struct l2capif_request {
+    uint32_t req_id;
+    uint32_t cmd;               /* L2CAPIF_CMD_*                               */
+    uint32_t id;
+    uint32_t flags;
+    union {
+        struct l2capif_connect connect;
+        struct l2capif_listen listen;
+        struct l2capif_accept accept;
+        struct l2capif_scan scan;
+        struct l2capif_advertise advertise;
+        uint8_t raw[48];
+    } u;
+};
+
+struct l2capif_info_rsp {
+    uint8_t addr[6];            /* the adapter's                               */
+    uint8_t addr_type;
+    uint8_t powered;            /* 1: the controller is up                     */
+    uint32_t features;          /* L2CAPIF_FEATURE_*                           */
+    uint32_t max_channels;      /* this frontend's limit                       */
+    uint32_t channels;          /* in use by this frontend                     */
+    uint16_t max_mtu;           /* largest MTU that the backend accepts        */
+    uint8_t pad[26];
+};
+
+/* CONNECT and ACCEPT */
+struct l2capif_channel_rsp {
+    uint8_t addr[6];            /* the peer's                                  */
+    uint8_t addr_type;
+    uint8_t security;           /* level that the link has                     */
+    uint16_t psm;
+    uint16_t tx_mtu;            /* largest SDU that the frontend may send      */
+    uint16_t rx_mtu;            /* largest SDU that it will receive            */
+    uint16_t result;            /* the peer's L2CAP result, with -ECONNREFUSED */
+    uint8_t status;             /* HCI status, with -ETIMEDOUT and -ENODEV     */
+    uint8_t pad[31];
+};
+
+struct l2capif_response {
+    uint32_t req_id;
+    uint32_t cmd;
+    uint32_t id;
+    int32_t ret;                /* 0, or the negative of a XEN_E* from xen/errno.h */
+    union {
+        struct l2capif_info_rsp info;
+        struct l2capif_channel_rsp channel;
+        uint8_t raw[48];
+    } u;
+};
+
+DEFINE_RING_TYPES(l2capif, struct l2capif_request, struct l2capif_response);
+
+/*
+ * Data ring
+ * =========
+ * Channels and scans carry whole messages: a uint32_t length, then that many
+ * octets, with no padding; both wrap at the end of the half. A message becomes
+ * visible in one step: `prod` moves past all of it or not at all, so that a
+ * message and its length must fit in half of the data pages together.
+ *
+ * The frontend grants the page with the indices and 2^ring_order data pages.
+ * The first half of the data pages is `in` (to the frontend), the second half
+ * `out` (to the backend). Indices run freely and wrap at 2^32; the octet of
+ * index i is at i modulo the size of the half.
+ *
+ * `prod_event` and `cons_event` hold notifications off, like rsp_event in
+ * ring.h: who moves an index from `old` to `new` notifies only if
+ * (uint32_t)(new - event) < (uint32_t)(new - old). A consumer with nothing left
+ * to read sets prod_event to cons + 1, then looks at prod once more; a producer
+ * that waits for space sets cons_event to the cons that frees enough, then
+ * looks at cons once more.
+ */
+struct l2capif_producer {
+    uint32_t prod;
+    uint32_t cons_event;        /* producer wants an event when cons passes this */
+    int32_t error;              /* not 0: no message follows; see the specification */
+    uint8_t pad[52];
+};
+
+struct l2capif_consumer {
+    uint32_t cons;
+    uint32_t prod_event;        /* consumer wants an event when prod passes this */
+    uint8_t pad[56];
+};
+
+struct l2capif_half {
+    struct l2capif_producer producer;   /* written by the producer only        */
+    struct l2capif_consumer consumer;   /* written by the consumer only        */
+};
+
+#define L2CAPIF_MIN_RING_ORDER       1
+#define L2CAPIF_MAX_RING_ORDER       6
+
+struct l2capif_data_intf {
+    struct l2capif_half in;     /* backend produces                            */
+    struct l2capif_half out;    /* frontend produces                           */
+    uint32_t ring_order;        /* L2CAPIF_MIN_RING_ORDER to max-page-order    */
+    grant_ref_t ref[1u << L2CAPIF_MAX_RING_ORDER];
+};
+
+#define L2CAPIF_LENGTH_SIZE          4
+
+/* A message of a scan. */
+struct l2capif_scan_report {
+    uint8_t addr[6];
+    uint8_t addr_type;
+    int8_t rssi;                /* dBm; 127: not known                         */
+    uint8_t event_type;         /* as in HCI LE Advertising Report             */
+    uint8_t data_length;
+    uint8_t data[L2CAPIF_ADVERTISE_DATA_SIZE];  /* only data_length octets are sent */
+};
+
+#define L2CAPIF_ASSERT_SIZE(type, size) \
+    _Static_assert(sizeof(struct type) == (size), #type " is not " #size " octets")
+
+L2CAPIF_ASSERT_SIZE(l2capif_connect, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_listen, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_accept, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_scan, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_advertise, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_request, 64);
+L2CAPIF_ASSERT_SIZE(l2capif_info_rsp, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_channel_rsp, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_response, 64);
+L2CAPIF_ASSERT_SIZE(l2capif_producer, 64);
+L2CAPIF_ASSERT_SIZE(l2capif_consumer, 64);
+L2CAPIF_ASSERT_SIZE(l2capif_half, 128);
+L2CAPIF_ASSERT_SIZE(l2capif_data_intf, 516);
+L2CAPIF_ASSERT_SIZE(l2capif_scan_report, 41);
+
+#endif /* __XEN_PUBLIC_IO_L2CAPIF_H__ */
