@@ -1,0 +1,46 @@
+"""How processes enter the world."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+AGENT = Path(__file__).parents[1] / "agent.py"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"XENSIM_DIR": None}, errno.ENOENT),  # as without /dev/xen
+        ({"XENSIM_DIR": "/nonexistent"}, errno.ENOENT),
+        ({"XENSIM_DIR": "/" + "x" * 200}, errno.ENAMETOOLONG),
+        ({"XENSIM_DOMID": "30000"}, errno.ESRCH),
+    ],
+)
+def test_opening_fails(world, new_domain, change, expected):
+    environment = os.environ | world.environment(new_domain()) | change
+    environment = {key: value for key, value in environment.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, "-S", AGENT], env=environment, capture_output=True, text=True, timeout=10, check=False
+    )
+    assert f"[Errno {expected}] xengntshr_open" in done.stderr
+
+
+def test_a_forked_child_is_another_process_and_cannot_hurt_its_parent(pair, world):
+    a, b = pair
+    shared = a.share(b.domid, 1)
+    port = a.bind_unbound(b.domid)
+    assert a.fork() != port
+    b.map([a.domid], shared["refs"])
+    to_a = b.bind_interdomain(a.domid, port)
+    b.notify(to_a)
+    assert a.pending() == port
+
+
+def test_the_childs_port_goes_with_the_child(start_guest, until):
+    guest = start_guest()
+    guest.fork()
+    until(guest.domid, ports=0, processes=1)

@@ -1,0 +1,53 @@
+import json
+import socket
+
+import pytest
+
+
+@pytest.fixture
+def ask(world):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(str(world.directory / "toolstack"))
+    lines = connection.makefile("rb")
+
+    def ask(request):
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        return json.loads(lines.readline())
+
+    yield ask
+    lines.close()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({"do": "dance"}, "ENOSYS"),
+        ({}, "EINVAL"),
+        ({"do": "create"}, "EINVAL"),
+        ({"do": "create", "domid": "x", "name": ""}, "EINVAL"),
+        ({"do": "create", "domid": 0x7FF0, "name": ""}, "EINVAL"),
+        ({"do": "read", "path": "/bad//path"}, "EINVAL"),
+        ({"do": "destroy", "domid": 31000}, "ESRCH"),
+        ([], "EINVAL"),
+    ],
+)
+def test_errors_are_named_and_the_connection_lives(ask, request_, error):
+    assert ask(request_)["error"] == error
+    assert ask({"do": "read", "path": "/local/domain/0/domid"}) == {"result": "0"}
+
+
+def test_no_json_costs_the_connection(world):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(world.directory / "toolstack"))
+        connection.sendall(b"hello\n")
+        assert connection.recv(1) == b""
+
+
+def test_removing_takes_empty_parents_along(ask):
+    write = [["/tool/x/y/z", "1", None], ["/tool/keep", "1", None]]
+    assert ask({"do": "store", "remove": [], "write": write}) == {"result": None}
+    assert ask({"do": "store", "remove": ["/tool/x/y/z", "/not/there"], "write": []}) == {"result": None}
+    assert ask({"do": "read", "path": "/tool/x"}) == {"result": None}
+    assert ask({"do": "read", "path": "/tool/keep"}) == {"result": "1"}

@@ -1,0 +1,1 @@
+"""A Xen that is not there."""
