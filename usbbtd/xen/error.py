@@ -1,0 +1,15 @@
+"""The one exception of everything that opens a Xen device."""
+
+import os
+
+from usbbtd.abi._xen import ffi
+
+
+class XenError(OSError):
+    """A Xen library refused. ``errno`` as it set it; the message names the path, domain, reference, port or device."""
+
+    @classmethod
+    def last(cls, what: str) -> "XenError":
+        """For the call that has just failed: what could not be done."""
+        code = ffi.errno
+        return cls(code, f"{what}: {os.strerror(code)}")

@@ -1,0 +1,122 @@
+"""Event channels for the event loop: one descriptor, many ports."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from usbbtd.abi._xen import ffi, lib
+from usbbtd.errors import LocalProtocolError
+from usbbtd.xen.error import XenError
+
+_DEVICE = "/dev/xen/evtchn"
+_PORTS_A_WAKEUP = 256
+
+Handler = Callable[[], None]
+
+
+class EventChannel:
+    """One bound port. ``EventChannels`` makes these."""
+
+    __slots__ = ("_handle", "_owner", "handler", "port")
+
+    def __init__(self, owner: "EventChannels", handle: Any, port: int, handler: Handler) -> None:
+        self.port = port
+        self.handler = handler
+        self._owner = owner
+        self._handle = handle
+
+    def notify(self) -> None:  # hot: per batch
+        """Wakes the other end. Raises XenError, LocalProtocolError after ``close``."""
+        if self._handle is None:
+            raise LocalProtocolError(f"event channel {self.port} is closed")
+        if lib.xenevtchn_notify(self._handle, self.port) < 0:
+            raise XenError.last(f"cannot notify event channel {self.port}")
+
+    def close(self) -> None:
+        """Unbinds the port; the handler is not called any more. Idempotent."""
+        if self._handle is not None:
+            self._owner.forget(self)
+            lib.xenevtchn_unbind(self._handle, self.port)
+            self._handle = None
+
+
+class EventChannels:
+    """All event channels of a process, handled in the running event loop.
+
+    A port stays masked until its handler has returned: an other end that notifies without pause costs one call a turn
+    of the loop. What a handler raises goes to the loop's exception handler, and its port is closed.
+    """
+
+    def __init__(self) -> None:
+        """Raises XenError where there is no device."""
+        self._loop = asyncio.get_running_loop()
+        handle = lib.evtchn_open()
+        if handle == ffi.NULL:
+            raise XenError.last(f"cannot open {_DEVICE}")
+        self._handle: Any = ffi.gc(handle, lib.xenevtchn_close)
+        self._ports = ffi.new("uint32_t[]", _PORTS_A_WAKEUP)
+        self._channels: dict[int, EventChannel] = {}
+        self._loop.add_reader(lib.xenevtchn_fd(handle), self._receive_events)
+
+    def bind_unbound(self, domid: int, handler: Handler) -> EventChannel:
+        """A new port that domain ``domid`` may bind to."""
+        port = lib.xenevtchn_bind_unbound_port(self._open(), domid)
+        return self._bound(port, handler, f"cannot allocate an event channel for domain {domid}")
+
+    def bind_interdomain(self, domid: int, remote_port: int, handler: Handler) -> EventChannel:
+        """Binds to the port that domain ``domid`` allocated for us. The handler is called once without an event."""
+        if not 0 <= remote_port < 2**32:
+            raise XenError(errno.EINVAL, f"no event channel of domain {domid}: {remote_port}")
+        port = lib.xenevtchn_bind_interdomain(self._open(), domid, remote_port)
+        return self._bound(port, handler, f"cannot bind to event channel {remote_port} of domain {domid}")
+
+    def close(self) -> None:
+        """Closes every channel and the device. Idempotent."""
+        if self._handle is None:
+            return
+        for channel in list(self._channels.values()):
+            channel.close()
+        self._loop.remove_reader(lib.xenevtchn_fd(self._handle))
+        ffi.release(self._handle)
+        self._handle = None
+
+    def forget(self, channel: EventChannel) -> None:
+        """For ``EventChannel.close``."""
+        del self._channels[channel.port]
+
+    def _open(self) -> Any:
+        if self._handle is None:
+            raise LocalProtocolError("the event channels are closed")
+        return self._handle
+
+    def _bound(self, port: int, handler: Handler, what: str) -> EventChannel:
+        if port < 0:
+            raise XenError.last(what)
+        channel = self._channels[port] = EventChannel(self, self._handle, port, handler)
+        return channel
+
+    def _receive_events(self) -> None:  # hot: per wake-up
+        count = lib.evtchn_drain(self._handle, self._ports, _PORTS_A_WAKEUP)
+        if count < 0:
+            self._fail(XenError.last(f"cannot read events from {_DEVICE}"))
+            return
+        for port in ffi.unpack(self._ports, count):
+            channel = self._channels.get(port)
+            if channel is None:
+                continue  # it was closed with an event under way
+            try:
+                channel.handler()
+            except Exception as error:
+                channel.close()
+                self._report(f"the handler of event channel {port} failed; the channel is closed", error)
+        if self._handle is not None:
+            lib.evtchn_unmask(self._handle, self._ports, count)
+
+    def _fail(self, error: XenError) -> None:
+        """The device is of no use any more; who notifies a channel learns of it."""
+        self.close()
+        self._report("all event channels are closed", error)
+
+    def _report(self, message: str, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": error})

@@ -1,0 +1,121 @@
+"""The xenbus handshake of a split device, both ends, as one table.
+
+An end looks at the other end's state node and at the backend's ``online``, does what ``receive_state`` asks for, writes
+``next_state`` into its own node, says ``entered``, and looks again, until there is nothing to do. The other end may be
+anything: Linux, QEMU, Windows, a program that was killed, an attacker.
+"""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from usbbtd.errors import LocalProtocolError
+
+UNKNOWN = 0
+INITIALISING = 1
+INIT_WAIT = 2
+INITIALISED = 3
+CONNECTED = 4
+CLOSING = 5
+CLOSED = 6
+RECONFIGURING = 7
+RECONFIGURED = 8
+
+_GONE = -1
+_STATES = range(UNKNOWN, RECONFIGURED + 1)
+_KNOWN: dict[int | None, int] = {None: _GONE} | {state: state for state in _STATES}
+
+Role = Literal["frontend", "backend"]
+
+
+class Action(StrEnum):
+    """What to do before ``next_state`` is written."""
+
+    PUBLISH = "publish"  # backend: write what it offers
+    OFFER = "offer"  # frontend: grant rings, allocate event channels, write both down
+    ATTACH = "attach"  # backend: map the rings and bind; frontend: begin to use them
+    DETACH = "detach"  # unmap, unbind, stop sharing whatever there may still be; often nothing
+    REMOVE = "remove"  # backend: the device is no more; Closed is written over the Closing of a waiting toolstack
+
+
+_NOT_YET = (INITIALISING, INIT_WAIT)
+_LEAVING = (CLOSING, CLOSED, UNKNOWN, _GONE)
+
+#: Role, own state, states of the other end, what to do, own state afterwards. Whatever is not here waits.
+_TABLE: tuple[tuple[Role, int, tuple[int, ...], Action, int], ...] = (
+    ("backend", INITIALISING, tuple(_STATES), Action.PUBLISH, INIT_WAIT),
+    ("backend", INITIALISING, (_GONE,), Action.DETACH, CLOSING),
+    ("backend", INIT_WAIT, (INITIALISED, CONNECTED), Action.ATTACH, CONNECTED),
+    ("backend", INIT_WAIT, _LEAVING, Action.DETACH, CLOSING),
+    ("backend", CONNECTED, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSING),
+    # A frontend that waits for Closing, or for Closed, must find it: so it moves on first.
+    ("backend", CLOSING, (*_NOT_YET, CLOSED, UNKNOWN, _GONE), Action.DETACH, CLOSED),
+    ("backend", CLOSED, (INITIALISING,), Action.PUBLISH, INIT_WAIT),
+    ("backend", CLOSED, (_GONE,), Action.REMOVE, CLOSED),
+    ("frontend", INITIALISING, (INIT_WAIT,), Action.OFFER, INITIALISED),
+    ("frontend", INITIALISING, (_GONE,), Action.DETACH, CLOSING),
+    ("frontend", INITIALISED, (CONNECTED,), Action.ATTACH, CONNECTED),
+    ("frontend", INITIALISED, _LEAVING, Action.DETACH, CLOSING),
+    # INITIALISING, INIT_WAIT: a backend that lost its memory.
+    ("frontend", CONNECTED, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSING),
+    ("frontend", CLOSING, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSED),
+    ("frontend", CLOSED, (*_NOT_YET, CLOSED), Action.DETACH, INITIALISING),
+)
+
+_STEPS = {(role, own, other): (action, after) for role, own, others, action, after in _TABLE for other in others}
+_LEGAL = {(role, own, after) for role, own, _, action, after in _TABLE if action is not Action.REMOVE}
+
+
+class Handshake:
+    """One end of a device. ``state`` is what its state node says, ``next_state`` what it will say after the action."""
+
+    def __init__(self, role: Role, state: int = INITIALISING) -> None:
+        self.role: Role = role
+        self.state = state
+        self.next_state = state
+        self._close_first = False
+
+    @classmethod
+    def adopt(cls, role: Role, found: int) -> Self:
+        """The end of a device whose last owner is no more, with the state that is in its node.
+
+        A connection cannot be taken over: it is closed, and the device then offered again.
+        """
+        if found in (CLOSING, CLOSED):
+            return cls(role, found)
+        if found in (UNKNOWN, INITIALISING) or (role, found) == ("backend", INIT_WAIT):
+            return cls(role)
+        handshake = cls(role, CONNECTED)
+        handshake._close_first = True
+        return handshake
+
+    def receive_state(self, other: int | None, online: bool = True) -> Action | None:
+        """The state of the other end, None when its node is gone, and the backend's ``online``: what to do now.
+
+        States that Xen does not know count as UNKNOWN. May be asked as often as one likes.
+        """
+        known = _KNOWN.get(other, UNKNOWN)
+        # While it closes a device that is taken away, a backend still waits for its frontend to follow.
+        if not online and self.state != CLOSING:
+            known = _GONE
+        if self._close_first:
+            known = _GONE
+        action, self.next_state = _STEPS.get((self.role, self.state, known), (None, self.state))
+        return action
+
+    def send_close(self) -> Action | None:
+        """Ends the connection, or the attempt at one; None when it has ended. Then go on as after any action.
+
+        The device is taken up again as soon as both ends agree: who has had enough stops when ``state`` is CLOSED.
+        """
+        self._close_first = self.state not in (CLOSING, CLOSED)
+        return self.receive_state(None) if self._close_first else None
+
+    def entered(self, state: int) -> None:
+        """The own node says ``state``. Raises LocalProtocolError for a state that may not follow the last one.
+
+        Legal besides ``next_state``: CLOSING when an action failed, and CLOSED when the other end takes too long.
+        """
+        if (self.role, self.state, state) not in _LEGAL:
+            raise LocalProtocolError(f"a {self.role} cannot go from xenbus state {self.state} to {state}")
+        self.state = self.next_state = state
+        self._close_first = False
