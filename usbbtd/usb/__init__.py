@@ -1,0 +1,1 @@
+"""usbif, USB descriptors and enumeration, without I/O."""

@@ -1,0 +1,126 @@
+"""Finding out what a device is, and taking a Bluetooth dongle into use: USB 2.0, 9.1.2 and 9.4.
+
+The order is what usbif backends expect: to address 0 only GET_DESCRIPTOR and SET_ADDRESS, everything else later.
+"""
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.usb import descriptors, standard, usbif
+from usbbtd.usb.standard import pack_setup
+
+#: Wireless controller, RF controller, Bluetooth programming interface: the SIG's USB transport, Vol 4, Part B, 3.
+BLUETOOTH_CLASS = (0xE0, 0x01, 0x01)
+
+#: A configuration that is longer is no dongle's. One page, so that it is one segment.
+MAX_CONFIGURATION = usbif.PAGE_SIZE
+
+
+class Control(NamedTuple):
+    """A control request to be made: to ``address``, with eight octets of setup. Its answer: (status, data)."""
+
+    address: int
+    setup: bytes
+
+
+class Bluetooth(NamedTuple):
+    """The endpoints of a Bluetooth function, with the direction in bit 7, and their packet sizes in bytes."""
+
+    interrupt_in: int
+    interrupt_packet_size: int
+    bulk_in: int
+    bulk_out: int
+    bulk_packet_size: int
+
+
+class Found(NamedTuple):
+    """What the device at ``address`` is. ``bluetooth`` is None for any other device, which has not been configured."""
+
+    address: int
+    vendor_id: int
+    product_id: int
+    serial: str
+    class_code: int
+    bluetooth: Bluetooth | None
+
+
+Enumeration = Generator[Control, tuple[int, bytes], Found]
+
+
+def enumerate_device(address: int) -> Enumeration:
+    """Yields one control request after the other and is sent the answers; returns what was found.
+
+    ``address``: the one that the device gets. Raises RemoteProtocolError, naming the step, where the device refuses
+    one or answers what makes no sense.
+    """
+    # Eight bytes: all that may be asked for before bMaxPacketSize0 is known.
+    first = yield from _get(0, descriptors.DEVICE, 0, 0, 8, "first descriptor")
+    if len(first) < 8:
+        raise RemoteProtocolError(f"first descriptor: {len(first)} bytes")
+    yield from _do(Control(0, pack_setup(standard.DEVICE_OUT, standard.SET_ADDRESS, address, 0, 0)), "set address")
+    size = descriptors.DEVICE_SIZE
+    device = descriptors.parse_device((yield from _get(address, descriptors.DEVICE, 0, 0, size, "device descriptor")))
+    serial = yield from _read_serial(address, device.serial)
+    configuration = yield from _read_configuration(address)
+    bluetooth = find_bluetooth(configuration)
+    if bluetooth is not None:
+        setup = pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, configuration.value, 0, 0)
+        yield from _do(Control(address, setup), "set configuration")
+    return Found(address, device.vendor_id, device.product_id, serial, device.class_code, bluetooth)
+
+
+def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None:
+    """The Bluetooth function: the interface of class E0/01/01 that has the three endpoints for HCI.
+
+    Others of that class are for voice and have isochronous endpoints only.
+    """
+    for interface in configuration.interfaces:
+        if (interface.class_code, interface.subclass, interface.protocol) != BLUETOOTH_CLASS:
+            continue
+        found: dict[tuple[int, int], descriptors.Endpoint] = {}
+        for endpoint in interface.endpoints:
+            if endpoint.packet_size and endpoint.address & 0x0F:
+                found.setdefault((endpoint.kind, endpoint.address & usbif.IN), endpoint)
+        interrupt = found.get((descriptors.INTERRUPT, usbif.IN))
+        bulk_in = found.get((descriptors.BULK, usbif.IN))
+        bulk_out = found.get((descriptors.BULK, 0))
+        if interrupt and bulk_in and bulk_out:
+            return Bluetooth(
+                interrupt.address, interrupt.packet_size, bulk_in.address, bulk_out.address, bulk_in.packet_size
+            )
+    return None
+
+
+def _do(control: Control, step: str) -> Generator[Control, tuple[int, bytes], bytes]:
+    status, data = yield control
+    if status != usbif.OK:
+        raise RemoteProtocolError(f"{step}: {usbif.describe_status(status)}")
+    return data
+
+
+def _get(
+    address: int, kind: int, number: int, language: int, length: int, step: str
+) -> Generator[Control, tuple[int, bytes], bytes]:
+    setup = pack_setup(standard.DEVICE_IN, standard.GET_DESCRIPTOR, kind << 8 | number, language, length)
+    return (yield from _do(Control(address, setup), step))
+
+
+def _read_configuration(address: int) -> Generator[Control, tuple[int, bytes], descriptors.Configuration]:
+    step = "configuration descriptor"
+    head = yield from _get(address, descriptors.CONFIGURATION, 0, 0, descriptors.CONFIGURATION_SIZE, step)
+    total = min(descriptors.parse_total_length(head), MAX_CONFIGURATION)
+    return descriptors.parse_configuration((yield from _get(address, descriptors.CONFIGURATION, 0, 0, total, step)))
+
+
+def _read_serial(address: int, number: int) -> Generator[Control, tuple[int, bytes], str]:
+    """The serial number, "" where there is none or where the device fails to tell it: many do."""
+    if number == 0:
+        return ""
+    try:
+        languages = yield from _get(address, descriptors.STRING, 0, 0, 255, "languages")
+        language = int.from_bytes(languages[2:4], "little")
+        text = yield from _get(address, descriptors.STRING, number, language, 255, "serial number")
+        return descriptors.parse_string(text)
+    except RemoteProtocolError:
+        return ""

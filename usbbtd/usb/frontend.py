@@ -1,0 +1,326 @@
+"""The frontend of usbif: URBs on a page pool and a ring of 16 slots, towards a backend that is not trusted.
+
+A *pipe* is one endpoint of one device with everything that is under way on it. What goes out is submitted transfer by
+transfer; what comes in is received on standing URBs, which go back onto the ring as soon as they have been answered.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.usb import usbif
+
+#: URBs that may wait on a pipe for a slot of the ring.
+QUEUE_LIMIT = 64
+
+#: The slot that only an unlink may take: a device that answers nothing must not keep us from cancelling.
+RESERVED_SLOTS = 1
+
+#: The most that the 16-bit buffer_length of a request can say.
+MAX_TRANSFER = 0xFFFF
+
+
+class Completion(NamedTuple):
+    """The answer to one submitted URB. ``data`` is what a control request read."""
+
+    pipe: int
+    urb: int
+    status: int
+    data: bytes
+
+
+class _Pipe:
+    __slots__ = ("depth", "in_flight", "number", "open", "pending", "wire")
+
+    def __init__(self, number: int, wire: int, depth: int) -> None:
+        self.number = number
+        self.wire = wire  # the pipe of usbif; a control pipe gets its direction from each request
+        self.depth = depth
+        self.open = True
+        self.in_flight = 0
+        self.pending: deque[_Urb] = deque()
+
+
+class _Urb:
+    __slots__ = ("data", "inward", "length", "number", "pages", "pipe", "request", "setup", "standing")
+
+    def __init__(self, pipe: _Pipe, number: int, inward: bool, length: int, setup: bytes, data: bytes) -> None:
+        self.pipe = pipe
+        self.number = number
+        self.inward = inward
+        self.length = length
+        self.setup = setup
+        self.data = data
+        self.standing = False  # goes back onto the ring when it has been answered
+        self.pages: list[int] = []
+        self.request = b""
+
+
+class UsbifFrontend:
+    """One connection to a usbif backend.
+
+    ``pages``: the pool, (grant reference, page of PAGE_SIZE bytes) each, shared with the backend for as long as this
+    object lives. ``ports``: how many the backend has. The rings are the caller's: it puts what ``take_requests`` and
+    ``take_conn_requests`` give onto them, at once and in order, and hands what it finds there to ``receive_responses``
+    and ``receive_conn_responses``. These raise RemoteProtocolError when the backend broke a rule; then the connection
+    is over.
+    """
+
+    def __init__(self, pages: Sequence[tuple[int, memoryview]], *, ports: int = usbif.MAX_PORT) -> None:
+        self._pages = list(pages)
+        self._free_pages = list(range(len(self._pages)))
+        self._free_ids = list(range(usbif.URB_SLOTS))
+        self._urbs: list[_Urb | None] = [None] * usbif.URB_SLOTS  # by id; None while free and for an unlink
+        self._in_flight = bytearray(usbif.URB_SLOTS)  # by id
+        self._pipes: dict[int, _Pipe] = {}
+        self._pipe_count = 0
+        self._urb_count = 0
+        self._answered: list[tuple[int, _Urb]] = []  # standing URBs on their way back onto the ring
+        self._unlinks: deque[tuple[int, _Urb]] = deque()
+        self._waiting: deque[_Pipe] = deque()  # pipes with something pending, in turn
+        self._speeds = bytearray(ports + 1)
+        self._free_conn_ids = list(range(usbif.CONN_SLOTS))
+        self._received: list[tuple[int, bytes]] = []
+        self._completions: list[Completion] = []
+        self._failures: list[tuple[int, int]] = []
+        self._port_changes: list[tuple[int, int]] = []
+        self._bytes_in = self._bytes_out = self._errors = self._cancelled = 0
+
+    # What the owner asks for.
+
+    def open_pipe(self, port: int, address: int, endpoint: int, kind: int, *, depth: int = 1) -> int:
+        """A pipe to an endpoint; returns its number, which is never used again. ``depth``: URBs in flight at a time."""
+        number = self._pipe_count
+        self._pipe_count += 1
+        self._pipes[number] = _Pipe(number, usbif.pack_pipe(port, address, endpoint, kind), depth)
+        return number
+
+    def control(self, pipe: int, setup: bytes, data: bytes = b"") -> int:
+        """Submits a control request with its eight octets of setup; returns its number for the Completion.
+
+        ``data`` is what an OUT request carries. The buffer always has the length that the setup announces, which
+        QEMU's backend asserts.
+        """
+        length = int.from_bytes(setup[6:8], "little")
+        inward = length > 0 and bool(setup[0] & usbif.IN)
+        if not inward and len(data) != length:
+            raise LocalProtocolError(f"the setup announces {length} bytes, not {len(data)}")
+        return self._submit(pipe, inward, length, setup, data).number
+
+    def send(self, pipe: int, data: bytes) -> int:  # hot: per packet
+        """Submits one transfer to an OUT endpoint; returns its number for the Completion."""
+        return self._submit(pipe, False, len(data), usbif.NO_SETUP, data).number
+
+    def receive_on(self, pipe: int, length: int) -> None:
+        """Fills an IN pipe with standing URBs of ``length`` bytes each, as many as it is deep.
+
+        What comes is in ``take_received``. A URB that fails does not go back: see ``take_failures``, and call again.
+        """
+        state = self._pipes[pipe]
+        for _ in range(state.depth - state.in_flight - len(state.pending)):
+            self._submit(pipe, True, length, usbif.NO_SETUP, b"").standing = True
+
+    def room(self, pipe: int) -> int:
+        """How many more URBs may wait on the pipe."""
+        return QUEUE_LIMIT - len(self._pipes[pipe].pending)
+
+    def close_pipe(self, pipe: int) -> None:
+        """Cancels what is under way. Nothing more comes of this pipe. Idempotent."""
+        state = self._pipes.pop(pipe, None)
+        if state is None:
+            return
+        state.open = False
+        if state.pending:
+            state.pending.clear()
+            self._waiting.remove(state)
+        again, self._answered = self._answered, []
+        for urb_id, urb in again:
+            if urb.pipe is state:
+                self._release(urb_id, urb)
+            else:
+                self._answered.append((urb_id, urb))
+        for urb_id, flying in enumerate(self._urbs):
+            if flying is not None and flying.pipe is state:
+                self._unlinks.append((urb_id, flying))
+
+    # What the rings carry.
+
+    def take_requests(self) -> list[bytes]:  # hot: per wake-up
+        """Requests for the urb ring, which has room for them: never more than its slots are unanswered."""
+        requests = []
+        for urb_id, urb in self._answered:
+            self._in_flight[urb_id] = 1
+            requests.append(urb.request)
+        self._answered.clear()
+        if self._unlinks:
+            self._take_unlinks(requests)
+        waiting, free = self._waiting, self._free_ids
+        stuck = 0
+        while stuck < len(waiting) and len(free) > RESERVED_SLOTS:
+            pipe = waiting.popleft()
+            if pipe.in_flight < pipe.depth and _page_count(pipe.pending[0].length) <= len(self._free_pages):
+                requests.append(self._start(pipe, free.pop()))
+                stuck = 0
+            else:
+                stuck += 1
+            if pipe.pending:
+                waiting.append(pipe)
+        return requests
+
+    def receive_responses(self, responses: Sequence[bytes]) -> None:  # hot: per wake-up
+        """What the urb ring had. What was received is copied out of the shared pages here, once."""
+        in_flight, urbs, received = self._in_flight, self._urbs, self._received
+        for response in responses:
+            untrusted_id, _, status, untrusted_length, _ = usbif.unpack_response(response)
+            if untrusted_id >= usbif.URB_SLOTS or not in_flight[untrusted_id]:
+                raise RemoteProtocolError(f"the backend answered request {untrusted_id}, which is not in flight")
+            urb_id = untrusted_id
+            in_flight[urb_id] = 0
+            urb = urbs[urb_id]
+            if urb is None:  # an unlink; how the cancelled URB ended is told by its own answer
+                self._free_ids.append(urb_id)
+                continue
+            if not 0 <= untrusted_length <= urb.length:
+                raise RemoteProtocolError(
+                    f"the backend transferred {untrusted_length} bytes where {urb.length} were asked for"
+                )
+            if urb.standing and status == usbif.OK and urb.pipe.open:
+                received.append((urb.pipe.number, self._read(urb, untrusted_length)))
+                self._answered.append((urb_id, urb))
+            else:
+                self._complete(urb_id, urb, status, untrusted_length)
+
+    def take_conn_requests(self) -> list[bytes]:
+        """Requests for the conn ring: all of its slots at first, then one for each that was answered."""
+        ids, self._free_conn_ids = self._free_conn_ids, []
+        return [usbif.pack_conn_request(conn_id) for conn_id in ids]
+
+    def receive_conn_responses(self, responses: Sequence[bytes]) -> None:
+        """What the conn ring had: devices that came and went."""
+        for response in responses:
+            untrusted_id, untrusted_port, untrusted_speed = usbif.unpack_conn_response(response)
+            if untrusted_id >= usbif.CONN_SLOTS:
+                raise RemoteProtocolError(f"the backend answered conn request {untrusted_id}, which never was")
+            if not 1 <= untrusted_port < len(self._speeds):
+                raise RemoteProtocolError(f"the backend reported port {untrusted_port} of {len(self._speeds) - 1}")
+            if untrusted_speed > usbif.SPEED_HIGH:
+                raise RemoteProtocolError(f"the backend reported speed {untrusted_speed} on port {untrusted_port}")
+            self._free_conn_ids.append(untrusted_id)
+            # QEMU tells of a device that was there before we connected twice.
+            if self._speeds[untrusted_port] != untrusted_speed:
+                self._speeds[untrusted_port] = untrusted_speed
+                self._port_changes.append((untrusted_port, untrusted_speed))
+
+    # What came of it.
+
+    def take_received(self) -> list[tuple[int, bytes]]:
+        """(pipe, one IN transfer), in the order in which the backend answered."""
+        received, self._received = self._received, []
+        return received
+
+    def take_completions(self) -> list[Completion]:
+        """The answers to submitted URBs, in order."""
+        completions, self._completions = self._completions, []
+        return completions
+
+    def take_failures(self) -> list[tuple[int, int]]:
+        """(pipe, status) of each standing URB that failed."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    def take_port_changes(self) -> list[tuple[int, int]]:
+        """(port, speed) of each device that was attached or, with SPEED_NONE, detached."""
+        changes, self._port_changes = self._port_changes, []
+        return changes
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            "urbs_in_flight": sum(self._in_flight),
+            "urbs_waiting": sum(len(pipe.pending) for pipe in self._pipes.values()),
+            "bytes_in": self._bytes_in,
+            "bytes_out": self._bytes_out,
+            "urb_errors": self._errors,
+            "urbs_cancelled": self._cancelled,
+        }
+
+    # Inside.
+
+    def _submit(self, number: int, inward: bool, length: int, setup: bytes, data: bytes) -> _Urb:  # hot: per packet
+        pipe = self._pipes.get(number)
+        if pipe is None:
+            raise LocalProtocolError(f"pipe {number} is not open")
+        if len(pipe.pending) >= QUEUE_LIMIT:
+            raise LocalProtocolError(f"{QUEUE_LIMIT} URBs wait on pipe {number} already")
+        if length > MAX_TRANSFER or _page_count(length) > len(self._pages):
+            raise LocalProtocolError(f"a transfer of {length} bytes does not fit")
+        self._urb_count += 1
+        urb = _Urb(pipe, self._urb_count, inward, length, setup, data)
+        if not pipe.pending:
+            self._waiting.append(pipe)
+        pipe.pending.append(urb)
+        return urb
+
+    def _start(self, pipe: _Pipe, urb_id: int) -> bytes:  # hot: per packet
+        urb = pipe.pending.popleft()
+        segments = []
+        start = 0
+        while start < urb.length:
+            page = self._free_pages.pop()
+            urb.pages.append(page)
+            ref, memory = self._pages[page]
+            size = min(usbif.PAGE_SIZE, urb.length - start)
+            if not urb.inward:
+                memory[:size] = urb.data[start : start + size]
+            segments.append((ref, 0, size))
+            start += size
+        urb.request = usbif.pack_request(urb_id, _wire(urb), urb.length, urb.setup, segments)
+        urb.data = b""
+        pipe.in_flight += 1
+        self._urbs[urb_id] = urb
+        self._in_flight[urb_id] = 1
+        return urb.request
+
+    def _take_unlinks(self, requests: list[bytes]) -> None:
+        while self._unlinks and self._free_ids:
+            target_id, target = self._unlinks.popleft()
+            if self._urbs[target_id] is not target:
+                continue  # answered while the unlink waited for a slot
+            urb_id = self._free_ids.pop()
+            self._in_flight[urb_id] = 1
+            requests.append(usbif.pack_unlink(urb_id, _wire(target), target_id))
+
+    def _complete(self, urb_id: int, urb: _Urb, status: int, length: int) -> None:
+        data = self._read(urb, length) if urb.inward else b""
+        self._release(urb_id, urb)
+        if not urb.pipe.open:
+            self._cancelled += 1
+            return
+        if status != usbif.OK:
+            self._errors += 1
+        if urb.standing:
+            self._failures.append((urb.pipe.number, status))
+        else:
+            self._bytes_out += 0 if urb.inward else length
+            self._completions.append(Completion(urb.pipe.number, urb.number, status, data))
+
+    def _read(self, urb: _Urb, length: int) -> bytes:  # hot: per packet
+        self._bytes_in += length
+        pages = self._pages
+        if length <= usbif.PAGE_SIZE:
+            return bytes(pages[urb.pages[0]][1][:length]) if length else b""
+        return b"".join(pages[page][1] for page in urb.pages)[:length]
+
+    def _release(self, urb_id: int, urb: _Urb) -> None:
+        self._urbs[urb_id] = None
+        self._free_ids.append(urb_id)
+        self._free_pages += urb.pages
+        urb.pipe.in_flight -= 1
+
+
+def _page_count(length: int) -> int:
+    return (length + usbif.PAGE_SIZE - 1) // usbif.PAGE_SIZE
+
+
+def _wire(urb: _Urb) -> int:
+    return urb.pipe.wire | usbif.IN if urb.inward else urb.pipe.wire
