@@ -1,0 +1,138 @@
+from typing import Any
+
+import pytest
+
+from usbbtd.hci.command_queue import MAX_WAITING, CommandQueue
+from usbbtd.hci.commands import Command, Disconnect, ReadBdAddr, Reset, WriteScanEnable, WriteSimplePairingMode
+
+
+class Queue(CommandQueue):
+    """With a list of what the commands' senders were told."""
+
+    def __init__(self) -> None:
+        super().__init__(2.0)
+        self.told: list[tuple[int, bytes, float]] = []
+
+    def ask(self, command: Command) -> None:
+        self.send(command, lambda *answer: self.told.append(answer))
+
+
+def fall_silent(queue: Queue) -> str | None:
+    queue.now += 10.0
+    assert queue.expired() is None
+    queue.now += 2.0
+    return queue.expired()
+
+
+@pytest.fixture
+def queue() -> Any:
+    return Queue()
+
+
+def test_one_command_at_a_time_in_order(queue: Queue) -> None:
+    queue.ask(Reset())
+    queue.ask(ReadBdAddr())
+    assert queue.take() == [Reset().pack()]
+    assert queue.take() == []
+    queue.now = 5.0
+    queue.receive_answer(Reset.CODE, 7, 0, b"")
+    assert queue.told == [(0, b"", 5.0)]
+    assert queue.take() == [ReadBdAddr().pack()]
+    assert queue.take() == []
+    queue.receive_answer(ReadBdAddr.CODE, 7, 0, b"abcdef")
+    assert queue.told[1:] == [(0, b"abcdef", 5.0)]
+
+
+def test_no_credits_no_commands_until_the_controller_gives_some(queue: Queue) -> None:
+    queue.ask(Reset())
+    queue.take()
+    queue.ask(ReadBdAddr())
+    queue.receive_answer(Reset.CODE, 0, 0, b"")
+    assert queue.take() == []
+    queue.receive_answer(0, 1, 0, b"")
+    assert queue.take() == [ReadBdAddr().pack()]
+
+
+def test_credits_do_not_answer_a_command(queue: Queue) -> None:
+    queue.ask(Reset())
+    queue.ask(ReadBdAddr())
+    queue.take()
+    queue.receive_answer(0, 5, 0, b"")
+    queue.receive_answer(ReadBdAddr.CODE, 5, 0, b"")
+    assert queue.take() == []
+    assert queue.told == []
+    assert queue.counters["answers_stray"] == 1
+
+
+def test_silence_takes_two_periods_as_the_first_began_at_an_unknown_time(queue: Queue) -> None:
+    queue.ask(ReadBdAddr())
+    queue.take()
+    queue.now = 1000.0
+    assert queue.expired() is None
+    assert queue.deadline == 1002.0
+    queue.now = 1001.9
+    assert queue.expired() is None
+    queue.now = 1002.0
+    assert queue.expired() == "did not answer ReadBdAddr (0x1009)"
+
+
+def test_an_answer_ends_the_deadline(queue: Queue) -> None:
+    queue.ask(ReadBdAddr())
+    queue.take()
+    assert queue.deadline is not None
+    queue.receive_answer(ReadBdAddr.CODE, 1, 0, b"")
+    queue.now = 1000.0
+    assert queue.expired() is None
+
+
+def test_a_controller_that_never_gives_credits_is_silent_too(queue: Queue) -> None:
+    queue.ask(Reset())
+    queue.take()
+    queue.receive_answer(Reset.CODE, 0, 0, b"")
+    queue.take()
+    assert queue.deadline is None
+    queue.ask(ReadBdAddr())
+    queue.take()
+    assert fall_silent(queue) == "takes no more commands"
+
+
+def test_a_dispensable_command_that_met_silence_is_not_sent_again(queue: Queue) -> None:
+    queue.ask(WriteSimplePairingMode(1))
+    queue.take()
+    fall_silent(queue)
+    queue.clear(forgive=False)
+    queue.ask(WriteSimplePairingMode(0))
+    assert queue.told == [(0x01, b"", queue.now)]
+    queue.ask(Disconnect(1, 0x13))
+    assert queue.take() == [Disconnect(1, 0x13).pack()]
+    queue.clear(forgive=True)
+    queue.ask(WriteSimplePairingMode(0))
+    assert queue.take() == [WriteSimplePairingMode(0).pack()]
+
+
+@pytest.mark.parametrize("command", [Reset(), WriteScanEnable(2)])
+def test_what_we_cannot_do_without_is_sent_again(queue: Queue, command: Command) -> None:
+    for _ in range(2):
+        queue.ask(command)
+        assert queue.take() == [command.pack()]
+        fall_silent(queue)
+        queue.clear(forgive=False)
+
+
+def test_the_queue_is_bounded_and_its_overflow_answered(queue: Queue) -> None:
+    for value in range(MAX_WAITING + 3):
+        queue.ask(WriteScanEnable(value % 256))
+    assert queue.told == 3 * [(0x07, b"", 0.0)]
+    assert queue.counters["commands_dropped"] == 3
+
+
+def test_clear_forgets_and_frees_the_way(queue: Queue) -> None:
+    queue.ask(ReadBdAddr())
+    queue.ask(WriteScanEnable(0))
+    queue.take()
+    queue.clear(forgive=False)
+    assert queue.take() == []
+    queue.ask(Reset())
+    assert queue.take() == [Reset().pack()]
+    queue.receive_answer(ReadBdAddr.CODE, 1, 0, b"")
+    assert queue.told == []

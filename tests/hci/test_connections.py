@@ -1,0 +1,290 @@
+import struct
+from typing import Any
+
+import pytest
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.hci import events
+from usbbtd.hci.connections import MAX_LINKS
+
+PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
+
+
+def request(controller: Any, address: bytes, link_type: int = 1) -> None:
+    controller.event(0x04, struct.pack("<6s3sB", address, bytes(3), link_type))
+
+
+def events_of(controller: Any) -> Any:
+    controller.run()
+    return controller.host.take_events()
+
+
+def test_bredr_connect(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 0, 0.0)
+    assert controller.take() == [(0x0405, struct.pack("<6sHBBHB", PEER, 0xCC18, 2, 0, 0, 1))]
+    controller.bredr_link(0x40, PEER)
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 0)]
+    assert controller.host.links() == [(0x40, PEER, 0, 0, 0, 0)]
+    controller.host.connect(PEER, 0, 0.0)
+    assert controller.take() == []
+
+
+@pytest.mark.parametrize("status", [0x04, 0x0D])
+def test_bredr_connect_fails(scripted: Any, status: int) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 0, 0.0)
+    controller.run()
+    controller.bredr_link(0, OTHER, 0x05)
+    controller.bredr_link(0, PEER, status)
+    assert events_of(controller) == [events.ConnectFailed(PEER, 0, status)]
+
+
+def test_bredr_cancel(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 0, 0.0)
+    controller.host.connect(OTHER, 0, 0.0)
+    controller.take()
+    controller.host.cancel_connect(PEER, 0)
+    assert controller.host.take_events() == [events.ConnectFailed(PEER, 0, 0x02)]
+    assert controller.take() == [(0x0408, PEER)]
+    controller.bredr_link(0, PEER, 0x02)
+    assert controller.take()[0][1][:6] == OTHER
+
+
+def test_a_page_without_an_end_is_given_up(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 0, 0.0)
+    controller.wait(39.0)
+    assert controller.host.take_events() == []
+    controller.wait(2.0)
+    assert controller.host.take_events() == [events.ConnectFailed(PEER, 0, 0x04)]
+    assert controller.take()[-1] == (0x0408, PEER)
+
+
+def test_bredr_accept(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.set_connectable(True)
+    assert controller.take() == [(0x0C1A, b"\2")]
+    request(controller, PEER)
+    assert controller.take() == [(0x0409, PEER + b"\1")]
+    controller.bredr_link(0x40, PEER)
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1)]
+    controller.host.set_connectable(False)
+    assert controller.take() == [(0x0C1A, b"\0")]
+    request(controller, OTHER)
+    assert controller.take() == [(0x040A, OTHER + b"\x0f")]
+
+
+@pytest.mark.parametrize(("link_type", "opcode"), [(0, 0x040A), (2, 0x042A)])
+def test_voice_is_refused(scripted: Any, link_type: int, opcode: int) -> None:
+    controller = scripted().up()
+    controller.host.set_connectable(True)
+    controller.take()
+    request(controller, PEER, link_type)
+    assert controller.take() == [(opcode, PEER + b"\x0d")]
+    controller.event(0x03, struct.pack("<BH6sBB", 0, 0x40, PEER, link_type, 0))
+    assert controller.host.links() == []
+
+
+def test_incoming_links_are_bounded(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.set_connectable(True)
+    controller.take()
+    for n in range(MAX_LINKS):
+        request(controller, bytes((n,)) * 6)
+    assert {opcode for opcode, _ in controller.take()} == {0x0409}
+    request(controller, PEER)
+    assert controller.take() == [(0x040A, PEER + b"\x0d")]
+    controller.bredr_link(0, bytes(6), 0x10)
+    request(controller, PEER)
+    assert controller.take() == [(0x0409, PEER + b"\1")]
+
+
+def test_a_request_that_ended_before_we_accepted_takes_no_place(scripted: Any) -> None:
+    controller = scripted({0x0409: b"\x02"}).up()
+    controller.host.set_connectable(True)
+    for n in range(2 * MAX_LINKS):
+        request(controller, bytes((n,)) * 6)
+        assert controller.take()[-1][0] == 0x0409
+
+
+def test_both_sides_at_once(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.set_connectable(True)
+    controller.host.connect(PEER, 0, 0.0)
+    request(controller, PEER)
+    controller.run()
+    controller.bredr_link(0x40, PEER)
+    controller.bredr_link(0, PEER, 0x0B)
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1)]
+
+
+def test_role_changes_are_noted(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.bredr_link(0x40, PEER)
+    controller.event(0x12, b"\0" + PEER + b"\1")
+    controller.event(0x12, b"\0" + OTHER + b"\1")
+    assert controller.host.links()[0].role == 1
+    controller.event(0x12, b"\x21" + PEER + b"\0")
+    assert controller.host.links()[0].role == 1
+
+
+@pytest.mark.parametrize(("address_type", "reported"), [(1, 0), (2, 1), (1, 2), (2, 3)])
+def test_le_connect(scripted: Any, address_type: int, reported: int) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, address_type, 0.0)
+    assert controller.take() == [
+        (0x200D, struct.pack("<HHBB6sBHHHHHH", 0x60, 0x30, 0, address_type - 1, PEER, 1, 12, 24, 0, 500, 0, 0))
+    ]
+    controller.le_link(0x50, PEER, address_type=reported)
+    assert events_of(controller) == [events.Connected(0x50, PEER, address_type, 0)]
+
+
+def test_the_enhanced_event_is_understood(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 2, 0.0)
+    controller.run()
+    parameters = struct.pack("<BHBB6s6s6sHHHB", 0, 0x50, 0, 1, PEER, bytes(6), bytes(6), 24, 0, 500, 0)
+    controller.le_event(0x0A, parameters)
+    assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0)]
+
+
+def test_le_connects_take_turns_and_cancel(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 2, 0.0)
+    controller.host.connect(OTHER, 2, 0.0)
+    controller.wait(5.5)
+    assert [opcode for opcode, _ in controller.commands[-2:]] == [0x200D, 0x200E]
+    controller.le_link(0, bytes(6), status=0x02)
+    assert controller.take()[-1][1][6:12] == OTHER
+    controller.host.cancel_connect(PEER, 2)
+    controller.host.cancel_connect(OTHER, 2)
+    assert {event.address for event in controller.host.take_events()} == {PEER, OTHER}
+    controller.run()
+    controller.le_link(0, bytes(6), status=0x02)
+    assert events_of(controller) == []
+    assert controller.host.next_timeout() is None
+
+
+def test_bredr_and_le_are_made_side_by_side(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 0, 0.0)
+    controller.host.connect(PEER, 2, 0.0)
+    assert [opcode for opcode, _ in controller.take()] == [0x0405, 0x200D]
+    controller.le_link(0x50, PEER, address_type=1)
+    controller.bredr_link(0x40, PEER)
+    assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0), events.Connected(0x40, PEER, 0, 0)]
+
+
+def test_a_transport_that_the_controller_lacks(scripted: Any) -> None:
+    controller = scripted({0x1003: bytes(9)}).up()
+    controller.host.connect(PEER, 2, 0.0)
+    assert controller.host.take_events() == [events.ConnectFailed(PEER, 2, 0x11)]
+    assert controller.take() == []
+
+
+def test_a_controller_that_is_not_up(scripted: Any) -> None:
+    controller = scripted()
+    controller.host.connect(PEER, 2, 0.0)
+    assert controller.host.take_events() == [events.ConnectFailed(PEER, 2, 0x03)]
+
+
+def test_disconnect(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.bredr_link(0x40, PEER)
+    controller.take()
+    controller.host.disconnect(0x40)
+    controller.host.disconnect(0x40)
+    controller.host.disconnect(0x41)
+    assert controller.take() == [(0x0406, b"\x40\x00\x13")]
+    controller.unlink(0x40, 0x16)
+    controller.unlink(0x40, 0x16)
+    assert events_of(controller) == [events.Disconnected(0x40, 0x16)]
+    assert controller.host.links() == []
+
+
+def test_disconnect_of_a_link_that_the_controller_no_longer_has(scripted: Any) -> None:
+    controller = scripted({0x0406: b"\x02"}).up()
+    controller.bredr_link(0x40, PEER)
+    controller.host.take_events()
+    controller.host.disconnect(0x40)
+    assert events_of(controller) == [events.Disconnected(0x40, 0x02)]
+
+
+def test_disconnect_that_is_refused_may_be_tried_again(scripted: Any) -> None:
+    controller = scripted({0x0406: b"\x12"}).up()
+    controller.bredr_link(0x40, PEER)
+    controller.take()
+    for _ in range(2):
+        controller.host.disconnect(0x40, 0xFF)
+        assert controller.take() == [(0x0406, b"\x40\x00\xff")]
+    assert 0x40 in controller.host.writable_links()
+
+
+def test_a_new_link_waits_until_the_old_one_has_ended(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.bredr_link(0x40, PEER)
+    controller.host.disconnect(0x40)
+    controller.take()
+    controller.host.connect(PEER, 0, 0.0)
+    assert controller.take() == []
+    controller.unlink(0x40)
+    assert [opcode for opcode, _ in controller.take()] == [0x0405]
+
+
+def test_connection_update(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.le_link(0x50, PEER)
+    controller.bredr_link(0x40, PEER)
+    controller.take()
+    controller.host.update_connection(0x50, 6, 12, 1, 200)
+    controller.host.update_connection(0x51, 6, 12, 1, 200)
+    assert controller.take() == [(0x2013, struct.pack("<HHHHHHH", 0x50, 6, 12, 1, 200, 0, 0))]
+    for status, handle in ((0, 0x50), (0x3B, 0x50), (0, 0x51)):
+        controller.le_event(0x03, struct.pack("<BHHHH", status, handle, 12, 1, 200))
+    assert events_of(controller) == [events.ConnectionUpdated(0x50, 12, 1, 200)]
+    with pytest.raises(LocalProtocolError):
+        controller.host.update_connection(0x40, 6, 12, 1, 200)
+
+
+@pytest.mark.parametrize(
+    ("wish", "sound"),
+    [
+        ((6, 6, 0, 10), True),
+        ((24, 40, 0, 42), True),
+        ((24, 40, 4, 51), True),
+        ((24, 40, 4, 50), False),
+        ((6, 3200, 0, 801), True),
+        ((6, 3200, 0, 800), False),
+        ((5, 6, 0, 10), False),
+        ((7, 6, 0, 10), False),
+        ((6, 3201, 0, 3200), False),
+        ((6, 6, 500, 3200), False),
+        ((6, 6, 0, 9), False),
+        ((6, 6, 0, 3201), False),
+        ((0, 0, 0, 0), False),
+    ],
+)
+def test_the_peer_gets_the_parameters_that_it_asks_for_if_they_are_sound(
+    scripted: Any, wish: tuple[int, int, int, int], sound: bool
+) -> None:
+    """Ranges of Vol 4, Part E, 7.8.31."""
+    controller = scripted().up()
+    controller.le_link(0x50, PEER)
+    controller.take()
+    controller.le_event(0x06, struct.pack("<HHHHH", 0x50, *wish))
+    assert controller.take() == [
+        (0x2020, struct.pack("<HHHHHHH", 0x50, *wish, 0, 0)) if sound else (0x2021, b"\x50\x00\x3b")
+    ]
+
+
+@pytest.mark.parametrize("handle", [0x40, 0x0F00])
+def test_a_controller_that_lies_about_handles(scripted: Any, handle: int) -> None:
+    controller = scripted().up()
+    controller.bredr_link(0x40, PEER)
+    controller.host.take_events()
+    with pytest.raises(RemoteProtocolError):
+        controller.le_link(handle, OTHER)
+    assert events_of(controller) == []
+    assert len(controller.host.links()) == 1

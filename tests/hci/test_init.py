@@ -1,0 +1,154 @@
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci import commands
+from usbbtd.hci.init import init_script
+
+RANDOM_ADDRESS = bytes.fromhex("0100000000c0")
+BREDR_NOT_SUPPORTED, LE, SIMPLE_PAIRING, NON_FLUSHABLE = 1 << 37, 1 << 38, 1 << 51, 1 << 54
+ANSWERS = {
+    commands.ReadLocalVersionInformation: commands.LocalVersionInformation(9, 1, 9, 0x0A, 2).parameters(),
+    commands.ReadLocalSupportedCommands: b"\xff" * 64,
+    commands.ReadLocalSupportedFeatures: (LE | SIMPLE_PAIRING | NON_FLUSHABLE).to_bytes(8, "little"),
+    commands.ReadBdAddr: b"abcdef",
+    commands.ReadBufferSize: commands.BufferSize(1021, 64, 8, 1).parameters(),
+    commands.LeReadBufferSize: commands.LeBufferSize(251, 12).parameters(),
+    commands.LeReadLocalSupportedFeatures: bytes(8),
+    commands.LeReadSupportedStates: (3 << 22).to_bytes(8, "little"),
+    commands.LeReadMaximumDataLength: commands.LeMaximumDataLength(251, 2120, 251, 2120).parameters(),
+}
+
+
+def run(**changed: Any) -> Any:
+    """The outcome and the commands; ``changed``: return parameters, or a status, by the command's name."""
+    answers = {made.__name__: answer for made, answer in ANSWERS.items()} | changed
+    script = init_script(RANDOM_ADDRESS)
+    command = next(script)
+    sent = [command]
+    try:
+        while True:
+            answer = answers.get(type(command).__name__, b"")
+            command = script.send((answer, b"") if isinstance(answer, int) else (0, answer))
+            sent.append(command)
+    except StopIteration as end:
+        return end.value, sent
+
+
+def test_a_dual_mode_controller() -> None:
+    controller, sent = run()
+    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True)
+    assert sent[0] == commands.Reset()
+    assert commands.WriteSimplePairingMode(1) in sent
+    assert commands.WriteLeHostSupport(1, 0) in sent
+    assert commands.LeSetRandomAddress(RANDOM_ADDRESS) in sent
+
+
+def test_event_masks_ask_for_what_we_act_on() -> None:
+    """Bits as in Vol 4, Part E, 7.3.1 and 7.8.1."""
+    _, sent = run(LeReadLocalSupportedFeatures=(1 << 1).to_bytes(8, "little"))
+    mask = next(command.mask for command in sent if isinstance(command, commands.SetEventMask))
+    assert {bit for bit in range(64) if mask >> bit & 1} == {2, 3, 4, 15, 17, 21, 22, 48, 50, 51, 52, 61}
+    mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
+    assert {bit for bit in range(64) if mask >> bit & 1} == {0, 1, 2, 4, 5}
+
+
+def test_le_features_that_are_missing_are_left_alone() -> None:
+    _, sent = run()
+    kinds = set(map(type, sent))
+    assert not kinds & {commands.LeSetDefaultPhy, commands.LeWriteSuggestedDefaultDataLength}
+    assert next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask)) == 0b10111
+
+
+def test_le_features_that_are_there_are_used() -> None:
+    _, sent = run(LeReadLocalSupportedFeatures=(1 << 5 | 1 << 8).to_bytes(8, "little"))
+    assert commands.LeWriteSuggestedDefaultDataLength(251, 2120) in sent
+    assert commands.LeSetDefaultPhy(0, 3, 3) in sent
+
+
+def test_bredr_only() -> None:
+    controller, sent = run(ReadLocalSupportedFeatures=bytes(8))
+    assert (controller.supports_bredr, controller.supports_le) == (True, False)
+    assert not any(type(command).__name__.startswith("Le") for command in sent)
+    assert not any(isinstance(command, commands.WriteSimplePairingMode) for command in sent)
+
+
+@pytest.mark.parametrize("bredr_size", [commands.BufferSize(0, 0, 0, 0).parameters(), 0x01])
+def test_le_only(bredr_size: bytes | int) -> None:
+    features = (LE | BREDR_NOT_SUPPORTED).to_bytes(8, "little")
+    controller, sent = run(ReadLocalSupportedFeatures=features, ReadBufferSize=bredr_size, ReadBdAddr=0x01)
+    assert (controller.supports_bredr, controller.supports_le) == (False, True)
+    assert (controller.bredr_buffers, controller.le_buffers) == (None, (251, 12))
+    assert controller.address == bytes(6)
+    assert not any(isinstance(command, commands.WriteLeHostSupport) for command in sent)
+
+
+@pytest.mark.parametrize("size", [struct.pack("<HB", 0, 0), struct.pack("<HB", 251, 0), 0x01])
+def test_le_shares_the_buffers_of_bredr(size: bytes | int) -> None:
+    controller, _ = run(LeReadBufferSize=size)
+    assert controller.le_buffers is None
+    assert controller.bredr_buffers == (1021, 8)
+
+
+@pytest.mark.parametrize(
+    ("bits", "extended"), [((1 << 512) - 1, False), (7 << 36 * 8 + 5 | 3 << 37 * 8 + 6, True), (0, False)]
+)
+def test_extended_commands_only_where_there_are_no_legacy_ones(bits: int, extended: bool) -> None:
+    controller, sent = run(ReadLocalSupportedCommands=bits.to_bytes(64, "little"))
+    assert controller.extended == extended
+    mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
+    assert bool(mask >> 12 & 1) == extended
+
+
+def test_every_command_that_is_not_essential_may_be_unknown() -> None:
+    """Status 0x01, as from controllers older than the command."""
+    essential = {
+        commands.Reset,
+        commands.ReadLocalSupportedFeatures,
+        commands.ReadBufferSize,
+        commands.LeSetRandomAddress,
+    }
+    _, sent = run(LeReadLocalSupportedFeatures=b"\xff" * 8)
+    for made in set(map(type, sent)) - essential:
+        controller, _ = run(**{made.__name__: 0x01})
+        assert controller.supports_bredr
+        assert controller.supports_le
+    unknown = {made.__name__: 0x01 for made in set(map(type, sent)) - essential}
+    assert run(**unknown)[0].le_buffers is None
+    for made in essential:
+        with pytest.raises(RemoteProtocolError):
+            run(**{made.__name__: 0x01})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ReadBufferSize": commands.BufferSize(26, 0, 8, 0).parameters()},
+        {"ReadBufferSize": commands.BufferSize(27, 0, 0, 0).parameters()},
+        {"ReadBufferSize": commands.BufferSize(0, 0, 0, 0).parameters()},
+        {"LeReadBufferSize": commands.LeBufferSize(1, 4).parameters()},  # CVE-2021-3329, CVE-2024-36968
+        {"ReadLocalSupportedFeatures": BREDR_NOT_SUPPORTED.to_bytes(8, "little")},
+        {"ReadLocalSupportedFeatures": b"\0"},
+        {"ReadBdAddr": b"short"},
+    ],
+)
+def test_a_controller_that_contradicts_itself(changed: dict[str, bytes | int]) -> None:
+    with pytest.raises(RemoteProtocolError):
+        run(**changed)
+
+
+@given(
+    st.dictionaries(st.sampled_from([made.__name__ for made in ANSWERS]), st.binary(max_size=70) | st.integers(1, 255))
+)
+def test_whatever_a_controller_says_is_accepted_or_refused(changed: dict[str, bytes | int]) -> None:
+    try:
+        controller, _ = run(**changed)
+    except RemoteProtocolError:
+        return
+    for buffers in (controller.bredr_buffers, controller.le_buffers):
+        assert buffers is None or (buffers[0] >= 27 and buffers[1] >= 1)
+    assert controller.bredr_buffers or controller.le_buffers

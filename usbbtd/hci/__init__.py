@@ -1,0 +1,1 @@
+"""The Bluetooth host controller interface, without I/O."""

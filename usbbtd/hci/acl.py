@@ -1,0 +1,317 @@
+"""ACL data: L2CAP PDUs cut into fragments on the way out, put together on the way in (Vol 4, Part E, 5.4.2 and 4.1).
+
+A controller has one pool of buffers for all links, or a second one for LE links. A fragment sent takes a buffer of its
+link's pool until Number_Of_Completed_Packets, or the end of the link, gives it back.
+"""
+
+import struct
+from collections import deque
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["AclData", "Link"]
+
+_pack_header = struct.Struct("<HH").pack
+_unpack_first = struct.Struct("<HHH").unpack_from  # handle and flags, data length; PDU length from the basic header
+_unpack_completed = struct.Struct("<HH").iter_unpack
+
+_HANDLE = 0x0FFF
+# Packet_Boundary_Flag and Broadcast_Flag, the upper four bits of the first field
+_FIRST_NON_FLUSHABLE = 0b00
+_CONTINUATION = 0b01
+_FIRST = 0b10
+
+#: The smallest buffer that a controller may have: an LE data PDU of the first version (Vol 4, Part E, 7.8.2).
+MIN_ACL_LENGTH = 27
+#: Fragments that may wait on one link; above it the caller does not look at writable().
+MAX_QUEUED = 32768
+#: Packets kept for connections that have not been announced yet.
+MAX_EARLY = 16
+#: How long after the end of a link data on its handle is taken for its own, and not for that of the next.
+LATE_S = 0.02
+
+
+class Pool:
+    """Buffers of the controller: ``count`` of them, each for a fragment of ``size`` octets."""
+
+    __slots__ = ("count", "free", "ready", "size")
+
+    def __init__(self, size: int, count: int) -> None:
+        self.size = size
+        self.count = count
+        self.free = count
+        self.ready: deque[Link] = deque()  # links with fragments that wait; a link is in it once or not at all
+
+
+class Link:
+    """One connection of the controller."""
+
+    __slots__ = (
+        "address",
+        "address_type",
+        "closing",
+        "continuation_header",
+        "first_flags",
+        "first_header",
+        "fragments",
+        "handle",
+        "missing",
+        "outstanding",
+        "pool",
+        "queue",
+        "role",
+    )
+
+    def __init__(self, handle: int, address: bytes, address_type: int, role: int, pool: Pool, first_flags: int) -> None:
+        self.handle = handle
+        self.address = address
+        self.address_type = address_type
+        self.role = role
+        self.closing = False  # we have asked the controller to disconnect
+        self.pool = pool
+        self.queue: deque[bytes] = deque()  # fragments with their headers
+        self.outstanding = 0  # buffers of the pool that hold fragments of this link
+        self.first_flags = handle | first_flags << 12
+        self.first_header = _pack_header(self.first_flags, pool.size)
+        self.continuation_header = _pack_header(handle | _CONTINUATION << 12, pool.size)
+        self.fragments: list[bytes] = []  # of the PDU that is arriving
+        self.missing = 0  # octets of it still to come; 0: none is arriving
+
+
+class AclData:
+    """The data path of one controller."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, Link] = {}
+        self._by_flags: dict[int, Link] = {}  # by a packet's first field: each way of flags that a controller may use
+        self._pools: tuple[Pool, ...] = ()
+        self._bredr_pool = self._le_pool = Pool(0, 0)
+        self._bredr_first = _FIRST_NON_FLUSHABLE
+        self._pdus: list[tuple[int, bytes]] = []
+        self._early: dict[int, list[bytes]] = {}  # packets that came before their connection was announced, by handle
+        self._ended: dict[int, float] = {}  # handles whose link ended lately, and until when that counts
+        self._turn = 0
+        self._fragments_sent = 0
+        self._pdus_received = 0
+        self.counters = {
+            "acl_sent_undelivered": 0,  # still queued when their link ended
+            "acl_unknown_handle": 0,  # too late for their link, or more than may wait for a link to come
+            "acl_malformed": 0,  # length field wrong, flags reserved or for broadcast
+            "acl_short_start": 0,  # first fragment without the PDU's length
+            "acl_stray_continuation": 0,  # nothing had been started
+            "acl_overrun": 0,  # more octets than the PDU announced
+            "acl_incomplete": 0,  # a new PDU began before the last was whole
+            "acl_completed_clamped": 0,  # Number_Of_Completed_Packets beyond what was outstanding
+        }
+
+    def configure(self, bredr: tuple[int, int] | None, le: tuple[int, int] | None, *, non_flushable: bool) -> None:
+        """Sets the buffers: (size, count) for each transport, None where it shares the other's. Forgets all links.
+
+        ``non_flushable``: the controller knows the packet boundary flag 0b00 on BR/EDR.
+        """
+        self.links.clear()
+        self._by_flags.clear()
+        self._pdus = []
+        self._early.clear()
+        self._ended.clear()
+        shared = Pool(*(bredr or le or (0, 0)))
+        self._bredr_pool = shared
+        self._le_pool = Pool(*le) if bredr and le else shared
+        self._pools = (shared,) if self._le_pool is shared else (shared, self._le_pool)
+        self._bredr_first = _FIRST_NON_FLUSHABLE if non_flushable else _FIRST
+
+    def add(self, handle: int, address: bytes, address_type: int, role: int) -> Link:
+        """A new link. RemoteProtocolError: the handle is reserved or in use."""
+        if handle > 0x0EFF or handle in self.links:
+            raise RemoteProtocolError(f"the controller gave a link handle 0x{handle:04X}, reserved or in use")
+        pool, flags = (self._le_pool, _FIRST_NON_FLUSHABLE) if address_type else (self._bredr_pool, self._bredr_first)
+        link = self.links[handle] = Link(handle, address, address_type, role, pool, flags)
+        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
+            self._by_flags[handle | received_flags << 12] = link
+        for packet in self._early.pop(handle, ()):
+            self.receive(packet)
+        return link
+
+    def remove(self, handle: int, now: float) -> None:
+        """The link has ended: its buffers in the controller are free again, what waited is dropped."""
+        link = self.links.pop(handle)
+        self._ended[handle] = now + LATE_S
+        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
+            del self._by_flags[handle | received_flags << 12]
+        link.pool.free += link.outstanding
+        if link.queue:
+            link.pool.ready.remove(link)
+            self.counters["acl_sent_undelivered"] += len(link.queue)
+        if link.missing:
+            self.counters["acl_incomplete"] += 1
+
+    def next_timeout(self) -> float | None:
+        return min(self._ended.values(), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        self._ended = {handle: until for handle, until in self._ended.items() if until > now}
+
+    # Towards the controller
+
+    def send_pdu(self, handle: int, pdu: bytes) -> None:
+        """Queues one L2CAP PDU. LocalProtocolError: no such link, or its queue is full."""
+        # hot: per packet
+        link = self.links.get(handle)
+        if link is None:
+            raise LocalProtocolError(f"no link has handle 0x{handle:04X}")
+        queue = link.queue
+        pool = link.pool
+        if not queue:
+            pool.ready.append(link)
+        elif len(queue) >= MAX_QUEUED:
+            raise LocalProtocolError(f"{MAX_QUEUED} fragments wait on handle 0x{handle:04X} already")
+        length = len(pdu)
+        size = pool.size
+        if length <= size:
+            queue.append(_pack_header(link.first_flags, length) + pdu)
+            return
+        queue.append(link.first_header + pdu[:size])
+        header = link.continuation_header
+        last = length - size
+        for start in range(size, last, size):
+            queue.append(header + pdu[start : start + size])
+        rest = length % size or size
+        queue.append(_pack_header(handle | 0x1000, rest) + pdu[length - rest :])
+
+    def take(self) -> list[bytes]:
+        """The fragments for which the controller has buffers; links take turns, fragment by fragment."""
+        # hot: per packet
+        packets: list[bytes] = []
+        for pool in self._pools:
+            ready = pool.ready
+            free = pool.free
+            while ready and free:
+                link = ready.popleft()
+                queue = link.queue
+                if not ready and len(queue) <= free:  # alone, and all of it fits
+                    packets += queue
+                    link.outstanding += len(queue)
+                    free -= len(queue)
+                    queue.clear()
+                else:
+                    packets.append(queue.popleft())
+                    link.outstanding += 1
+                    free -= 1
+                    if queue:
+                        ready.append(link)
+            pool.free = free
+        self._fragments_sent += len(packets)
+        return packets
+
+    def completed(self, event: bytes) -> None:
+        """A whole Number_Of_Completed_Packets event (7.7.19). RemoteProtocolError: shorter than its count says."""
+        # hot: per event
+        entries = event[3:]
+        if len(event) < 3 or len(entries) != 4 * event[2]:
+            raise RemoteProtocolError("Number_Of_Completed_Packets does not have the length that it announces")
+        links = self.links
+        for handle, untrusted_count in _unpack_completed(entries):
+            link = links.get(handle & _HANDLE)
+            if link is None:  # ended meanwhile: its buffers were given back then
+                continue
+            count = untrusted_count
+            if count > link.outstanding:
+                count = link.outstanding
+                self.counters["acl_completed_clamped"] += 1
+            link.outstanding -= count
+            link.pool.free += count
+
+    def writable(self) -> list[int]:
+        """Handles with less waiting than would fill the controller's buffers once; another link is first each time."""
+        handles = [
+            handle for handle, link in self.links.items() if len(link.queue) < link.pool.count and not link.closing
+        ]
+        if len(handles) < 2:
+            return handles
+        self._turn = turn = (self._turn + 1) % len(handles)
+        return handles[turn:] + handles[:turn]
+
+    # From the controller
+
+    def receive(self, packet: bytes) -> None:
+        """One ACL data packet. Whatever is wrong with it costs the PDU that it belongs to, and is counted."""
+        # hot: per packet
+        try:
+            handle_flags, length, pdu_length = _unpack_first(packet)
+            link = self._by_flags[handle_flags]
+        except (struct.error, KeyError):
+            self._receive_odd(packet)
+            return
+        if len(packet) != length + 4:
+            self._drop(link, "acl_malformed")
+        elif handle_flags & 0x1000:  # continuation
+            missing = link.missing
+            if missing > length:
+                link.fragments.append(packet[4:])
+                link.missing = missing - length
+            elif missing == length:
+                fragments = link.fragments
+                fragments.append(packet[4:])
+                self._pdus.append((link.handle, b"".join(fragments)))
+                fragments.clear()
+                link.missing = 0
+            else:
+                self._drop(link, "acl_overrun" if missing else "acl_stray_continuation")
+        else:
+            if link.missing:
+                self._drop(link, "acl_incomplete")
+            missing = pdu_length + 4 - length
+            if not missing:
+                self._pdus.append((link.handle, packet[4:]))
+            elif missing > 0:
+                link.fragments.append(packet[4:])
+                link.missing = missing
+            else:
+                self._drop(link, "acl_overrun")
+
+    def take_pdus(self) -> list[tuple[int, bytes]]:
+        """(handle, L2CAP PDU with its basic header, of the length that the header says), in order of arrival."""
+        pdus = self._pdus
+        self._pdus = []
+        self._pdus_received += len(pdus)
+        return pdus
+
+    def _receive_odd(self, packet: bytes) -> None:
+        """A packet for no link, with flags that no controller uses, or with less than a PDU's length in it."""
+        if len(packet) < 4:
+            self.counters["acl_malformed"] += 1
+            return
+        handle_flags, length, _ = _unpack_first(packet + bytes(2))
+        link = self.links.get(handle_flags & _HANDLE)
+        if link is None:
+            self._receive_early(handle_flags & _HANDLE, packet)
+        elif len(packet) != length + 4 or handle_flags not in self._by_flags:
+            self._drop(link, "acl_malformed")
+        elif not handle_flags & 0x1000:
+            self._drop(link, "acl_short_start")
+        elif not link.missing:
+            self._drop(link, "acl_stray_continuation")
+        elif link.missing > length:
+            # An empty fragment is not kept: it would let the list grow without end.
+            link.fragments += [packet[4:]] if length else []
+            link.missing -= length
+        else:
+            self._pdus.append((link.handle, b"".join(link.fragments) + packet[4:]))
+            link.fragments.clear()
+            link.missing = 0
+
+    def _receive_early(self, handle: int, packet: bytes) -> None:
+        """Over USB, data may overtake the event that announces its connection, or come after the one that ended it."""
+        if handle in self._ended or sum(len(packets) for packets in self._early.values()) >= MAX_EARLY:
+            self.counters["acl_unknown_handle"] += 1
+        else:
+            self._early.setdefault(handle, []).append(packet)
+
+    def _drop(self, link: Link, counter: str) -> None:
+        """Counts what was wrong and forgets the PDU that was arriving."""
+        self.counters[counter] += 1
+        link.fragments.clear()
+        link.missing = 0
+
+    def statistics(self) -> dict[str, int]:
+        return {"acl_fragments_sent": self._fragments_sent, "acl_pdus_received": self._pdus_received, **self.counters}

@@ -1,0 +1,130 @@
+"""Commands to the controller, one at a time (Vol 4, Part E, 4.4): credits, answers, and a controller that is silent."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from usbbtd.hci import commands
+from usbbtd.hci.commands import Command
+
+__all__ = ["CommandQueue", "Done", "Send"]
+
+#: Called once with (status, return parameters after the status, now).
+Done = Callable[[int, bytes, float], None]
+
+UNKNOWN_COMMAND = 0x01
+MEMORY_CAPACITY_EXCEEDED = 0x07
+MAX_WAITING = 256
+
+#: What a controller can do without. When it has been silent about one of these it is not asked again: some never answer
+#: what they do not know, and would be reset each time.
+_DISPENSABLE = (
+    commands.CreateConnectionCancel,
+    commands.IoCapabilityRequestNegativeReply,
+    commands.LeCreateConnectionCancel,
+    commands.LeLongTermKeyRequestNegativeReply,
+    commands.LeReadMaximumDataLength,
+    commands.LeReadSupportedStates,
+    commands.LeRemoteConnectionParameterRequestNegativeReply,
+    commands.LeRemoteConnectionParameterRequestReply,
+    commands.LeSetDefaultPhy,
+    commands.LeWriteSuggestedDefaultDataLength,
+    commands.LinkKeyRequestNegativeReply,
+    commands.PinCodeRequestNegativeReply,
+    commands.RejectConnectionRequest,
+    commands.RejectSynchronousConnectionRequest,
+    commands.RemoteOobDataRequestNegativeReply,
+    commands.UserConfirmationRequestNegativeReply,
+    commands.UserPasskeyRequestNegativeReply,
+    commands.WriteDefaultLinkPolicySettings,
+    commands.WriteLeHostSupport,
+    commands.WriteSimplePairingMode,
+)
+
+
+class Send(Protocol):
+    """CommandQueue.send, as the parts of a host get it."""
+
+    def __call__(self, command: Command, done: Done = ..., /) -> None: ...
+
+
+def _ignore(status: int, returned: bytes, now: float) -> None:
+    pass
+
+
+class CommandQueue:
+    """One command is under way at any time, whatever the controller's credits allow: not all count them well."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.now = 0.0  # the last time that the owner was told
+        self.deadline: float | None = None
+        self._timeout_s = timeout_s
+        self._waiting: deque[tuple[Command, Done]] = deque()
+        self._pending: tuple[Command, Done] | None = None
+        self._may_send = True
+        self._counted_exactly = False
+        self._unanswered: set[int] = set()  # dispensable opcodes that met silence: answered here as unknown
+        self.counters = {"commands_sent": 0, "commands_dropped": 0, "answers_stray": 0}
+
+    def send(self, command: Command, done: Done = _ignore) -> None:
+        """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
+        if command.CODE in self._unanswered:
+            done(UNKNOWN_COMMAND, b"", self.now)
+        elif len(self._waiting) >= MAX_WAITING:
+            self.counters["commands_dropped"] += 1
+            done(MEMORY_CAPACITY_EXCEEDED, b"", self.now)
+        else:
+            self._waiting.append((command, done))
+
+    def take(self) -> list[bytes]:
+        """The command that may go to the controller now, if any."""
+        packets = []
+        if self._waiting and self._may_send and not self._pending:
+            self._may_send = False
+            self._pending = self._waiting.popleft()
+            self.counters["commands_sent"] += 1
+            packets.append(self._pending[0].pack())
+        if self.deadline is None and (self._pending or self._waiting):
+            # take() is not told the time, and `now` may be long past: such a deadline is only the first of two.
+            self.deadline = self.now + self._timeout_s
+            self._counted_exactly = False
+        return packets
+
+    def receive_answer(self, opcode: int, command_credits: int, status: int, returned: bytes) -> None:
+        """Command_Complete or Command_Status. Opcode 0 answers nothing and only carries credits."""
+        pending = self._pending
+        if pending and opcode == pending[0].CODE:
+            self._pending = None
+            self._may_send = command_credits > 0
+            self.deadline = None
+            pending[1](status, returned, self.now)
+            return
+        if opcode:
+            self.counters["answers_stray"] += 1
+        if command_credits and not pending:
+            self._may_send = True
+            self.deadline = None
+
+    def expired(self) -> str | None:
+        """What the controller has been silent about for too long at ``now``; None: it still has time."""
+        if self.deadline is None or self.now < self.deadline:
+            return None
+        if not self._counted_exactly:
+            self.deadline = self.now + self._timeout_s
+            self._counted_exactly = True
+            return None
+        if self._pending is None:
+            return "takes no more commands"
+        command = self._pending[0]
+        if isinstance(command, _DISPENSABLE):
+            self._unanswered.add(command.CODE)
+        return f"did not answer {type(command).__name__} (0x{command.CODE:04X})"
+
+    def clear(self, *, forgive: bool) -> None:
+        """Forgets all commands, without calling anybody. ``forgive``: also which of them once met silence."""
+        self._waiting.clear()
+        self._pending = None
+        self._may_send = True
+        self.deadline = None
+        if forgive:
+            self._unanswered.clear()

@@ -1,0 +1,442 @@
+"""HCI commands and their return parameters, as far as this host uses them (Vol 4, Part E, 7.1 to 7.8).
+
+Addresses are six octets, least significant first; intervals and timeouts are in the units of HCI.
+"""
+
+import struct
+
+from usbbtd.hci.codec import Packet, packet
+
+_pack_header = struct.Struct("<HB").pack
+
+
+class Command(Packet):
+    """To the controller; the code is the opcode."""
+
+    __slots__ = ()
+
+    def pack(self) -> bytes:
+        parameters = self.parameters()
+        return _pack_header(self.CODE, len(parameters)) + parameters
+
+
+class Returned(Packet):
+    """Return parameters of a successful command, after the status; the code is the command's."""
+
+    __slots__ = ()
+
+
+# 7.1 Link control
+
+
+@packet(0x0405, "6sHBBHB")
+class CreateConnection(Command):
+    address: bytes
+    packet_type: int
+    page_scan_repetition_mode: int
+    reserved: int
+    clock_offset: int
+    allow_role_switch: int
+
+
+@packet(0x0406, "HB")
+class Disconnect(Command):
+    handle: int
+    reason: int
+
+
+@packet(0x0408, "6s")
+class CreateConnectionCancel(Command):
+    address: bytes
+
+
+@packet(0x0409, "6sB")
+class AcceptConnectionRequest(Command):
+    address: bytes
+    role: int
+
+
+@packet(0x040A, "6sB")
+class RejectConnectionRequest(Command):
+    address: bytes
+    reason: int
+
+
+@packet(0x040C, "6s")
+class LinkKeyRequestNegativeReply(Command):
+    address: bytes
+
+
+@packet(0x040E, "6s")
+class PinCodeRequestNegativeReply(Command):
+    address: bytes
+
+
+@packet(0x042A, "6sB")
+class RejectSynchronousConnectionRequest(Command):
+    address: bytes
+    reason: int
+
+
+@packet(0x042D, "6s")
+class UserConfirmationRequestNegativeReply(Command):
+    address: bytes
+
+
+@packet(0x042F, "6s")
+class UserPasskeyRequestNegativeReply(Command):
+    address: bytes
+
+
+@packet(0x0433, "6s")
+class RemoteOobDataRequestNegativeReply(Command):
+    address: bytes
+
+
+@packet(0x0434, "6sB")
+class IoCapabilityRequestNegativeReply(Command):
+    address: bytes
+    reason: int
+
+
+# 7.2 Link policy
+
+
+@packet(0x080F, "H")
+class WriteDefaultLinkPolicySettings(Command):
+    settings: int
+
+
+# 7.3 Controller and baseband
+
+
+@packet(0x0C01, "Q")
+class SetEventMask(Command):
+    mask: int
+
+
+@packet(0x0C03)
+class Reset(Command):
+    pass
+
+
+@packet(0x0C1A, "B")
+class WriteScanEnable(Command):
+    scan_enable: int
+
+
+@packet(0x0C56, "B")
+class WriteSimplePairingMode(Command):
+    mode: int
+
+
+@packet(0x0C6D, "BB")
+class WriteLeHostSupport(Command):
+    le_supported_host: int
+    simultaneous: int
+
+
+# 7.4 Informational
+
+
+@packet(0x1001)
+class ReadLocalVersionInformation(Command):
+    pass
+
+
+@packet(0x1001, "BHBHH")
+class LocalVersionInformation(Returned):
+    hci_version: int
+    hci_subversion: int
+    lmp_version: int
+    company_identifier: int
+    lmp_subversion: int
+
+
+@packet(0x1002)
+class ReadLocalSupportedCommands(Command):
+    pass
+
+
+@packet(0x1002, "64s")
+class LocalSupportedCommands(Returned):
+    commands: bytes
+
+
+@packet(0x1003)
+class ReadLocalSupportedFeatures(Command):
+    pass
+
+
+@packet(0x1003, "Q")
+class LocalSupportedFeatures(Returned):
+    features: int
+
+
+@packet(0x1005)
+class ReadBufferSize(Command):
+    pass
+
+
+@packet(0x1005, "HBHH")
+class BufferSize(Returned):
+    acl_length: int
+    synchronous_length: int
+    acl_count: int
+    synchronous_count: int
+
+
+@packet(0x1009)
+class ReadBdAddr(Command):
+    pass
+
+
+@packet(0x1009, "6s")
+class BdAddr(Returned):
+    address: bytes
+
+
+# 7.8 LE controller
+
+
+@packet(0x2001, "Q")
+class LeSetEventMask(Command):
+    mask: int
+
+
+@packet(0x2002)
+class LeReadBufferSize(Command):
+    pass
+
+
+@packet(0x2002, "HB")
+class LeBufferSize(Returned):
+    acl_length: int
+    acl_count: int
+
+
+@packet(0x2003)
+class LeReadLocalSupportedFeatures(Command):
+    pass
+
+
+@packet(0x2003, "Q")
+class LeLocalSupportedFeatures(Returned):
+    features: int
+
+
+@packet(0x2005, "6s")
+class LeSetRandomAddress(Command):
+    address: bytes
+
+
+@packet(0x2006, "HHBBB6sBB")
+class LeSetAdvertisingParameters(Command):
+    interval_min: int
+    interval_max: int
+    advertising_type: int
+    own_address_type: int
+    peer_address_type: int
+    peer_address: bytes
+    channel_map: int
+    filter_policy: int
+
+
+@packet(0x2008, "B31s")
+class LeSetAdvertisingData(Command):
+    length: int
+    data: bytes
+
+
+@packet(0x200A, "B")
+class LeSetAdvertisingEnable(Command):
+    enable: int
+
+
+@packet(0x200B, "BHHBB")
+class LeSetScanParameters(Command):
+    scan_type: int
+    interval: int
+    window: int
+    own_address_type: int
+    filter_policy: int
+
+
+@packet(0x200C, "BB")
+class LeSetScanEnable(Command):
+    enable: int
+    filter_duplicates: int
+
+
+@packet(0x200D, "HHBB6sBHHHHHH")
+class LeCreateConnection(Command):
+    scan_interval: int
+    scan_window: int
+    filter_policy: int
+    peer_address_type: int
+    peer_address: bytes
+    own_address_type: int
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+    ce_length_min: int
+    ce_length_max: int
+
+
+@packet(0x200E)
+class LeCreateConnectionCancel(Command):
+    pass
+
+
+@packet(0x2013, "HHHHHHH")
+class LeConnectionUpdate(Command):
+    handle: int
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+    ce_length_min: int
+    ce_length_max: int
+
+
+@packet(0x201B, "H")
+class LeLongTermKeyRequestNegativeReply(Command):
+    handle: int
+
+
+@packet(0x201C)
+class LeReadSupportedStates(Command):
+    pass
+
+
+@packet(0x201C, "Q")
+class LeSupportedStates(Returned):
+    states: int
+
+
+@packet(0x2020, "HHHHHHH")
+class LeRemoteConnectionParameterRequestReply(Command):
+    handle: int
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+    ce_length_min: int
+    ce_length_max: int
+
+
+@packet(0x2021, "HB")
+class LeRemoteConnectionParameterRequestNegativeReply(Command):
+    handle: int
+    reason: int
+
+
+@packet(0x2024, "HH")
+class LeWriteSuggestedDefaultDataLength(Command):
+    tx_octets: int
+    tx_time: int
+
+
+@packet(0x202F)
+class LeReadMaximumDataLength(Command):
+    pass
+
+
+@packet(0x202F, "HHHH")
+class LeMaximumDataLength(Returned):
+    tx_octets: int
+    tx_time: int
+    rx_octets: int
+    rx_time: int
+
+
+@packet(0x2031, "BBB")
+class LeSetDefaultPhy(Command):
+    all_phys: int
+    tx_phys: int
+    rx_phys: int
+
+
+@packet(0x2035, "B6s")
+class LeSetAdvertisingSetRandomAddress(Command):
+    advertising_handle: int
+    address: bytes
+
+
+@packet(0x2036, "BH3s3sBBB6sBbBBBBB")
+class LeSetExtendedAdvertisingParameters(Command):
+    advertising_handle: int
+    event_properties: int
+    interval_min: bytes
+    interval_max: bytes
+    channel_map: int
+    own_address_type: int
+    peer_address_type: int
+    peer_address: bytes
+    filter_policy: int
+    tx_power: int
+    primary_phy: int
+    secondary_max_skip: int
+    secondary_phy: int
+    sid: int
+    scan_request_notification: int
+
+
+@packet(0x2037, "BBBB*")
+class LeSetExtendedAdvertisingData(Command):
+    advertising_handle: int
+    operation: int
+    fragment_preference: int
+    length: int
+    data: bytes
+
+
+@packet(0x2039, "BBBHB")
+class LeSetExtendedAdvertisingEnable(Command):
+    """For one advertising set."""
+
+    enable: int
+    sets: int
+    advertising_handle: int
+    duration: int
+    max_events: int
+
+
+@packet(0x2041, "BBBBHH")
+class LeSetExtendedScanParameters(Command):
+    """For one PHY."""
+
+    own_address_type: int
+    filter_policy: int
+    phys: int
+    scan_type: int
+    interval: int
+    window: int
+
+
+@packet(0x2042, "BBHH")
+class LeSetExtendedScanEnable(Command):
+    enable: int
+    filter_duplicates: int
+    duration: int
+    period: int
+
+
+@packet(0x2043, "BBB6sBHHHHHHHH")
+class LeExtendedCreateConnection(Command):
+    """For one PHY."""
+
+    filter_policy: int
+    own_address_type: int
+    peer_address_type: int
+    peer_address: bytes
+    phys: int
+    scan_interval: int
+    scan_window: int
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+    ce_length_min: int
+    ce_length_max: int

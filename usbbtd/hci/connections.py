@@ -1,0 +1,274 @@
+"""Links: made, accepted, changed and ended (Vol 4, Part E, 7.1 and 7.8)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.hci import commands
+from usbbtd.hci import controller_events as incoming
+from usbbtd.hci.acl import AclData, Link
+from usbbtd.hci.command_queue import Send
+from usbbtd.hci.commands import Command
+from usbbtd.hci.dialler import LIMITED_RESOURCES, UNKNOWN_CONNECTION, Dialler, Target
+from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
+from usbbtd.hci.init import Controller
+from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
+
+__all__ = ["HARDWARE_FAILURE", "Connections", "LinkInfo"]
+
+HARDWARE_FAILURE = 0x03
+UNACCEPTABLE_ADDRESS = 0x0F
+UNSUPPORTED_FEATURE = 0x11
+UNACCEPTABLE_PARAMETERS = 0x3B
+
+BREDR = 0
+#: Incoming BR/EDR links beyond this many links are refused; a piconet has seven peers, and LE needs some room.
+MAX_LINKS = 32
+
+_ACL_LINK, _ESCO_LINK = 1, 2
+_REMAIN_PERIPHERAL = 1
+_PACKET_TYPES = 0xCC18  # all ACL packets of basic and enhanced rate; the bits of the latter mean "not"
+_PAGE_SCAN_R2 = 2
+_SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # of an initiator: 60 and 30 ms
+_INTERVAL_MIN, _INTERVAL_MAX = 12, 24  # 15 to 30 ms
+_SUPERVISION_TIMEOUT = 500  # 5 s
+#: BR/EDR: beyond the page timeout and the time that a peer's host has to accept. LE: an initiator's turn.
+_BREDR_PATIENCE_S, _LE_PATIENCE_S = 40.0, 5.0
+
+
+class LinkInfo(NamedTuple):
+    handle: int
+    address: bytes
+    address_type: int
+    role: int
+    queued: int  # fragments that wait for the controller
+    outstanding: int  # fragments in the controller
+
+
+class Connections:
+    """All links of one controller, and those to come."""
+
+    def __init__(self, acl: AclData, air: LeAir, send: Send, emit: Callable[[Event], None]) -> None:
+        self.connectable = False
+        self._acl = acl
+        self._air = air
+        self._send = send
+        self._emit = emit
+        self._controller: Controller | None = None
+        self._accepted: set[bytes] = set()  # BR/EDR peers whose request we have accepted, until the link is there
+        self._bredr = Dialler(
+            self._create_bredr,
+            lambda target: commands.CreateConnectionCancel(target.address),
+            lambda busy: None,
+            self._is_linked,
+            send,
+            emit,
+            patience_s=_BREDR_PATIENCE_S,
+            takes_turns=False,
+        )
+        self._le = Dialler(
+            self._create_le,
+            lambda target: commands.LeCreateConnectionCancel(),
+            air.set_initiating,
+            self._is_linked,
+            send,
+            emit,
+            patience_s=_LE_PATIENCE_S,
+            takes_turns=True,
+        )
+        self.counters = {"links_opened": 0, "links_closed": 0, "links_refused": 0, "link_events_stray": 0}
+
+    # What the user asks for
+
+    def connect(self, target: Target, now: float) -> None:
+        controller = self._controller
+        if controller is None:
+            self._emit(ConnectFailed(*target, HARDWARE_FAILURE))
+            return
+        if not (controller.supports_le if target.address_type else controller.supports_bredr):
+            self._emit(ConnectFailed(*target, UNSUPPORTED_FEATURE))
+            return
+        link = self._find(target)
+        if link is None or link.closing:
+            self._dialler(target).connect(target, now)
+
+    def cancel_connect(self, target: Target) -> None:
+        self._dialler(target).cancel(target)
+
+    def disconnect(self, handle: int, reason: int) -> None:
+        link = self._acl.links.get(handle)
+        if link and not link.closing:
+            link.closing = True
+            self._send(commands.Disconnect(handle, reason), partial(self._disconnect_answered, link))
+
+    def update(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
+        link = self._acl.links.get(handle)
+        if link is None:
+            return
+        if link.address_type == BREDR:
+            raise LocalProtocolError("only LE links have connection parameters")
+        self._send(commands.LeConnectionUpdate(handle, interval_min, interval_max, latency, timeout, 0, 0))
+
+    def info(self) -> list[LinkInfo]:
+        return [
+            LinkInfo(link.handle, link.address, link.address_type, link.role, len(link.queue), link.outstanding)
+            for link in self._acl.links.values()
+        ]
+
+    def next_timeout(self) -> float | None:
+        deadlines = self._bredr.deadline, self._le.deadline, self._acl.next_timeout()
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        self._bredr.handle_timeout(now)
+        self._le.handle_timeout(now)
+        self._acl.handle_timeout(now)
+
+    def controller_up(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def abandon(self, status: int, now: float) -> None:
+        """The controller has forgotten everything: all links end, all attempts fail."""
+        self._controller = None
+        self._accepted.clear()
+        for handle in list(self._acl.links):
+            self._acl.remove(handle, now)
+            self.counters["links_closed"] += 1
+            self._emit(Disconnected(handle, status))
+        self._bredr.abandon(status)
+        self._le.abandon(status)
+
+    # What the controller reports
+
+    def receive_request(self, event: incoming.ConnectionRequest, _now: float) -> None:
+        """A BR/EDR peer pages us."""
+        address = event.address
+        if event.link_type == _ESCO_LINK:
+            self._send(commands.RejectSynchronousConnectionRequest(address, LIMITED_RESOURCES))
+        elif event.link_type != _ACL_LINK:
+            self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
+        elif not self.connectable:
+            self.counters["links_refused"] += 1
+            self._send(commands.RejectConnectionRequest(address, UNACCEPTABLE_ADDRESS))
+        elif len(self._acl.links) + len(self._accepted) >= MAX_LINKS:
+            self.counters["links_refused"] += 1
+            self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
+        else:
+            self._accepted.add(address)
+            self._send(
+                commands.AcceptConnectionRequest(address, _REMAIN_PERIPHERAL), partial(self._accept_answered, address)
+            )
+
+    def receive_complete(self, event: incoming.ConnectionComplete, now: float) -> None:
+        if event.link_type != _ACL_LINK:
+            return
+        target = Target(event.address, BREDR)
+        accepted = event.address in self._accepted
+        self._accepted.discard(event.address)
+        if not event.status:
+            self._link_up(event.handle, target, int(accepted), now)
+        elif target == self._bredr.current:
+            self._bredr.receive_failed(event.status, now)
+
+    def receive_le_complete(
+        self, event: incoming.LeConnectionComplete | incoming.LeEnhancedConnectionComplete, now: float
+    ) -> None:
+        if event.status:  # the address is not always filled in, but only one attempt can be meant
+            self._le.receive_failed(event.status, now)
+        else:
+            # 2 and 3 stand for identities that the controller resolved
+            self._link_up(event.handle, Target(event.address, 1 + (event.address_type & 1)), event.role & 1, now)
+
+    def receive_disconnected(self, event: incoming.DisconnectionComplete, now: float) -> None:
+        link = self._acl.links.get(event.handle)
+        if link is None:
+            self.counters["link_events_stray"] += 1
+        elif event.status:
+            link.closing = False
+        else:
+            self._link_down(link, event.reason, now)
+
+    def receive_role(self, event: incoming.RoleChange, _now: float) -> None:
+        link = self._find(Target(event.address, BREDR))
+        if link and not event.status:
+            link.role = event.role & 1
+
+    def receive_le_updated(self, event: incoming.LeConnectionUpdateComplete, _now: float) -> None:
+        if event.handle in self._acl.links and not event.status:
+            self._emit(ConnectionUpdated(event.handle, event.interval, event.latency, event.timeout))
+
+    def receive_le_parameters_request(self, event: incoming.LeRemoteConnectionParameterRequest, _now: float) -> None:
+        """The peer wants other connection parameters: it gets them if they are sound (Vol 4, Part E, 7.8.31)."""
+        handle, interval_min, interval_max, latency, timeout = (
+            event.handle,
+            event.interval_min,
+            event.interval_max,
+            event.latency,
+            event.timeout,
+        )
+        sound = (
+            6 <= interval_min <= interval_max <= 3200
+            and latency <= 499
+            and 10 <= timeout <= 3200
+            # the timeout, in 10 ms, is longer than two intervals, in 1.25 ms, with all events that may be skipped
+            and timeout * 4 > (1 + latency) * interval_max
+        )
+        self._send(
+            commands.LeRemoteConnectionParameterRequestReply(handle, interval_min, interval_max, latency, timeout, 0, 0)
+            if sound
+            else commands.LeRemoteConnectionParameterRequestNegativeReply(handle, UNACCEPTABLE_PARAMETERS)
+        )
+
+    # Inside
+
+    def _find(self, target: Target) -> Link | None:
+        for link in self._acl.links.values():
+            if link.address == target.address and link.address_type == target.address_type:
+                return link
+        return None
+
+    def _is_linked(self, target: Target) -> bool:
+        return self._find(target) is not None
+
+    def _dialler(self, target: Target) -> Dialler:
+        return self._le if target.address_type else self._bredr
+
+    def _create_bredr(self, target: Target) -> Command:
+        return commands.CreateConnection(target.address, _PACKET_TYPES, _PAGE_SCAN_R2, 0, 0, 1)
+
+    def _create_le(self, target: Target) -> Command:
+        scan = _SCAN_INTERVAL, _SCAN_WINDOW
+        parameters = _INTERVAL_MIN, _INTERVAL_MAX, 0, _SUPERVISION_TIMEOUT, 0, 0
+        peer = target.address_type - 1, target.address
+        if self._controller and self._controller.extended:
+            return commands.LeExtendedCreateConnection(0, OWN_ADDRESS_TYPE, *peer, 1, *scan, *parameters)
+        return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
+
+    def _link_up(self, handle: int, target: Target, role: int, now: float) -> None:
+        self._acl.add(handle, target.address, target.address_type, role)
+        self.counters["links_opened"] += 1
+        self._emit(Connected(handle, target.address, target.address_type, role))
+        if target.address_type:
+            self._air.link_up(role)
+        self._dialler(target).receive_connected(target, now)
+
+    def _link_down(self, link: Link, reason: int, now: float) -> None:
+        self._acl.remove(link.handle, now)
+        self.counters["links_closed"] += 1
+        self._emit(Disconnected(link.handle, reason))
+        if link.address_type:
+            self._air.link_down()
+        (self._le if link.address_type else self._bredr).dial(now)
+
+    def _disconnect_answered(self, link: Link, status: int, _returned: bytes, now: float) -> None:
+        if not status or self._acl.links.get(link.handle) is not link:
+            return
+        if status == UNKNOWN_CONNECTION:  # it had ended, and the event was lost
+            self._link_down(link, status, now)
+        else:
+            link.closing = False
+
+    def _accept_answered(self, address: bytes, status: int, _returned: bytes, _now: float) -> None:
+        if status:
+            self._accepted.discard(address)

@@ -1,0 +1,238 @@
+"""HCI events of the controller, as far as this host acts on them (Vol 4, Part E, 7.7)."""
+
+import struct
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci.codec import Packet, packet
+
+LE_META = 0x3E
+NUMBER_OF_COMPLETED_PACKETS = 0x13
+
+
+class Event(Packet):
+    """The code is the event code."""
+
+    __slots__ = ()
+
+    def pack(self) -> bytes:
+        parameters = self.parameters()
+        return bytes((self.CODE, len(parameters))) + parameters
+
+
+class LeEvent(Packet):
+    """Inside LE Meta (7.7.65); the code is the subevent code."""
+
+    __slots__ = ()
+
+    def pack(self) -> bytes:
+        parameters = self.parameters()
+        return bytes((LE_META, len(parameters) + 1, self.CODE)) + parameters
+
+
+def parse_event(event: bytes) -> Event | LeEvent | None:
+    """A whole event packet; None: not one that we act on. RemoteProtocolError: cut short, or a wrong length."""
+    if len(event) < 2 or event[1] != len(event) - 2:
+        raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:8].hex()}")
+    made: Event | LeEvent | None = None
+    if event[0] != LE_META:
+        if known := Event.registry.get(event[0]):
+            made = known.parse(event[2:])
+    elif len(event) < 3:
+        raise RemoteProtocolError("an LE Meta event without a subevent code")
+    elif known := LeEvent.registry.get(event[2]):
+        made = known.parse(event[3:])
+    return made
+
+
+@packet(0x03, "BH6sBB")
+class ConnectionComplete(Event):
+    status: int
+    handle: int
+    address: bytes
+    link_type: int
+    encryption: int
+
+
+@packet(0x04, "6s3sB")
+class ConnectionRequest(Event):
+    address: bytes
+    class_of_device: bytes
+    link_type: int
+
+
+@packet(0x05, "BHB")
+class DisconnectionComplete(Event):
+    status: int
+    handle: int
+    reason: int
+
+
+@packet(0x0E, "BH*")
+class CommandComplete(Event):
+    credits: int
+    opcode: int
+    returned: bytes  # status first, but for a few commands that we do not use
+
+
+@packet(0x0F, "BBH")
+class CommandStatus(Event):
+    status: int
+    credits: int
+    opcode: int
+
+
+@packet(0x10, "B")
+class HardwareError(Event):
+    code: int
+
+
+@packet(0x12, "B6sB")
+class RoleChange(Event):
+    status: int
+    address: bytes
+    role: int
+
+
+@packet(0x16, "6s")
+class PinCodeRequest(Event):
+    address: bytes
+
+
+@packet(0x17, "6s")
+class LinkKeyRequest(Event):
+    address: bytes
+
+
+@packet(0x31, "6s")
+class IoCapabilityRequest(Event):
+    address: bytes
+
+
+@packet(0x33, "6sI")
+class UserConfirmationRequest(Event):
+    address: bytes
+    value: int
+
+
+@packet(0x34, "6s")
+class UserPasskeyRequest(Event):
+    address: bytes
+
+
+@packet(0x35, "6s")
+class RemoteOobDataRequest(Event):
+    address: bytes
+
+
+@packet(0x01, "BHBB6sHHHB")
+class LeConnectionComplete(LeEvent):
+    status: int
+    handle: int
+    role: int
+    address_type: int
+    address: bytes
+    interval: int
+    latency: int
+    timeout: int
+    clock_accuracy: int
+
+
+@packet(0x02, "B*")
+class LeAdvertisingReport(LeEvent):
+    count: int
+    reports: bytes  # each: see advertising_reports()
+
+
+@packet(0x03, "BHHHH")
+class LeConnectionUpdateComplete(LeEvent):
+    status: int
+    handle: int
+    interval: int
+    latency: int
+    timeout: int
+
+
+@packet(0x05, "HQH")
+class LeLongTermKeyRequest(LeEvent):
+    handle: int
+    random_number: int
+    encrypted_diversifier: int
+
+
+@packet(0x06, "HHHHH")
+class LeRemoteConnectionParameterRequest(LeEvent):
+    handle: int
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+
+
+@packet(0x0A, "BHBB6s6s6sHHHB")
+class LeEnhancedConnectionComplete(LeEvent):
+    """Not asked for, but what a controller may send that knows no other."""
+
+    status: int
+    handle: int
+    role: int
+    address_type: int
+    address: bytes
+    local_resolvable_address: bytes
+    peer_resolvable_address: bytes
+    interval: int
+    latency: int
+    timeout: int
+    clock_accuracy: int
+
+
+@packet(0x0D, "B*")
+class LeExtendedAdvertisingReport(LeEvent):
+    count: int
+    reports: bytes  # each: see advertising_reports()
+
+
+_report = struct.Struct("<BB6sB")
+_extended_report = struct.Struct("<HB6sBBBbbHB6sB")
+
+
+def advertising_reports(
+    event: LeAdvertisingReport | LeExtendedAdvertisingReport,
+) -> list[tuple[int, int, bytes, int, bytes]]:
+    """(event type, HCI address type, address, RSSI, data) of each report; the event type as in the legacy event.
+
+    RemoteProtocolError: cut short.
+    """
+    extended = isinstance(event, LeExtendedAdvertisingReport)
+    reports = []
+    octets = event.reports
+    offset = 0
+    try:
+        for _ in range(event.count):
+            if extended:
+                properties, address_type, address, _, _, _, _, rssi, _, _, _, length = _extended_report.unpack_from(
+                    octets, offset
+                )
+                offset += _extended_report.size + length
+                event_type = _legacy_type(properties)
+                data = octets[offset - length : offset]
+            else:
+                event_type, address_type, address, length = _report.unpack_from(octets, offset)
+                offset += _report.size + length + 1
+                data = octets[offset - length - 1 : offset - 1]
+                rssi = octets[offset - 1] - (octets[offset - 1] > 127) * 256
+            reports.append((event_type, address_type, address, rssi, data))
+    except (struct.error, IndexError):
+        offset = len(octets) + 1
+    if offset > len(octets):
+        raise RemoteProtocolError(f"{type(event).__name__} is cut short: {len(octets)} octets")
+    return reports
+
+
+def _legacy_type(properties: int) -> int:
+    """ADV_IND 0, ADV_DIRECT_IND 1, ADV_SCAN_IND 2, ADV_NONCONN_IND 3, SCAN_RSP 4 from the extended event's bits."""
+    connectable, scannable, directed, response = (properties >> bit & 1 for bit in range(4))
+    if response:
+        return 4
+    if connectable:
+        return 1 if directed else 0
+    return 2 if scannable else 3

@@ -1,0 +1,264 @@
+"""The host side of HCI for one controller: brings it up, keeps its commands, links and data in order. No I/O.
+
+receive_event, receive_acl  ->  Host  ->  take_events, take_pdus
+connect, send_pdu, ...      ->        ->  take_commands, take_acl
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.hci import commands
+from usbbtd.hci import controller_events as incoming
+from usbbtd.hci.acl import AclData
+from usbbtd.hci.codec import Packet
+from usbbtd.hci.command_queue import CommandQueue
+from usbbtd.hci.connections import HARDWARE_FAILURE, Connections, LinkInfo
+from usbbtd.hci.dialler import Target
+from usbbtd.hci.events import Advertisement, Event, Failed, Ready
+from usbbtd.hci.init import Controller, Script, init_script
+from usbbtd.hci.le import LeAir
+from usbbtd.hci.unpaired import REFUSALS
+
+__all__ = ["Host"]
+
+UNSPECIFIED_ERROR = 0x1F
+REMOTE_USER_TERMINATED = 0x13
+
+#: A controller that has to be reset twice within this time is given up.
+RESET_GRACE_S = 60.0
+#: Events that may wait for take_events(); beyond, advertisements are dropped, and only they.
+MAX_EVENTS = 4096
+
+_PAGE_SCAN = 0b10
+
+
+class Host:
+    """One controller.
+
+    States: "off" until start(), then "starting" and "up"; a silent controller goes back to "starting" once, then to
+    "failed". What the controller sends outside "up" is dropped, but for the answers to commands. start_scan(),
+    start_advertising() and set_connectable() may be called in any state and outlive a reset.
+    """
+
+    def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0) -> None:
+        """``random_address``: our random static address on LE: six octets, the two upper bits of the last are set."""
+        if len(random_address) != 6 or random_address[5] < 0xC0:
+            raise LocalProtocolError(f"{random_address.hex()} is not a random static address")
+        self.random_address = random_address
+        self.controller: Controller | None = None  # what it turned out to be, since it was last up
+        self._state = "off"
+        self._events: list[Event] = []
+        self._script: Script[Controller] | None = None
+        self._last_reset: tuple[float, str] | None = None  # when, and why
+        self._acl = AclData()
+        self._commands = CommandQueue(command_timeout_s)
+        self._air = LeAir(random_address, self._commands.send, self._emit)
+        self._connections = Connections(self._acl, self._air, self._commands.send, self._emit)
+        # The data path is AclData's own methods: one call less for each packet.
+        self.receive_acl = self._acl.receive
+        self.take_pdus = self._acl.take_pdus
+        self.send_pdu = self._acl.send_pdu
+        self.take_acl = self._acl.take
+        self.writable_links = self._acl.writable
+        links = self._connections
+        self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
+            incoming.ConnectionRequest: links.receive_request,
+            incoming.ConnectionComplete: links.receive_complete,
+            incoming.DisconnectionComplete: links.receive_disconnected,
+            incoming.RoleChange: links.receive_role,
+            incoming.LeConnectionComplete: links.receive_le_complete,
+            incoming.LeEnhancedConnectionComplete: links.receive_le_complete,
+            incoming.LeConnectionUpdateComplete: links.receive_le_updated,
+            incoming.LeRemoteConnectionParameterRequest: links.receive_le_parameters_request,
+            incoming.LeAdvertisingReport: self._air.receive_reports,
+            incoming.LeExtendedAdvertisingReport: self._air.receive_reports,
+        }
+        self._counters = {"resets": 0, "events_ignored": 0, "advertisements_dropped": 0}
+
+    # Facts
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    @property
+    def address(self) -> bytes:
+        """The controller's BD_ADDR; on LE we are known by random_address."""
+        return self.controller.address if self.controller else bytes(6)
+
+    @property
+    def supports_bredr(self) -> bool:
+        return self.controller is not None and self.controller.supports_bredr
+
+    @property
+    def supports_le(self) -> bool:
+        return self.controller is not None and self.controller.supports_le
+
+    def links(self) -> list[LinkInfo]:
+        return self._connections.info()
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            **self._counters,
+            **self._commands.counters,
+            **self._connections.counters,
+            **self._acl.statistics(),
+        }
+
+    # The user's side
+
+    def start(self, now: float) -> None:
+        """Resets the controller and sets it up; Ready or Failed follows."""
+        if self._state in ("starting", "up"):
+            raise LocalProtocolError("the controller has been started already")
+        self._last_reset = None
+        self._begin(now, forgive=True)
+
+    def connect(self, address: bytes, address_type: int, now: float) -> None:
+        """Connected or ConnectFailed follows; nothing if there is such a link already."""
+        self._commands.now = now
+        self._connections.connect(Target(address, address_type), now)
+
+    def cancel_connect(self, address: bytes, address_type: int) -> None:
+        """ConnectFailed follows if the connection was still to come. It may come all the same, as Connected."""
+        self._connections.cancel_connect(Target(address, address_type))
+
+    def disconnect(self, handle: int, reason: int = REMOTE_USER_TERMINATED) -> None:
+        """Disconnected follows, if there is such a link."""
+        self._connections.disconnect(handle, reason)
+
+    def set_connectable(self, connectable: bool) -> None:
+        """Whether BR/EDR peers may connect to us."""
+        self._connections.connectable = connectable
+        if self._state == "up" and self.supports_bredr:
+            self._commands.send(commands.WriteScanEnable(_PAGE_SCAN if connectable else 0))
+
+    def start_scan(self, *, active: bool, duplicates: bool) -> None:
+        """Advertisement follows for each report, until stop_scan() or ScanStopped. A running scan is changed."""
+        self._air.start_scan(active=active, duplicates=duplicates)
+
+    def stop_scan(self) -> None:
+        self._air.stop_scan()
+
+    def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
+        """Until stop_advertising() or AdvertisingStopped; goes on after a peer has connected."""
+        self._air.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
+
+    def stop_advertising(self) -> None:
+        self._air.stop_advertising()
+
+    def update_connection(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
+        """LE; intervals in 1.25 ms, timeout in 10 ms. ConnectionUpdated follows if it comes to that."""
+        self._connections.update(handle, interval_min, interval_max, latency, timeout)
+
+    def take_events(self) -> list[Event]:
+        events = self._events
+        self._events = []
+        return events
+
+    # The controller's side
+
+    def take_commands(self) -> list[bytes]:
+        """Whole command packets, as many as the controller may be sent now."""
+        return self._commands.take()
+
+    def receive_event(self, event: bytes, now: float) -> None:
+        """One whole event packet. RemoteProtocolError: the controller breaks the rules; nothing has changed here."""
+        if event[:1] == b"\x13":  # hot: per event. Number_Of_Completed_Packets
+            self._acl.completed(event)
+            return
+        self._commands.now = now
+        packet = incoming.parse_event(event)
+        match packet:
+            case incoming.CommandComplete(allowed, opcode, returned):
+                self._receive_answer(opcode, allowed, returned[0] if returned else UNSPECIFIED_ERROR, returned[1:])
+            case incoming.CommandStatus(status, allowed, opcode):
+                self._receive_answer(opcode, allowed, status, b"")
+            case incoming.HardwareError(code) if self._state == "up":
+                self._recover(f"reported hardware error 0x{code:02X}")
+            case _ if packet is None or self._state != "up":
+                self._counters["events_ignored"] += 1
+            case _ if refuse := REFUSALS.get(type(packet)):
+                self._commands.send(refuse(packet))
+            case _:
+                self._handlers[type(packet)](packet, now)
+
+    def next_timeout(self) -> float | None:
+        """When handle_timeout() wants to be called; may be in the past."""
+        deadlines = self._commands.deadline, self._connections.next_timeout()
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        self._commands.now = now
+        if silence := self._commands.expired():
+            self._recover(silence)
+        self._connections.handle_timeout(now)
+
+    # Inside
+
+    def _emit(self, event: Event) -> None:
+        if len(self._events) >= MAX_EVENTS and isinstance(event, Advertisement):
+            self._counters["advertisements_dropped"] += 1
+        else:
+            self._events.append(event)
+
+    def _receive_answer(self, opcode: int, allowed: int, status: int, returned: bytes) -> None:
+        if self._state in ("starting", "up"):
+            self._commands.receive_answer(opcode, allowed, status, returned)
+        else:
+            self._counters["events_ignored"] += 1
+
+    def _begin(self, now: float, *, forgive: bool) -> None:
+        self._state = "starting"
+        self._commands.now = now
+        self._commands.clear(forgive=forgive)
+        self._script = init_script(self.random_address)
+        self._command_script(next(self._script))
+
+    def _command_script(self, command: commands.Command) -> None:
+        self._commands.send(command, self._advance_script)
+
+    def _advance_script(self, status: int, returned: bytes, now: float) -> None:
+        """The answer to the init script's last command."""
+        assert self._script is not None
+        try:
+            command = self._script.send((status, returned))
+        except StopIteration as end:
+            self._up(end.value)
+        except RemoteProtocolError as error:
+            self._fail(str(error))
+        else:
+            self._command_script(command)
+
+    def _up(self, controller: Controller) -> None:
+        self._script = None
+        self.controller = controller
+        self._acl.configure(controller.bredr_buffers, controller.le_buffers, non_flushable=controller.non_flushable)
+        self._state = "up"
+        self._connections.controller_up(controller)
+        self._air.controller_up(controller)
+        self.set_connectable(self._connections.connectable)
+        self._emit(Ready())
+
+    def _recover(self, complaint: str) -> None:
+        """The controller is silent or says that it is broken: a reset may help, once."""
+        now = self._commands.now
+        if self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
+            self._fail(f"the controller {complaint}")
+            return
+        self._last_reset = now, complaint
+        self._counters["resets"] += 1
+        self._connections.abandon(HARDWARE_FAILURE, now)
+        self._air.controller_down()
+        self._begin(now, forgive=False)
+
+    def _fail(self, reason: str) -> None:
+        self._state = "failed"
+        self._script = None
+        self._commands.clear(forgive=False)
+        self._connections.abandon(HARDWARE_FAILURE, self._commands.now)
+        self._air.abandon(HARDWARE_FAILURE)
+        if self._last_reset:
+            reason += f"; it had been reset because it {self._last_reset[1]}"
+        self._emit(Failed(reason))

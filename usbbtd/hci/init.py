@@ -1,0 +1,152 @@
+"""How a controller is set up: asked what it can, then told what we need (Vol 6, Part D, 2.1; Vol 2, Part F, 2).
+
+The script is a generator: it yields commands and is sent (status, return parameters). What a controller does not know,
+it refuses, and the script goes on without, where that is possible.
+"""
+
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci import commands
+from usbbtd.hci.acl import MIN_ACL_LENGTH
+from usbbtd.hci.commands import Command, Returned
+from usbbtd.hci.controller_events import LE_META, CommandComplete, CommandStatus, Event, LeEvent
+
+__all__ = ["Controller", "Script", "init_script"]
+
+R = TypeVar("R")
+A = TypeVar("A", bound=Returned)
+Script = Generator[Command, tuple[int, bytes], R]
+
+# LMP features (Vol 2, Part C, 3.3)
+_BREDR_NOT_SUPPORTED = 1 << 37
+_LE_SUPPORTED = 1 << 38
+_SIMPLE_PAIRING = 1 << 51
+_NON_FLUSHABLE = 1 << 54
+# LE features (Vol 6, Part B, 4.6)
+_LE_PARAMETERS_REQUEST = 1 << 1
+_LE_DATA_LENGTH = 1 << 5
+_LE_2M_PHY = 1 << 8
+# Supported commands, octet and bit (Vol 4, Part E, 6.27): set advertising enable, set scan enable, create connection
+_LEGACY_LE = (1 << 26 * 8 + 1) | (1 << 26 * 8 + 3) | (1 << 26 * 8 + 4)
+_EXTENDED_LE = (1 << 36 * 8 + 5) | (1 << 37 * 8 + 6) | (1 << 37 * 8 + 7)
+# LE states (7.8.27): initiating together with passive and with active scanning
+_SCAN_WHILE_INITIATING = (1 << 22) | (1 << 23)
+
+_LE_PARAMETER_REQUEST_EVENT = 0x06
+_LE_ENHANCED_CONNECTION_EVENT = 0x0A
+_LE_EXTENDED_EVENTS = 0x0D
+_ROLE_SWITCH_AND_SNIFF = 0x0005
+
+
+class Controller(NamedTuple):
+    """What a controller turned out to be. Buffers are (octets, count)."""
+
+    address: bytes  # BD_ADDR; zeros: it has none
+    hci_version: int | None
+    company_identifier: int | None
+    supports_bredr: bool
+    supports_le: bool
+    bredr_buffers: tuple[int, int] | None
+    le_buffers: tuple[int, int] | None  # None: shared with BR/EDR
+    non_flushable: bool  # knows packet boundary flag 0b00 on BR/EDR
+    extended: bool  # LE by the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
+    scan_while_initiating: bool
+
+
+def init_script(random_address: bytes) -> Script[Controller]:
+    """RemoteProtocolError: the controller lacks what we cannot do without, or contradicts itself."""
+    yield from _need(commands.Reset())
+    version = yield from _ask(commands.ReadLocalVersionInformation(), commands.LocalVersionInformation)
+    listed = yield from _ask(commands.ReadLocalSupportedCommands(), commands.LocalSupportedCommands)
+    returned = yield from _need(commands.ReadLocalSupportedFeatures())
+    features = commands.LocalSupportedFeatures.parse(returned).features
+    supports_bredr = not features & _BREDR_NOT_SUPPORTED
+    supports_le = bool(features & _LE_SUPPORTED)
+    if not supports_bredr and not supports_le:
+        raise RemoteProtocolError("the controller supports neither BR/EDR nor LE")
+    address = yield from _ask(commands.ReadBdAddr(), commands.BdAddr)
+    yield commands.SetEventMask(_event_mask())
+    size = yield from _ask(commands.ReadBufferSize(), commands.BufferSize)
+    bredr_buffers = _checked(size.acl_length, size.acl_count) if size and size.acl_length else None
+    if supports_bredr:
+        if features & _SIMPLE_PAIRING:
+            yield commands.WriteSimplePairingMode(1)
+        yield commands.WriteDefaultLinkPolicySettings(_ROLE_SWITCH_AND_SNIFF)
+        if supports_le:
+            yield commands.WriteLeHostSupport(1, 0)
+    supported = int.from_bytes(listed.commands, "little") if listed else _LEGACY_LE
+    extended = supported & _LEGACY_LE != _LEGACY_LE and supported & _EXTENDED_LE == _EXTENDED_LE
+    le_buffers, states = None, 0
+    if supports_le:
+        le_buffers, states = yield from _init_le(random_address, extended)
+    if bredr_buffers is None and (supports_bredr or le_buffers is None):
+        raise RemoteProtocolError("the controller has no buffers for ACL data")
+    return Controller(
+        address=address.address if address else bytes(6),
+        hci_version=version.hci_version if version else None,
+        company_identifier=version.company_identifier if version else None,
+        supports_bredr=supports_bredr,
+        supports_le=supports_le,
+        bredr_buffers=bredr_buffers,
+        le_buffers=le_buffers,
+        non_flushable=bool(features & _NON_FLUSHABLE),
+        extended=extended,
+        scan_while_initiating=states & _SCAN_WHILE_INITIATING == _SCAN_WHILE_INITIATING,
+    )
+
+
+def _init_le(random_address: bytes, extended: bool) -> Script[tuple[tuple[int, int] | None, int]]:
+    """LE buffers (None: it shares those of BR/EDR) and the supported states."""
+    answer = yield from _ask(commands.LeReadLocalSupportedFeatures(), commands.LeLocalSupportedFeatures)
+    features = answer.features if answer else 0
+    yield commands.LeSetEventMask(_le_event_mask(features, extended))
+    size = yield from _ask(commands.LeReadBufferSize(), commands.LeBufferSize)
+    buffers = _checked(size.acl_length, size.acl_count) if size and size.acl_length and size.acl_count else None
+    yield from _need(commands.LeSetRandomAddress(random_address))
+    states = yield from _ask(commands.LeReadSupportedStates(), commands.LeSupportedStates)
+    if features & _LE_DATA_LENGTH:
+        longest = yield from _ask(commands.LeReadMaximumDataLength(), commands.LeMaximumDataLength)
+        if longest:
+            yield commands.LeWriteSuggestedDefaultDataLength(longest.tx_octets, longest.tx_time)
+    if features & _LE_2M_PHY:
+        yield commands.LeSetDefaultPhy(0, 0b011, 0b011)
+    return buffers, states.states if states else 0
+
+
+def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:
+    if untrusted_length < MIN_ACL_LENGTH or untrusted_count < 1:
+        raise RemoteProtocolError(
+            f"the controller claims {untrusted_count} ACL buffers of {untrusted_length} octets: too few or too small"
+        )
+    return untrusted_length, untrusted_count
+
+
+def _event_mask() -> int:
+    """What we act on, and nothing else (7.3.1): the bit of event code n is n - 1. Answers to commands always come."""
+    codes = [*(Event.registry.keys() - {CommandComplete.CODE, CommandStatus.CODE}), LE_META]
+    return sum(1 << code - 1 for code in codes)
+
+
+def _le_event_mask(features: int, extended: bool) -> int:
+    """7.8.1, likewise. An older controller may refuse bits of features that it does not have."""
+    codes = LeEvent.registry.keys() - {_LE_ENHANCED_CONNECTION_EVENT}
+    if not features & _LE_PARAMETERS_REQUEST:
+        codes -= {_LE_PARAMETER_REQUEST_EVENT}
+    if not extended:
+        codes = {code for code in codes if code < _LE_EXTENDED_EVENTS}
+    return sum(1 << code - 1 for code in codes)
+
+
+def _need(command: Command) -> Script[bytes]:
+    status, returned = yield command
+    if status:
+        raise RemoteProtocolError(f"{type(command).__name__} failed with status 0x{status:02X}")
+    return returned
+
+
+def _ask(command: Command, answer: type[A]) -> Script[A | None]:
+    """None: the controller does not tell."""
+    status, returned = yield command
+    return None if status else answer.parse(returned)

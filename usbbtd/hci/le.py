@@ -1,0 +1,235 @@
+"""LE scanning and advertising: what is wanted, and the commands that bring the controller there.
+
+A controller is driven by the legacy commands, or by the extended ones where it knows no others; never by both.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.hci import commands
+from usbbtd.hci.command_queue import Send
+from usbbtd.hci.commands import Command
+from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport, advertising_reports
+from usbbtd.hci.events import Advertisement, AdvertisingStopped, Event, ScanStopped
+from usbbtd.hci.init import Controller
+
+__all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
+
+#: We are random static on LE: it tells peers nothing about the dongle.
+OWN_ADDRESS_TYPE = 1
+MAX_DATA = 31
+
+_SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # 60 and 30 ms: half of the time is left for links
+_ALL_CHANNELS = 0b111
+_PHY_1M = 1
+_SET = 0  # the one advertising set of the extended commands
+_ADV_IND, _ADV_NONCONN_IND = 0, 3
+_EXTENDED_ADV_IND, _EXTENDED_ADV_NONCONN_IND = 0x13, 0x10  # legacy PDUs by the extended commands (7.8.53)
+_WHOLE_DATA, _NO_FRAGMENTS = 3, 1
+_NO_PREFERENCE = 127
+
+
+class Scan(NamedTuple):
+    active: bool
+    duplicates: bool
+
+
+class Advertising(NamedTuple):
+    data: bytes
+    interval: int  # 0.625 ms
+    connectable: bool
+
+
+class LeAir:
+    """What goes over the advertising channels of one controller. Settings outlive a reset of the controller."""
+
+    def __init__(self, random_address: bytes, send: Send, emit: Callable[[Event], None]) -> None:
+        self._random_address = random_address
+        self._send = send
+        self._emit = emit
+        self._controller: Controller | None = None  # None: not up, or no LE
+        self._scan: Scan | None = None
+        self._scanning = False  # the controller has been told to
+        self._advertising: Advertising | None = None
+        self._advertised = False  # likewise
+        self._initiating = False
+        self._links = 0
+
+    # What is wanted
+
+    def start_scan(self, *, active: bool, duplicates: bool) -> None:
+        self._scan = Scan(active, duplicates)
+        self._apply_scan()
+
+    def stop_scan(self) -> None:
+        self._scan = None
+        self._apply_scan()
+
+    def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
+        """LocalProtocolError: more than 31 octets of data."""
+        if len(data) > MAX_DATA:
+            raise LocalProtocolError(f"{len(data)} octets of advertising data, {MAX_DATA} is the most")
+        interval = min(max(interval_ms * 8 // 5, 0x0020), 0x4000)
+        self._advertising = Advertising(data, interval, connectable)
+        self._apply_advertising()
+
+    def stop_advertising(self) -> None:
+        self._advertising = None
+        self._apply_advertising()
+
+    # What happens
+
+    def controller_up(self, controller: Controller) -> None:
+        """Begins anew what is wanted, on a controller that was just reset."""
+        self.controller_down()
+        self._controller = controller if controller.supports_le else None
+        self._apply_scan()
+        self._apply_advertising()
+
+    def controller_down(self) -> None:
+        self._controller = None
+        self._scanning = self._advertised = self._initiating = False
+        self._links = 0
+
+    def abandon(self, status: int) -> None:
+        """The controller is of no use: tells who scans or advertises."""
+        self.controller_down()
+        if self._scan:
+            self._scan = None
+            self._emit(ScanStopped(status))
+        if self._advertising:
+            self._advertising = None
+            self._emit(AdvertisingStopped(status))
+
+    def set_initiating(self, initiating: bool) -> None:
+        """A connection is being created: not every controller can scan meanwhile, so that scanning pauses there."""
+        if initiating != self._initiating:
+            self._initiating = initiating
+            if self._controller and not self._controller.scan_while_initiating:
+                self._apply_scan()
+
+    def link_up(self, role: int) -> None:
+        self._links += 1
+        if role and self._advertising and self._advertising.connectable:
+            self._advertised = False  # the controller ended it with the connection
+            self._apply_advertising()
+
+    def link_down(self) -> None:
+        self._links -= 1
+        if not self._advertised:  # there may be room for it now
+            self._apply_advertising()
+
+    def receive_reports(self, event: LeAdvertisingReport | LeExtendedAdvertisingReport, _now: float) -> None:
+        for event_type, address_type, address, rssi, data in advertising_reports(event):
+            if self._scan:
+                self._emit(Advertisement(address, 1 + (address_type & 1), event_type, rssi, data))
+
+    # How the controller gets there. All commands are sent at once; when one fails, what the others did is undone.
+
+    def _apply_scan(self) -> None:
+        if self._controller is None:
+            return
+        self._disable_scan(self._controller)
+        scan = self._scan
+        if scan is None or (self._initiating and not self._controller.scan_while_initiating):
+            return
+        self._scanning = True
+        active, filter_duplicates = int(scan.active), int(not scan.duplicates)
+        parameters, enable = (
+            (
+                commands.LeSetExtendedScanParameters(
+                    OWN_ADDRESS_TYPE, 0, _PHY_1M, active, _SCAN_INTERVAL, _SCAN_WINDOW
+                ),
+                commands.LeSetExtendedScanEnable(1, filter_duplicates, 0, 0),
+            )
+            if self._controller.extended
+            else (
+                commands.LeSetScanParameters(active, _SCAN_INTERVAL, _SCAN_WINDOW, OWN_ADDRESS_TYPE, 0),
+                commands.LeSetScanEnable(1, filter_duplicates),
+            )
+        )
+        self._send(parameters, partial(self._scan_answered, scan))
+        self._send(enable, partial(self._scan_answered, scan))
+
+    def _disable_scan(self, controller: Controller) -> None:
+        if self._scanning:
+            self._scanning = False
+            off = (
+                commands.LeSetExtendedScanEnable(0, 0, 0, 0) if controller.extended else commands.LeSetScanEnable(0, 0)
+            )
+            self._send(off)
+
+    def _scan_answered(self, scan: Scan, status: int, _returned: bytes, _now: float) -> None:
+        if status and scan is self._scan and self._controller:
+            self._disable_scan(self._controller)
+            self._scan = None
+            self._emit(ScanStopped(status))
+
+    def _apply_advertising(self) -> None:
+        if self._controller is None:
+            return
+        self._disable_advertising(self._controller)
+        wanted = self._advertising
+        if wanted is None:
+            return
+        self._advertised = True
+        make = self._extended_advertising if self._controller.extended else self._legacy_advertising
+        for command in make(wanted):
+            self._send(command, partial(self._advertising_answered, wanted))
+
+    def _disable_advertising(self, controller: Controller) -> None:
+        if self._advertised:
+            self._advertised = False
+            off = (
+                commands.LeSetExtendedAdvertisingEnable(0, 1, _SET, 0, 0)
+                if controller.extended
+                else commands.LeSetAdvertisingEnable(0)
+            )
+            self._send(off)
+
+    def _advertising_answered(self, wanted: Advertising, status: int, _returned: bytes, _now: float) -> None:
+        if not status or wanted is not self._advertising or not self._advertised or self._controller is None:
+            return
+        self._disable_advertising(self._controller)
+        if not self._links:  # else it is tried again when a link ends: some controllers cannot do both
+            self._advertising = None
+            self._emit(AdvertisingStopped(status))
+
+    @staticmethod
+    def _legacy_advertising(wanted: Advertising) -> list[Command]:
+        kind = _ADV_IND if wanted.connectable else _ADV_NONCONN_IND
+        return [
+            commands.LeSetAdvertisingParameters(
+                wanted.interval, wanted.interval, kind, OWN_ADDRESS_TYPE, 0, bytes(6), _ALL_CHANNELS, 0
+            ),
+            commands.LeSetAdvertisingData(len(wanted.data), wanted.data),
+            commands.LeSetAdvertisingEnable(1),
+        ]
+
+    def _extended_advertising(self, wanted: Advertising) -> list[Command]:
+        kind = _EXTENDED_ADV_IND if wanted.connectable else _EXTENDED_ADV_NONCONN_IND
+        interval = wanted.interval.to_bytes(3, "little")
+        return [
+            commands.LeSetExtendedAdvertisingParameters(
+                advertising_handle=_SET,
+                event_properties=kind,
+                interval_min=interval,
+                interval_max=interval,
+                channel_map=_ALL_CHANNELS,
+                own_address_type=OWN_ADDRESS_TYPE,
+                peer_address_type=0,
+                peer_address=bytes(6),
+                filter_policy=0,
+                tx_power=_NO_PREFERENCE,
+                primary_phy=_PHY_1M,
+                secondary_max_skip=0,
+                secondary_phy=_PHY_1M,
+                sid=0,
+                scan_request_notification=0,
+            ),
+            commands.LeSetAdvertisingSetRandomAddress(_SET, self._random_address),
+            commands.LeSetExtendedAdvertisingData(_SET, _WHOLE_DATA, _NO_FRAGMENTS, len(wanted.data), wanted.data),
+            commands.LeSetExtendedAdvertisingEnable(1, 1, _SET, 0, 0),
+        ]

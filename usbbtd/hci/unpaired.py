@@ -1,0 +1,26 @@
+"""A host without keys: whoever asks for one, for a PIN or for a confirmation is told no, so that nothing waits."""
+
+from collections.abc import Callable
+from typing import Any
+
+from usbbtd.hci import commands
+from usbbtd.hci import controller_events as incoming
+from usbbtd.hci.codec import Packet
+from usbbtd.hci.commands import Command
+
+__all__ = ["REFUSALS"]
+
+_PAIRING_NOT_ALLOWED = 0x18
+
+#: The command that says no, by the kind of event that asks.
+REFUSALS: dict[type[Packet], Callable[[Any], Command]] = {
+    incoming.PinCodeRequest: lambda asked: commands.PinCodeRequestNegativeReply(asked.address),
+    incoming.LinkKeyRequest: lambda asked: commands.LinkKeyRequestNegativeReply(asked.address),
+    incoming.IoCapabilityRequest: lambda asked: commands.IoCapabilityRequestNegativeReply(
+        asked.address, _PAIRING_NOT_ALLOWED
+    ),
+    incoming.UserConfirmationRequest: lambda asked: commands.UserConfirmationRequestNegativeReply(asked.address),
+    incoming.UserPasskeyRequest: lambda asked: commands.UserPasskeyRequestNegativeReply(asked.address),
+    incoming.RemoteOobDataRequest: lambda asked: commands.RemoteOobDataRequestNegativeReply(asked.address),
+    incoming.LeLongTermKeyRequest: lambda asked: commands.LeLongTermKeyRequestNegativeReply(asked.handle),
+}
