@@ -1,0 +1,1 @@
+"""L2CAP of BR/EDR and LE, without I/O."""

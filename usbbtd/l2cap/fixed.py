@@ -1,0 +1,59 @@
+"""Fixed channels that are not served: an answer so that a peer that tries them does not wait for 30 seconds.
+
+Pairing, when it comes, takes its two channels out of here.
+"""
+
+from collections.abc import Mapping
+from struct import Struct
+
+from usbbtd.l2cap.pdu import BASIC_HEADER, BREDR, LE
+
+_HEADER_SIZE = BASIC_HEADER.size
+
+_CID_ATT = 0x0004
+_CID_SMP = 0x0006
+_CID_SMP_BREDR = 0x0007
+
+# Attribute protocol, Vol 3, Part F, 3.4.1.1
+_ATT_ERROR = Struct("<BBHB")
+_ATT_ERROR_RSP = 0x01
+_ATT_EXCHANGE_MTU_REQ = 0x02
+_ATT_CONFIRMATION = 0x1E
+_ATT_COMMAND_FLAG = 0x40
+_ATT_REQUEST_NOT_SUPPORTED = 0x06
+
+# Security manager, Vol 3, Part H, 3.5
+_SMP_PAIRING_REQUEST = 0x01
+_SMP_PAIRING_FAILED = 0x05
+_SMP_SECURITY_REQUEST = 0x0B
+_SMP_PAIRING_NOT_SUPPORTED = 0x05
+
+
+def _att(opcode: int) -> bytes | None:
+    """Error response: request not supported. Requests are the even opcodes without the command flag."""
+    if opcode < _ATT_EXCHANGE_MTU_REQ or opcode % 2 or opcode & _ATT_COMMAND_FLAG or opcode == _ATT_CONFIRMATION:
+        return None
+    return _ATT_ERROR.pack(_ATT_ERROR_RSP, opcode, 0x0000, _ATT_REQUEST_NOT_SUPPORTED)
+
+
+def _smp(opcode: int) -> bytes | None:
+    if opcode not in (_SMP_PAIRING_REQUEST, _SMP_SECURITY_REQUEST):
+        return None
+    return bytes((_SMP_PAIRING_FAILED, _SMP_PAIRING_NOT_SUPPORTED))
+
+
+_CHANNELS = (
+    {_CID_SMP_BREDR: _smp},
+    {_CID_ATT: _att, _CID_SMP: _smp},
+)
+
+#: The channel identifiers by transport that ``answer`` knows.
+FIXED_CIDS: Mapping[int, tuple[int, ...]] = {transport: tuple(_CHANNELS[transport]) for transport in (BREDR, LE)}
+
+
+def answer(transport: int, cid: int, untrusted_pdu: bytes) -> bytes | None:
+    """The whole PDU that answers a whole PDU on a fixed channel that we do not serve; None: nothing to say."""
+    if len(untrusted_pdu) == _HEADER_SIZE:
+        return None
+    payload = _CHANNELS[transport][cid](untrusted_pdu[_HEADER_SIZE])
+    return None if payload is None else BASIC_HEADER.pack(len(payload), cid) + payload

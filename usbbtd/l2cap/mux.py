@@ -1,0 +1,252 @@
+"""L2CAP of all links of one controller, without I/O.
+
+A channel is named by (handle, cid), cid being our end. What a peer sends never raises: its fault costs it that channel,
+or is answered with a reject, or counted. LocalProtocolError means that the owner of the mux made the mistake.
+"""
+
+from struct import error as struct_error
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.l2cap.channel import Channel, ChannelInfo
+from usbbtd.l2cap.events import Event
+from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.link import COUNTERS, Link, Shared
+from usbbtd.l2cap.pdu import BASIC_HEADER, MINIMUM_MTU, RESULT_SUCCESS, ParameterUpdateRequest, psm_is_valid
+from usbbtd.l2cap.states import State
+
+_HEADER_SIZE = BASIC_HEADER.size
+_unpack_header = BASIC_HEADER.unpack_from
+_MAXIMUM_MTU = 0xFFFF
+_DEFAULT_LIMITS = Limits()
+
+
+class Mux:
+    """All links of one controller. Transport: 0 BR/EDR, 1 LE. Role: 0 central, 1 peripheral. ``now``: seconds."""
+
+    def __init__(self, *, limits: Limits = _DEFAULT_LIMITS) -> None:
+        self._links: dict[int, Link] = {}
+        self._shared = Shared(limits, set(), {}, dict.fromkeys(COUNTERS, 0), [], [], [])
+        self._sdus = self._shared.sdus
+        self._received_sdus = 0
+        self._sent_pdus = 0
+
+    # -- links
+
+    def add_link(self, handle: int, transport: int, role: int, now: float) -> None:
+        """LocalProtocolError: there is a link with this handle."""
+        if handle in self._links:
+            raise LocalProtocolError(f"link {handle:#06x} is there already")
+        self._links[handle] = Link(self._shared, handle, transport, role)
+
+    def remove_link(self, handle: int) -> None:
+        """Its channels are closed, with events. Harmless without such a link."""
+        if (link := self._links.pop(handle, None)) is not None:
+            link.lost()
+
+    # -- data
+
+    def receive_pdu(self, handle: int, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
+        """Take a whole PDU with its basic header."""
+        try:
+            length, cid = _unpack_header(untrusted_pdu)
+            receive = self._links[handle].receivers[cid]
+        except (KeyError, struct_error):
+            self._count_stray(handle, untrusted_pdu)
+            return
+        if length != len(untrusted_pdu) - _HEADER_SIZE:
+            self._shared.counters["pdus_malformed"] += 1
+            return
+        receive(untrusted_pdu, now)
+
+    def take_sdus(self) -> list[tuple[int, int, bytes]]:  # hot: per packet
+        """(handle, cid, SDU) in the order received. Each is to be released when it is read."""
+        sdus = self._sdus
+        taken = sdus.copy()
+        sdus.clear()
+        self._received_sdus += len(taken)
+        return taken
+
+    def release_sdus(self, handle: int, cid: int, count: int) -> None:  # hot: per packet
+        """The oldest ``count`` SDUs of the channel are read: its peer may send more. Harmless on a dead one.
+
+        LocalProtocolError: more than were taken.
+        """
+        link = self._links.get(handle)
+        if link is not None and (channel := link.channels.get(cid)) is not None:
+            channel.release(count)
+
+    def send_sdu(self, handle: int, cid: int, sdu: bytes) -> None:  # hot: per packet
+        """Queue an SDU; empty ones are legal. LocalProtocolError: the channel is not open, the SDU is larger than its
+        ``tx_mtu``, or there is no room."""
+        try:
+            channel = self._links[handle].channels[cid]
+        except KeyError:
+            raise LocalProtocolError(f"no channel {cid:#06x} on link {handle:#06x}") from None
+        channel.send(sdu)
+
+    def room(self, handle: int, cid: int) -> int:
+        """Bytes that may be queued; each SDU counts SDU_OVERHEAD more than its length. The last one may exceed it.
+
+        0 or less: wait for ``take_writable``, or the channel is not open (any more).
+        """
+        link = self._links.get(handle)
+        if link is None or (channel := link.channels.get(cid)) is None:
+            return 0
+        return channel.room()
+
+    def take_writable(self) -> list[tuple[int, int]]:
+        """(handle, cid) of channels that were full and have room again."""
+        taken = self._shared.writable.copy()
+        self._shared.writable.clear()
+        return taken
+
+    def take_pdus(self, handle: int, limit: int) -> list[bytes]:  # hot: per packet
+        """At most ``limit`` PDUs for the air: signalling first, then one of each channel in turn."""
+        try:
+            link = self._links[handle]
+        except KeyError:
+            return []
+        pdus = []
+        out = link.signalling.out
+        while out and limit > 0:
+            pdus.append(out.popleft())
+            limit -= 1
+        ready = link.ready
+        while ready and limit > 0:
+            channel = ready.popleft()
+            pdus.append(channel.next_pdu())
+            if channel.is_ready:
+                ready.append(channel)
+            limit -= 1
+        self._sent_pdus += len(pdus)
+        return pdus
+
+    def has_pdus(self, handle: int) -> bool:
+        link = self._links.get(handle)
+        return link is not None and bool(link.signalling.out or link.ready)
+
+    # -- channels
+
+    def listen(self, transport: int, psm: int) -> None:
+        """Let peers ask for channels to a PSM (BR/EDR) or SPSM (LE). LocalProtocolError: not a valid one, or taken."""
+        if not psm_is_valid(transport, psm):
+            raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
+        if (transport, psm) in self._shared.listeners:
+            raise LocalProtocolError(f"PSM {psm:#06x} is listened on already")
+        self._shared.listeners.add((transport, psm))
+
+    def unlisten(self, transport: int, psm: int) -> None:
+        """No more requests; those that wait for an answer still may be answered."""
+        self._shared.listeners.discard((transport, psm))
+
+    def connect(self, handle: int, psm: int, mtu: int, now: float) -> int:
+        """Ask the peer for a channel; returns our cid, events follow. ``mtu``: the largest SDU that we receive.
+
+        LocalProtocolError: no such link, PSM or MTU not valid, or the link has as many channels as it may.
+        """
+        link = self._link(handle)
+        if not psm_is_valid(link.transport, psm):
+            raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
+        _check_mtu(link, mtu)
+        channel = link.create(psm)
+        if channel is None:
+            raise LocalProtocolError(f"link {handle:#06x} has as many channels as it may")
+        channel.connect(mtu, now)
+        return channel.cid
+
+    def accept(self, handle: int, cid: int, mtu: int, now: float) -> None:
+        """Yes to a ChannelRequested. LocalProtocolError: no such request waits, or the MTU is not valid."""
+        channel = self._requested(handle, cid)
+        _check_mtu(channel.link, mtu)
+        channel.accept(mtu, now)
+
+    def refuse(self, handle: int, cid: int, result: int, now: float) -> None:
+        """No to a ChannelRequested, with the result for the peer. LocalProtocolError: no such request waits."""
+        if result == RESULT_SUCCESS:
+            raise LocalProtocolError("success does not refuse")
+        self._requested(handle, cid).refuse(result)
+
+    def disconnect(self, handle: int, cid: int, now: float) -> None:
+        """End a channel in any state; SDUs in its queue go first. ChannelClosed follows. Harmless on a dead one."""
+        link = self._links.get(handle)
+        if link is not None and (channel := link.channels.get(cid)) is not None:
+            channel.disconnect(now)
+
+    def channels(self) -> list[ChannelInfo]:
+        return [channel.info() for link in self._links.values() for channel in link.channels.values()]
+
+    # -- the rest of signalling
+
+    def echo(self, handle: int, data: bytes, now: float) -> None:
+        """Ask a BR/EDR peer for its echo; EchoReceived follows. LocalProtocolError: not on this link, or too much."""
+        self._link(handle).echo(data, now)
+
+    def request_parameters(
+        self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int, now: float
+    ) -> None:
+        """As the peripheral, ask the central for other connection parameters; ParametersAnswered follows.
+        LocalProtocolError: the link's role or the values are not for it, or one question waits already."""
+        request = ParameterUpdateRequest(interval_min, interval_max, latency, timeout)
+        self._link(handle).request_parameters(request, now)
+
+    def answer_parameters(self, handle: int, accepted: bool) -> None:
+        """Answer ParametersRequested. LocalProtocolError: nothing to answer."""
+        self._link(handle).answer_parameters(accepted)
+
+    def take_events(self) -> list[Event]:
+        """In the order in which things happened.
+
+        SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelClosed.
+        Whoever takes both in one go handles openings, then SDUs, then closings.
+        """
+        taken = self._shared.events.copy()
+        self._shared.events.clear()
+        return taken
+
+    # -- time
+
+    def next_timeout(self) -> float | None:
+        """When ``handle_timeout`` is due; None: nothing waits."""
+        return min(self._shared.deadlines.values(), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        deadlines = self._shared.deadlines
+        for timed in [timed for timed, deadline in deadlines.items() if deadline <= now]:
+            # one may have ended another
+            if deadlines.pop(timed, None) is not None:
+                timed.expire(now)
+
+    def statistics(self) -> dict[str, int]:
+        return self._shared.counters | {
+            "links": len(self._links),
+            "channels": sum(len(link.channels) for link in self._links.values()),
+            "sdus_received": self._received_sdus,
+            "pdus_sent": self._sent_pdus,
+        }
+
+    # -- inside
+
+    def _link(self, handle: int) -> Link:
+        try:
+            return self._links[handle]
+        except KeyError:
+            raise LocalProtocolError(f"no link {handle:#06x}") from None
+
+    def _requested(self, handle: int, cid: int) -> Channel:
+        channel = self._link(handle).channels.get(cid)
+        if channel is None or channel.state is not State.WAIT_CONNECT:
+            raise LocalProtocolError(f"nobody waits for an answer on channel {cid:#06x} of link {handle:#06x}")
+        return channel
+
+    def _count_stray(self, handle: int, untrusted_pdu: bytes) -> None:
+        if len(untrusted_pdu) < _HEADER_SIZE:
+            self._shared.counters["pdus_malformed"] += 1
+        elif handle not in self._links:
+            self._shared.counters["pdus_without_link"] += 1
+        else:
+            self._shared.counters["pdus_without_channel"] += 1
+
+
+def _check_mtu(link: Link, mtu: int) -> None:
+    if not MINIMUM_MTU[link.transport] <= mtu <= _MAXIMUM_MTU:
+        raise LocalProtocolError(f"an MTU of {mtu} is not valid")

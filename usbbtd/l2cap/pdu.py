@@ -1,0 +1,264 @@
+"""The commands of the signalling channels (Vol 3, Part A, 4) and the numbers in them.
+
+A command is a frozen dataclass; its code and format are written once, in the decorator, and both directions are made
+from them. ``*`` at the end of a format stands for a last field of ``bytes`` that takes what is left of the command.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import Struct
+from typing import ClassVar, Self, TypeVar, dataclass_transform
+
+from usbbtd.errors import RemoteProtocolError
+
+BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
+COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
+
+BREDR = 0
+LE = 1
+
+CENTRAL = 0
+PERIPHERAL = 1
+
+CID_SIGNALLING = 0x0001
+CID_LE_SIGNALLING = 0x0005
+#: Dynamically allocated channel identifiers by transport (2.1).
+DYNAMIC_CIDS = (range(0x0040, 0x10000), range(0x0040, 0x0080))
+
+#: Smallest MTU that a side must support, by transport (5.1 and 4.22); the MPS has the LE limit too.
+MINIMUM_MTU = (48, 23)
+MINIMUM_MPS = 23
+MAXIMUM_MPS = 65533
+DEFAULT_MTU = 672
+MAXIMUM_CREDITS = 0xFFFF
+
+# Reasons of a command reject (4.1)
+REASON_NOT_UNDERSTOOD = 0x0000
+REASON_MTU_EXCEEDED = 0x0001
+REASON_INVALID_CID = 0x0002
+
+# Results of a connection response (4.3); 0x0000, 0x0002 and 0x0004 are the same in LE (4.23)
+RESULT_SUCCESS = 0x0000
+RESULT_PENDING = 0x0001
+RESULT_PSM_NOT_SUPPORTED = 0x0002
+RESULT_NO_RESOURCES = 0x0004
+RESULT_INVALID_SOURCE_CID = 0x0006
+RESULT_SOURCE_CID_ALLOCATED = 0x0007
+
+# Results of an LE credit based connection response (4.23)
+RESULT_LE_INVALID_SOURCE_CID = 0x0009
+RESULT_LE_SOURCE_CID_ALLOCATED = 0x000A
+RESULT_LE_UNACCEPTABLE_PARAMETERS = 0x000B
+
+# Results of a configuration response (4.5)
+CONFIGURATION_SUCCESS = 0x0000
+CONFIGURATION_UNACCEPTABLE = 0x0001
+CONFIGURATION_REJECTED = 0x0002
+CONFIGURATION_UNKNOWN_OPTIONS = 0x0003
+CONFIGURATION_PENDING = 0x0004
+FLAG_CONTINUATION = 0x0001
+
+# Information types and results (4.10, 4.11)
+INFORMATION_EXTENDED_FEATURES = 0x0002
+INFORMATION_FIXED_CHANNELS = 0x0003
+INFORMATION_SUCCESS = 0x0000
+INFORMATION_NOT_SUPPORTED = 0x0001
+
+PARAMETERS_ACCEPTED = 0x0000
+PARAMETERS_REJECTED = 0x0001
+
+#: Every code that answers a request. Those that match nothing in flight are ignored, whether we know them or not.
+RESPONSE_CODES = frozenset({0x01, 0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x13, 0x15, 0x18, 0x1A})
+
+
+class Command:
+    """Base of all commands. A response's code is its request's plus one, except the reject's."""
+
+    __slots__ = ()
+    code: ClassVar[int]
+    layout: ClassVar[Struct]
+    names: ClassVar[tuple[str, ...]]
+    has_tail: ClassVar[bool]
+
+    def __init__(self, *fields: int | bytes) -> None:
+        """Every command gets its own from the decorator."""
+
+    @classmethod
+    def parse(cls, untrusted_data: bytes) -> Self:
+        """From the data of a command, without its header. RemoteProtocolError: the length is wrong for it."""
+        size = cls.layout.size
+        if len(untrusted_data) < size or (len(untrusted_data) > size and not cls.has_tail):
+            raise RemoteProtocolError(f"{cls.__name__} of {len(untrusted_data)} octets")
+        values = cls.layout.unpack_from(untrusted_data)
+        return cls(*values, untrusted_data[size:]) if cls.has_tail else cls(*values)
+
+    def pack(self, identifier: int) -> bytes:
+        """The command with its header."""
+        values = [getattr(self, name) for name in self.names]
+        data = self.layout.pack(*values[:-1]) + values[-1] if self.has_tail else self.layout.pack(*values)
+        return COMMAND_HEADER.pack(self.code, identifier, len(data)) + data
+
+
+#: The commands that we know, by code.
+COMMANDS: dict[int, type[Command]] = {}
+
+_CommandType = TypeVar("_CommandType", bound=Command)
+
+
+@dataclass_transform(frozen_default=True)
+def _command(code: int, layout: str) -> Callable[[type[_CommandType]], type[_CommandType]]:
+    def build(cls: type[_CommandType]) -> type[_CommandType]:
+        built = dataclass(frozen=True, slots=True)(cls)
+        built.code = code
+        built.layout = Struct("<" + layout.removesuffix("*"))
+        built.names = tuple(cls.__annotations__)
+        built.has_tail = layout.endswith("*")
+        COMMANDS[code] = built
+        return built
+
+    return build
+
+
+@_command(0x01, "H*")
+class CommandReject(Command):
+    """4.1. ``data``: empty, the actual MTU, or our and the peer's channel identifier, by the reason."""
+
+    reason: int
+    data: bytes
+
+
+@_command(0x02, "HH")
+class ConnectionRequest(Command):
+    """4.2"""
+
+    psm: int
+    scid: int
+
+
+@_command(0x03, "HHHH")
+class ConnectionResponse(Command):
+    """4.3"""
+
+    dcid: int
+    scid: int
+    result: int
+    status: int
+
+
+@_command(0x04, "HH*")
+class ConfigurationRequest(Command):
+    """4.4"""
+
+    dcid: int
+    flags: int
+    options: bytes
+
+
+@_command(0x05, "HHH*")
+class ConfigurationResponse(Command):
+    """4.5. ``scid`` is the channel's end at the side that gets the response."""
+
+    scid: int
+    flags: int
+    result: int
+    options: bytes
+
+
+@_command(0x06, "HH")
+class DisconnectionRequest(Command):
+    """4.6. ``dcid`` is the channel's end at the side that gets the request."""
+
+    dcid: int
+    scid: int
+
+
+@_command(0x07, "HH")
+class DisconnectionResponse(Command):
+    """4.7. The identifiers as in the request."""
+
+    dcid: int
+    scid: int
+
+
+@_command(0x08, "*")
+class EchoRequest(Command):
+    """4.8"""
+
+    data: bytes
+
+
+@_command(0x09, "*")
+class EchoResponse(Command):
+    """4.9"""
+
+    data: bytes
+
+
+@_command(0x0A, "H")
+class InformationRequest(Command):
+    """4.10"""
+
+    type: int
+
+
+@_command(0x0B, "HH*")
+class InformationResponse(Command):
+    """4.11"""
+
+    type: int
+    result: int
+    data: bytes
+
+
+@_command(0x12, "HHHH")
+class ParameterUpdateRequest(Command):
+    """4.20"""
+
+    interval_min: int
+    interval_max: int
+    latency: int
+    timeout: int
+
+
+@_command(0x13, "H")
+class ParameterUpdateResponse(Command):
+    """4.21"""
+
+    result: int
+
+
+@_command(0x14, "HHHHH")
+class LeConnectionRequest(Command):
+    """4.22, LE credit based connection request"""
+
+    spsm: int
+    scid: int
+    mtu: int
+    mps: int
+    credits: int
+
+
+@_command(0x15, "HHHHH")
+class LeConnectionResponse(Command):
+    """4.23, LE credit based connection response"""
+
+    dcid: int
+    mtu: int
+    mps: int
+    credits: int
+    result: int
+
+
+@_command(0x16, "HH")
+class FlowControlCredit(Command):
+    """4.24. ``cid`` is the end of the side that gives the credits. An indication: nobody answers it."""
+
+    cid: int
+    credits: int
+
+
+def psm_is_valid(transport: int, psm: int) -> bool:
+    """4.2: odd, and the lowest bit of the upper octet clear. LE (4.22): 0x0001 to 0x00FF."""
+    if transport == LE:
+        return 0x0001 <= psm <= 0x00FF
+    return 0x0001 <= psm <= 0xFFFF and psm & 0x0101 == 0x0001

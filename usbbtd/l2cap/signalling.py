@@ -1,0 +1,273 @@
+"""The signalling channel of one link: C-frames in and out, requests in flight with their timers, rejects.
+
+What the commands mean is the link's and the channels' business.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Set
+from enum import Enum
+from typing import Protocol
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.pdu import (
+    BASIC_HEADER,
+    BREDR,
+    CID_LE_SIGNALLING,
+    CID_SIGNALLING,
+    COMMAND_HEADER,
+    COMMANDS,
+    LE,
+    REASON_INVALID_CID,
+    REASON_MTU_EXCEEDED,
+    REASON_NOT_UNDERSTOOD,
+    RESPONSE_CODES,
+    Command,
+    CommandReject,
+)
+
+_HEADER_SIZE = BASIC_HEADER.size
+_COMMAND_HEADER_SIZE = COMMAND_HEADER.size
+_MAXIMUM_IDENTIFIER = 0xFF
+
+_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)
+#: The largest C-frame that we take, by transport. Peers may count on 48 and 23 (4).
+SIGNALLING_MTU = (672, 64)
+
+
+class Answer(Enum):
+    """What a response was to the one who sent the request."""
+
+    FINAL = "final"
+    PENDING = "pending"  # the final response is to come; ERTX runs
+    IGNORED = "ignored"  # not a response to this request in spite of its identifier
+
+
+class Timed(Protocol):
+    """Who may be entered in the deadlines of a mux."""
+
+    def expire(self, now: float) -> None:
+        """Its deadline, now taken out, has passed."""
+
+
+Deadlines = dict[Timed, float]
+
+Answered = Callable[[Command, float], Answer]
+
+
+class Request:
+    """A request of ours in flight."""
+
+    __slots__ = ("answered", "expired", "identifier", "owner", "response_code", "rtx_s", "signalling", "tries")
+
+    def __init__(
+        self,
+        signalling: "Signalling",
+        owner: object,
+        identifier: int,
+        response_code: int,
+        answered: Answered,
+        expired: Callable[[float], None],
+    ) -> None:
+        self.signalling = signalling
+        self.owner = owner
+        self.identifier = identifier
+        self.response_code = response_code
+        self.answered = answered
+        self.expired = expired
+        self.rtx_s = signalling.limits.rtx_s
+        self.tries = signalling.limits.rtx_tries
+
+    def expire(self, now: float) -> None:
+        self.signalling.request_expired(self, now)
+
+
+class Signalling:
+    """``handler`` gets those requests and indications of the peer whose code is in ``codes``, with their identifier and
+    the time; every other one is rejected. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
+
+    def __init__(
+        self,
+        transport: int,
+        limits: Limits,
+        codes: Set[int],
+        handler: Callable[[Command, int, float], None],
+        deadlines: Deadlines,
+        counters: dict[str, int],
+    ) -> None:
+        self.limits = limits
+        #: Whole PDUs for the air.
+        self.out: deque[bytes] = deque()
+        self._transport = transport
+        self._cid = _CIDS[transport]
+        self._mtu = SIGNALLING_MTU[transport]
+        self._codes = codes
+        self._handler = handler
+        self._deadlines = deadlines
+        self._counters = counters
+        self._in_flight: dict[int, tuple[Request, bytes]] = {}
+        self._identifier = 0
+        self._last_request = b""  # the last request of the peer, to know when it is repeated
+        self._last_response: bytes | None = None
+
+    # -- to the peer
+
+    def send_request(
+        self,
+        command: Command,
+        owner: object,
+        deadline_from: float,
+        answered: Answered,
+        expired: Callable[[float], None],
+    ) -> None:
+        """``answered`` gets the response or a CommandReject, ``expired`` the time when none came.
+
+        RTX runs from ``deadline_from``. ``owner`` is for ``forget``. LocalProtocolError: 255 requests are in flight.
+        """
+        identifier = self._next_identifier()
+        request = Request(self, owner, identifier, command.code + 1, answered, expired)
+        if self._transport == LE:
+            # The lower layer is reliable, and older peers take a repetition for a second request.
+            request.rtx_s *= 2**request.tries - 1
+            request.tries = 1
+        pdu = self._frame(command.pack(identifier))
+        self._in_flight[identifier] = request, pdu
+        self._deadlines[request] = deadline_from + request.rtx_s
+        self.out.append(pdu)
+
+    def send_indication(self, command: Command) -> None:
+        """A command that nobody answers."""
+        self.out.append(self._frame(command.pack(self._next_identifier())))
+
+    def respond(self, identifier: int, response: Command) -> None:
+        """Answer a request of the peer."""
+        pdu = self._frame(response.pack(identifier))
+        if self._last_request and self._last_request[1] == identifier:
+            self._last_response = pdu
+        self.out.append(pdu)
+
+    def reject(self, identifier: int) -> None:
+        """Command not understood."""
+        self.respond(identifier, CommandReject(REASON_NOT_UNDERSTOOD, b""))
+
+    def reject_cid(self, identifier: int, local: int, remote: int) -> None:
+        """Invalid CID. Both ends as seen from our side; 0 for one that the request did not name."""
+        self.respond(identifier, CommandReject(REASON_INVALID_CID, BASIC_HEADER.pack(local, remote)))
+
+    def forget(self, owner: object) -> None:
+        """Responses to the requests of this owner are of no interest any more."""
+        for request, _ in [entry for entry in self._in_flight.values() if entry[0].owner is owner]:
+            self._remove(request)
+
+    def close(self) -> None:
+        """The link is gone."""
+        for request, _ in list(self._in_flight.values()):
+            self._remove(request)
+        self.out.clear()
+
+    def request_expired(self, request: Request, now: float) -> None:
+        """Repeat a request (6.2.1: with its identifier, and twice the time), or give up."""
+        request.tries -= 1
+        if request.tries > 0:
+            request.rtx_s *= 2
+            self._deadlines[request] = now + request.rtx_s
+            self.out.append(self._in_flight[request.identifier][1])
+            return
+        self._remove(request)
+        request.expired(now)
+
+    # -- from the peer
+
+    def receive(self, untrusted_pdu: bytes, now: float) -> None:
+        """Take one C-frame. Never raises for what is in it."""
+        if len(untrusted_pdu) - _HEADER_SIZE > self._mtu:
+            self._receive_too_long(untrusted_pdu)
+            return
+        for code, identifier, command in _commands(untrusted_pdu):
+            complete = len(command) == _COMMAND_HEADER_SIZE + COMMAND_HEADER.unpack_from(command)[2]
+            if self._transport == LE and len(command) != len(untrusted_pdu) - _HEADER_SIZE:
+                complete = False  # an LE C-frame is exactly one command (4)
+            if not identifier or (code in RESPONSE_CODES and not complete):
+                self._counters["signalling_ignored"] += 1
+            elif code in RESPONSE_CODES:
+                self._receive_response(code, identifier, command, now)
+            elif len(self.out) >= self.limits.signalling_backlog:
+                self._counters["signalling_dropped"] += 1
+            else:
+                self._receive_request(code, identifier, command, complete, now)
+            if not complete:
+                return
+
+    def _receive_request(self, code: int, identifier: int, command: bytes, complete: bool, now: float) -> None:
+        if self._transport == BREDR and command == self._last_request:
+            # The peer's RTX expired: the same answer again, or the one that is still to come (6.2.1).
+            if self._last_response is not None:
+                self.out.append(self._last_response)
+            return
+        if code not in self._codes or not complete:
+            self.reject(identifier)
+            return
+        try:
+            request = COMMANDS[code].parse(command[_COMMAND_HEADER_SIZE:])
+        except RemoteProtocolError:
+            self.reject(identifier)
+            return
+        if code + 1 in RESPONSE_CODES:  # not an indication
+            self._last_request = command
+            self._last_response = None
+        self._handler(request, identifier, now)
+
+    def _receive_response(self, code: int, identifier: int, command: bytes, now: float) -> None:
+        request, _ = self._in_flight.get(identifier, (None, b""))
+        if request is None or code not in (request.response_code, CommandReject.code):
+            self._counters["signalling_ignored"] += 1
+            return
+        try:
+            response = COMMANDS[code].parse(command[_COMMAND_HEADER_SIZE:])
+        except RemoteProtocolError:
+            self._counters["signalling_ignored"] += 1
+            return
+        match request.answered(response, now):
+            case Answer.FINAL:
+                self._remove(request)
+            case Answer.PENDING:
+                request.tries = 1  # a repetition would ask the peer to begin anew
+                self._deadlines[request] = now + self.limits.ertx_s
+            case Answer.IGNORED:
+                self._counters["signalling_ignored"] += 1
+
+    def _receive_too_long(self, untrusted_pdu: bytes) -> None:
+        """4.1: the reject names the first request in the frame; a frame without one is ignored."""
+        for code, identifier, _ in _commands(untrusted_pdu):
+            if identifier and code not in RESPONSE_CODES and len(self.out) < self.limits.signalling_backlog:
+                self.respond(identifier, CommandReject(REASON_MTU_EXCEEDED, self._mtu.to_bytes(2, "little")))
+                return
+        self._counters["signalling_ignored"] += 1
+
+    # -- inside
+
+    def _remove(self, request: Request) -> None:
+        self._in_flight.pop(request.identifier, None)
+        self._deadlines.pop(request, None)
+
+    def _next_identifier(self) -> int:
+        """Never 0, never one in flight, and as late as possible the same again (4)."""
+        for _ in range(_MAXIMUM_IDENTIFIER):
+            self._identifier = self._identifier % _MAXIMUM_IDENTIFIER + 1
+            if self._identifier not in self._in_flight:
+                return self._identifier
+        raise LocalProtocolError("all signalling identifiers of the link are in flight")
+
+    def _frame(self, command: bytes) -> bytes:
+        return BASIC_HEADER.pack(len(command), self._cid) + command
+
+
+def _commands(untrusted_pdu: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(code, identifier, octets with header) of each command. The last may be shorter than its header says; what is too
+    short for a header has no identifier to answer to and is left out."""
+    offset = _HEADER_SIZE
+    while len(untrusted_pdu) - offset >= _COMMAND_HEADER_SIZE:
+        code, identifier, length = COMMAND_HEADER.unpack_from(untrusted_pdu, offset)
+        end = offset + _COMMAND_HEADER_SIZE + length
+        yield code, identifier, untrusted_pdu[offset:end]
+        offset = end
