@@ -1,0 +1,491 @@
+"""backend.py: requests in, calls out, answers exactly once."""
+
+import errno
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usbbtd.abi.build import find_header
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif.backend import Backend
+from usbbtd.l2capif.calls import Kind
+from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.objects import ObjectInfo, State
+
+ADDRESS = bytes.fromhex("010000eeffc0")
+INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT = range(8)
+
+
+def connect(req_id: int, number: int, **change: Any) -> bytes:
+    request = wire.ConnectRequest(req_id, CONNECT, number, 0, 8, 9, ADDRESS, 0, 0, 0x1001, 672, 0)
+    return wire.pack(request._replace(**change))
+
+
+def listen(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.ListenRequest(req_id, LISTEN, number, 0, 0x1001, 672, 0, 0, 0)._replace(**change))
+
+
+def accept(req_id: int, number: int, listener: int, **change: Any) -> bytes:
+    return wire.pack(wire.AcceptRequest(req_id, ACCEPT, number, 0, 8, 9, listener)._replace(**change))
+
+
+def scan(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.ScanRequest(req_id, SCAN, number, 0, 8, 9, 1)._replace(**change))
+
+
+def advertise(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.AdvertiseRequest(req_id, ADVERTISE, number, 1, 0, 3, b"abc")._replace(**change))
+
+
+def release(req_id: int, number: int) -> bytes:
+    return wire.pack(wire.PlainRequest(req_id, RELEASE, number))
+
+
+class Driven(Backend):
+    """With a word for what tests do most."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__(Limits(**limits))
+
+    def ask(self, *requests: bytes) -> list[calls.Call]:
+        self.receive_requests(list(requests))
+        return self.take_calls()
+
+    def answers(self) -> list[tuple[int, int]]:
+        """(req_id, ret) of each response."""
+        return [(r.req_id, r.ret) for r in (wire.unpack(wire.PlainResponse, b) for b in self.take_responses())]
+
+    def open_channel(self, number: int) -> None:
+        self.ask(connect(number, number))
+        self.complete_channel(number, ADDRESS, 0, 0x1001, 672, 672)
+        assert self.answers() == [(number, 0)]
+
+    def open_listener(self, number: int, **change: Any) -> None:
+        self.ask(listen(number, number, **change))
+        self.complete(number)
+        assert self.answers() == [(number, 0)]
+
+
+def test_error_numbers_are_those_of_xen() -> None:
+    numbers = dict(
+        line.split("(")[1].split(")")[0].replace(" ", "").replace("\t", "").split(",")
+        for line in find_header("xen/errno.h").read_text().splitlines()
+        if line.startswith("XEN_ERRNO(E")
+    )
+    used = "EACCES EADDRINUSE EBADMSG ECONNREFUSED EEXIST EFAULT EINVAL EMFILE ENOBUFS ENODEV ENOTCONN EOPNOTSUPP"
+    for name in (*used.split(), "ETIMEDOUT"):
+        assert getattr(errno, name) == int(numbers[name])
+
+
+# Each command, done and failed.
+
+
+def test_info() -> None:
+    backend = Driven()
+    backend.open_channel(5)
+    assert backend.ask(wire.pack(wire.PlainRequest(7, INFO, 0))) == [calls.Info(7)]
+    backend.complete_info(7, ADDRESS, 1, powered=True, features=15)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.InfoResponse, response) == (7, INFO, 0, 0, ADDRESS, 1, 1, 15, 64, 1, 65532)
+
+
+def test_connect() -> None:
+    backend = Driven()
+    asked = backend.ask(connect(7, 9, timeout_ms=1500, address_type=2, psm=0x81))
+    assert asked == [calls.Connect(7, 9, ADDRESS, 2, 0x81, 672, 0, 8, 9, 1.5)]
+    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, State.OPENING)]
+    backend.complete_channel(7, ADDRESS, 2, 0x81, 100, 672)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, 0, ADDRESS, 2, 0, 0x81, 100, 672, 0, 0)
+    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, State.OPEN)]
+
+
+@pytest.mark.parametrize(("timeout_ms", "timeout_s"), [(0, 20), (1, 0.001), (60_000, 60), (0xFFFF_FFFF, 60)])
+def test_connect_timeout(timeout_ms: int, timeout_s: float) -> None:
+    (call,) = Driven().ask(connect(1, 1, timeout_ms=timeout_ms))
+    assert isinstance(call, calls.Connect)
+    assert call.timeout_s == timeout_s
+
+
+def test_connect_refused_by_the_peer() -> None:
+    backend = Driven()
+    backend.ask(connect(7, 9))
+    backend.fail(7, errno.ECONNREFUSED, result=2, status=3)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, -111, bytes(6), 0, 0, 0, 0, 0, 2, 3)
+    assert backend.objects() == []
+    assert len(backend.ask(connect(8, 9))) == 1  # the id is free again
+
+
+def test_listen_scan_advertise() -> None:
+    backend = Driven()
+    assert backend.ask(listen(1, 11), scan(2, 12, flags=2), advertise(3, 13)) == [
+        calls.Listen(1, 11, 0, 0x1001, 672, 0),
+        calls.Scan(2, 12, 1, False, True, 8, 9),
+        calls.Advertise(3, 13, b"abc", 100, True),
+    ]
+    backend.complete(3)
+    backend.complete(1)
+    backend.fail(2, errno.ENODEV)
+    assert backend.answers() == [(3, 0), (1, 0), (2, -errno.ENODEV)]
+    assert backend.ask(scan(4, 12, flags=1)) == [calls.Scan(4, 12, 1, True, False, 8, 9)]
+    statistics = backend.statistics()
+    assert (statistics["listeners"], statistics["scans"], statistics["advertisements"]) == (1, 1, 1)
+    assert (statistics["requests"], statistics["responses"], statistics["errors"], statistics["in_flight"]) == (
+        4,
+        3,
+        1,
+        1,
+    )
+
+
+# Errors that the core answers by itself, in the order in which they are looked for.
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (wire.pack(wire.PlainRequest(1, AGENT, 0)), errno.EOPNOTSUPP),
+        (wire.pack(wire.PlainRequest(1, 0xFFFF_FFFF, 0, 0xFFFF_FFFF, b"\xff" * 48)), errno.EOPNOTSUPP),
+        (connect(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (listen(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (accept(1, 1, 2)[:-1] + b"\1", errno.EINVAL),
+        (scan(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (advertise(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (release(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (connect(1, 1, flags=1), errno.EINVAL),
+        (listen(1, 1, flags=0x8000_0000), errno.EINVAL),
+        (scan(1, 1, flags=4), errno.EINVAL),
+        (advertise(1, 1, flags=2), errno.EINVAL),
+        (connect(1, 1, psm=2), errno.EINVAL),
+        (connect(1, 1, security=4), errno.EOPNOTSUPP),
+        (accept(1, 1, 2), errno.EINVAL),
+        (release(1, 1), errno.EINVAL),
+    ],
+)
+def test_refused_at_once(request_: bytes, error: int) -> None:
+    backend = Driven()
+    assert backend.ask(request_) == []
+    header = wire.unpack(wire.PlainRequest, request_)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.PlainResponse, response) == (1, header.cmd, header.id, -error, bytes(48))
+    assert backend.objects() == []
+
+
+def test_id_in_use_by_any_kind() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    assert backend.ask(connect(2, 1), listen(3, 1), accept(4, 1, 1), scan(5, 1), advertise(6, 1)) == []
+    assert backend.answers() == [(req_id, -errno.EEXIST) for req_id in (2, 3, 4, 5, 6)]
+
+
+def test_req_id_in_flight() -> None:
+    backend = Driven()
+    assert len(backend.ask(connect(1, 1), connect(1, 2))) == 1
+    assert backend.answers() == [(1, -errno.EINVAL)]
+    backend.complete_channel(1, ADDRESS, 0, 0x1001, 48, 48)
+    assert backend.answers() == [(1, 0)]
+    assert len(backend.ask(release(1, 1))) == 1  # the number is free again
+    backend.complete(1)
+    assert backend.answers() == [(1, 0)]
+
+
+def test_limits_on_objects() -> None:
+    backend = Driven(channels=2, listeners=1)
+    backend.open_listener(1)
+    backend.open_channel(2)
+    assert len(backend.ask(accept(3, 3, 1), connect(4, 4), accept(5, 5, 1), listen(6, 6), scan(7, 7), scan(8, 8))) == 1
+    backend.ask(advertise(9, 9), advertise(10, 10))
+    assert backend.answers() == [(req_id, -errno.EMFILE) for req_id in (4, 5, 6, 8, 10)]
+    backend.end_object(2)  # dead, but its ring is still mapped
+    backend.ask(connect(11, 11))
+    assert backend.answers() == [(11, -errno.EMFILE)]
+
+
+def test_limit_on_requests_leaves_release_free() -> None:
+    backend = Driven(requests=3)
+    backend.open_listener(1)
+    backend.ask(
+        accept(2, 2, 1), connect(3, 3), accept(4, 4, 1), accept(5, 5, 1), wire.pack(wire.PlainRequest(6, INFO, 0))
+    )
+    assert backend.answers() == [(5, -errno.EMFILE), (6, -errno.EMFILE)]
+    assert backend.ask(release(7, 3)) == [calls.Release(7, 3, Kind.CHANNEL)]
+
+
+def test_a_request_of_another_size_is_the_drivers_matter() -> None:
+    for size in (0, 16, 63, 65):
+        with pytest.raises(RemoteProtocolError):
+            Driven().receive_requests([bytes(size)])
+
+
+# Listeners, peers and ACCEPTs.
+
+
+def test_accept_before_the_peer() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    assert backend.ask(accept(2, 20, 1)) == []
+    assert backend.objects()[1] == ObjectInfo(20, Kind.CHANNEL, State.WAITING)
+    assert backend.offer(1, 100)
+    assert backend.take_calls() == [calls.Accept(2, 20, 100, 672, 8, 9)]
+    backend.complete_channel(2, ADDRESS, 0, 0x1001, 48, 672)
+    assert backend.answers() == [(2, 0)]
+
+
+def test_peers_before_accept_in_order() -> None:
+    backend = Driven(backlog=3)
+    backend.open_listener(1, backlog=2)
+    assert [backend.offer(1, offer) for offer in (100, 101, 102)] == [True, True, False]
+    assert backend.statistics()["offers_refused"] == 1
+    backend.withdraw(100)
+    assert backend.offer(1, 103)
+    assert backend.ask(accept(2, 20, 1), accept(3, 30, 1)) == [
+        calls.Accept(2, 20, 101, 672, 8, 9),
+        calls.Accept(3, 30, 103, 672, 8, 9),
+    ]
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 3), (2, 2), (3, 3), (4, 3), (0xFFFF, 3)])
+def test_backlog(asked: int, got: int) -> None:
+    backend = Driven(backlog=3)
+    backend.open_listener(1, backlog=asked)
+    assert sum(backend.offer(1, offer) for offer in range(10)) == got
+
+
+def test_offers_to_what_does_not_listen() -> None:
+    backend = Driven()
+    assert not backend.offer(1, 100)
+    backend.open_channel(1)
+    assert not backend.offer(1, 100)
+    backend.ask(listen(2, 2))
+    assert not backend.offer(2, 100)  # not open yet
+    backend.complete(2)
+    assert backend.offer(2, 100)
+    with pytest.raises(LocalProtocolError):
+        backend.offer(2, 100)
+
+
+def test_accept_waits_again_when_its_peer_goes() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1), accept(3, 30, 1))
+    backend.offer(1, 100)
+    backend.take_calls()
+    backend.withdraw(100)
+    backend.withdraw(100)
+    assert backend.answers() == []
+    backend.offer(1, 101)
+    assert backend.take_calls() == [calls.Accept(2, 20, 101, 672, 8, 9)]  # before 30, which came later
+    backend.ask(accept(4, 40, 1))
+    backend.offer(1, 102)
+    backend.offer(1, 103)
+    backend.offer(1, 104)
+    backend.take_calls()
+    backend.withdraw(101)
+    assert backend.take_calls() == [calls.Accept(2, 20, 104, 672, 8, 9)]  # a peer waited already
+
+
+def test_accept_that_fails_uses_up_its_peer() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1))
+    backend.offer(1, 100)
+    backend.take_calls()
+    backend.fail(2, errno.EFAULT)
+    assert backend.answers() == [(2, -errno.EFAULT)]
+    backend.withdraw(100)
+    assert backend.offer(1, 100)
+
+
+def test_release_of_a_waiting_accept() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1))
+    assert backend.ask(release(3, 20)) == []
+    assert backend.answers() == [(2, -errno.ENOTCONN), (3, 0)]
+    assert backend.offer(1, 100)
+    assert backend.take_calls() == []
+
+
+def test_release_of_a_listener_fails_its_accepts() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1))
+    backend.ask(accept(3, 30, 1))
+    assert backend.ask(release(4, 1)) == [calls.Release(4, 1, Kind.LISTENER)]
+    assert backend.answers() == [(2, -errno.ENOTCONN), (3, -errno.ENOTCONN)]
+    assert not backend.offer(1, 100)
+    backend.ask(accept(5, 50, 1), release(6, 1))
+    backend.complete(4)
+    assert backend.answers() == [(5, -errno.EINVAL), (6, -errno.EINVAL), (4, 0)]
+    assert backend.objects() == []
+
+
+def test_release_of_a_listener_refuses_its_peers() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.offer(1, 100)
+    backend.offer(1, 101)
+    assert backend.ask(release(4, 1)) == [calls.Refuse(100), calls.Refuse(101), calls.Release(4, 1, Kind.LISTENER)]
+    backend.withdraw(100)  # crossed the Refuse
+
+
+def test_an_accept_with_a_peer_outlives_its_listener() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1), accept(3, 30, 1))
+    backend.offer(1, 100)
+    backend.offer(1, 101)
+    backend.ask(release(4, 1))
+    backend.complete(4)
+    assert backend.answers() == [(4, 0)]
+    backend.open_listener(1)  # another one with its id
+    backend.complete_channel(2, ADDRESS, 0, 0x1001, 48, 672)
+    backend.withdraw(101)
+    assert backend.answers() == [(2, 0), (3, -errno.ENOTCONN)]
+
+
+# RELEASE.
+
+
+def test_release_of_an_open_channel() -> None:
+    backend = Driven()
+    backend.open_channel(1)
+    assert backend.ask(release(2, 1)) == [calls.Release(2, 1, Kind.CHANNEL)]
+    backend.end_object(1)  # crosses
+    assert backend.answers() == []
+    backend.complete(2)
+    assert backend.answers() == [(2, 0)]
+    backend.end_object(1)
+
+
+@pytest.mark.parametrize("late", ["nothing", "opened", "failed"])
+def test_release_of_a_connecting_channel(late: str) -> None:
+    backend = Driven()
+    backend.ask(connect(1, 9))
+    assert backend.ask(release(2, 9)) == [calls.Release(2, 9, Kind.CHANNEL)]
+    if late == "opened":
+        backend.complete_channel(1, ADDRESS, 0, 0x1001, 48, 672)
+    elif late == "failed":
+        backend.fail(1, errno.ETIMEDOUT)
+    assert backend.answers() == []  # not before the adapter has let go of the pages
+    backend.complete(2)
+    assert backend.answers() == [(1, -errno.ENOTCONN), (2, 0)]
+    assert backend.statistics()["in_flight"] == 0
+
+
+def test_release_of_an_accept_that_has_its_peer() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 20, 1))
+    backend.offer(1, 100)
+    backend.take_calls()
+    assert backend.ask(release(3, 20)) == [calls.Release(3, 20, Kind.CHANNEL)]
+    backend.withdraw(100)
+    backend.complete(3)
+    assert backend.answers() == [(2, -errno.ENOTCONN), (3, 0)]
+
+
+def test_release_of_what_has_ended() -> None:
+    backend = Driven()
+    backend.open_channel(1)
+    backend.end_object(1)
+    backend.end_object(1)
+    assert backend.objects() == [ObjectInfo(1, Kind.CHANNEL, State.ENDED)]
+    backend.ask(release(2, 1))
+    backend.complete(2)
+    assert backend.answers() == [(2, 0)]
+
+
+def test_an_object_that_opens_cannot_end() -> None:
+    backend = Driven()
+    backend.ask(connect(1, 1))
+    with pytest.raises(LocalProtocolError):
+        backend.end_object(1)
+
+
+# The driver's mistakes, and the end.
+
+
+def test_answers_that_do_not_fit() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(connect(2, 2), wire.pack(wire.PlainRequest(3, INFO, 0)), accept(4, 4, 1), release(5, 1))
+    backend.ask(listen(6, 6))
+    wrongs: list[Callable[[], None]] = [
+        lambda: backend.complete(2),
+        lambda: backend.complete(3),
+        lambda: backend.complete(4),  # answered when its listener was released
+        lambda: backend.complete(77),
+        lambda: backend.complete_info(2, ADDRESS, 0, powered=True, features=0),
+        lambda: backend.complete_info(5, ADDRESS, 0, powered=True, features=0),
+        lambda: backend.complete_channel(6, ADDRESS, 0, 1, 48, 48),
+        lambda: backend.fail(5, errno.EIO),
+        lambda: backend.fail(77, errno.EIO),
+    ]
+    for wrong in wrongs:
+        with pytest.raises(LocalProtocolError):
+            wrong()
+    backend.fail(3, errno.ENODEV)
+    assert backend.answers() == [(4, -errno.ENOTCONN), (3, -errno.ENODEV)]
+
+
+def test_a_waiting_accept_is_not_the_adapters() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 2, 1))
+    with pytest.raises(LocalProtocolError):
+        backend.fail(2, errno.EIO)
+
+
+def test_close_answers_everything() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.open_channel(2)
+    backend.ask(accept(3, 3, 1), connect(4, 4), scan(5, 5), release(6, 2), wire.pack(wire.PlainRequest(7, INFO, 0)))
+    backend.receive_requests([advertise(8, 8)])
+    backend.close()
+    assert sorted(backend.answers()) == [(req_id, -errno.ENODEV) for req_id in range(3, 9)]
+    assert backend.take_calls() == []
+    assert backend.objects() == []
+    backend.close()
+    assert backend.ask(connect(9, 9)) == []
+    assert backend.answers() == [(9, -errno.ENODEV)]
+    backend.complete_channel(4, ADDRESS, 0, 1, 48, 48)  # late answers of the driver's tasks
+    backend.complete(6)
+    backend.fail(5, errno.EIO)
+    backend.withdraw(1)
+    backend.end_object(2)
+    assert not backend.offer(1, 1)
+    assert backend.answers() == []
+
+
+# Hostile frontends.
+
+SMALL = st.integers(0, 3)
+FIELDS = st.one_of(
+    st.builds(connect, SMALL, SMALL, flags=st.integers(0, 1), psm=st.sampled_from([1, 2]), security=SMALL),
+    st.builds(listen, SMALL, SMALL, psm=st.sampled_from([1, 0x81]), transport=SMALL),
+    st.builds(accept, SMALL, SMALL, SMALL),
+    st.builds(release, SMALL, SMALL),
+    st.builds(scan, SMALL, SMALL, transport=st.integers(0, 2)),
+    st.builds(advertise, SMALL, SMALL),
+    st.integers(0, 8).map(lambda cmd: wire.pack(wire.PlainRequest(1, cmd, 1))),
+    st.binary(min_size=64, max_size=64),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(FIELDS, max_size=40))
+def test_soup_is_answered_once_each(requests: list[bytes]) -> None:
+    backend = Driven(requests=4, channels=2)
+    backend.receive_requests(requests)
+    assert backend.statistics()["channels"] <= 2
+    backend.close()
+    expected = Counter(wire.unpack(wire.PlainRequest, request).req_id for request in requests)
+    assert Counter(req_id for req_id, _ in backend.answers()) == expected

@@ -1,0 +1,82 @@
+"""checks.py: each field that can be wrong, and its error number."""
+
+from errno import EINVAL, EOPNOTSUPP
+from typing import Any
+
+import pytest
+
+from usbbtd.l2capif import checks, wire
+from usbbtd.l2capif.checks import Limits
+
+LIMITS = Limits()
+CONNECT = wire.ConnectRequest(1, 1, 2, 0, 8, 9, bytes(6), 0, 0, 0x1001, 672, 0)
+LE_CONNECT = CONNECT._replace(address_type=2, psm=0x81)
+LISTEN = wire.ListenRequest(1, 2, 2, 0, 0x1001, 672, 0, 0, 0)
+LE_LISTEN = LISTEN._replace(transport=1, psm=0x81)
+SCAN = wire.ScanRequest(1, 5, 2, 0, 8, 9, 1)
+ADVERTISE = wire.AdvertiseRequest(1, 6, 2, 0, 100, 3, b"abc".ljust(31, b"\0"))
+
+
+def test_limits() -> None:
+    assert LIMITS.max_mtu == 65532
+    assert Limits(max_page_order=6).max_mtu == 65535
+    assert LIMITS.requests < 32  # the slots of the ring: some stay for RELEASE
+
+
+@pytest.mark.parametrize(
+    ("transport", "psm", "legal"),
+    [
+        (0, 0x0001, True), (0, 0x1001, True), (0, 0x10FF, True), (0, 0xFEFF, True),
+        (0, 0x0000, False), (0, 0x1000, False), (0, 0x1101, False), (0, 0x0101, False),
+        (1, 0x0001, True), (1, 0x0080, True), (1, 0x00FF, True), (1, 0x0000, False), (1, 0x0100, False),
+    ],
+)  # fmt: skip
+def test_psm(transport: int, psm: int, legal: bool) -> None:
+    assert checks.psm_is_legal(transport, psm) is legal
+
+
+@pytest.mark.parametrize("request_", [CONNECT, LE_CONNECT, LISTEN, LE_LISTEN])
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({}, 0), ({"psm": 0}, EINVAL), ({"mtu": 0}, EINVAL), ({"mtu": 22}, EINVAL), ({"mtu": 65532}, 0),
+        ({"mtu": 65533}, EINVAL), ({"security": 1}, EINVAL), ({"security": 5}, EINVAL), ({"security": 2}, EOPNOTSUPP),
+        ({"security": 3}, EOPNOTSUPP), ({"security": 4}, EOPNOTSUPP),
+    ],
+)  # fmt: skip
+def test_channels(request_: Any, change: dict[str, int], error: int) -> None:
+    check: Any = checks.check_connect if isinstance(request_, wire.ConnectRequest) else checks.check_listen
+    assert check(request_._replace(**change), LIMITS) == error
+
+
+def test_channel_kinds() -> None:
+    assert checks.check_connect(CONNECT._replace(address_type=3), LIMITS) == EINVAL
+    assert checks.check_listen(LISTEN._replace(transport=2), LIMITS) == EINVAL
+    assert checks.check_connect(CONNECT._replace(mtu=47), LIMITS) == EINVAL
+    assert checks.check_connect(LE_CONNECT._replace(mtu=23), LIMITS) == 0
+
+
+def test_plain() -> None:
+    assert checks.check_info(wire.PlainRequest(1, 0, 0), LIMITS) == 0
+    assert checks.check_info(wire.PlainRequest(1, 0, 1), LIMITS) == EINVAL
+    assert checks.check_info(wire.PlainRequest(1, 0, 0, 0, bytes(47) + b"\1"), LIMITS) == EINVAL
+    assert checks.check_release(wire.PlainRequest(1, 4, 7), LIMITS) == 0
+    assert checks.check_release(wire.PlainRequest(1, 4, 7, 0, b"\1" + bytes(47)), LIMITS) == EINVAL
+    assert checks.check_accept(wire.AcceptRequest(1, 3, 5, 0, 0, 0, 0), LIMITS) == 0
+
+
+@pytest.mark.parametrize(("transport", "error"), [(0, EOPNOTSUPP), (1, 0), (2, EINVAL)])
+def test_scan(transport: int, error: int) -> None:
+    assert checks.check_scan(SCAN._replace(transport=transport), LIMITS) == error
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({}, 0), ({"interval_ms": 0}, 0), ({"interval_ms": 19}, EINVAL), ({"interval_ms": 20}, 0),
+        ({"interval_ms": 10240}, 0), ({"interval_ms": 10241}, EINVAL), ({"data_length": 31}, 0),
+        ({"data_length": 32}, EINVAL), ({"data_length": 2}, EINVAL), ({"data_length": 0, "data": bytes(31)}, 0),
+    ],
+)  # fmt: skip
+def test_advertise(change: dict[str, Any], error: int) -> None:
+    assert checks.check_advertise(ADVERTISE._replace(**change), LIMITS) == error

@@ -1,0 +1,80 @@
+"""docs/l2capif.md says what the code does: its worked example, its numbers, its limits."""
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from usbbtd.abi.layout import constants
+from usbbtd.l2capif import wire
+from usbbtd.l2capif.backend import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS, Backend
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
+from usbbtd.l2capif.frontend import Frontend
+
+TEXT = (Path(__file__).parents[2] / "docs" / "l2capif.md").read_text()
+ADDRESS = bytes.fromhex("010000eeffc0")
+
+
+def section(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def example(name: str) -> bytes:
+    """The octets of a hex dump in the worked example."""
+    dump = re.search(rf"^    {name}\n((?:    +\d+:(?: [0-9a-f]{{2}})+\n)+)", section("Worked example"), re.MULTILINE)
+    assert dump is not None
+    return bytes.fromhex("".join(line.split(":")[1] for line in dump[1].splitlines()))
+
+
+def test_worked_example() -> None:
+    frontend = Frontend()
+    number = frontend.connect(ADDRESS, 2, 0x81, mtu=512, ref=523, evtchn=17, timeout_s=5)
+    assert frontend.take_requests(1) == [example("CONNECT request")]
+
+    backend = Backend(Limits())
+    backend.receive_requests([example("CONNECT request")])
+    backend.complete_channel(number, ADDRESS, 2, 0x81, 1000, 512)
+    assert backend.take_responses() == [example("CONNECT response")]
+
+    frontend.receive_responses([example("CONNECT response")])
+    assert frontend.take_results() == [wire.ChannelResponse(1, 1, 1, 0, ADDRESS, 2, 0, 0x81, 1000, 512)]
+
+
+def test_worked_example_refused() -> None:
+    backend = Backend(Limits())
+    backend.receive_requests([example("CONNECT request")])
+    backend.fail(1, errno.ECONNREFUSED, result=4)
+    assert backend.take_responses() == [example("CONNECT response, refused")]
+
+
+def test_worked_message() -> None:
+    assert example("message") == len(b"hello").to_bytes(4, "little") + b"hello"
+
+
+@pytest.mark.parametrize("name", ["INFO", "CONNECT", "LISTEN", "ACCEPT", "RELEASE", "SCAN", "ADVERTISE"])
+def test_command_numbers(name: str) -> None:
+    text = section("Commands").split(f"\n### {name}\n")[1].split("\n### ")[0]
+    assert f"**cmd** {getattr(constants, f'L2CAPIF_CMD_{name}')}," in text
+
+
+def test_error_numbers() -> None:
+    rows = re.findall(r"^\| (E[A-Z]+) \| -(\d+) \|", section("Error numbers"), re.MULTILINE)
+    assert {name: int(number) for name, number in rows} == {name: getattr(errno, name) for name, _ in rows}
+    assert {f"-{name}" for name, _ in rows} == set(re.findall(r"-E[A-Z]{3,}", TEXT))
+
+
+def test_limits() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section("Limits").splitlines()
+        if line.startswith("|")
+    ]
+    numbers = [int(row[1].split()[0]) for row in rows[2:]]
+    assert numbers == [*Limits(), Limits().max_mtu]
+
+
+def test_defaults() -> None:
+    assert f"0: {DEFAULT_TIMEOUT_MS // 1000} s. More than {LONGEST_TIMEOUT_MS // 1000} s" in TEXT
+    assert f"20 to 10240; 0: {DEFAULT_INTERVAL_MS}." in TEXT
+    assert f"At most {Limits().requests} requests, RELEASE not counted" in TEXT

@@ -1,0 +1,105 @@
+"""wire.py against bytes laid out by hand from l2capif.h."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import wire
+
+ADDRESS = bytes.fromhex("010000eeffc0")
+U8, U16, U32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF)
+HEADER = (U32, U32, U32, U32)
+ADDRESSES = st.binary(min_size=6, max_size=6)
+
+MESSAGES = st.one_of(
+    st.builds(wire.PlainRequest, *HEADER, st.binary(min_size=48, max_size=48)),
+    st.builds(wire.ConnectRequest, *HEADER, U32, U32, ADDRESSES, U8, U8, U16, U16, U32),
+    st.builds(wire.ListenRequest, *HEADER, U16, U16, U16, U8, U8),
+    st.builds(wire.AcceptRequest, *HEADER, U32, U32, U32),
+    st.builds(wire.ScanRequest, *HEADER, U32, U32, U8),
+    st.builds(wire.AdvertiseRequest, *HEADER, U16, U8, st.binary(min_size=31, max_size=31)),
+    st.builds(wire.InfoResponse, U32, U32, U32, st.integers(-4095, 0), ADDRESSES, U8, U8, U32, U32, U32, U16),
+    st.builds(wire.ChannelResponse, U32, U32, U32, st.integers(-4095, 0), ADDRESSES, U8, U8, U16, U16, U16, U16, U8),
+)
+
+
+def test_sizes() -> None:
+    assert (wire.REQUEST_SIZE, wire.RESPONSE_SIZE) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("message", "packed"),
+    [
+        (
+            wire.ConnectRequest(1, 1, 2, 0, 8, 9, ADDRESS, 2, 0, 0x81, 512, 5000),
+            struct.pack("<4I2I6sBBHHI24x", 1, 1, 2, 0, 8, 9, ADDRESS, 2, 0, 0x81, 512, 5000),
+        ),
+        (
+            wire.ListenRequest(1, 2, 2, 0, 0x1001, 48, 4, 0, 0),
+            struct.pack("<4IHHHBB40x", 1, 2, 2, 0, 0x1001, 48, 4, 0, 0),
+        ),
+        (wire.AcceptRequest(1, 3, 5, 0, 8, 9, 2), struct.pack("<4I3I36x", 1, 3, 5, 0, 8, 9, 2)),
+        (wire.PlainRequest(1, 4, 2), struct.pack("<4I48x", 1, 4, 2, 0)),
+        (wire.ScanRequest(1, 5, 2, 3, 8, 9, 1), struct.pack("<4I2IB39x", 1, 5, 2, 3, 8, 9, 1)),
+        (wire.AdvertiseRequest(1, 6, 2, 1, 100, 3, b"abc"), struct.pack("<4IHB31s14x", 1, 6, 2, 1, 100, 3, b"abc")),
+        (
+            wire.InfoResponse(1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532),
+            struct.pack("<3Ii6sBBIIIH26x", 1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532),
+        ),
+        (
+            wire.ChannelResponse(1, 1, 2, -111, ADDRESS, 2, 0, 0x81, 0, 0, 4, 0),
+            struct.pack("<3Ii6sBBHHHHB31x", 1, 1, 2, -111, ADDRESS, 2, 0, 0x81, 0, 0, 4, 0),
+        ),
+    ],
+)
+def test_layouts(message: wire.Request | wire.Response, packed: bytes) -> None:
+    assert wire.pack(message) == packed
+
+
+@given(MESSAGES)
+def test_what_is_packed_is_unpacked(message: wire.Request | wire.Response) -> None:
+    packed = wire.pack(message)
+    assert len(packed) == 64
+    assert wire.unpack(type(message), packed) == message
+
+
+@given(st.binary(min_size=64, max_size=64))
+def test_any_64_octets_are_unpacked(octets: bytes) -> None:
+    for message_type in (wire.ConnectRequest, wire.ListenRequest, wire.ChannelResponse, wire.InfoResponse):
+        assert len(wire.pack(wire.unpack(message_type, octets))) == 64
+
+
+def test_padding_shows() -> None:
+    packed = bytearray(wire.pack(wire.AcceptRequest(1, 3, 5, 0, 8, 9, 2)))
+    packed[-1] = 1
+    assert wire.pack(wire.unpack(wire.AcceptRequest, bytes(packed))) != packed
+
+
+@given(ADDRESSES, st.integers(0, 2), st.integers(-128, 127), U8, st.binary(max_size=31))
+def test_reports(address: bytes, address_type: int, rssi: int, event_type: int, data: bytes) -> None:
+    report = wire.ScanReport(address, address_type, rssi, event_type, data)
+    packed = wire.pack_report(report)
+    assert packed == struct.pack("<6sBbBB", address, address_type, rssi, event_type, len(data)) + data
+    assert wire.unpack_report(packed) == report
+
+
+def test_long_report() -> None:
+    with pytest.raises(LocalProtocolError):
+        wire.pack_report(wire.ScanReport(ADDRESS, 1, -40, 0, bytes(32)))
+
+
+@given(st.binary(max_size=50))
+def test_report_soup(soup: bytes) -> None:
+    try:
+        report = wire.unpack_report(soup)
+    except RemoteProtocolError:
+        return
+    assert wire.pack_report(report) == soup
+
+
+def test_transports_and_rings() -> None:
+    assert [wire.transport_of(address_type) for address_type in range(3)] == [0, 1, 1]
+    assert [wire.largest_message(order) for order in (1, 5, 6)] == [4092, 65532, 131068]

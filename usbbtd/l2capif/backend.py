@@ -1,0 +1,382 @@
+"""The backend of a vl2cap device: every request of one frontend is checked here and answered exactly once. Sans-IO.
+
+Whoever drives it moves requests from the command ring to ``receive_requests`` and ``take_responses`` to the ring, does
+what ``take_calls`` asks, and says what came of it. A call is named by the ``req_id`` of its request; a frontend may
+have each number in flight once.
+"""
+
+from collections.abc import Callable
+from errno import EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN, EOPNOTSUPP
+from typing import Any, ClassVar, NamedTuple
+
+from usbbtd.abi.layout import constants
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import checks
+from usbbtd.l2capif.calls import Accept, Advertise, Call, Connect, Info, Kind, Listen, Refuse, Release, Scan
+from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.objects import Object, ObjectInfo, State
+from usbbtd.l2capif.wire import (
+    REQUEST_SIZE,
+    AcceptRequest,
+    AdvertiseRequest,
+    ChannelResponse,
+    ConnectRequest,
+    InfoResponse,
+    ListenRequest,
+    PlainRequest,
+    PlainResponse,
+    Request,
+    Response,
+    ScanRequest,
+    pack,
+    unpack,
+)
+
+DEFAULT_TIMEOUT_MS = 20_000
+DEFAULT_INTERVAL_MS = 100
+
+INFO: int = constants.L2CAPIF_CMD_INFO
+CONNECT: int = constants.L2CAPIF_CMD_CONNECT
+LISTEN: int = constants.L2CAPIF_CMD_LISTEN
+ACCEPT: int = constants.L2CAPIF_CMD_ACCEPT
+RELEASE: int = constants.L2CAPIF_CMD_RELEASE
+SCAN: int = constants.L2CAPIF_CMD_SCAN
+ADVERTISE: int = constants.L2CAPIF_CMD_ADVERTISE
+
+SCAN_FLAGS = constants.L2CAPIF_SCAN_ACTIVE | constants.L2CAPIF_SCAN_DUPLICATES
+
+
+class _Command(NamedTuple):
+    request_type: type[Request]
+    flags: int  # that are defined
+    check: Callable[[Any, Limits], int]
+    handle: Callable[[Any, Any], int]
+
+
+class Backend:
+    """One frontend. LocalProtocolError where the driver answers what is not in flight, or not in that way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._limit_of = {
+            Kind.CHANNEL: limits.channels,
+            Kind.LISTENER: limits.listeners,
+            Kind.SCAN: limits.scans,
+            Kind.ADVERTISEMENT: limits.advertisements,
+        }
+        self._objects: dict[int, Object] = {}
+        self._in_flight: dict[int, Request] = {}
+        self._offers: dict[int, Object] = {}  # the listener that an offer waits at, or the channel that it becomes
+        self._calls: list[Call] = []
+        self._responses: list[bytes] = []
+        self._closed = False
+        self._counts = {"requests": 0, "responses": 0, "errors": 0, "offers": 0, "offers_refused": 0}
+
+    # The ring.
+
+    def receive_requests(self, requests: list[bytes]) -> None:
+        """Requests in ring order, each a copy that the frontend cannot change.
+
+        Raises RemoteProtocolError where one is not REQUEST_SIZE octets long, which a ring cannot carry.
+        """
+        for untrusted in requests:
+            if len(untrusted) != REQUEST_SIZE:
+                raise RemoteProtocolError(f"a request of {len(untrusted)} octets")
+            self._counts["requests"] += 1
+            if error := self._receive_request(untrusted):
+                self._respond(_failure(unpack(PlainRequest, untrusted), error))
+
+    def take_calls(self) -> list[Call]:
+        """What the adapter has to do, in order."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def take_responses(self) -> list[bytes]:
+        """For the ring, in order."""
+        responses, self._responses = self._responses, []
+        return responses
+
+    # What came of the calls.
+
+    def complete(self, req_id: int) -> None:
+        """A LISTEN, SCAN, ADVERTISE or RELEASE is done.
+
+        With a RELEASE, the request that made the object is answered first, with -ENOTCONN, if it is still in flight.
+        """
+        request = self._answerable(req_id, LISTEN, SCAN, ADVERTISE, RELEASE)
+        if request is None:
+            return
+        if request.cmd == RELEASE:
+            made_by: Request = self._objects.pop(request.id).request
+            if self._in_flight.get(made_by.req_id) is made_by:
+                self._answer(_failure(made_by, ENOTCONN))
+        else:
+            self._objects[request.id].enter(State.OPEN)
+        self._answer(PlainResponse(req_id, request.cmd, request.id, 0))
+
+    def complete_info(self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int) -> None:
+        """Answers an Info. ``features``: L2CAPIF_FEATURE_* bits."""
+        if self._answerable(req_id, INFO) is not None:
+            limits, in_use = self.limits, self._count(Kind.CHANNEL)
+            facts = (address, address_type, powered, features, limits.channels, in_use, limits.max_mtu)
+            self._answer(InfoResponse(req_id, INFO, 0, 0, *facts))
+
+    def complete_channel(
+        self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
+    ) -> None:
+        """A CONNECT or an ACCEPT has its channel.
+
+        Passed over where a Release has been called for: completing that answers both.
+        """
+        request = self._answerable(req_id, CONNECT, ACCEPT)
+        if request is not None:
+            opened = self._objects[request.id]
+            opened.enter(State.OPEN)
+            self._forget_offer(opened)
+            facts = (address, address_type, security, psm, tx_mtu, rx_mtu)
+            self._answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
+
+    def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
+        """A call, other than a Release, did not succeed: a positive error number, and what the peer or HCI said.
+
+        Passed over where a Release has been called for, as in ``complete_channel``.
+        """
+        request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE)
+        if request is not None:
+            if request.cmd != INFO:
+                self._forget_offer(self._objects.pop(request.id))
+            self._answer(_failure(request, error, result, status))
+
+    # Peers that come to listeners.
+
+    def offer(self, listener: int, offer: int) -> bool:
+        """A peer wants a channel of a listener; ``offer`` is the driver's number for it.
+
+        False: no such listener, or its backlog is full; the driver refuses the peer. Otherwise an Accept or a Refuse
+        call with this number follows, at once or later, unless ``withdraw`` comes first.
+        """
+        if offer in self._offers:
+            raise LocalProtocolError(f"offer {offer} waits already")
+        self._counts["offers"] += 1
+        found = self._objects.get(listener)
+        if found is None or not found.listens() or self._backlog_is_full(found):
+            self._counts["offers_refused"] += 1
+            return False
+        self._offers[offer] = found
+        found.offers.append(offer)
+        self._match(found)
+        return True
+
+    def withdraw(self, offer: int) -> None:
+        """The peer of an offer has gone. An ACCEPT that was being completed with it waits for the next peer again.
+
+        The driver has unmapped what it mapped for that ACCEPT. An offer that is not known is passed over: it may have
+        been refused meanwhile.
+        """
+        holder = self._offers.pop(offer, None)
+        if holder is None:
+            return
+        listener = holder.listener
+        if listener is None:  # it is the listener
+            holder.offers.remove(offer)
+            return
+        holder.offer = None
+        if not listener.listens():
+            del self._objects[holder.request.id]
+            self._answer(_failure(holder.request, ENOTCONN))
+            return
+        holder.enter(State.WAITING)
+        listener.accepts.appendleft(holder.request.id)
+        self._match(listener)
+
+    def end_object(self, number: int) -> None:
+        """A channel or a scan has ended by itself; its data ring says why. It keeps its id until its RELEASE.
+
+        Passed over where it has none, or is being released: the two may cross.
+        """
+        found = self._objects.get(number)
+        if found is not None and found.state not in (State.ENDED, State.RELEASING):
+            found.enter(State.ENDED)
+
+    # The whole.
+
+    def close(self) -> None:
+        """The device goes away: everything in flight is answered with -ENODEV, and so is what still comes. Idempotent.
+
+        The driver ends all objects by itself; calls that it took need no answer any more.
+        """
+        self._closed = True
+        self._calls.clear()
+        self._objects.clear()
+        self._offers.clear()
+        for request in tuple(self._in_flight.values()):
+            self._answer(_failure(request, ENODEV))
+
+    def objects(self) -> list[ObjectInfo]:
+        """All that have an id."""
+        return [ObjectInfo(number, found.kind, found.state) for number, found in self._objects.items()]
+
+    def statistics(self) -> dict[str, int]:
+        in_use = {f"{kind}s": self._count(kind) for kind in Kind}
+        return self._counts | in_use | {"in_flight": len(self._in_flight)}
+
+    # Inside: the requests. Handlers return 0, or the error number to answer with.
+
+    def _receive_request(self, untrusted: bytes) -> int:
+        if self._closed:
+            return ENODEV
+        command = self._COMMANDS.get(unpack(PlainRequest, untrusted).cmd)
+        if command is None:
+            return EOPNOTSUPP
+        request = unpack(command.request_type, untrusted)
+        if pack(request) != untrusted or request.flags & ~command.flags or request.req_id in self._in_flight:
+            return EINVAL
+        if error := command.check(request, self.limits):
+            return error
+        # A RELEASE is always taken: there is at most one for each object.
+        unanswered = sum(other.cmd != RELEASE for other in self._in_flight.values())
+        if request.cmd != RELEASE and unanswered >= self.limits.requests:
+            return EMFILE
+        return command.handle(self, request)
+
+    def _info(self, request: PlainRequest) -> int:
+        self._in_flight[request.req_id] = request
+        self._calls.append(Info(request.req_id))
+        return 0
+
+    def _connect(self, request: ConnectRequest) -> int:
+        req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
+        timeout_s = min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
+        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s)
+        return self._make(Kind.CHANNEL, request, call)
+
+    def _listen(self, request: ListenRequest) -> int:
+        req_id, _, number, _, psm, mtu, _, transport, security = request
+        return self._make(Kind.LISTENER, request, Listen(req_id, number, transport, psm, mtu, security))
+
+    def _accept(self, request: AcceptRequest) -> int:
+        listener = self._objects.get(request.listener)
+        if listener is None or not listener.listens():
+            return EINVAL
+        if error := self._make(Kind.CHANNEL, request, listener):
+            return error
+        listener.accepts.append(request.id)
+        self._match(listener)
+        return 0
+
+    def _scan(self, request: ScanRequest) -> int:
+        req_id, _, number, flags, ref, evtchn, transport = request
+        active = bool(flags & constants.L2CAPIF_SCAN_ACTIVE)
+        duplicates = bool(flags & constants.L2CAPIF_SCAN_DUPLICATES)
+        return self._make(Kind.SCAN, request, Scan(req_id, number, transport, active, duplicates, ref, evtchn))
+
+    def _advertise(self, request: AdvertiseRequest) -> int:
+        req_id, _, number, flags, interval_ms, data_length, data = request
+        connectable = bool(flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
+        call = Advertise(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
+        return self._make(Kind.ADVERTISEMENT, request, call)
+
+    def _release(self, request: PlainRequest) -> int:
+        found = self._objects.get(request.id)
+        if found is None or found.state is State.RELEASING:
+            return EINVAL
+        if found.state is State.WAITING:  # the adapter knows nothing of it
+            assert found.listener is not None
+            found.listener.accepts.remove(request.id)
+            del self._objects[request.id]
+            self._answer(_failure(found.request, ENOTCONN))
+            self._respond(PlainResponse(request.req_id, RELEASE, request.id, 0))
+            return 0
+        while found.accepts:
+            self._answer(_failure(self._objects.pop(found.accepts.popleft()).request, ENOTCONN))
+        while found.offers:
+            offer = found.offers.popleft()
+            del self._offers[offer]
+            self._calls.append(Refuse(offer))
+        self._forget_offer(found)
+        found.enter(State.RELEASING)
+        self._in_flight[request.req_id] = request
+        self._calls.append(Release(request.req_id, request.id, found.kind))
+        return 0
+
+    _COMMANDS: ClassVar[dict[int, _Command]] = {
+        INFO: _Command(PlainRequest, 0, checks.check_info, _info),
+        CONNECT: _Command(ConnectRequest, 0, checks.check_connect, _connect),
+        LISTEN: _Command(ListenRequest, 0, checks.check_listen, _listen),
+        ACCEPT: _Command(AcceptRequest, 0, checks.check_accept, _accept),
+        RELEASE: _Command(PlainRequest, 0, checks.check_release, _release),
+        SCAN: _Command(ScanRequest, SCAN_FLAGS, checks.check_scan, _scan),
+        ADVERTISE: _Command(
+            AdvertiseRequest, constants.L2CAPIF_ADVERTISE_CONNECTABLE, checks.check_advertise, _advertise
+        ),
+    }
+
+    # Inside: the parts of them.
+
+    def _make(self, kind: Kind, request: Request, by: Call | Object) -> int:
+        """An object: by a call to the adapter, or by a listener with its next peer."""
+        if request.id in self._objects:
+            return EEXIST
+        if self._count(kind) >= self._limit_of[kind]:
+            return EMFILE
+        if isinstance(by, Object):
+            self._objects[request.id] = Object(kind, State.WAITING, request, by)
+        else:
+            self._objects[request.id] = Object(kind, State.OPENING, request)
+            self._calls.append(by)
+        self._in_flight[request.req_id] = request
+        return 0
+
+    def _match(self, listener: Object) -> None:
+        """Brings waiting peers and waiting ACCEPTs together, in the order they came."""
+        while listener.offers and listener.accepts:
+            offer, channel = listener.offers.popleft(), self._objects[listener.accepts.popleft()]
+            channel.enter(State.OPENING)
+            channel.offer = offer
+            self._offers[offer] = channel
+            accept: AcceptRequest = channel.request
+            mtu = listener.request.mtu
+            self._calls.append(Accept(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
+
+    def _backlog_is_full(self, listener: Object) -> bool:
+        most = self.limits.backlog
+        return not listener.accepts and len(listener.offers) >= min(listener.request.backlog or most, most)
+
+    def _forget_offer(self, channel: Object) -> None:
+        if channel.offer is not None:
+            del self._offers[channel.offer]
+            channel.offer = None
+
+    def _count(self, kind: Kind) -> int:
+        return sum(found.kind is kind for found in self._objects.values())
+
+    def _answerable(self, req_id: int, *commands: int) -> Request | None:
+        """The request in flight that the driver answers. None: nobody waits for it, closed or being released."""
+        if self._closed:
+            return None
+        request = self._in_flight.get(req_id)
+        if request is None or request.cmd not in commands:
+            raise LocalProtocolError(f"request {req_id} is {request}, which is not answered so")
+        if request.cmd in (INFO, RELEASE):
+            return request
+        state = self._objects[request.id].state
+        if state is State.WAITING:
+            raise LocalProtocolError(f"ACCEPT {req_id} waits for a peer")
+        return request if state is State.OPENING else None
+
+    def _answer(self, response: Response) -> None:
+        """Answers a request in flight."""
+        del self._in_flight[response.req_id]
+        self._respond(response)
+
+    def _respond(self, response: Response) -> None:
+        self._counts["responses"] += 1
+        self._counts["errors"] += response.ret != 0
+        self._responses.append(pack(response))
+
+
+def _failure(request: Request, error: int, result: int = 0, status: int = 0) -> Response:
+    header = (request.req_id, request.cmd, request.id, -error)
+    if request.cmd in (CONNECT, ACCEPT):
+        return ChannelResponse(*header, result=result, status=status)
+    return PlainResponse(*header)

@@ -1,0 +1,95 @@
+"""What a vl2cap backend asks of the adapter; each is answered with ``Backend.complete*`` or ``Backend.fail``."""
+
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+
+class Kind(StrEnum):
+    """What an id names."""
+
+    CHANNEL = "channel"
+    LISTENER = "listener"
+    SCAN = "scan"
+    ADVERTISEMENT = "advertisement"
+
+
+class Info(NamedTuple):
+    """What the adapter is: ``complete_info``."""
+
+    req_id: int
+
+
+class Connect(NamedTuple):
+    """Open a channel to a peer, within ``timeout_s``: ``complete_channel``. ``ref`` is the page with its indices."""
+
+    req_id: int
+    id: int
+    address: bytes
+    address_type: int
+    psm: int
+    mtu: int
+    security: int
+    ref: int
+    evtchn: int
+    timeout_s: float
+
+
+class Listen(NamedTuple):
+    """Take a PSM: ``complete``; then ``Backend.offer`` for each peer that comes."""
+
+    req_id: int
+    id: int
+    transport: int
+    psm: int
+    mtu: int
+    security: int
+
+
+class Accept(NamedTuple):
+    """Give the peer of an offer its channel: ``complete_channel``, or ``Backend.withdraw`` if the peer has gone."""
+
+    req_id: int
+    id: int
+    offer: int
+    mtu: int
+    ref: int
+    evtchn: int
+
+
+class Refuse(NamedTuple):
+    """Send the peer of an offer away; not answered."""
+
+    offer: int
+
+
+class Release(NamedTuple):
+    """End an object, wherever it is: give up its CONNECT or ACCEPT, unmap, unbind, then ``complete``."""
+
+    req_id: int
+    id: int
+    kind: Kind
+
+
+class Scan(NamedTuple):
+    """Stream advertising reports (``wire.pack_report``) into a data ring: ``complete`` when it is mapped."""
+
+    req_id: int
+    id: int
+    transport: int
+    active: bool
+    duplicates: bool
+    ref: int
+    evtchn: int
+
+
+class Advertise(NamedTuple):
+    """Advertise ``data``: ``complete``."""
+
+    req_id: int
+    id: int
+    data: bytes
+    interval_ms: int
+    connectable: bool
+
+
+Call: TypeAlias = Info | Connect | Listen | Accept | Refuse | Release | Scan | Advertise

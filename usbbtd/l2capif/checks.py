@@ -1,0 +1,106 @@
+"""Whether the fields of a request are what the specification allows, each by itself; ids are not known here.
+
+A check returns 0, or the (positive) error number of the response.
+"""
+
+from errno import EINVAL, EOPNOTSUPP
+from typing import NamedTuple
+
+from usbbtd.abi.layout import constants
+from usbbtd.l2capif.wire import (
+    AcceptRequest,
+    AdvertiseRequest,
+    ConnectRequest,
+    ListenRequest,
+    PlainRequest,
+    ScanRequest,
+    largest_message,
+    transport_of,
+)
+
+BREDR: int = constants.L2CAPIF_TRANSPORT_BREDR
+LE: int = constants.L2CAPIF_TRANSPORT_LE
+
+#: The smallest MTU a side may have, by transport: Vol 3, Part A, 5.1 and 4.22.
+SMALLEST_MTU = {BREDR: 48, LE: 23}
+LONGEST_TIMEOUT_MS = 60_000
+INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
+
+
+class Limits(NamedTuple):
+    """What one frontend may have at a time. ``requests`` counts the unanswered, without RELEASEs.
+
+    It is below the 32 slots of the command ring, so that however many ACCEPTs wait, a frontend can release.
+    """
+
+    channels: int = 64
+    listeners: int = 16
+    scans: int = 1
+    advertisements: int = 1
+    requests: int = 24
+    backlog: int = 8
+    max_page_order: int = 5
+
+    @property
+    def max_mtu(self) -> int:
+        """The largest SDU that fits in the largest data ring."""
+        return min(largest_message(self.max_page_order), 0xFFFF)
+
+
+def psm_is_legal(transport: int, psm: int) -> bool:
+    """Vol 3, Part A, 4.2: an odd low octet, an even high one. 4.22: an SPSM is 0x0001 to 0x00FF."""
+    return psm & 0x0101 == 0x0001 if transport == BREDR else 1 <= psm <= 0xFF
+
+
+def check_info(request: PlainRequest, limits: Limits) -> int:
+    return EINVAL if request.id or any(request.raw) else 0
+
+
+def check_release(request: PlainRequest, limits: Limits) -> int:
+    return EINVAL if any(request.raw) else 0
+
+
+def check_connect(request: ConnectRequest, limits: Limits) -> int:
+    if request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
+        return EINVAL
+    return _check_channel(transport_of(request.address_type), request.psm, request.mtu, request.security, limits)
+
+
+def check_listen(request: ListenRequest, limits: Limits) -> int:
+    if request.transport not in SMALLEST_MTU:
+        return EINVAL
+    return _check_channel(request.transport, request.psm, request.mtu, request.security, limits)
+
+
+def check_accept(request: AcceptRequest, limits: Limits) -> int:
+    return 0
+
+
+def check_scan(request: ScanRequest, limits: Limits) -> int:
+    if request.transport not in SMALLEST_MTU:
+        return EINVAL
+    return EOPNOTSUPP if request.transport == BREDR else 0
+
+
+def check_advertise(request: AdvertiseRequest, limits: Limits) -> int:
+    if request.interval_ms and request.interval_ms not in INTERVALS_MS:
+        return EINVAL
+    if request.data_length > len(request.data) or any(request.data[request.data_length :]):
+        return EINVAL
+    return 0
+
+
+def _check_channel(transport: int, psm: int, mtu: int, security: int, limits: Limits) -> int:
+    if not psm_is_legal(transport, psm) or not SMALLEST_MTU[transport] <= mtu <= limits.max_mtu:
+        return EINVAL
+    if security not in _SECURITY_LEVELS:
+        return EINVAL
+    return EOPNOTSUPP if security != constants.L2CAPIF_SECURITY_NONE else 0
+
+
+_SECURITY_LEVELS = (
+    constants.L2CAPIF_SECURITY_NONE,
+    constants.L2CAPIF_SECURITY_ENCRYPTED,
+    constants.L2CAPIF_SECURITY_MITM,
+    constants.L2CAPIF_SECURITY_SC,
+)

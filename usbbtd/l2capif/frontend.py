@@ -1,0 +1,248 @@
+"""The frontend of a vl2cap device: makes requests, believes no response unseen. Sans-IO.
+
+Whoever drives it moves ``take_requests`` to the command ring and what comes back to ``receive_responses``. Grants and
+event channels are the driver's too: those of a request may be taken back when it is answered with an error, those of an
+object when its RELEASE is answered.
+"""
+
+from dataclasses import dataclass
+from errno import ENODEV
+from struct import error as struct_error
+
+from usbbtd.abi.layout import constants
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif.calls import Kind
+from usbbtd.l2capif.checks import SMALLEST_MTU
+from usbbtd.l2capif.wire import (
+    RESPONSE_SIZE,
+    AcceptRequest,
+    AdvertiseRequest,
+    ChannelResponse,
+    ConnectRequest,
+    InfoResponse,
+    ListenRequest,
+    PlainRequest,
+    PlainResponse,
+    Request,
+    Response,
+    ScanRequest,
+    pack,
+    transport_of,
+    unpack,
+)
+
+#: Requests that may wait for a slot of the ring.
+QUEUE_LIMIT = 256
+
+_MAX_ERRNO = 4095
+_OBJECTS: dict[type[Request], Kind] = {
+    ConnectRequest: Kind.CHANNEL,
+    AcceptRequest: Kind.CHANNEL,
+    ListenRequest: Kind.LISTENER,
+    ScanRequest: Kind.SCAN,
+    AdvertiseRequest: Kind.ADVERTISEMENT,
+}
+
+
+@dataclass(slots=True)
+class _Object:
+    kind: Kind
+    transport: int = 0
+    psm: int = 0
+    mtu: int = 0
+    releasing: bool = False
+
+
+class Frontend:
+    """One device. A request that makes an object returns one number that names both the request and the object.
+
+    All requests raise LocalProtocolError where an argument does not fit its field, where the object is not there, after
+    ``close``, and when QUEUE_LIMIT requests wait for the ring.
+    """
+
+    def __init__(self) -> None:
+        self._last_id = 0
+        self._objects: dict[int, _Object] = {}
+        self._in_flight: dict[int, Request] = {}
+        self._requests: list[bytes] = []
+        self._results: list[Response] = []
+        self._closed = False
+        self._counts = {"requests": 0, "responses": 0, "errors": 0}
+
+    # Requests.
+
+    def info(self) -> int:
+        """Result: InfoResponse."""
+        return self._send(PlainRequest(self._next_id(), constants.L2CAPIF_CMD_INFO, 0))
+
+    def connect(
+        self,
+        address: bytes,
+        address_type: int,
+        psm: int,
+        *,
+        mtu: int,
+        ref: int,
+        evtchn: int,
+        security: int = 0,
+        timeout_s: float = 0.0,
+    ) -> int:
+        """A channel to a peer. Result: ChannelResponse. ``timeout_s`` 0: the backend's default."""
+        if len(address) != 6:
+            raise LocalProtocolError(f"an address of {len(address)} octets")
+        number = self._next_id()
+        made = _Object(Kind.CHANNEL, transport_of(address_type), psm, mtu)
+        return self._send(
+            ConnectRequest(
+                number, constants.L2CAPIF_CMD_CONNECT, number, 0, ref, evtchn, address, address_type, security, psm,
+                mtu, round(timeout_s * 1000),
+            ),
+            made,
+        )  # fmt: skip
+
+    def listen(self, transport: int, psm: int, *, mtu: int, backlog: int = 0, security: int = 0) -> int:
+        """A listener. Result: PlainResponse. ``backlog`` 0: the backend's default."""
+        number = self._next_id()
+        request = ListenRequest(number, constants.L2CAPIF_CMD_LISTEN, number, 0, psm, mtu, backlog, transport, security)
+        return self._send(request, _Object(Kind.LISTENER, transport, psm, mtu))
+
+    def accept(self, listener: int, *, ref: int, evtchn: int) -> int:
+        """The channel of a listener's next peer. Result, when one comes: ChannelResponse."""
+        of = self._object(listener)
+        if of.kind is not Kind.LISTENER:
+            raise LocalProtocolError(f"ACCEPT of {of.kind} {listener}")
+        number = self._next_id()
+        request = AcceptRequest(number, constants.L2CAPIF_CMD_ACCEPT, number, 0, ref, evtchn, listener)
+        return self._send(request, _Object(Kind.CHANNEL, of.transport, of.psm, of.mtu))
+
+    def scan(self, *, ref: int, evtchn: int, active: bool = False, duplicates: bool = False) -> int:
+        """A stream of LE advertising reports (``wire.unpack_report``). Result: PlainResponse."""
+        number = self._next_id()
+        flags = constants.L2CAPIF_SCAN_ACTIVE * active | constants.L2CAPIF_SCAN_DUPLICATES * duplicates
+        transport = constants.L2CAPIF_TRANSPORT_LE
+        request = ScanRequest(number, constants.L2CAPIF_CMD_SCAN, number, flags, ref, evtchn, transport)
+        return self._send(request, _Object(Kind.SCAN))
+
+    def advertise(self, data: bytes, *, interval_ms: int = 0, connectable: bool = True) -> int:
+        """An advertisement. Result: PlainResponse. ``interval_ms`` 0: the backend's default."""
+        if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
+            raise LocalProtocolError(f"{len(data)} octets of advertising data")
+        number = self._next_id()
+        flags = constants.L2CAPIF_ADVERTISE_CONNECTABLE * connectable
+        request = AdvertiseRequest(number, constants.L2CAPIF_CMD_ADVERTISE, number, flags, interval_ms, len(data), data)
+        return self._send(request, _Object(Kind.ADVERTISEMENT))
+
+    def release(self, number: int) -> int:
+        """Ends an object, also one whose request is not answered yet. Result: PlainResponse.
+
+        -EINVAL is as good as success there: it crossed the response that said the object was not made.
+        """
+        released = self._object(number)
+        req_id = self._send(PlainRequest(self._next_id(), constants.L2CAPIF_CMD_RELEASE, number))
+        released.releasing = True
+        return req_id
+
+    # The ring.
+
+    def take_requests(self, room: int) -> list[bytes]:
+        """Up to ``room`` requests, in order: as many as the ring has free slots."""
+        taken, self._requests = self._requests[:room], self._requests[room:]
+        return taken
+
+    def receive_responses(self, responses: list[bytes]) -> None:
+        """Raises RemoteProtocolError where the backend answers what was not asked, or what cannot be."""
+        for untrusted in responses:
+            self._receive_response(untrusted)
+
+    def take_results(self) -> list[Response]:
+        """The responses, checked, in the order they came."""
+        results, self._results = self._results, []
+        return results
+
+    def close(self) -> None:
+        """The backend is gone: what is in flight has the result -ENODEV, and every object has ended. Idempotent."""
+        self._closed = True
+        self._objects.clear()
+        self._requests.clear()
+        in_flight, self._in_flight = self._in_flight, {}
+        for request in in_flight.values():
+            self._results.append(_response_type(request)(request.req_id, request.cmd, request.id, -ENODEV))
+
+    def statistics(self) -> dict[str, int]:
+        return self._counts | {"objects": len(self._objects), "in_flight": len(self._in_flight)}
+
+    # Inside.
+
+    def _next_id(self) -> int:
+        number = self._last_id
+        while True:
+            number = number % 0xFFFF_FFFF + 1  # 0 is no id: INFO has it
+            if number not in self._objects and number not in self._in_flight:
+                return number
+
+    def _object(self, number: int) -> _Object:
+        found = self._objects.get(number)
+        if found is None or found.releasing:
+            raise LocalProtocolError(f"there is no object {number}")
+        return found
+
+    def _send(self, request: Request, made: _Object | None = None) -> int:
+        if self._closed or len(self._requests) >= QUEUE_LIMIT:
+            raise LocalProtocolError("the device is closed" if self._closed else f"{QUEUE_LIMIT} requests wait")
+        try:
+            packed = pack(request)
+        except struct_error as error:
+            raise LocalProtocolError(f"{request}: {error}") from error
+        self._requests.append(packed)
+        self._last_id = request.req_id
+        self._in_flight[request.req_id] = request
+        if made is not None:
+            self._objects[request.id] = made
+        self._counts["requests"] += 1
+        return request.req_id
+
+    def _receive_response(self, untrusted: bytes) -> None:
+        if len(untrusted) != RESPONSE_SIZE:
+            raise RemoteProtocolError(f"a response of {len(untrusted)} octets")
+        untrusted_header = unpack(PlainResponse, untrusted)
+        request = self._in_flight.get(untrusted_header.req_id)
+        if request is None:
+            raise RemoteProtocolError(f"a response to request {untrusted_header.req_id}, which is not in flight")
+        response = unpack(_response_type(request), untrusted)
+        if (response.cmd, response.id) != (request.cmd, request.id) or not -_MAX_ERRNO <= response.ret <= 0:
+            raise RemoteProtocolError(f"{response} to {request}")
+        if request.cmd == constants.L2CAPIF_CMD_RELEASE and request.id in self._in_flight:
+            raise RemoteProtocolError(f"{response} before the response to request {request.id}, which it ends")
+        if response.ret == 0:
+            self._check_body(request, response)
+        del self._in_flight[request.req_id]
+        if request.cmd == constants.L2CAPIF_CMD_RELEASE or (response.ret and type(request) in _OBJECTS):
+            self._objects.pop(request.id, None)
+        self._counts["responses"] += 1
+        self._counts["errors"] += response.ret != 0
+        self._results.append(response)
+
+    def _check_body(self, request: Request, response: Response) -> None:
+        """Raises RemoteProtocolError where the body of a success cannot be."""
+        match response:
+            case ChannelResponse():
+                asked = self._objects[request.id]
+                good = (
+                    response.address_type <= constants.L2CAPIF_ADDR_LE_RANDOM
+                    and transport_of(response.address_type) == asked.transport
+                    and response.psm == asked.psm
+                    and response.tx_mtu >= SMALLEST_MTU[asked.transport]
+                    and SMALLEST_MTU[asked.transport] <= response.rx_mtu <= asked.mtu
+                )
+            case InfoResponse():
+                good = response.address_type <= constants.L2CAPIF_ADDR_LE_RANDOM and response.powered <= 1
+            case PlainResponse():
+                good = True
+        if not good:
+            raise RemoteProtocolError(f"{response} to {request}")
+
+
+def _response_type(request: Request) -> type[PlainResponse | InfoResponse | ChannelResponse]:
+    if request.cmd == constants.L2CAPIF_CMD_INFO:
+        return InfoResponse
+    return ChannelResponse if _OBJECTS.get(type(request)) is Kind.CHANNEL else PlainResponse

@@ -1,0 +1,66 @@
+"""The objects of a vl2cap frontend as its backend keeps them, and the states they go through."""
+
+from collections import deque
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.l2capif.calls import Kind
+from usbbtd.l2capif.wire import Request
+
+
+class State(StrEnum):
+    """Of an object, between the request that makes it and the response to its RELEASE."""
+
+    WAITING = "waiting"  # an ACCEPT for which no peer has come
+    OPENING = "opening"  # the adapter works on it
+    OPEN = "open"
+    ENDED = "ended"  # died by itself; holds its id, and its data ring for what is still to be read, until RELEASE
+    RELEASING = "releasing"  # the adapter takes it down
+
+
+#: An object is made WAITING or OPENING. It is gone when its request fails, when it is released while WAITING, and when
+#: its RELEASE is answered.
+NEXT: dict[State, frozenset[State]] = {
+    State.WAITING: frozenset({State.OPENING}),
+    State.OPENING: frozenset({State.OPEN, State.WAITING, State.RELEASING}),
+    State.OPEN: frozenset({State.ENDED, State.RELEASING}),
+    State.ENDED: frozenset({State.RELEASING}),
+    State.RELEASING: frozenset(),
+}
+
+
+class ObjectInfo(NamedTuple):
+    """For people who look."""
+
+    id: int
+    kind: Kind
+    state: State
+
+
+class Object:
+    """What an id names; ``request`` made it."""
+
+    __slots__ = ("accepts", "kind", "listener", "offer", "offers", "request", "state")
+
+    def __init__(self, kind: Kind, state: State, request: Request, listener: "Object | None" = None) -> None:
+        self.kind = kind
+        self.state = state
+        self.request: Any = request
+        # A channel made by ACCEPT: where it comes from, and the peer that it is being completed with.
+        self.listener = listener
+        self.offer: int | None = None
+        # A listener: peers and ACCEPTs that wait for each other, so that one of the two is empty. Offers are bounded by
+        # the backlog; the ACCEPTs' channels (ids) by the limit on requests.
+        self.offers: deque[int] = deque()
+        self.accepts: deque[int] = deque()
+
+    def listens(self) -> bool:
+        """Whether peers and ACCEPTs may come."""
+        return self.kind is Kind.LISTENER and self.state is State.OPEN
+
+    def enter(self, state: State) -> None:
+        """The only writer of ``state``. LocalProtocolError where the table above has no such step."""
+        if state not in NEXT[self.state]:
+            raise LocalProtocolError(f"{self.kind} {self.request.id} cannot go from {self.state} to {state}")
+        self.state = state

@@ -1,0 +1,210 @@
+"""Requests and responses of the vl2cap command ring: l2capif.h as tuples.
+
+The fields of each tuple are the C members in their order, header first, so that packing is one ``struct`` call.
+Paddings are left out: they are written as zeros. Addresses are 6 octets, least significant first.
+"""
+
+from struct import Struct
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from usbbtd.abi.layout import constants, record, size_of
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+
+REQUEST_SIZE = size_of("struct l2capif_request")
+RESPONSE_SIZE = size_of("struct l2capif_response")
+PAGE_SIZE = 4096  # of ring protocols, on every architecture
+
+_NO_ADDRESS = bytes(6)
+_NO_BODY = bytes(48)
+
+
+class PlainRequest(NamedTuple):
+    """INFO and RELEASE: the header is all, ``raw`` is zeros. Also any request whose command is not known yet."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int = 0
+    raw: bytes = _NO_BODY
+
+
+class ConnectRequest(NamedTuple):
+    """CONNECT. ``timeout_ms`` 0: the backend's default."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    ref: int
+    evtchn: int
+    address: bytes
+    address_type: int
+    security: int
+    psm: int
+    mtu: int
+    timeout_ms: int
+
+
+class ListenRequest(NamedTuple):
+    """LISTEN. ``backlog`` 0: the backend's default."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    psm: int
+    mtu: int
+    backlog: int
+    transport: int
+    security: int
+
+
+class AcceptRequest(NamedTuple):
+    """ACCEPT: ``listener`` is the id of a listener, ``id`` that of the new channel."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    ref: int
+    evtchn: int
+    listener: int
+
+
+class ScanRequest(NamedTuple):
+    """SCAN."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    ref: int
+    evtchn: int
+    transport: int
+
+
+class AdvertiseRequest(NamedTuple):
+    """ADVERTISE: ``data`` is 31 octets, of which the first ``data_length`` count."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    interval_ms: int
+    data_length: int
+    data: bytes
+
+
+class PlainResponse(NamedTuple):
+    """The response to LISTEN, RELEASE, SCAN and ADVERTISE, and to commands that do not exist."""
+
+    req_id: int
+    cmd: int
+    id: int
+    ret: int
+    raw: bytes = _NO_BODY
+
+
+class InfoResponse(NamedTuple):
+    """INFO. ``features`` are L2CAPIF_FEATURE_* bits."""
+
+    req_id: int
+    cmd: int
+    id: int
+    ret: int
+    address: bytes = _NO_ADDRESS
+    address_type: int = 0
+    powered: int = 0
+    features: int = 0
+    max_channels: int = 0
+    channels: int = 0
+    max_mtu: int = 0
+
+
+class ChannelResponse(NamedTuple):
+    """CONNECT and ACCEPT. ``result`` and ``status`` say more about some errors, the rest belongs to success."""
+
+    req_id: int
+    cmd: int
+    id: int
+    ret: int
+    address: bytes = _NO_ADDRESS
+    address_type: int = 0
+    security: int = 0
+    psm: int = 0
+    tx_mtu: int = 0
+    rx_mtu: int = 0
+    result: int = 0
+    status: int = 0
+
+
+Request: TypeAlias = PlainRequest | ConnectRequest | ListenRequest | AcceptRequest | ScanRequest | AdvertiseRequest
+Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse
+_Message = TypeVar("_Message", bound=Request | Response)
+
+_STRUCTS: dict[type[Any], Struct] = {
+    PlainRequest: record("struct l2capif_request", "raw"),
+    ConnectRequest: record("struct l2capif_request", "connect"),
+    ListenRequest: record("struct l2capif_request", "listen"),
+    AcceptRequest: record("struct l2capif_request", "accept"),
+    ScanRequest: record("struct l2capif_request", "scan"),
+    AdvertiseRequest: record("struct l2capif_request", "advertise"),
+    PlainResponse: record("struct l2capif_response", "raw"),
+    InfoResponse: record("struct l2capif_response", "info"),
+    ChannelResponse: record("struct l2capif_response", "channel"),
+}
+
+
+def pack(message: Request | Response) -> bytes:
+    """The 64 octets of a message. Raises struct.error where a field does not fit."""
+    return _STRUCTS[type(message)].pack(*message)
+
+
+def unpack(message_type: type[_Message], octets: bytes) -> _Message:
+    """A message out of its 64 octets. What the paddings hold is lost: ``pack(unpack(t, b)) != b`` shows it."""
+    return message_type(*_STRUCTS[message_type].unpack(octets))
+
+
+_REPORT = record("struct l2capif_scan_report")
+_REPORT_HEADER_SIZE = _REPORT.size - constants.L2CAPIF_ADVERTISE_DATA_SIZE
+
+
+class ScanReport(NamedTuple):
+    """A message of a scan's data ring. ``rssi`` in dBm, 127: not known; ``event_type`` as in HCI."""
+
+    address: bytes
+    address_type: int
+    rssi: int
+    event_type: int
+    data: bytes
+
+
+def pack_report(report: ScanReport) -> bytes:
+    """The message of a report. Raises LocalProtocolError where the data are longer than 31 octets."""
+    *head, data = report
+    if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
+        raise LocalProtocolError(f"{len(data)} octets of advertising data")
+    return _REPORT.pack(*head, len(data), data)[: _REPORT_HEADER_SIZE + len(data)]
+
+
+def unpack_report(untrusted: bytes) -> ScanReport:
+    """Raises RemoteProtocolError where the message is not a report."""
+    data_length = len(untrusted) - _REPORT_HEADER_SIZE
+    if not 0 <= data_length <= constants.L2CAPIF_ADVERTISE_DATA_SIZE:
+        raise RemoteProtocolError(f"a scan report of {len(untrusted)} octets")
+    whole = untrusted.ljust(_REPORT.size, b"\0")
+    address, address_type, rssi, event_type, untrusted_length, data = _REPORT.unpack(whole)
+    if untrusted_length != data_length or address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
+        raise RemoteProtocolError(f"a malformed scan report: {untrusted.hex()}")
+    return ScanReport(address, address_type, rssi, event_type, data[:data_length])
+
+
+def transport_of(address_type: int) -> int:
+    """The transport that a type of address belongs to."""
+    bredr = address_type == constants.L2CAPIF_ADDR_BREDR
+    return int(constants.L2CAPIF_TRANSPORT_BREDR if bredr else constants.L2CAPIF_TRANSPORT_LE)
+
+
+def largest_message(ring_order: int) -> int:
+    """Octets of the largest message in a data ring of 2^ring_order pages."""
+    return (PAGE_SIZE << ring_order) // 2 - int(constants.L2CAPIF_LENGTH_SIZE)
