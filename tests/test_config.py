@@ -1,0 +1,115 @@
+"""The configuration file: defaults, limits, and errors which say where."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from usbbtd.config import Adapter, Config, ConfigError, line_of, load, parse
+
+SHIPPED = Path(__file__).parent.parent / "etc" / "usbbtd.toml"
+
+
+def error_of(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "x.toml")
+    return str(caught.value)
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert parse("", "x.toml") == Config()
+
+
+def test_the_shipped_file_shows_every_key_with_its_default() -> None:
+    assert load(SHIPPED) == Config()
+    text = re.sub(r"^#(?=\w+ = )", "", SHIPPED.read_text(), flags=re.MULTILINE)
+    config = parse(text, "x.toml")
+
+    def left_out(section: BaseModel) -> set[str]:
+        return set(type(section).model_fields) - section.model_fields_set
+
+    assert left_out(config) == left_out(config.adapter) == left_out(config.guests) == left_out(config.log) == set()
+
+
+def test_values_are_read() -> None:
+    config = parse('[guests]\nchannels = 3\n[adapter]\naddress = "C0:12:34:56:78:9a"\ncommand_timeout_s = 1', "x.toml")
+    assert config.guests.channels == 3
+    assert config.adapter.address == bytes.fromhex("9a78563412c0")
+    assert config.adapter.command_timeout_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[guests]\n\nchanels = 3", "x.toml:3: guests.chanels: no such key; is channels meant?"),
+        ("# one\nzebra.stripes = 3", "x.toml:2: zebra: no such key"),
+        ("[log]\n[guest]\nchannels = 1", "x.toml:2: guest: no such key; is guests meant?"),
+        ("guests.channels = 0", "x.toml:1: guests.channels: should be greater than or equal to 1"),
+        ('[guests]\nchannels = "3"', "x.toml:2: guests.channels: should be a valid integer"),
+        ('[log]\nlevel = "loud"', "x.toml:2: log.level: should be 'debug', 'info', 'warning' or 'error'"),
+        ("log = 3", "x.toml:1: log: should be a valid dictionary or instance of Log"),
+        ('[adapter]\nselect = "usb 1-2"', 'x.toml:2: adapter.select: "any", "vvvv:pppp" or'),
+        ('[adapter]\naddress = "C0:12"', "x.toml:2: adapter.address: not an address such as"),
+        ('[adapter]\naddress = "12:34:56:78:9A:BC"', "x.toml:2: adapter.address: not a random static address"),
+        ('[adapter]\naddress = "FF:FF:FF:FF:FF:FF"', "x.toml:2: adapter.address: not a random static address"),
+        ("[adapter]\naddress = 3", "x.toml:2: adapter.address: not an address such as"),
+        ("[guests]\nchannels = \n", "x.toml:2: Invalid value"),
+        ("[guests]\nchannels = [1,\n", "x.toml:2: "),
+    ],
+)
+def test_errors_name_file_line_and_key(text: str, message: str) -> None:
+    assert error_of(text).startswith(message)
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    text = '[guests]\nchannels = 0\n[log]\ntarget = "disk"\ncolour = true'
+    assert [line.split(": ")[0] for line in error_of(text).splitlines()] == ["x.toml:2", "x.toml:4", "x.toml:5"]
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file or directory"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"latin\.toml: not UTF-8 text"):
+        load(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("top",), 2),
+        (("a", "b", "c"), 4),
+        (("a", "b", "quoted.key"), 5),
+        (("a", "b", "long"), 6),
+        (("a", "b", "after"), 10),
+        (("a", "b", "inline", "deep"), 11),
+        (("a", "d"), 12),
+        (("a", "d", "c"), 13),
+        (("missing",), 1),
+    ],
+)
+def test_line_of(path: tuple[str, ...], line: int) -> None:
+    text = (
+        "# c = 0\ntop = 1\n[a.b]\nc = 1\n'quoted.key' = 2\nlong = [\n  '''\nafter = 1''',\n]\nafter = 3\n"
+        "inline = { deep = 1 }\n[a.d]\nc = 4"
+    )
+    assert line_of(text, path) == line
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        parse(text, "x.toml")
+
+
+def test_selection_of_a_dongle() -> None:
+    assert Adapter().selects(0x0A12, 1, "")
+    assert Adapter(select="0a12:0001").selects(0x0A12, 1, "A")
+    assert not Adapter(select="0a12:0001").selects(0x0A12, 2, "A")
+    assert Adapter(select="0a12:0001:A").selects(0x0A12, 1, "A")
+    assert not Adapter(select="0a12:0001:A").selects(0x0A12, 1, "B")
