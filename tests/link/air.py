@@ -1,0 +1,268 @@
+"""A virtual air in one process: dongles for an adapter of ours, and remote devices with Bumble's stack.
+
+Test files get it with ``runpy.run_path``, as what runs in a domain has no package to import it from.
+"""
+
+import asyncio
+import contextlib
+
+from bumble import hci
+from bumble.core import PhysicalTransport
+from bumble.device import Device, DeviceConfiguration
+from bumble.host import Host
+from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
+from bumble.link import LocalLink
+from bumble.transport.common import AsyncPipeSink
+
+from usbbtd.sim.demo.peers import PeerChannel
+from usbbtd.sim.dongle import new_controller
+
+BREDR, LE = 0, 1
+TIME_LIMIT_S = 10
+
+OUR_ADDRESS, OUR_LE_ADDRESS = "C0:FF:EE:00:00:01", "C0:FF:EE:00:00:02"
+PEER_ADDRESS, PEER_LE_ADDRESS = "C0:FF:EE:00:00:11", "C0:FF:EE:00:00:12"
+NOBODY = "C0:FF:EE:00:00:99"
+
+#: An adapter's arguments for a peer, by transport: address and address_type.
+PEER = {BREDR: (PEER_ADDRESS, 0), LE: (PEER_LE_ADDRESS, 2)}
+PSM = {BREDR: 0x1001, LE: 0x80}
+SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
+
+EVENT_PACKET_SIZE = 16
+_CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL = b"\x05\x04", b"\x08\x04"
+
+
+def octets(address):
+    """An address as HCI has it."""
+    return bytes.fromhex(address.replace(":", ""))[::-1]
+
+
+class DirectDongle:
+    """HCI straight to Bumble's controller, in the packets of a USB dongle: see ``usbbtd.link.dongle.Dongle``.
+
+    ``held``: what comes from the controller waits for ``release``. ``deaf``: opcodes of commands that get lost.
+    ``bulk_room``: how many transfers ``send_bulk`` takes until ``make_room``; None: any number.
+    """
+
+    vendor_id, product_id, serial = 0x1209, 0xB7B7, "0001"
+    interrupt_packet_size, bulk_packet_size = EVENT_PACKET_SIZE, 64
+
+    def __init__(self, link, address=OUR_ADDRESS):
+        self.name = f"direct {address}"
+        self.closed = self.held = False
+        self.deaf = frozenset()
+        self.bulk_room = None
+        self.commands = []
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._receiver = None
+        self._interrupts, self.waiting = [], []  # what was not delivered yet
+        self._scheduled = False
+        self._controller = new_controller(link, self.name, address)
+        self._controller.set_packet_sink(self)
+
+    # The adapter calls these.
+
+    def start(self, receiver):
+        self._receiver = receiver
+
+    def send_control(self, setup, data):
+        assert setup == bytes((0x20, 0, 0, 0, 0, 0, len(data), 0))  # Vol 4, Part B, 2.2.2
+        self.commands.append(data)
+        opcode = data[:2]
+        if opcode in self.deaf or self.closed:
+            return
+        if opcode == _CREATE_CONNECTION and data[3:9] == octets(NOBODY):  # Bumble's controller raises at this
+            self.on_packet(b"\x04\x0f\x04\x00\x01" + opcode)
+        elif opcode == _CREATE_CONNECTION_CANCEL:  # and does not know that
+            self._cancel(data[3:9])
+        else:
+            self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
+
+    def send_bulk(self, transfers):
+        taken = len(transfers) if self.bulk_room is None else min(self.bulk_room, len(transfers))
+        if self.bulk_room is not None:
+            self.bulk_room -= taken
+        for transfer in transfers[:taken]:
+            self._loop.call_soon(self._controller.on_packet, b"\x02" + transfer)
+        return taken
+
+    def close(self):
+        if not self.closed:
+            self.closed = True
+            self._link.remove_controller(self._controller)
+
+    # A test calls these.
+
+    def make_room(self, transfers):
+        self.bulk_room = transfers
+        self._receiver.dongle_ready_to_send()
+
+    def unplug(self, reason="unplugged"):
+        if not self.closed:
+            self.close()
+            self._receiver.dongle_lost(reason)
+
+    def inject(self, interrupts=(), bulks=()):
+        self._receiver.receive(list(interrupts), list(bulks))
+
+    def release(self):
+        self.held = False
+        self._deliver()
+
+    # The controller calls this.
+
+    def on_packet(self, packet):
+        if packet[:1] == b"\x04":
+            event = packet[1:]
+            self._interrupts += [event[at : at + EVENT_PACKET_SIZE] for at in range(0, len(event), EVENT_PACKET_SIZE)]
+        else:
+            self.waiting.append(packet[1:])
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._deliver)
+
+    def _deliver(self):
+        self._scheduled = False
+        if self.held or self.closed or not (self._interrupts or self.waiting):
+            return
+        interrupts, self._interrupts = self._interrupts, []
+        bulks, self.waiting = self.waiting, []
+        self._receiver.receive(interrupts, bulks)
+
+    def _cancel(self, address):
+        """Command Complete, then Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.1.7."""
+        self.on_packet(b"\x04\x0e\x0a\x01" + _CREATE_CONNECTION_CANCEL + b"\x00" + address)
+        self.on_packet(b"\x04\x03\x0b\x02\x00\x00" + address + b"\x01\x00")
+
+
+def spec(transport, psm, mtu=2048, **options):
+    if transport == BREDR:
+        return ClassicChannelSpec(psm=psm, mtu=mtu)
+    return LeCreditBasedChannelSpec(psm=psm, mtu=mtu, **{"mps": 1021, "max_credits": 64} | options)
+
+
+class Remote:
+    """A remote device. ``accepted``: PeerChannels that our side opened to one of its servers."""
+
+    def __init__(self, device):
+        self.device = device
+        self.accepted = asyncio.Queue()
+        self._echoing = set()
+
+    @classmethod
+    async def start(cls, link, address=PEER_ADDRESS, le_address=PEER_LE_ADDRESS):
+        controller = new_controller(link, address, address)
+        configuration = DeviceConfiguration(
+            name=address, address=hci.Address(le_address), classic_enabled=True, classic_sc_enabled=False,
+            advertising_interval_min=20, advertising_interval_max=20,
+        )  # fmt: skip
+        device = Device(config=configuration, host=Host(controller, AsyncPipeSink(controller)))
+        await device.power_on()
+        await device.set_connectable(True)
+        await device.start_advertising(auto_restart=True)
+        return cls(device)
+
+    @property
+    def links(self):
+        """Its link by transport."""
+        return {
+            LE if connection.transport == PhysicalTransport.LE else BREDR: connection
+            for connection in self.device.connections.values()
+        }
+
+    def serve(self, transport, psm=None, **options):
+        psm = PSM[transport] if psm is None else psm
+        self.device.create_l2cap_server(
+            spec(transport, psm, **options), lambda channel: self.accepted.put_nowait(PeerChannel(channel))
+        )
+
+    def serve_echo(self, transport, psm=None, **options):
+        psm = PSM[transport] if psm is None else psm
+
+        def accept(channel):
+            task = asyncio.create_task(self._echo(PeerChannel(channel)))
+            self._echoing.add(task)
+            task.add_done_callback(self._echoing.discard)
+
+        self.device.create_l2cap_server(spec(transport, psm, **options), accept)
+
+    async def connect(self, transport):
+        """A link to our adapter."""
+        address, over = hci.Address(OUR_LE_ADDRESS), PhysicalTransport.LE
+        if transport == BREDR:
+            address = hci.Address(OUR_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS)
+            over = PhysicalTransport.BR_EDR
+        return await self.device.connect(address, over)
+
+    async def open(self, connection, transport, psm=None, **options):
+        psm = PSM[transport] if psm is None else psm
+        return PeerChannel(await connection.create_l2cap_channel(spec(transport, psm, **options)))
+
+    @staticmethod
+    async def _echo(channel):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await channel.send(await channel.recv())
+
+
+class User:
+    """The user of a channel: releases what it reads, unless ``reads`` is False."""
+
+    def __init__(self, channel=None, *, reads=True):
+        self.channel = channel
+        self.reads = reads
+        self.sdus = []
+        self.reason = None
+        self.writable = asyncio.Event()
+        self._changed = asyncio.Event()
+        if channel is not None:
+            channel.set_user(self)
+
+    def receive_sdus(self, sdus):
+        assert self.reason is None
+        self.sdus += sdus
+        if self.reads:
+            self.channel.release_sdus(len(sdus))
+        self._changed.set()
+
+    def channel_writable(self):
+        self.writable.set()
+
+    def channel_closed(self, reason):
+        assert self.reason is None
+        self.reason = reason
+        self._changed.set()
+
+    async def receive(self, count):
+        """Waits until so many SDUs have come in all."""
+        await self._until(lambda: len(self.sdus) >= count)
+        return self.sdus
+
+    async def closed(self):
+        await self._until(lambda: self.reason is not None)
+        return self.reason
+
+    async def send(self, sdus):
+        """As many as there are, as room comes."""
+        while sdus:
+            self.writable.clear()
+            if not (sdus := sdus[self.channel.send_sdus(sdus) :]):
+                return
+            await self.writable.wait()
+
+    async def _until(self, condition):
+        async with asyncio.timeout(TIME_LIMIT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def turns(condition, limit=10_000):
+    """Lets everything else run until the condition holds. For states that nothing announces."""
+    for _ in range(limit):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise TimeoutError("it did not come to that")

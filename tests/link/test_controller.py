@@ -1,0 +1,270 @@
+"""The pump between a dongle and the cores: a real controller on a virtual air, and an owner that writes down what it hears."""
+
+import asyncio
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+import structlog
+from bumble import hci
+
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.link.controller import Controller
+
+air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
+octets = air.octets
+
+MTU = 2048
+RESET, WRITE_SCAN_ENABLE = (
+    code.to_bytes(2, "little") for code in (hci.HCI_RESET_COMMAND, hci.HCI_WRITE_SCAN_ENABLE_COMMAND)
+)
+
+
+class Sdu(NamedTuple):
+    data: bytes
+
+
+class Owner:
+    """``heard``: events and SDUs, in the order in which they came."""
+
+    def __init__(self):
+        self.heard = []
+        self.lost = []
+        self.writable = []
+        self._changed = asyncio.Event()
+
+    def receive_sdus(self, sdus):
+        self._hear(*(Sdu(sdu) for _, _, sdu in sdus))
+
+    def receive_hci_event(self, event):
+        self._hear(event)
+
+    def receive_l2cap_event(self, event):
+        self._hear(event)
+
+    def channels_writable(self, channels):
+        self.writable += channels
+        self._changed.set()
+
+    def controller_lost(self, reason):
+        self.lost.append(reason)
+        self._changed.set()
+
+    def of(self, kind):
+        return [event for event in self.heard if isinstance(event, kind)]
+
+    def sdus(self):
+        return [sdu.data for sdu in self.of(Sdu)]
+
+    async def hear(self, kind):
+        """The last event of a kind; waits for the first."""
+        await self.until(lambda: self.of(kind))
+        return self.of(kind)[-1]
+
+    async def until(self, condition):
+        async with asyncio.timeout(air.TIME_LIMIT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _hear(self, *events):
+        self.heard += events
+        self._changed.set()
+
+
+@pytest.fixture
+async def owner():
+    return Owner()
+
+
+@pytest.fixture
+async def dongle(new_dongle):
+    return new_dongle()
+
+
+@pytest.fixture
+async def controller(dongle, owner):
+    """Not started."""
+    made = Controller(
+        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
+        log=structlog.get_logger(),
+    )  # fmt: skip
+    yield made
+    made.close("the test is over")
+
+
+async def start(controller, owner):
+    controller.start()
+    await owner.hear(hci_events.Ready)
+
+
+async def link_up(controller, owner, transport):
+    address, address_type = air.PEER[transport]
+    controller.host.connect(octets(address), address_type, controller.now())
+    controller.flush_soon()
+    return (await owner.hear(hci_events.Connected)).handle
+
+
+async def open_channel(controller, owner, transport):
+    handle = await link_up(controller, owner, transport)
+    cid = controller.mux.connect(handle, air.PSM[transport], MTU, controller.now())
+    controller.flush_soon()
+    await owner.hear(l2cap_events.ChannelOpened)
+    return handle, cid
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
+async def test_sdus_of_all_sizes_go_there_and_back(controller, owner, peer, transport):
+    peer.serve_echo(transport)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, transport)
+    sent = [bytes([number]) * size for number, size in enumerate(air.SIZES)]
+    for sdu in sent:
+        controller.mux.send_sdu(handle, cid, sdu)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.sdus()) == len(sent))
+    assert owner.sdus() == sent
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
+async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_up(
+    controller, owner, peer, dongle, transport
+):
+    peer.serve(transport)
+    await start(controller, owner)
+    await open_channel(controller, owner, transport)
+    remote = await peer.accepted.get()
+    begin = len(owner.heard)
+    dongle.held = True
+    for number in range(5):
+        await remote.send(bytes([number]) * 100)
+    (connection,) = peer.device.connections.values()
+    await connection.disconnect()
+    dongle.release()
+    await owner.hear(hci_events.Disconnected)
+    kinds = [type(event) for event in owner.heard[begin:]]
+    assert kinds == [Sdu] * 5 + [l2cap_events.ChannelClosed, hci_events.Disconnected]
+    assert owner.of(l2cap_events.ChannelClosed)[0].reason == l2cap_events.LINK_LOST
+
+
+async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, owner, peer, dongle):
+    await start(controller, owner)
+    controller.mux.listen(air.BREDR, air.PSM[air.BREDR])
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    connection = await peer.connect(air.BREDR)
+    opening = asyncio.create_task(peer.open(connection, air.BREDR))
+    requested = await owner.hear(l2cap_events.ChannelRequested)
+    controller.mux.accept(requested.handle, requested.cid, MTU, controller.now())
+    controller.flush_soon()
+    remote = await opening
+    dongle.held = True
+    await remote.send(b"first")
+    closing = asyncio.create_task(remote.close())
+    await air.turns(lambda: not closing.done() and len(dongle.waiting) >= 2)
+    dongle.release()
+    await owner.hear(l2cap_events.ChannelClosed)
+    await closing
+    kinds = [type(event) for event in owner.heard]
+    assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelClosed)
+
+
+async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, owner, peer, dongle):
+    peer.serve_echo(air.BREDR)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, air.BREDR)
+    dongle.bulk_room = 0
+    sent = [bytes([number]) * 2000 for number in range(40)]
+    rest = list(sent)
+    while rest and controller.mux.room(handle, cid) > 0:
+        controller.mux.send_sdu(handle, cid, rest.pop(0))
+    assert rest  # the queue was full before
+    controller.flush_soon()
+    await air.turns(lambda: not controller.mux.has_pdus(handle) or dongle.bulk_room == 0)
+    assert owner.sdus() == []
+
+    def next_one():
+        dongle.make_room(1)
+        if rest and controller.mux.room(handle, cid) > 0:
+            controller.mux.send_sdu(handle, cid, rest.pop(0))
+            controller.flush_soon()
+        return len(owner.sdus()) == len(sent)
+
+    await air.turns(next_one)
+    assert owner.sdus() == sent
+    assert (handle, cid) in owner.writable
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "latency", "timeout", "accepted"),
+    [
+        (6, 6, 0, 10, True),
+        (24, 40, 4, 500, True),
+        (40, 24, 0, 500, False),
+        (24, 40, 4, 50, False),  # 4 events may be missed, 5 times 50 ms: the link would not outlive that
+    ],
+)
+async def test_a_peripheral_gets_the_parameters_that_are_sound(
+    controller, owner, peer, low, high, latency, timeout, accepted
+):
+    await start(controller, owner)
+    await link_up(controller, owner, air.LE)
+    (connection,) = peer.device.connections.values()
+    answer = asyncio.create_task(
+        peer.device.l2cap_channel_manager.update_connection_parameters(connection, low, high, latency, timeout)
+    )
+    async with asyncio.timeout(air.TIME_LIMIT_S):
+        assert await answer == (0 if accepted else 1)
+    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.commands) is accepted)
+
+
+async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, owner, dongle):
+    await start(controller, owner)
+    for _ in range(3):
+        dongle.inject([b"\x13\x01\x05"])  # Number_Of_Completed_Packets for 5 links without one
+    (reason,) = owner.lost
+    assert reason.startswith("the dongle broke the protocol: ")
+    assert dongle.closed
+
+
+async def test_a_dongle_that_goes_away_is_lost_once(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.unplug()
+    controller.close("again")
+    dongle.inject([b"\x0e"])
+    controller.flush_soon()
+    await asyncio.sleep(0)
+    assert owner.lost == ["unplugged"]
+
+
+async def test_a_dongle_that_is_lost_while_it_starts(controller, owner, dongle):
+    dongle.start = lambda receiver: receiver.dongle_lost("gone already")
+    controller.start()
+    assert owner.lost == ["gone already"]
+    assert dongle.commands == []
+
+
+async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.deaf = {WRITE_SCAN_ENABLE}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert owner.lost == []
+    assert controller.host.statistics()["resets"] == 1
+
+
+async def test_a_controller_that_stays_silent_is_given_up(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.deaf = {WRITE_SCAN_ENABLE, RESET}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: owner.lost)
+    assert len(owner.lost) == 1
+    assert "reset" in owner.lost[0]
+    assert owner.of(hci_events.Failed) == []  # owners hear controller_lost instead
+    assert dongle.closed

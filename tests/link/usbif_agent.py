@@ -1,0 +1,276 @@
+"""A process of a simulated domain with one end of usbif: ``usbif_agent.py <role> <other domid> [<lie>]``.
+
+Roles: frontend, backend, plain_backend, hostile_frontend, hostile_backend.
+
+Lines of JSON both ways: commands in, [method, argument, …] with bytes as hex; out, what happens, [event, …].
+"""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+
+from usbbtd.link import usbif_frontend
+from usbbtd.link.usbif_backend import UsbifController
+from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.usb import descriptors, usbif
+from usbbtd.usb.device import UsbDevice
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import BackRing
+from usbbtd.xen.store import Store
+from usbbtd.xenbus import Action
+
+NODES = ("urb-ring-ref", "conn-ring-ref", "event-channel")
+LINE_LIMIT = 1 << 22
+ENDPOINTS = (
+    descriptors.Endpoint(0x81, descriptors.INTERRUPT, 16, 1),
+    descriptors.Endpoint(0x02, descriptors.BULK, 64, 0),
+    descriptors.Endpoint(0x82, descriptors.BULK, 64, 0),
+)
+
+
+def tell(*event):
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+class Device(UsbDevice):
+    """Echoes bulk transfers, and answers a class request with an event that repeats it."""
+
+    def __init__(self, class_code):
+        super().__init__(
+            descriptors.Device(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 1, 1),
+            descriptors.Configuration(1, (descriptors.Interface(0, 0, class_code, 1, 1, ENDPOINTS),)),
+            {1: "0001"},
+        )
+
+    def receive_control(self, setup, data):
+        if setup[0] != 0x20:
+            return None
+        self.send(0x81, data)
+        return b""
+
+    def receive_data(self, endpoint, data):
+        self.send(0x82, data)
+
+
+class Backend:
+    controller = UsbifController
+
+    def __init__(self, store, evtchn, grants, domid):
+        self._controller = self.controller(store, evtchn, grants, domid, 0, Log())
+        self._devices = {}
+
+    async def run(self):
+        await self._controller.run()
+
+    def plug(self, port, class_code=0xE0):
+        self._devices[port] = Device(class_code)
+        self._controller.plug(port, self._devices[port])
+
+    def unplug(self, port):
+        self._controller.unplug(port)
+
+    def send(self, port, endpoint, transfer):
+        self._devices[port].send(endpoint, bytes.fromhex(transfer))
+
+    def halt(self, port, endpoint):
+        self._devices[port].halt(endpoint)
+
+
+class PlainController(UsbifController):
+    """As QEMU: with no node that we have invented."""
+
+    async def _perform(self, action):
+        return None if action is Action.PUBLISH else await super()._perform(action)
+
+
+class PlainBackend(Backend):
+    controller = PlainController
+
+
+class Frontend:
+    def __init__(self, store, evtchn, grants, _domid):
+        self._handles = store, evtchn, grants
+        self._dongles = {}
+        self._waiting = {}
+
+    async def run(self):
+        await usbif_frontend.serve_usbif(*self._handles, 0, self._take, Log())
+
+    async def _take(self, dongle):
+        self._dongles[dongle.name] = dongle
+        tell("dongle", dongle.name, dongle.interrupt_packet_size, dongle.bulk_packet_size, dongle.serial)
+
+    def start(self, name):
+        self._waiting[name] = []
+        self._dongles[name].start(Receiver(self, name))
+
+    def control(self, name, setup, data):
+        self._dongles[name].send_control(bytes.fromhex(setup), bytes.fromhex(data))
+
+    def bulk(self, name, *transfers):
+        self._waiting[name] += map(bytes.fromhex, transfers)
+        self.go_on(name)
+
+    def close(self, name):
+        self._dongles[name].close()
+
+    def depth(self, name):
+        tell("depth", self._dongles[name].depth)
+
+    def go_on(self, name):
+        waiting = self._waiting[name]
+        del waiting[: self._dongles[name].send_bulk(waiting)]
+
+
+async def once(end):
+    """A second connection never comes about: the honest end would wait longer after each failure."""
+    end.connections += 1
+    if end.connections > 1:
+        await asyncio.Event().wait()
+
+
+class HostileBackend:
+    """Connects as a backend does, and tells one lie."""
+
+    def __init__(self, store, evtchn, grants, domid, lie):
+        self._device = XenbusDevice(store, "backend", f"backend/qusb/{domid}/0")
+        self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
+        self.connections = 0
+
+    async def run(self):
+        await self._device.run(self._perform)
+
+    async def _perform(self, action):
+        if action is Action.ATTACH:
+            await once(self)
+            number = [await self._device.read_other_int(node, 0, 1 << 31) for node in NODES]
+            self._pages = self._grants.map(self._domid, number[:2])
+            self._urbs = BackRing(self._pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
+            self._conns = BackRing(self._pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
+            self._channel = self._evtchn.bind_interdomain(self._domid, number[2], self._receive)
+            self._conns.take()
+            self._conns.put([usbif.pack_conn_response(0, 31 if self._lie == "port" else 1, usbif.SPEED_FULL)])
+            self._channel.notify()
+
+    def _receive(self):
+        for request in self._urbs.take():
+            head, _ = usbif.unpack_request(request)
+            if head[2] & usbif.UNLINK:
+                tell("unlink")
+            match self._lie:
+                case "urb index":
+                    self._pages.page(0)[8:12] = b"\xff" * 4
+                case "conn index":
+                    self._pages.page(1)[8:12] = b"\xff" * 4
+                case "unknown id":
+                    self._urbs.put([usbif.pack_response(head[0] ^ 1, 0, 0)])
+                case "length":
+                    self._urbs.put([usbif.pack_response(head[0], 0, head[4] + 1)])
+            self._channel.notify()
+
+
+class HostileFrontend:
+    """Connects as a frontend does, and tells one lie."""
+
+    def __init__(self, store, evtchn, grants, domid, lie):
+        self._device = XenbusDevice(store, "frontend", "device/vusb/0")
+        self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
+        self.connections = 0
+
+    async def run(self):
+        await self._device.run(self._perform)
+
+    async def _perform(self, action):
+        if action is Action.OFFER:
+            await once(self)
+            self._pages = self._grants.share(self._domid, 2)
+            self._channel = self._evtchn.bind_unbound(self._domid, lambda: None)
+            values = [*self._pages.refs, self._channel.port]
+            if self._lie == "reference":
+                values[1] = 999_999
+            if self._lie == "text":
+                values[0] = "../../0"
+            if self._lie == "event channel":
+                values[2] = 999_999
+            if self._lie in ("urb index", "conn index"):
+                self._pages.page(("urb index", "conn index").index(self._lie))[:4] = b"\xff" * 4
+            return dict(zip(NODES, map(str, values), strict=True))
+        return None
+
+
+class Receiver:
+    def __init__(self, owner, name):
+        self._owner = owner
+        self._name = name
+
+    def receive(self, interrupts, bulks):
+        tell("receive", [transfer.hex() for transfer in interrupts], [transfer.hex() for transfer in bulks])
+
+    def dongle_ready_to_send(self):
+        self._owner.go_on(self._name)
+
+    def dongle_lost(self, reason):
+        tell("lost", self._name, reason)
+
+
+class Log:
+    """A structlog logger that tells what it is told."""
+
+    def info(self, event, **values):
+        tell("info", event, values)
+
+    def warning(self, event, **values):
+        tell("warning", event, values)
+
+    def error(self, event, **values):
+        tell("error", event, values)
+
+
+async def main(role, domid, *lie):
+    store = await Store.open()
+    evtchn, grants = EventChannels(), Grants()
+    end = ROLES[role](store, evtchn, grants, int(domid), *lie)
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(end.run())
+    loop.add_signal_handler(signal.SIGTERM, running.cancel)
+    reader = asyncio.StreamReader(limit=LINE_LIMIT)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    commands = asyncio.create_task(_obey(reader, end))
+    try:
+        await running
+        tell("over")
+    except asyncio.CancelledError:
+        tell("cancelled")
+    except XenError as error:
+        tell("failed", str(error))
+    finally:
+        commands.cancel()
+        evtchn.close()
+        grants.close()
+        await store.close()
+
+
+ROLES = {
+    "frontend": Frontend,
+    "backend": Backend,
+    "plain_backend": PlainBackend,
+    "hostile_frontend": HostileFrontend,
+    "hostile_backend": HostileBackend,
+}
+
+
+async def _obey(reader, end):
+    while line := await reader.readline():
+        method, *arguments = json.loads(line)
+        getattr(end, method)(*arguments)
+
+
+if __name__ == "__main__":
+    usbif_frontend.REQUEST_TIMEOUT_S = 1.0
+    logging.basicConfig(level=logging.WARNING)
+    asyncio.run(main(*sys.argv[1:]))

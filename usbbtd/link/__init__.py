@@ -1,0 +1,1 @@
+"""The pumps: asyncio on one side, cores on the other."""

@@ -1,0 +1,460 @@
+"""The Bluetooth adapter as the guests' devices see it: connections on demand, listeners, scans, one advertiser.
+
+An adapter outlives its dongles. What streams ends with the dongle; listeners are set up again on the next one.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.link.channel import (
+    ADAPTER_GONE,
+    BREDR,
+    LE,
+    AdapterError,
+    Advertiser,
+    Channel,
+    Exhausted,
+    InUse,
+    Link,
+    Listener,
+    NoAdapter,
+    NotSupported,
+    Offer,
+    Refused,
+    ScanUser,
+    Unreachable,
+    format_address,
+)
+from usbbtd.link.controller import Controller
+from usbbtd.link.dongle import Dongle
+
+#: A link that we made and that carries no channel any more is kept for the next one so long.
+IDLE_LINK_S = 4.0
+
+REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
+CENTRAL = 0
+HCI_CONNECTION_TIMEOUT = 0x08
+
+
+class Adapter:
+    """One adapter: at most one dongle at a time, any number of users."""
+
+    def __init__(
+        self, *, random_address: bytes, command_timeout_s: float, limits: Limits, log: FilteringBoundLogger
+    ) -> None:
+        self._random_address = random_address
+        self._command_timeout_s = command_timeout_s
+        self._limits = limits
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._controller: Controller | None = None
+        self._up = asyncio.Event()
+        self._stopping = False
+        self._no_links = asyncio.Event()
+        self._no_links.set()
+        self._links: dict[int, Link] = {}
+        self._channels: dict[tuple[int, int], Channel] = {}
+        self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
+        self._offers: dict[tuple[int, int], Offer] = {}
+        self._link_waiters: dict[tuple[bytes, int], set[asyncio.Future[Link]]] = {}
+        self._listeners: dict[tuple[int, int], Listener] = {}
+        self._scans: set[ScanUser] = set()
+        self._advertiser: Advertiser | None = None
+
+    # Facts.
+
+    @property
+    def powered(self) -> bool:
+        """Whether there is a dongle whose controller is up."""
+        return self._up.is_set()
+
+    @property
+    def address(self) -> bytes:
+        """The controller's public address; zeros without a dongle."""
+        return self._controller.host.address if self._controller and self.powered else bytes(6)
+
+    @property
+    def transports(self) -> tuple[bool, bool]:
+        """(BR/EDR, LE)."""
+        if self._controller is None or not self.powered:
+            return False, False
+        return self._controller.host.supports_bredr, self._controller.host.supports_le
+
+    async def wait_powered(self) -> None:
+        await self._up.wait()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the adapter and of both cores under it."""
+        own = {"links": len(self._links), "channels": len(self._channels), "listeners": len(self._listeners)}
+        if self._controller is not None:
+            own |= {f"hci_{name}": value for name, value in self._controller.host.statistics().items()}
+            own |= {f"l2cap_{name}": value for name, value in self._controller.mux.statistics().items()}
+        return own
+
+    # The dongle.
+
+    async def take_dongle(self, dongle: Dongle) -> None:
+        """A Bluetooth dongle has been found. A second one is left alone."""
+        if self._controller is not None:
+            self._log.warning("dongle ignored", dongle=dongle.name, reason="this adapter has a dongle already")
+            dongle.close()
+            return
+        self._log.info("dongle found", dongle=dongle.name)
+        self._controller = Controller(
+            dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
+            limits=self._limits, log=self._log,
+        )  # fmt: skip
+        self._controller.start()
+
+    async def disconnect_all(self, timeout_s: float) -> None:
+        """Ends every link, in order, for peers that answer within ``timeout_s``."""
+        self._stopping = True
+        for link in tuple(self._links.values()):
+            if link.idle is not None:
+                link.idle.cancel()
+                link.idle = None
+            self._link_idle(link)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._no_links.wait(), timeout_s)
+
+    def close(self) -> None:
+        """Ends everything that streams and gives the dongle up."""
+        if self._controller is not None:
+            self._controller.close("usbbtd stops")
+
+    # What users ask for.
+
+    async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> Channel:
+        """Opens a channel, over a new link where there is none. Cancel to give up.
+
+        Raises NoAdapter, NotSupported, Exhausted, Refused, Unreachable.
+        """
+        self._running()
+        if not self.transports[LE if address_type else BREDR]:
+            raise NotSupported("the controller does not have this transport")
+        link = await self._link_to(address, address_type)
+        controller = self._running()
+        try:
+            cid = controller.mux.connect(link.handle, psm, mtu, controller.now())
+        except LocalProtocolError as error:
+            raise Exhausted(str(error)) from error
+        self._channel_added(link)
+        return await self._opened(link, cid)
+
+    async def accept(self, offer: Offer, mtu: int) -> Channel:
+        """Gives the peer its channel. Raises NoAdapter, and Unreachable where the peer went away meanwhile."""
+        controller = self._running()
+        if self._offers.pop((offer.handle, offer.cid), None) is not offer:
+            raise Unreachable("the peer did not wait", HCI_CONNECTION_TIMEOUT)
+        controller.mux.accept(offer.handle, offer.cid, mtu, controller.now())
+        return await self._opened(offer.link, offer.cid)
+
+    def refuse(self, offer: Offer, result: int = REFUSED_NO_RESOURCES) -> None:
+        """Does nothing where the peer went away meanwhile."""
+        if self._controller is not None and self._offers.pop((offer.handle, offer.cid), None) is offer:
+            self._controller.mux.refuse(offer.handle, offer.cid, result, self._controller.now())
+            self._controller.flush_soon()
+            self._channel_gone(offer.link)
+
+    def listen(self, transport: int, psm: int, listener: Listener) -> None:
+        """Takes a PSM, for this dongle and those to come. Raises InUse."""
+        if (transport, psm) in self._listeners:
+            raise InUse(f"PSM 0x{psm:04x} is taken")
+        self._listeners[transport, psm] = listener
+        if self._controller is not None and self.powered:
+            self._controller.mux.listen(transport, psm)
+            self._set_connectable(self._controller)
+
+    def unlisten(self, transport: int, psm: int) -> None:
+        """Idempotent. Peers that wait are refused."""
+        if self._listeners.pop((transport, psm), None) is None:
+            return
+        if self._controller is not None and self.powered:
+            for offer in [o for o in self._offers.values() if o.psm == psm and o.link.transport == transport]:
+                self.refuse(offer)
+            self._controller.mux.unlisten(transport, psm)
+            self._set_connectable(self._controller)
+
+    def start_scan(self, scan: ScanUser) -> None:
+        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
+        self._running()
+        if not self.transports[LE]:
+            raise NotSupported("the controller does not have LE")
+        self._scans.add(scan)
+        self._set_scan()
+
+    def stop_scan(self, scan: ScanUser) -> None:
+        """Idempotent."""
+        if scan in self._scans:
+            self._scans.remove(scan)
+            self._set_scan()
+
+    def start_advertising(self, advertiser: Advertiser) -> None:
+        """Raises InUse where another user advertises. Goes on after a replug."""
+        if self._advertiser is not None:
+            raise InUse("the adapter has one advertising set, and it is in use")
+        self._advertiser = advertiser
+        if self.powered:
+            self._set_advertising(self._running())
+
+    def stop_advertising(self, advertiser: Advertiser) -> None:
+        """Idempotent."""
+        if self._advertiser is advertiser:
+            self._advertiser = None
+            if self._controller is not None and self.powered:
+                self._controller.host.stop_advertising()
+                self._controller.flush_soon()
+
+    # The controller calls these.
+
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None:  # hot: per wake-up
+        channels = self._channels
+        batches: dict[tuple[int, int], list[bytes]] = {}
+        for handle, cid, sdu in sdus:
+            batch = batches.get((handle, cid))
+            if batch is None:
+                batches[handle, cid] = [sdu]
+            else:
+                batch.append(sdu)
+        for key, batch in batches.items():
+            if (channel := channels.get(key)) is not None:
+                channel.deliver(batch)
+
+    def channels_writable(self, channels: list[tuple[int, int]]) -> None:
+        for key in channels:
+            channel = self._channels.get(key)
+            if channel is not None and channel.user is not None:
+                channel.user.channel_writable()
+
+    def receive_hci_event(self, event: hci_events.Event) -> None:
+        match event:
+            case hci_events.Ready():
+                self._controller_up()
+            case hci_events.Connected(handle, address, address_type, role):
+                self._link_up(handle, address, address_type, role)
+            case hci_events.ConnectFailed(address, address_type, status):
+                for waiter in self._link_waiters.pop((address, address_type), ()):
+                    fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
+            case hci_events.Disconnected(handle, reason):
+                self._link_down(handle, reason)
+            case hci_events.Advertisement():
+                for scan in tuple(self._scans):
+                    scan.report(event)
+            case hci_events.ScanStopped(status):
+                self._log.warning("scan refused by the controller", status=status)
+                self._end_scans()
+            case hci_events.AdvertisingStopped(status):
+                self._log.warning("advertising refused by the controller", status=status)
+
+    def receive_l2cap_event(self, event: l2cap_events.Event) -> None:
+        match event:
+            case l2cap_events.ChannelOpened(handle, cid, _, _, _):
+                self._channel_opened(handle, cid, event)
+            case l2cap_events.ChannelRequested(handle, cid, psm):
+                self._channel_requested(handle, cid, psm, event)
+            case l2cap_events.ChannelRefused(handle, cid, result):
+                self._not_opened(handle, cid, Refused(result))
+            case l2cap_events.ChannelClosed(handle, cid, reason):
+                self._channel_closed(handle, cid, reason)
+
+    def controller_lost(self, reason: str) -> None:
+        """Ends what streamed; listeners and the advertiser wait for the next dongle."""
+        self._log.warning("adapter down", reason=reason)
+        self._controller = None
+        self._up.clear()
+        for link in self._links.values():
+            if link.idle is not None:
+                link.idle.cancel()
+        waiters: list[asyncio.Future[Any]] = [*self._opening.values()]
+        waiters += (waiter for linking in self._link_waiters.values() for waiter in linking)
+        for waiter in waiters:
+            fail(waiter, NoAdapter(reason))
+        self._opening.clear()
+        self._link_waiters.clear()
+        offers, self._offers = self._offers, {}
+        channels, self._channels = self._channels, {}
+        self._links.clear()
+        self._no_links.set()
+        for offer in offers.values():
+            if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
+                listener.withdrawn(offer)
+        for channel in channels.values():
+            channel.ended(ADAPTER_GONE)
+        self._end_scans()
+
+    # Inside.
+
+    def _running(self) -> Controller:
+        if self._controller is None or not self.powered:
+            raise NoAdapter("there is no Bluetooth adapter")
+        return self._controller
+
+    async def _link_to(self, address: bytes, address_type: int) -> Link:
+        controller = self._running()
+        for link in self._links.values():
+            if link.address == address and link.address_type == address_type and not link.closing:
+                return link
+        waiter: asyncio.Future[Link] = self._loop.create_future()
+        waiters = self._link_waiters.setdefault((address, address_type), set())
+        waiters.add(waiter)
+        if len(waiters) == 1:
+            controller.host.connect(address, address_type, controller.now())
+            controller.flush_soon()
+        try:
+            return await waiter
+        finally:
+            waiters.discard(waiter)
+            if not waiters and self._link_waiters.get((address, address_type)) is waiters:
+                del self._link_waiters[address, address_type]
+                if self._controller is controller:
+                    controller.host.cancel_connect(address, address_type)
+                    controller.flush_soon()
+
+    async def _opened(self, link: Link, cid: int) -> Channel:
+        """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
+        controller = self._running()
+        waiter: asyncio.Future[Channel] = self._loop.create_future()
+        self._opening[link.handle, cid] = waiter
+        controller.flush_soon()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelClosed follows
+                controller.flush_soon()
+            elif waiter.exception() is None:
+                waiter.result().close()
+            raise
+
+    def _controller_up(self) -> None:
+        controller = self._controller
+        assert controller is not None  # it is its event
+        if self.powered:
+            self._log.warning("adapter was reset")
+            return  # the cores remember what was wanted
+        self._up.set()
+        bredr, le = controller.host.supports_bredr, controller.host.supports_le
+        self._log.info("adapter up", addr=format_address(controller.host.address), bredr=bredr, le=le)
+        for transport, psm in self._listeners:
+            controller.mux.listen(transport, psm)
+        self._set_connectable(controller)
+        if self._advertiser is not None:
+            self._set_advertising(controller)
+
+    def _set_connectable(self, controller: Controller) -> None:
+        controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))
+        controller.flush_soon()
+
+    def _set_scan(self) -> None:
+        if (controller := self._controller) is None or not self.powered:
+            return
+        if self._scans:
+            active, duplicates = any(s.active for s in self._scans), any(s.duplicates for s in self._scans)
+            controller.host.start_scan(active=active, duplicates=duplicates)
+        else:
+            controller.host.stop_scan()
+        controller.flush_soon()
+
+    def _end_scans(self) -> None:
+        scans, self._scans = self._scans, set()
+        for scan in scans:
+            scan.ended()
+
+    def _set_advertising(self, controller: Controller) -> None:
+        assert self._advertiser is not None
+        data, interval_ms, connectable = self._advertiser
+        controller.host.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
+        controller.flush_soon()
+
+    def _link_up(self, handle: int, address: bytes, address_type: int, role: int) -> None:
+        waiters = self._link_waiters.pop((address, address_type), set())
+        self._no_links.clear()
+        ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
+        link = self._links[handle] = Link(handle, address, address_type, ours=ours)
+        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(link)
+        self._link_idle(link)  # should every waiter have gone
+
+    def _link_down(self, handle: int, reason: int) -> None:
+        if (link := self._links.pop(handle, None)) is not None:
+            if link.idle is not None:
+                link.idle.cancel()
+            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=f"0x{reason:02x}")
+        if not self._links:
+            self._no_links.set()
+
+    def _channel_opened(self, handle: int, cid: int, event: l2cap_events.ChannelOpened) -> None:
+        waiter = self._opening.get((handle, cid))
+        if waiter is None or waiter.done():
+            return  # whoever wanted it has gone, and has disconnected it
+        del self._opening[handle, cid]
+        assert self._controller is not None  # it is its event
+        channel = self._channels[handle, cid] = Channel(self._controller, self._links[handle], event)
+        waiter.set_result(channel)
+
+    def _channel_requested(self, handle: int, cid: int, psm: int, event: l2cap_events.ChannelRequested) -> None:
+        link = self._links.get(handle)
+        assert link is not None  # L2CAP knows no link that we do not
+        assert self._controller is not None
+        listener = self._listeners.get((link.transport, psm))
+        if listener is None:
+            self._controller.mux.refuse(handle, cid, REFUSED_NO_RESOURCES, self._controller.now())
+            return
+        offer = self._offers[handle, cid] = Offer(link, event)
+        self._channel_added(link)
+        listener.offered(offer)
+
+    def _channel_closed(self, handle: int, cid: int, reason: str) -> None:
+        key = (handle, cid)
+        if (offer := self._offers.pop(key, None)) is not None:
+            self._channel_gone(offer.link)
+            if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
+                listener.withdrawn(offer)
+        elif (channel := self._channels.pop(key, None)) is not None:
+            channel.ended(reason)
+            self._channel_gone(channel.link)
+        else:
+            self._not_opened(handle, cid, Unreachable(reason, HCI_CONNECTION_TIMEOUT))
+
+    def _not_opened(self, handle: int, cid: int, error: AdapterError) -> None:
+        if (waiter := self._opening.pop((handle, cid), None)) is not None:
+            fail(waiter, error)
+            self._channel_gone(self._links[handle])
+
+    def _channel_added(self, link: Link) -> None:
+        link.channels += 1
+        if link.idle is not None:
+            link.idle.cancel()
+            link.idle = None
+
+    def _channel_gone(self, link: Link) -> None:
+        link.channels -= 1
+        self._link_idle(link)
+
+    def _link_idle(self, link: Link) -> None:
+        """A link that we made goes when it has carried nothing for a while; when we stop, every link goes."""
+        if link.channels == 0 and link.idle is None and (link.ours or self._stopping):
+            delay_s = 0 if self._stopping else IDLE_LINK_S
+            link.idle = self._loop.call_later(delay_s, self._disconnect_idle, link)
+
+    def _disconnect_idle(self, link: Link) -> None:
+        link.idle = None
+        if self._controller is not None and self._links.get(link.handle) is link and link.channels == 0:
+            link.closing = True
+            self._controller.host.disconnect(link.handle)
+            self._controller.flush_soon()
+
+
+def fail(waiter: asyncio.Future[Any], error: AdapterError) -> None:
+    """Fails a waiter unless it has gone already."""
+    if not waiter.done():
+        waiter.set_exception(error)

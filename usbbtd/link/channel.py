@@ -1,0 +1,197 @@
+"""What an adapter hands to its users: channels, offers of channels, and the reasons why there is none."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import SDU_OVERHEAD
+from usbbtd.link.controller import Controller
+
+BREDR, LE = 0, 1
+
+#: The reason that a channel's user hears when the dongle has gone; the other reasons are L2CAP's.
+ADAPTER_GONE = "the adapter has gone"
+
+
+class AdapterError(Exception):
+    """What a guest asked for did not happen."""
+
+
+class NoAdapter(AdapterError):
+    """No dongle, or it went away."""
+
+
+class Refused(AdapterError):
+    """The peer refused the channel: ``result`` is its L2CAP result code."""
+
+    def __init__(self, result: int) -> None:
+        super().__init__(f"the peer refused the channel: L2CAP result 0x{result:04x}")
+        self.result = result
+
+
+class Unreachable(AdapterError):
+    """No link, or it failed on the way: ``status`` is the HCI status."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class InUse(AdapterError):
+    """Somebody else has the PSM, or the advertising set."""
+
+
+class NotSupported(AdapterError):
+    """The controller does not have the transport."""
+
+
+class Exhausted(AdapterError):
+    """The link, or the controller, has as many channels or connections under way as it may."""
+
+
+class Link:
+    """An ACL link."""
+
+    __slots__ = ("address", "address_type", "channels", "closing", "handle", "idle", "ours")
+
+    def __init__(self, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
+        self.handle = handle
+        self.address = address
+        self.address_type = address_type
+        self.ours = ours
+        self.closing = False  # we have asked for its end
+        self.channels = 0  # open, opening, and asked for by the peer
+        self.idle: asyncio.TimerHandle | None = None
+
+    @property
+    def transport(self) -> int:
+        """BREDR or LE."""
+        return LE if self.address_type else BREDR
+
+
+class ChannelUser(Protocol):
+    """Who has a channel. None of these may raise or wait."""
+
+    def receive_sdus(self, sdus: list[bytes]) -> None: ...
+    def channel_writable(self) -> None: ...
+    def channel_closed(self, reason: str) -> None: ...
+
+
+class Channel:
+    """An open L2CAP channel and the user to whom its SDUs go."""
+
+    def __init__(self, controller: Controller, link: Link, opened: l2cap_events.ChannelOpened) -> None:
+        self.link = link
+        self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu = opened
+        self.user: ChannelUser | None = None
+        self.open = True
+        self.reason = ""  # why it is not open any more
+        self._controller = controller
+        self._early: list[bytes] = []  # SDUs from before there was a user; bounded by credits or by Limits.unread_bytes
+
+    def set_user(self, user: ChannelUser) -> None:
+        """Hands over what has come so far, then what comes. A channel that ended meanwhile says so at once."""
+        self.user = user
+        early, self._early = self._early, []
+        if early:
+            user.receive_sdus(early)
+        if not self.open:
+            user.channel_closed(self.reason)
+
+    def room(self) -> int:
+        """Octets that may be sent now, SDU_OVERHEAD more than its length for each SDU; not above 0: wait for
+        ``channel_writable``."""
+        return self._controller.mux.room(self.handle, self.cid)
+
+    def send_sdus(self, sdus: Sequence[bytes]) -> int:  # hot: per wake-up
+        """How many were taken; the rest waits for ``channel_writable``.
+
+        Raises LocalProtocolError where an SDU is longer than ``tx_mtu``; those before it are sent.
+        """
+        mux, handle, cid = self._controller.mux, self.handle, self.cid
+        room = mux.room(handle, cid)
+        taken = 0
+        try:
+            for sdu in sdus:
+                if room <= 0:
+                    break
+                mux.send_sdu(handle, cid, sdu)
+                room -= len(sdu) + SDU_OVERHEAD
+                taken += 1
+        finally:
+            self._controller.flush_soon()
+        return taken
+
+    def release_sdus(self, count: int) -> None:
+        """The user has read ``count`` SDUs: the peer may send as many again."""
+        if self.open:
+            self._controller.mux.release_sdus(self.handle, self.cid, count)
+            self._controller.flush_soon()
+
+    def finish(self) -> None:
+        """Disconnects when the peer has taken what was sent; then the user hears ``channel_closed``."""
+        if self.open:
+            self._controller.mux.disconnect(self.handle, self.cid, self._controller.now())
+            self._controller.flush_soon()
+
+    def close(self) -> None:
+        """Disconnects as ``finish`` does, but the user hears no more of the channel. Idempotent."""
+        self.user = None
+        self._early.clear()
+        self.finish()
+        self.open = False
+
+    # The adapter calls these.
+
+    def deliver(self, sdus: list[bytes]) -> None:
+        if self.user is not None:
+            self.user.receive_sdus(sdus)
+        elif self.open:
+            self._early.extend(sdus)
+
+    def ended(self, reason: str) -> None:
+        self.open = False
+        self.reason = reason
+        if self.user is not None:
+            self.user.channel_closed(reason)
+
+
+class Offer:
+    """A peer that asks for a channel. The listener answers once: ``Adapter.accept`` or ``Adapter.refuse``."""
+
+    __slots__ = ("cid", "handle", "link", "psm")
+
+    def __init__(self, link: Link, requested: l2cap_events.ChannelRequested) -> None:
+        self.link = link
+        self.handle, self.cid, self.psm = requested
+
+
+class Listener(NamedTuple):
+    """Who takes a PSM: ``offered`` and ``withdrawn`` are called with each Offer."""
+
+    offered: Callable[[Offer], None]
+    withdrawn: Callable[[Offer], None]
+
+
+class ScanUser(NamedTuple):
+    """Who scans."""
+
+    active: bool
+    duplicates: bool
+    report: Callable[[hci_events.Advertisement], None]
+    ended: Callable[[], None]
+
+
+class Advertiser(NamedTuple):
+    """What is advertised."""
+
+    data: bytes
+    interval_ms: int
+    connectable: bool
+
+
+def format_address(address: bytes) -> str:
+    """As people write it: ``C0:FF:EE:00:00:01``."""
+    return ":".join(f"{octet:02X}" for octet in reversed(address))

@@ -1,0 +1,204 @@
+"""The pump of one dongle: USB transfers on one side, the HCI and L2CAP cores between, channels on the other.
+
+Everything that is ready is drained at each wake-up, in the order in which data flows, and sent on at the end:
+``interrupt, bulk -> h2 -> hci -> l2cap -> owner`` and ``l2cap -> hci -> bulk, control`` back.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci import events as hci_events
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, control_setup
+from usbbtd.hci.host import Host
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.mux import Mux
+from usbbtd.link.dongle import Dongle
+
+#: PDUs taken from one link before the next link has its turn.
+LINK_BURST = 8
+
+#: Connection parameters that a peripheral may ask for: Vol 3, Part A, 4.20. Units: 1.25 ms, events, 10 ms.
+MIN_INTERVAL, MAX_INTERVAL, MAX_LATENCY, MIN_TIMEOUT, MAX_TIMEOUT = 6, 3200, 499, 10, 3200
+
+LE = 1
+
+
+class Owner(Protocol):
+    """Who takes what a controller has received. None of these may raise or wait."""
+
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None: ...
+    def receive_hci_event(self, event: hci_events.Event) -> None: ...
+    def receive_l2cap_event(self, event: l2cap_events.Event) -> None: ...
+    def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
+    def controller_lost(self, reason: str) -> None: ...
+
+
+class Controller:
+    """One dongle with its host and its L2CAP. Dies with the dongle."""
+
+    def __init__(
+        self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: Limits,
+        log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self.dongle = dongle
+        self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s)
+        self.mux = Mux(limits=limits)
+        self._owner = owner
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
+        self._events = EventReassembler()
+        self._acl = AclReassembler()
+        self._bulk: deque[bytes] = deque()  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost = False
+
+    def start(self) -> None:
+        """Begins to receive and starts the init script: the owner hears ``Ready`` or ``Failed``."""
+        self.dongle.start(self)
+        self.host.start(self.now())
+        self._flush()
+
+    def close(self, reason: str) -> None:
+        """Gives the dongle up. Idempotent; the owner hears of it once."""
+        if self._lost:
+            return
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.dongle.close()
+        self._owner.controller_lost(reason)
+
+    def flush_soon(self) -> None:
+        """Sends what the cores have, once, after everything else that is ready in this turn of the event loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    # The dongle calls these.
+
+    def receive(self, interrupts: list[bytes], bulks: list[bytes]) -> None:  # hot: per wake-up
+        if self._lost:
+            return
+        now = self.now()
+        host = self.host
+        try:
+            # Data before events: a disconnection must not overtake what the peer sent before it. What comes
+            # the other way round, data before its connection, waits in the host for the event.
+            for transfer in bulks:
+                for packet in self._acl.receive(transfer):
+                    host.receive_acl(packet)
+            self._receive_pdus(now)
+            for transfer in interrupts:
+                for event in self._events.receive(transfer):
+                    host.receive_event(event, now)
+        except RemoteProtocolError as error:
+            self.close(f"the dongle broke the protocol: {error}")
+            return
+        self._take_hci_events()
+        if not self._lost:
+            self._receive_pdus(now)
+            self._flush()
+
+    def dongle_ready_to_send(self) -> None:
+        self.flush_soon()
+
+    def dongle_lost(self, reason: str) -> None:
+        self.close(reason)
+
+    # Inside.
+
+    def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
+        receive_pdu = self.mux.receive_pdu
+        for handle, pdu in self.host.take_pdus():
+            receive_pdu(handle, pdu, now)
+
+    def _take_hci_events(self) -> None:
+        for event in self.host.take_events():
+            match event:
+                case hci_events.Connected(handle, _, address_type, role):
+                    self.mux.add_link(handle, LE if address_type else 0, role, self.now())
+                case hci_events.Disconnected(handle, _):
+                    self.mux.remove_link(handle)
+                    self._deliver()  # its channels end before the link does
+                case hci_events.Failed(reason):
+                    self.close(reason)
+                    return
+            self._owner.receive_hci_event(event)
+
+    def _deliver(self) -> None:  # hot: per wake-up
+        """Hands over in the order of a channel's life: openings, then data, then what ends it."""
+        events = self.mux.take_events()
+        for event in events:
+            if isinstance(event, l2cap_events.ChannelOpened):
+                self._owner.receive_l2cap_event(event)
+        if sdus := self.mux.take_sdus():
+            self._owner.receive_sdus(sdus)
+        for event in events:
+            if isinstance(event, l2cap_events.ParametersRequested):
+                self._answer_parameters(event)
+            elif not isinstance(event, l2cap_events.ChannelOpened):
+                self._owner.receive_l2cap_event(event)
+
+    def _answer_parameters(self, event: l2cap_events.ParametersRequested) -> None:
+        handle, low, high, latency, timeout = event
+        legal = (
+            MIN_INTERVAL <= low <= high <= MAX_INTERVAL
+            and latency <= MAX_LATENCY
+            and MIN_TIMEOUT <= timeout <= MAX_TIMEOUT
+            and timeout * 4 > (1 + latency) * high  # the link must outlive a missed event: 10 ms against 1.25 ms * 2
+        )
+        self.mux.answer_parameters(handle, legal)
+        if legal:
+            self.host.update_connection(handle, low, high, latency, timeout)
+
+    def _flush(self) -> None:  # hot: per wake-up
+        self._flush_scheduled = False
+        if self._lost:
+            return
+        host, mux, dongle = self.host, self.mux, self.dongle
+        self._deliver()
+        moved = True
+        while moved:
+            moved = False
+            for handle in host.writable_links():
+                for pdu in mux.take_pdus(handle, LINK_BURST):
+                    host.send_pdu(handle, pdu)
+                    moved = True
+        for command in host.take_commands():
+            dongle.send_control(control_setup(command), command)
+        bulk = self._bulk
+        bulk.extend(host.take_acl())
+        if bulk:
+            for _ in range(dongle.send_bulk(list(bulk))):
+                bulk.popleft()
+        if writable := mux.take_writable():
+            self._owner.channels_writable(writable)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = min((t for t in (self.host.next_timeout(), self.mux.next_timeout()) if t is not None), default=None)
+        timer = self._timer
+        if due is None or (timer is not None and timer.when() <= due):
+            return  # a timer that comes too early looks again when it comes: cheaper than moving it at every packet
+        if timer is not None:
+            timer.cancel()
+        self._timer = self._loop.call_at(due, self._timeout)
+
+    def _timeout(self) -> None:
+        self._timer = None
+        if self._lost:
+            return
+        now = self.now()
+        self.host.handle_timeout(now)
+        self.mux.handle_timeout(now)
+        self._take_hci_events()
+        if not self._lost:
+            self._flush()

@@ -1,0 +1,134 @@
+"""One L2CAP channel between a guest's data ring and the adapter."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
+from usbbtd.link.channel import ADAPTER_GONE, Channel
+from usbbtd.link.guest_stream import GuestStream
+
+#: What a guest reads in its ring after the last SDU, by the reason why the channel ended; for others, -EBADMSG.
+END_ERRORS = {
+    DISCONNECTED: -errno.ENOTCONN,
+    PEER_DISCONNECTED: -errno.ENOTCONN,
+    NO_ANSWER: -errno.ETIMEDOUT,
+    LINK_LOST: -errno.ETIMEDOUT,
+    NOT_READ: -errno.ENOBUFS,
+    ADAPTER_GONE: -errno.ENODEV,
+}
+
+
+class GuestChannel:
+    """Carries SDUs both ways and credits with them: the peer may send as the guest reads.
+
+    ``ended`` is called once, with the reason, when the channel has ended by itself.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, ended: Callable[[str], None]) -> None:
+        self._log = log
+        self._ended = ended
+        self._channel: Channel | None = None
+        self._stream: GuestStream | None = None
+        self._unsent: list[bytes] = []  # read from the ring when there was no room any more
+        self.opening: asyncio.Task[None] | None = None  # what asks the peer for the channel
+        self.sdus_to_guest = 0
+        self.sdus_from_guest = 0
+
+    @property
+    def max_message(self) -> int:
+        """The largest SDU that the guest's ring takes; 0 without a ring."""
+        return self._stream.ring.max_message if self._stream is not None else 0
+
+    def take_stream(self, stream: GuestStream) -> None:
+        """The guest's ring, which this object closes."""
+        self._stream = stream
+
+    def start(self, channel: Channel) -> None:
+        """From now on SDUs flow. What either side has sent already is carried first."""
+        self._channel = channel
+        channel.set_user(self)
+        self.guest_event()
+
+    def close(self) -> None:
+        """Gives up asking, or disconnects the peer, and gives the guest its pages back. Idempotent.
+
+        What is still in the ring is lost: a guest that minds has ended its half of the ring first.
+        """
+        if self.opening is not None:
+            self.opening.cancel()
+        channel, self._channel = self._channel, None
+        stream, self._stream = self._stream, None
+        if channel is not None:
+            channel.close()
+        if stream is not None:
+            stream.close()
+
+    def guest_event(self) -> None:  # hot: per wake-up
+        """The guest has written, or has read, or both."""
+        stream, channel = self._stream, self._channel
+        if stream is None:
+            return
+        try:
+            count = stream.take_consumed()
+            if channel is not None:
+                if count:
+                    channel.release_sdus(count)
+                self._read(stream, channel)
+        except (RemoteProtocolError, LocalProtocolError) as error:
+            # A LocalProtocolError of the channel is the guest's doing here: an SDU longer than tx_mtu.
+            self._broken(str(error))
+
+    # The channel calls these.
+
+    def receive_sdus(self, sdus: list[bytes]) -> None:  # hot: per wake-up
+        stream = self._stream
+        if stream is None:
+            return
+        self.sdus_to_guest += len(sdus)
+        try:
+            if stream.write(sdus):
+                self.guest_event()
+        except RemoteProtocolError as error:
+            self._broken(str(error))
+
+    def channel_writable(self) -> None:
+        self.guest_event()
+
+    def channel_closed(self, reason: str) -> None:
+        self._end(reason, END_ERRORS.get(reason, -errno.EBADMSG))
+
+    # Inside.
+
+    def _read(self, stream: GuestStream, channel: Channel) -> None:  # hot: per wake-up
+        """A guest whose peer takes nothing is not read: its ring fills up."""
+        while (room := channel.room()) > 0:
+            sdus = self._unsent or stream.read(room)
+            if not sdus:
+                if (error := stream.ring.peer_error) == -errno.ENOTCONN:
+                    channel.finish()
+                elif error:
+                    self._broken(f"the guest ended the channel with error {error}")
+                return
+            taken = channel.send_sdus(sdus)
+            self.sdus_from_guest += taken
+            self._unsent = sdus[taken:]
+
+    def _broken(self, reason: str) -> None:
+        self._log.warning("channel broken by the guest", reason=reason)
+        if self._channel is not None:
+            self._channel.close()
+        self._end(reason, -errno.EBADMSG)
+
+    def _end(self, reason: str, error: int) -> None:
+        """The guest may still read what is in its ring; the ring goes when it releases the channel."""
+        self._channel = None
+        if self._stream is not None:
+            try:
+                self._stream.end(error)
+            except RemoteProtocolError:
+                self._log.warning("ring broken by the guest", reason=reason)
+        self._ended(reason)

@@ -1,0 +1,264 @@
+"""A connected guest: its command ring on one side, the adapter on the other."""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.abi.layout import constants
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif.backend import Backend
+from usbbtd.l2capif.checks import Limits
+from usbbtd.link.adapter import Adapter
+from usbbtd.link.channel import (
+    BREDR,
+    AdapterError,
+    Advertiser,
+    Channel,
+    Exhausted,
+    InUse,
+    NoAdapter,
+    NotSupported,
+    Offer,
+    Refused,
+    Unreachable,
+    format_address,
+)
+from usbbtd.link.guest_channel import GuestChannel
+from usbbtd.link.guest_objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
+from usbbtd.link.guest_stream import GuestStream
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import BackRing
+
+#: What a request may fail with; each has an error code of the protocol.
+FAILURES = (AdapterError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
+
+
+class GuestConnection:
+    """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring."""
+
+    def __init__(
+        self, domid: int, ref: int, port: int, *, adapter: Adapter, grants: Grants, evtchn: EventChannels,
+        limits: Limits, broken: Callable[[str], None], log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self._domid = domid
+        self._adapter = adapter
+        self._grants = grants
+        self._evtchn = evtchn
+        self._limits = limits
+        self._broken = broken
+        self._log = log
+        self._backend = Backend(limits)
+        self._objects: dict[int, GuestObject] = {}
+        self._offers: dict[int, Offer] = {}
+        self._offer_count = 0
+        with ExitStack() as stack:
+            page = grants.map(domid, [ref])
+            stack.callback(page.close)
+            self._ring = BackRing(page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
+            stack.callback(self._ring.close)
+            self._event_channel = evtchn.bind_interdomain(domid, port, self._ring_event)
+            stack.callback(self._event_channel.close)
+            self._resources = stack.pop_all()
+        self._ring_event()
+
+    def statistics(self) -> dict[str, int]:
+        """The counters of the guest's calls."""
+        return self._backend.statistics()
+
+    def close(self) -> None:
+        """Ends all that the guest has, then gives its ring back. Idempotent."""
+        self._backend.close()
+        objects, self._objects = self._objects, {}
+        for thing in objects.values():
+            thing.close()
+        offers, self._offers = self._offers, {}
+        for offer in offers.values():
+            self._adapter.refuse(offer)
+        self._resources.close()
+
+    # The command ring.
+
+    def _ring_event(self) -> None:
+        try:
+            requests = self._ring.take()
+        except RemoteProtocolError as error:
+            self._broken(f"command ring: {error}")
+            return
+        self._backend.receive_requests(requests)
+        self._work()
+
+    def _work(self) -> None:
+        """Does what the guest asked for, then answers all that is ready with one notification."""
+        while pending := self._backend.take_calls():
+            for call in pending:
+                self._do(call)
+        responses = self._backend.take_responses()
+        if not responses:
+            return
+        try:
+            notify = self._ring.put(responses)
+        except RemoteProtocolError as error:
+            self._broken(f"command ring: {error}")
+            return
+        if notify:
+            self._event_channel.notify()
+
+    def _do(self, call: calls.Call) -> None:
+        match call:
+            case calls.Info(req_id):
+                self._answer_info(req_id)
+            case calls.Connect():
+                connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
+                self._open(call, connect, None, call.timeout_s)
+            case calls.Accept():
+                offer = self._offers.pop(call.offer)
+                self._open(call, partial(self._adapter.accept, offer, call.mtu), offer, None)
+            case calls.Refuse(number):
+                self._adapter.refuse(self._offers.pop(number))
+            case calls.Release(req_id, id_):
+                if (thing := self._objects.pop(id_, None)) is not None:
+                    thing.close()
+                self._backend.complete(req_id)
+            case calls.Listen() | calls.Scan() | calls.Advertise():
+                try:
+                    self._objects[call.id] = self._make(call)
+                except FAILURES as error:
+                    self._fail(call.req_id, error)
+                else:
+                    self._backend.complete(call.req_id)
+
+    def _make(self, call: calls.Listen | calls.Scan | calls.Advertise) -> GuestObject:
+        match call:
+            case calls.Listen(_, id_, transport, psm):
+                return GuestListener(
+                    self._adapter, transport, psm, lambda offer: self._offered(id_, offer), self._withdrawn
+                )
+            case calls.Scan(_, id_):
+                scan = GuestScan(
+                    self._adapter, active=call.active, duplicates=call.duplicates,
+                    ended=lambda: self._backend.end_object(id_),
+                )  # fmt: skip
+                try:
+                    scan.start(self._stream(call.ref, call.evtchn, scan.guest_event))
+                except BaseException:
+                    scan.close()
+                    raise
+                return scan
+            case calls.Advertise():
+                advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
+                return GuestAdvertisement(self._adapter, advertiser)
+
+    def _answer_info(self, req_id: int) -> None:
+        bredr, le = self._adapter.transports
+        features = bredr * constants.L2CAPIF_FEATURE_BREDR
+        if le:
+            features |= constants.L2CAPIF_FEATURE_LE | constants.L2CAPIF_FEATURE_SCAN
+            features |= constants.L2CAPIF_FEATURE_ADVERTISE
+        self._backend.complete_info(
+            req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features
+        )
+
+    def _fail(self, req_id: int, error: BaseException) -> None:
+        code, result, status = error_code(error)
+        self._backend.fail(req_id, code, result=result, status=status)
+
+    # Channels.
+
+    def _stream(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
+        return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
+
+    def _open(
+        self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], offer: Offer | None,
+        timeout_s: float | None,
+    ) -> None:  # fmt: skip
+        """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
+        user = GuestChannel(self._log.bind(object=call.id), lambda _: self._backend.end_object(call.id))
+        try:
+            stream = self._stream(call.ref, call.evtchn, user.guest_event)
+            user.take_stream(stream)
+            if call.mtu > stream.ring.max_message:
+                raise RemoteProtocolError(f"MTU {call.mtu}, but the ring takes messages of {stream.ring.max_message}")
+        except FAILURES as error:
+            if offer is not None:
+                self._adapter.refuse(offer)
+            self._not_opened(call, user, error)
+        else:
+            self._objects[call.id] = user
+            user.opening = asyncio.create_task(self._opened(call, user, get_channel, timeout_s))
+
+    async def _opened(
+        self, call: calls.Connect | calls.Accept, user: GuestChannel, get_channel: Callable[[], Awaitable[Channel]],
+        timeout_s: float | None,
+    ) -> None:  # fmt: skip
+        """Cancelled when the guest releases the channel or goes away: the backend core answers then."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                channel = await get_channel()
+        except FAILURES as error:
+            del self._objects[call.id]
+            self._not_opened(call, user, error)
+        else:
+            link = channel.link
+            tx_mtu = min(channel.tx_mtu, user.max_message)
+            self._log.info(
+                "channel open", object=call.id, addr=format_address(link.address), psm=channel.psm, cid=channel.cid
+            )
+            self._backend.complete_channel(
+                call.req_id, link.address, link.address_type, channel.psm, tx_mtu, channel.rx_mtu
+            )
+            user.start(channel)
+        self._work()
+
+    def _not_opened(self, call: calls.Connect | calls.Accept, user: GuestChannel, error: BaseException) -> None:
+        user.close()
+        if isinstance(call, calls.Accept) and isinstance(error, AdapterError):
+            self._backend.withdraw(call.offer)  # the peer has gone: the ACCEPT waits for the next
+            return
+        self._log.info("channel not opened", object=call.id, reason=str(error) or "no answer in time")
+        self._fail(call.req_id, error)
+
+    def _offered(self, listener_id: int, offer: Offer) -> None:
+        self._offer_count += 1
+        self._offers[self._offer_count] = offer
+        if not self._backend.offer(listener_id, self._offer_count):
+            del self._offers[self._offer_count]
+            self._adapter.refuse(offer)
+        self._work()
+
+    def _withdrawn(self, offer: Offer) -> None:
+        for number, known in self._offers.items():
+            if known is offer:
+                del self._offers[number]
+                self._backend.withdraw(number)
+                self._work()
+                return
+
+
+def error_code(error: BaseException) -> tuple[int, int, int]:
+    """(XEN_E*, L2CAP result, HCI status) of a failure: the errors of docs/l2capif.md."""
+    match error:
+        case Refused():
+            return errno.ECONNREFUSED, error.result, 0
+        case Unreachable():
+            return errno.ETIMEDOUT, 0, error.status
+        case TimeoutError():
+            return errno.ETIMEDOUT, 0, 0
+        case NoAdapter():
+            return errno.ENODEV, 0, 0
+        case NotSupported():
+            return errno.EOPNOTSUPP, 0, 0
+        case Exhausted():
+            return errno.EMFILE, 0, 0
+        case InUse():
+            return errno.EADDRINUSE, 0, 0
+        case XenError():
+            return errno.EFAULT, 0, 0
+        case _:
+            return errno.EINVAL, 0, 0

@@ -1,0 +1,105 @@
+"""What a guest's ids stand for, besides channels: listeners, scans, advertisements."""
+
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci.events import Advertisement
+from usbbtd.l2capif import wire
+from usbbtd.link.adapter import Adapter
+from usbbtd.link.channel import Advertiser, Listener, Offer, ScanUser
+from usbbtd.link.guest_stream import GuestStream
+
+#: Reports that wait for a guest that does not read its scan; more are dropped and counted.
+MAX_QUEUED_REPORTS = 64
+
+
+class GuestObject(Protocol):
+    """What every id stands for can be given up."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class GuestListener:
+    """A PSM that the guest has taken. Raises InUse."""
+
+    def __init__(
+        self, adapter: Adapter, transport: int, psm: int, offered: Callable[[Offer], None],
+        withdrawn: Callable[[Offer], None],
+    ) -> None:  # fmt: skip
+        self._adapter = adapter
+        self._key = transport, psm
+        adapter.listen(transport, psm, Listener(offered, withdrawn))
+
+    def close(self) -> None:
+        self._adapter.unlisten(*self._key)
+
+
+class GuestScan:
+    """A stream of advertising reports. Raises NoAdapter."""
+
+    def __init__(self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[], None]) -> None:
+        self._adapter = adapter
+        self._stream: GuestStream | None = None
+        self._ended = ended
+        self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
+        self.dropped = 0
+        adapter.start_scan(self._scan)
+
+    def start(self, stream: GuestStream) -> None:
+        """From now on reports go to the guest."""
+        self._stream = stream
+
+    def guest_event(self) -> None:
+        """The guest has read reports."""
+        if self._stream is not None:
+            try:
+                self._stream.take_consumed()
+            except RemoteProtocolError:
+                self._end(-errno.EBADMSG)
+
+    def close(self) -> None:
+        self._adapter.stop_scan(self._scan)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _report(self, advertisement: Advertisement) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        if stream.queued >= MAX_QUEUED_REPORTS:
+            self.dropped += 1
+            return
+        address, address_type, event_type, rssi, data = advertisement
+        try:
+            stream.write([wire.pack_report(wire.ScanReport(address, address_type, rssi, event_type, data))])
+        except RemoteProtocolError:
+            self._end(-errno.EBADMSG)
+
+    def _adapter_gone(self) -> None:
+        self._end(-errno.ENODEV)
+
+    def _end(self, error: int) -> None:
+        """The guest may read what is in its ring until it releases the scan."""
+        self._adapter.stop_scan(self._scan)
+        if self._stream is not None:
+            try:
+                self._stream.end(error)
+            except RemoteProtocolError:
+                self._stream.notify()  # a ring that the guest broke: nothing can be told through it
+        self._ended()
+
+
+class GuestAdvertisement:
+    """What the guest advertises. Raises InUse."""
+
+    def __init__(self, adapter: Adapter, advertiser: Advertiser) -> None:
+        self._adapter = adapter
+        self._advertiser = advertiser
+        adapter.start_advertising(advertiser)
+
+    def close(self) -> None:
+        self._adapter.stop_advertising(self._advertiser)

@@ -1,0 +1,134 @@
+"""The backend's end of what streams to one guest: a mapped data ring with its event channel."""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from usbbtd.abi import layout
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.xen.dataring import DataRing
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+
+MIN_ORDER = layout.constants.L2CAPIF_MIN_RING_ORDER
+MESSAGE_OVERHEAD = layout.constants.L2CAPIF_LENGTH_SIZE
+
+_unpack_intf = layout.record("struct l2capif_data_intf").unpack_from
+_RING_ORDER = 10  # ring_order's place among the fields; the grant references follow it
+
+
+class GuestStream:
+    """Maps a guest's data ring and takes its event channel.
+
+    Messages that do not fit wait in a queue: its owner bounds it. Raises XenError where a reference or the port cannot
+    be had, and RemoteProtocolError where the page of indices makes no sense.
+    """
+
+    def __init__(
+        self, grants: Grants, evtchn: EventChannels, domid: int, ref: int, port: int, max_order: int,
+        handler: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._queue: list[bytes] = []
+        self._unread: deque[int] = deque()  # sizes in the ring of the messages that the guest has not read
+        self._unread_octets = 0  # their sum
+        self._consumed_octets = 0  # what the guest has consumed of the first of them
+        self._error = 0
+        with ExitStack() as stack:
+            indices = grants.map(domid, [ref])
+            stack.callback(indices.close)
+            untrusted_intf = _unpack_intf(indices.memory)  # read once
+            untrusted_order = untrusted_intf[_RING_ORDER]
+            if not MIN_ORDER <= untrusted_order <= max_order:
+                raise RemoteProtocolError(f"ring_order {untrusted_order} is not {MIN_ORDER} to {max_order}")
+            first = _RING_ORDER + 1
+            data = grants.map(domid, untrusted_intf[first : first + (1 << untrusted_order)])
+            stack.callback(data.close)
+            self.ring = DataRing(indices.memory, data.memory, frontend=False)
+            stack.callback(self.ring.close)
+            self._event_channel = evtchn.bind_interdomain(domid, port, handler)
+            stack.callback(self._event_channel.close)
+            self._resources = stack.pop_all()
+
+    @property
+    def queued(self) -> int:
+        """Messages that wait for space in the ring."""
+        return len(self._queue)
+
+    def write(self, messages: list[bytes]) -> bool:  # hot: per wake-up
+        """Queues the messages and moves what fits into the ring. Raises RemoteProtocolError for a broken ring.
+
+        True: the guest has read meanwhile and will not say so again: ``take_consumed`` is due.
+        """
+        self._queue.extend(messages)
+        self._move()
+        return self._expect_consumed()
+
+    def take_consumed(self) -> int:  # hot: per wake-up
+        """Messages that the guest has read since the last call; what waited moves up. Raises RemoteProtocolError."""
+        count = 0
+        while True:
+            count += self._count_consumed()
+            if count and (self._queue or self._error):
+                self._move()
+            if not self._expect_consumed():
+                return count
+
+    def read(self, limit_octets: int) -> list[bytes]:  # hot: per wake-up
+        """What the guest has sent, whole messages. Raises RemoteProtocolError for a broken ring."""
+        messages, notify = self.ring.read(limit_octets)
+        if notify:
+            self.notify()
+        return messages
+
+    def end(self, error: int) -> None:
+        """No message follows those that were written: the guest reads ``error``, a negative XEN_E*, after them."""
+        self._error = error
+        self._move()
+
+    def notify(self) -> None:
+        """Wakes the guest."""
+        self._event_channel.notify()
+
+    def close(self) -> None:
+        """Gives everything back to the guest. Idempotent."""
+        self._resources.close()
+        self._queue.clear()
+
+    def _count_consumed(self) -> int:  # hot: per wake-up
+        octets = self._consumed_octets + self.ring.consumed()
+        unread = self._unread
+        count = 0
+        while unread and unread[0] <= octets:
+            size = unread.popleft()
+            octets -= size
+            self._unread_octets -= size
+            count += 1
+        self._consumed_octets = octets
+        return count
+
+    def _expect_consumed(self) -> bool:  # hot: per wake-up
+        """Asks to hear when half of what is unread has been read. True: it has been already.
+
+        Not for a single message: whoever sends has credits for two at least, and a guest that answers each message
+        wakes us with its answer anyway. Not with a queue: the ring then asks for room, which is the same event.
+        """
+        if self._queue or len(self._unread) < 2:
+            return False
+        return self.ring.expect_consumed(self._unread_octets // 2)
+
+    def _move(self) -> None:  # hot: per wake-up
+        queue = self._queue
+        notify = False
+        if queue:
+            count, notify = self.ring.write(queue)
+            for message in queue[:count]:
+                size = len(message) + MESSAGE_OVERHEAD
+                self._unread.append(size)
+                self._unread_octets += size
+            del queue[:count]
+        if self._error and not queue:
+            self.ring.set_error(self._error)
+            self._error = 0
+            notify = True
+        if notify:
+            self.notify()

@@ -1,0 +1,211 @@
+"""One xenbus device, followed from our side for its whole life.
+
+The pump of a device class knows how to publish, offer, attach and detach; *when* that happens is decided by
+``usbbtd.xenbus.Handshake`` from the states of both ends. This object stands between: it reads and watches xenstore,
+asks the handshake, has the pump act, and writes what the pump returns in one transaction with our new state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from usbbtd import xenbus
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
+from usbbtd.xen.transaction import Transaction
+from usbbtd.xenbus import Action, Handshake, Role
+
+#: Does one action. Returns the nodes of our directory to be written together with our new state. DETACH comes whenever
+#: a connection ends or an attempt failed, perhaps more than once, and with nothing to undo. XenError and
+#: RemoteProtocolError of the others close the device from our side.
+Perform = Callable[[Action], Awaitable[Mapping[str, str] | None]]
+
+_OTHER = {"frontend": "backend", "backend": "frontend"}
+#: After a failure the device stays Closed for a while: two ends that can never agree must not keep xenstored busy.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
+
+
+class XenbusDevice:
+    """The device whose nodes on our side are under ``path``: ``device/vl2cap/0`` or ``backend/vl2cap/3/0``.
+
+    ``other_path``, ``other_domid``: the other end's directory and domain as the toolstack wrote them; known when the
+    first action is performed. ``reason``: why we closed the last connection, "" if we did not.
+    """
+
+    def __init__(self, store: Store, role: Role, path: str) -> None:
+        self.role = role
+        self.path = path
+        self.other_path = ""
+        self.other_domid = -1
+        self.reason = ""
+        self._store = store
+        self._handshake = Handshake(role)
+        self._wake = asyncio.Event()
+        self._failed = False
+        self._pause_s = _FIRST_PAUSE_S
+        self._closed_until = 0.0  # by the loop's clock
+
+    @property
+    def state(self) -> int:
+        """Our XenbusState."""
+        return self._handshake.state
+
+    async def run(self, perform: Perform) -> None:
+        """Follow the device, through any number of connections, until it is over.
+
+        Returns when our directory is gone or, as backend, when all is closed and the device was taken away (``online``
+        is 0) or the frontend is gone. Cancelled: closes in order before it raises CancelledError. However it ends, the
+        last action was DETACH. XenError: there is no such device (ENOENT), or it is one with ourselves (EINVAL).
+        """
+        await self._load()
+        watched = [f"{self.path}/state", f"{self.other_path}/state", f"{self.path}/online"]
+        async with self._store.watch(*watched) as changes:
+            watcher = asyncio.create_task(self._follow(changes))
+            try:
+                while await self._advance(perform):
+                    await self._wake.wait()
+                    self._wake.clear()
+                    if watcher.done():
+                        watcher.result()  # the watch was refused when the store was connected again
+            finally:
+                watcher.cancel()
+                await self._finish(perform)
+
+    def fail(self, reason: str) -> None:
+        """The other end broke a rule: closes the connection. For any handler; DETACH follows, later a new attempt."""
+        self.reason = self.reason or reason
+        self._failed = True
+        self._wake.set()
+
+    async def read_own(self, node: str) -> str | None:
+        """A node of our directory, None where there is none."""
+        return await self._store.read(f"{self.path}/{node}")
+
+    async def read_other(self, node: str) -> str | None:
+        """A node of the other end's directory, None where there is none. Untrusted."""
+        return await self._store.read(f"{self.other_path}/{node}")
+
+    async def read_other_int(self, node: str, lowest: int, highest: int, default: int | None = None) -> int:
+        """A decimal number of the other end's directory.
+
+        RemoteProtocolError: not a number, not in range, or missing where there is no ``default``.
+        """
+        untrusted_text = await self.read_other(node)
+        if untrusted_text is None and default is not None:
+            return default
+        number = _number(untrusted_text)
+        if number is None or not lowest <= number <= highest:
+            raise RemoteProtocolError(
+                f"{self.other_path}/{node} is {untrusted_text!r:.40}, not a number from {lowest} to {highest}"
+            )
+        return number
+
+    async def _load(self) -> None:
+        other = _OTHER[self.role]
+        nodes = (f"{self.path}/{other}", f"{self.path}/{other}-id", f"{self.path}/state", "domid")
+        path, domid, state, own_domid = await self._store.transaction(lambda t: [t.read(node) for node in nodes])
+        if path is None or (number := _number(domid)) is None:
+            raise XenError(errno.ENOENT, f"{self.path}: the device is not attached: it names no {other}")
+        if domid == own_domid:
+            raise XenError(errno.EINVAL, f"{self.path}: a device between domain {domid} and itself")
+        self.other_path, self.other_domid = path, number
+        self._handshake = Handshake.adopt(self.role, _state(state) or xenbus.UNKNOWN)
+
+    async def _follow(self, changes: AsyncIterator[str]) -> None:
+        try:
+            async for _ in changes:
+                self._wake.set()
+        finally:
+            self._wake.set()
+
+    async def _advance(self, perform: Perform) -> bool:
+        """Do all that the states of both ends ask for now. False: the device is over."""
+        while True:
+            own, other, online = await self._store.transaction(self._look)
+            if own is None:
+                return False
+            action = self._handshake.send_close() if self._failed else None
+            self._failed = False
+            action = action or self._handshake.receive_state(other, online)
+            if action is Action.REMOVE:
+                # The toolstack has written Closing there and waits for Closed.
+                await self._write(xenbus.CLOSED, {})
+                return False
+            if action is None or self._pausing():
+                return True
+            await self._do(action, perform)
+
+    def _pausing(self) -> bool:
+        loop = asyncio.get_running_loop()
+        if self.state != xenbus.CLOSED or loop.time() >= self._closed_until:
+            return False
+        loop.call_at(self._closed_until, self._wake.set)
+        return True
+
+    async def _do(self, action: Action, perform: Perform) -> None:
+        state = self._handshake.next_state
+        if state == xenbus.CONNECTED:
+            self.reason = ""  # now: the connection may fail before its state is written
+        try:
+            nodes = await perform(action) or {}
+        except (XenError, RemoteProtocolError) as exc:
+            if action is Action.DETACH:
+                raise
+            self.reason = str(exc)
+            await perform(Action.DETACH)
+            nodes, state = {}, xenbus.CLOSING
+        await self._write(state, nodes)
+        self._handshake.entered(state)
+        if state == xenbus.CONNECTED:
+            self._pause_s = _FIRST_PAUSE_S
+        elif state == xenbus.CLOSED and self.reason:
+            self._closed_until = asyncio.get_running_loop().time() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)
+
+    async def _write(self, state: int, nodes: Mapping[str, str]) -> None:
+        def work(transaction: Transaction) -> None:
+            # A directory that the toolstack has removed must not come back because we write into it.
+            if transaction.read(f"{self.path}/{_OTHER[self.role]}") is not None:
+                for node, value in nodes.items():
+                    transaction.write(f"{self.path}/{node}", value)
+                transaction.write(f"{self.path}/state", str(state))
+
+        await self._store.transaction(work)
+
+    async def _finish(self, perform: Perform) -> None:
+        """Nothing stays shared or mapped, and the other end is told, whatever ended ``run``."""
+        if (action := self._handshake.send_close()) is not None:
+            await self._do(action, perform)
+        if self.state == xenbus.CLOSING:
+            await self._write(xenbus.CLOSED, {})
+            self._handshake.entered(xenbus.CLOSED)
+
+    def _look(self, transaction: Transaction) -> tuple[int | None, int | None, bool]:
+        """(our state as the store has it, the other end's, whether the device is to stay)"""
+        own = _state(transaction.read(f"{self.path}/state"))
+        try:
+            other = _state(transaction.read(f"{self.other_path}/state"))
+        except XenError as exc:
+            if exc.errno != errno.EACCES:
+                raise
+            other = None  # xenstored takes a dead domain's rights away before the toolstack removes its nodes
+        online = self.role == "frontend" or transaction.read(f"{self.path}/online") != "0"
+        return own, other, online
+
+
+def _state(untrusted_text: str | None) -> int | None:
+    if untrusted_text is None:
+        return None
+    number = _number(untrusted_text)
+    return xenbus.UNKNOWN if number is None else number
+
+
+def _number(untrusted_text: str | None) -> int | None:
+    """A decimal number without a sign, of a length that int() takes in no time."""
+    if untrusted_text is None or not re.fullmatch("[0-9]{1,10}", untrusted_text):
+        return None
+    return int(untrusted_text)

@@ -1,0 +1,197 @@
+"""The service: finds its devices in xenstore, keeps each served, and ends them in order."""
+
+import asyncio
+import errno
+import re
+import secrets
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+from systemd import daemon
+
+from usbbtd import xenbus
+from usbbtd.config import Config
+from usbbtd.l2cap.limits import Limits as L2capLimits
+from usbbtd.l2capif.checks import Limits as GuestLimits
+from usbbtd.link.adapter import Adapter
+from usbbtd.link.dongle import Dongle
+from usbbtd.link.guest_device import GuestDevice
+from usbbtd.link.usbif_frontend import serve_usbif
+from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.store import Store
+from usbbtd.xen.transaction import Transaction
+
+VUSB = "device/vusb"
+VL2CAP = "backend/vl2cap"
+
+#: How long peers have to hear that their links end when the service stops.
+DRAIN_S = 2.0
+
+#: What serves a device, by its path.
+Tasks = dict[str, asyncio.Task[None]]
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
+
+
+async def run(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT. Raises XenError where this is no domain that can: it says what is missing."""
+    async with AsyncExitStack() as stack:
+        store = await Store.open()
+        stack.push_async_callback(store.close)
+        evtchn = EventChannels()
+        stack.callback(evtchn.close)
+        grants = Grants()
+        stack.callback(grants.close)
+        await Service(config, store, evtchn, grants, await store.domid()).run()
+
+
+class Service:
+    """All devices of our domain ``domid``: USB controllers on one side, guests on the other."""
+
+    def __init__(self, config: Config, store: Store, evtchn: EventChannels, grants: Grants, domid: int) -> None:
+        self._config = config
+        self._store = store
+        self._evtchn = evtchn
+        self._grants = grants
+        self._domid = domid
+        self._log: FilteringBoundLogger = structlog.get_logger()
+        self._limits = GuestLimits(**config.guests.model_dump(exclude={"unread_bytes"}))
+        self._guests: Tasks = {}
+        self._dongles: Tasks = {}
+        self._adapter = Adapter(
+            random_address=config.adapter.address or random_static_address(),
+            command_timeout_s=config.adapter.command_timeout_s,
+            limits=L2capLimits(unread_bytes=config.guests.unread_bytes),
+            log=self._log,
+        )
+
+    async def run(self) -> None:
+        self._log.info("usbbtd starts", domid=self._domid)
+        stopping = asyncio.create_task(self._stop_signal())
+        watching = asyncio.create_task(self._watch())
+        await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, stopping):
+            task.cancel()
+        await self._stop()
+        if watching.done() and not watching.cancelled():
+            watching.result()  # raises: the store is lost for good
+
+    async def _stop_signal(self) -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        await stopping.wait()
+
+    async def _watch(self) -> None:
+        """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
+        ready = False
+        async with self._store.watch(VUSB, VL2CAP) as changes:
+            async for _ in changes:
+                await self._scan()
+                if not ready:
+                    ready = True
+                    daemon.notify("READY=1")
+                daemon.notify(f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers")
+
+    async def _scan(self) -> None:
+        for devid in await self._numbers(VUSB):
+            self._keep(self._dongles, f"{VUSB}/{devid}", partial(self._serve_dongle, devid))
+        for guest in await self._numbers(VL2CAP):
+            for devid in await self._numbers(f"{VL2CAP}/{guest}"):
+                path = f"{VL2CAP}/{guest}/{devid}"
+                if path not in self._guests and await self._is_wanted(path):
+                    self._keep(self._guests, path, partial(self._serve_guest, guest, devid))
+
+    async def _numbers(self, path: str) -> list[int]:
+        return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
+
+    async def _is_wanted(self, path: str) -> bool:
+        """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
+
+        libxl takes no notice of device classes that it does not know, so nobody else would.
+        """
+
+        def look(transaction: Transaction) -> tuple[str | None, str | None, str | None]:
+            frontend = transaction.read(f"{path}/frontend")
+            try:
+                other = transaction.read(f"{frontend}/state") if frontend is not None else None
+            except XenError as error:
+                if error.errno != errno.EACCES:
+                    raise
+                other = None  # xenstored takes a dead domain's rights away before its nodes
+            return other, transaction.read(f"{path}/online"), transaction.read(f"{path}/state")
+
+        other, online, own = await self._store.transaction(look)
+        if other is None:
+            await self._store.remove(path)
+            self._log.info("directory of a dead guest removed", path=path)
+            return False
+        return online != "0" or own != str(xenbus.CLOSED)
+
+    def _keep(self, tasks: Tasks, path: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serves a device until it ends; does nothing where it is served already."""
+        if path in tasks:
+            return
+        task = tasks[path] = asyncio.create_task(serve(), name=path)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del tasks[path]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                bug = None if isinstance(error, XenError) else error
+                self._log.error("device given up", path=path, reason=str(error), exc_info=bug)
+
+        task.add_done_callback(ended)
+
+    async def _serve_dongle(self, devid: int) -> None:
+        log = self._log.bind(devid=devid, path=f"{VUSB}/{devid}")
+        await serve_usbif(self._store, self._evtchn, self._grants, devid, self._take_dongle, log)
+
+    async def _take_dongle(self, dongle: Dongle) -> None:
+        if self._config.adapter.selects(dongle.vendor_id, dongle.product_id, dongle.serial):
+            await self._adapter.take_dongle(dongle)
+        else:
+            self._log.info("dongle left alone", dongle=dongle.name, reason="adapter.select names another")
+            dongle.close()
+
+    async def _serve_guest(self, guest: int, devid: int) -> None:
+        path = f"{VL2CAP}/{guest}/{devid}"
+        log = self._log.bind(domid=guest, devid=devid)
+        device = XenbusDevice(self._store, "backend", path)
+        served = GuestDevice(
+            device, adapter=self._adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log
+        )
+        log.info("guest attached", path=path)
+        await device.run(served.perform)
+        log.info("guest detached", path=path)
+
+    async def _stop(self) -> None:
+        """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
+        daemon.notify("STOPPING=1")
+        self._log.info("usbbtd stops", guests=len(self._guests))
+        await cancel_all(self._guests)
+        await self._adapter.disconnect_all(DRAIN_S)
+        self._adapter.close()
+        await cancel_all(self._dongles)
+        self._log.info("usbbtd stopped")
+
+
+async def cancel_all(tasks: Tasks) -> None:
+    """Ends tasks that serve, and waits until they have closed."""
+    ending = list(tasks.values())
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
+def random_static_address() -> bytes:
+    """A random static address for this run: Vol 6, Part B, 1.3.2.1."""
+    return secrets.token_bytes(5) + bytes((secrets.randbelow(0x40) | 0xC0,))
