@@ -1,0 +1,211 @@
+"""usbbt-guest as people and programs run it, in a guest whose driver domain runs tests/guest/echo_backend.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usbbtd.cli.guest import main
+
+if TYPE_CHECKING:
+    from tests.conftest import Domain, NewDomain
+
+serve = runpy.run_path(str(Path(__file__).parents[1] / "guest" / "echo_backend.py"))["serve"]
+
+PEER = "C0:FF:EE:00:00:01"
+ECHO, REFUSES, DEAF, SAYS_GOODBYE, LOST, TAKEN = "0x1001", "0x1003", "0x100B", "0x1011", "0x1015", "0x1017"
+
+
+@pytest.fixture
+def guest(new_domain: NewDomain) -> Domain:
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    driver.start(serve, guest.domid)
+    return guest
+
+
+def start(guest: Domain, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "usbbtd.cli.guest", *arguments],
+        env=os.environ | guest.world.environment(guest.domid),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(guest: Domain, *arguments: str, status: int = 0) -> tuple[str, str]:
+    """Standard output and error of a run that ends by itself."""
+    process = start(guest, *arguments)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == status, errors
+    return output, errors
+
+
+def stop(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> int:
+    process.send_signal(by)
+    process.communicate(timeout=20)
+    return process.returncode
+
+
+def test_info(guest: Domain) -> None:
+    output, errors = run(guest, "info")
+    assert errors == ""
+    assert output.splitlines() == [
+        "address    01:00:00:EE:FF:C0 (bredr)",
+        "controller up",
+        "can        bredr, le, scan, advertise",
+        "channels   0 of 8 in use",
+        "MTU        up to 32764 bytes",
+    ]
+    output, _ = run(guest, "info", "--json")
+    assert json.loads(output) == {
+        "address": "01:00:00:EE:FF:C0",
+        "address_type": "bredr",
+        "powered": True,
+        "features": ["bredr", "le", "scan", "advertise"],
+        "max_channels": 8,
+        "channels": 0,
+        "max_mtu": 32764,
+    }
+
+
+def test_scan(guest: Domain) -> None:
+    output, errors = run(guest, "scan", "--seconds", "0.3")
+    assert errors == ""
+    assert output.splitlines() == [
+        "ADDRESS            TYPE    DBM  CONNECTABLE  NAME",
+        "01:00:00:EE:FF:C0  public  -90  no",
+        "C0:FF:EE:00:00:01  random  ?    yes          abc",
+    ]
+    output, _ = run(guest, "scan", "--seconds", "0.3", "--json", "--active")
+    reports = [json.loads(line) for line in output.splitlines()]
+    assert [(report["rssi"], report["name"], report["data"]) for report in reports] == [
+        (-40, "abc", "0201060409616263"),
+        (None, None, ""),
+        (-90, None, "05086162"),
+    ]
+
+
+def test_connect_by_lines(guest: Domain) -> None:
+    process = start(guest, "connect", PEER, ECHO)
+    assert process.stdin
+    assert process.stdout
+    for line in ("hello", "", "world"):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == line + "\n"
+    process.stdin.write("no newline")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert errors == f"usbbt-guest: connected: SDUs up to 4096 bytes to {PEER}, 2048 from it\n"
+
+
+def test_connect_by_chunks(guest: Domain) -> None:
+    process = start(guest, "connect", PEER, "0x81", "--le", "random", "--raw", "--mtu", "4096")
+    assert process.stdin
+    assert process.stdout
+    text = "".join(map(str, range(3000)))  # longer than two SDUs
+    process.stdin.write(text)
+    process.stdin.flush()
+    assert process.stdout.read(len(text)) == text
+    process.stdin.close()
+    assert process.wait(20) == 0
+    process.stdout.close()
+    assert process.stderr
+    process.stderr.close()
+
+
+def test_the_peer_ends_it(guest: Domain) -> None:
+    process = start(guest, "connect", PEER, SAYS_GOODBYE, "--json")
+    assert process.stdout
+    assert [json.loads(process.stdout.readline()) for _ in range(3)] == [
+        {"sdu": "6f6e65"},
+        {"sdu": ""},
+        {"sdu": "7468726565"},
+    ]
+    assert process.wait(20) == 0  # standard input is still open
+    assert "the peer disconnected" in process.communicate()[1]
+    process = start(guest, "connect", PEER, LOST)
+    assert process.wait(20) == 1
+    assert process.communicate()[1].endswith("\nusbbt-guest: the link was lost\n")
+
+
+def test_ping(guest: Domain) -> None:
+    output, _ = run(guest, "ping", PEER, ECHO, "--count", "50", "--size", "100", "--json")
+    row = json.loads(output)
+    assert (row["count"], row["size"]) == (50, 100)
+    assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["max_us"]
+    output, _ = run(guest, "ping", PEER, ECHO, "--count", "1", "--size", "0")
+    head, values = output.splitlines()
+    assert head.split("  ")[:2] == ["ROUND TRIPS", "BYTES"]
+    assert values.split()[:2] == ["1", "0"]
+    _, errors = run(guest, "ping", PEER, DEAF, "--timeout", "0.1", status=1)
+    assert errors == "usbbt-guest: no echo within 0.1 s: does that PSM echo?\n"
+
+
+def test_listen(guest: Domain) -> None:
+    # The peer that comes echoes too: what one of the two says first is between them for ever.
+    process = start(guest, "listen", "0x83", "--le")
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("to whom it may concern\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "to whom it may concern\n"
+    process.stdin.close()
+    assert process.wait(20) == 0
+    assert process.stderr
+    assert process.stderr.read() == f"usbbt-guest: listening on PSM 0x0083\nusbbt-guest: {PEER} connected\n"
+    process.stdout.close()
+    process.stderr.close()
+
+    for signal_, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = start(guest, "listen", "0x1019", "--echo")
+        assert process.stderr
+        assert process.stderr.readline() == "usbbt-guest: listening on PSM 0x1019\n"
+        assert stop(process, signal_) == status
+        assert run(guest, "info", "--json")[0].count('"channels": 0')
+
+
+def test_failures_are_one_line(guest: Domain) -> None:
+    for arguments, status, text in (
+        (("ping", PEER, REFUSES), 1, f"connect to {PEER}, PSM 0x1003: the peer refused: PSM not supported"),
+        (("listen", TAKEN), 1, "listen on PSM 0x1017: in use by another listener"),
+        (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: odd, with an even high octet"),
+        (("info", "--device", "3", "--wait", "0.1"), 3, "this guest has no device/vl2cap/3: attach one to it in dom0"),
+    ):
+        assert run(guest, *arguments, status=status) == ("", f"usbbt-guest: {text}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("ping", PEER, "http"), "argument PSM: 'http' is no number, like 0x1001 or 4097"),
+        (("ping", PEER, ECHO, "--count", "0"), "argument --count: 0 is less than 1"),
+        (("connect", PEER, ECHO, "--le", "both"), "argument --le: invalid choice: 'both'"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_no_xen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "none"))
+    assert main(["info"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("usbbt-guest: ")
+    assert f"{tmp_path}/none" in said
+    assert said.count("\n") == 1

@@ -1,0 +1,35 @@
+"""A guest whose driver domain runs echo_backend.py."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Domain, DomainProcess, NewDomain
+
+serve = runpy.run_path(str(Path(__file__).parent / "echo_backend.py"))["serve"]
+
+
+class Pair(NamedTuple):
+    guest: Domain
+    start_backend: Callable[[], DomainProcess]
+
+
+@pytest.fixture
+def pair(new_domain: NewDomain) -> Pair:
+    """Attached, with no backend running yet."""
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    return Pair(guest, lambda: driver.start(serve, guest.domid))
+
+
+@pytest.fixture
+def guest(pair: Pair) -> Domain:
+    """With its backend."""
+    pair.start_backend()
+    return pair.guest

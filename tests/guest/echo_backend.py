@@ -1,0 +1,213 @@
+"""A driver domain in one process: real rings, the real backend core, and peers that do what their PSM says.
+
+``serve`` runs in the driver domain; test files get it with ``runpy.run_path``.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Mapping
+
+from usbbtd.abi import layout
+from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif.backend import Backend
+from usbbtd.l2capif.checks import Limits
+from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.xen.dataring import DataRing
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import BackRing
+from usbbtd.xen.store import Store
+from usbbtd.xenbus import Action
+
+ECHO = 0x1001
+REFUSES = 0x1003
+FORBIDDEN = 0x1005
+SILENT = 0x1007
+NEVER_ANSWERS = 0x1009
+DEAF = 0x100B  # reads when the guest opens another channel to REPORTS
+FLOODS = 0x100D
+REPORTS = 0x100F  # answers each SDU with how many SDUs FLOODS has sent
+SAYS_GOODBYE = 0x1011
+LIES = 0x1013
+LOST = 0x1015
+TAKEN = 0x1017  # to listen on
+
+PEER = bytes.fromhex("010000eeffc0")
+FLOOD_SDU = bytes(range(256)) * 4
+GOODBYES = [b"one", b"", b"three"]
+LIMITS = Limits(channels=8, max_page_order=4)
+TX_MTU = 4096
+INTF = layout.record("struct l2capif_data_intf").unpack_from
+ORDER = 10
+
+
+class Channel:
+    def __init__(self, driver: Driver, call: calls.Connect | calls.Accept | calls.Scan, psm: int) -> None:
+        self.psm = psm
+        self.driver = driver
+        self.indices = driver.grants.map(driver.domid, [call.ref])
+        fields = INTF(self.indices.memory)
+        self.data = driver.grants.map(driver.domid, fields[ORDER + 1 : ORDER + 1 + (1 << fields[ORDER])])
+        self.ring = DataRing(self.indices.memory, self.data.memory, frontend=False)
+        self.outbox: deque[bytes] = deque()
+        self.sent = 0
+        self.event_channel = driver.evtchn.bind_interdomain(driver.domid, call.evtchn, self.work)
+
+    def start(self) -> None:
+        if self.psm == SAYS_GOODBYE:
+            self.outbox += GOODBYES
+            self.work()
+            self.end(errno.ENOTCONN)
+        elif self.psm == LOST:
+            self.end(errno.ETIMEDOUT)
+        elif self.psm == LIES:
+            self.indices.memory[:4] = b"\xff\xff\xff\x7f"
+            self.event_channel.notify()
+        self.work()
+
+    def work(self) -> None:
+        while self.psm not in (DEAF, SAYS_GOODBYE, LOST):
+            messages, notify = self.ring.read()
+            if self.psm == REPORTS:
+                for channel in self.driver.channels.values():
+                    channel.psm = ECHO if channel.psm == DEAF else channel.psm
+                    if channel is not self:
+                        channel.work()
+                flooded = sum(channel.sent for channel in self.driver.channels.values() if channel.psm == FLOODS)
+                messages = [str(flooded).encode() for _ in messages]
+            self.outbox += messages
+            if notify:
+                self.event_channel.notify()
+            if not messages:
+                break
+        if self.psm == FLOODS and not self.outbox:
+            self.outbox += [FLOOD_SDU] * 64
+        while self.outbox:
+            count, notify = self.ring.write(list(self.outbox))
+            if notify:
+                self.event_channel.notify()
+            for _ in range(count):
+                self.outbox.popleft()
+            self.sent += count
+            if self.outbox:
+                break
+            if self.psm == FLOODS:
+                self.outbox += [FLOOD_SDU] * 64
+        if self.psm in (ECHO, REPORTS) and not self.outbox and self.ring.peer_error:
+            self.psm = LOST
+            self.end(errno.ENOTCONN)
+
+    def end(self, error: int) -> None:
+        self.ring.set_error(-error)
+        self.event_channel.notify()
+
+    def close(self) -> None:
+        self.event_channel.close()
+        self.ring.close()
+        self.data.close()
+        self.indices.close()
+
+
+class Driver:
+    def __init__(self, device: XenbusDevice, grants: Grants, evtchn: EventChannels) -> None:
+        self.device, self.grants, self.evtchn = device, grants, evtchn
+        self.domid = -1
+        self.channels: dict[int, Channel] = {}
+        self.attached = False
+
+    async def perform(self, action: Action) -> Mapping[str, str] | None:
+        match action:
+            case Action.PUBLISH:
+                return {"versions": "1", "max-page-order": str(LIMITS.max_page_order)}
+            case Action.ATTACH:
+                self.domid = self.device.other_domid
+                self.backend = Backend(LIMITS)
+                ref = await self.device.read_other_int("ring-ref", 0, 1 << 32)
+                port = await self.device.read_other_int("event-channel", 0, 1 << 32)
+                self.page = self.grants.map(self.domid, [ref])
+                self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
+                self.event_channel = self.evtchn.bind_interdomain(self.domid, port, self.work)
+                self.attached = True
+            case Action.DETACH:
+                self.detach()
+        return None
+
+    def detach(self) -> None:
+        if not self.attached:
+            return
+        self.attached = False
+        for channel in self.channels.values():
+            channel.close()
+        self.channels.clear()
+        self.event_channel.close()
+        self.ring.close()
+        self.page.close()
+
+    def work(self) -> None:
+        self.backend.receive_requests(self.ring.take())
+        started: list[Channel | None] = []
+        while pending := self.backend.take_calls():
+            started += [self.do(call) for call in pending]
+        responses = self.backend.take_responses()
+        if responses and self.ring.put(responses):
+            self.event_channel.notify()
+        for channel in started:
+            if channel is not None and channel in self.channels.values():  # not released in the same batch
+                channel.start()
+
+    def do(self, call: calls.Call) -> Channel | None:
+        backend = self.backend
+        match call:
+            case calls.Info(req_id):
+                backend.complete_info(req_id, PEER[::-1], 0, powered=True, features=0b1111)
+            case calls.Connect(req_id, psm=psm) if psm == REFUSES:
+                backend.fail(req_id, errno.ECONNREFUSED, result=2)
+            case calls.Connect(req_id, psm=psm) if psm == FORBIDDEN:
+                backend.fail(req_id, errno.EACCES)
+            case calls.Connect(req_id, psm=psm) if psm == SILENT:
+                backend.fail(req_id, errno.ETIMEDOUT, status=4)
+            case calls.Connect(psm=psm) if psm == NEVER_ANSWERS:
+                pass
+            case calls.Connect(req_id, number):
+                self.channels[number] = Channel(self, call, call.psm)
+                backend.complete_channel(req_id, call.address, call.address_type, call.psm, TX_MTU, call.mtu)
+                return self.channels[number]
+            case calls.Listen(req_id, psm=psm) if psm == TAKEN:
+                backend.fail(req_id, errno.EADDRINUSE)
+            case calls.Listen(req_id, number):
+                self.listening = call
+                backend.complete(req_id)
+                backend.offer(number, number)
+            case calls.Accept(req_id, number):
+                self.channels[number] = Channel(self, call, ECHO)
+                address_type = 2 if self.listening.transport else 0
+                backend.complete_channel(req_id, PEER, address_type, self.listening.psm, TX_MTU, call.mtu)
+                return self.channels[number]
+            case calls.Scan(req_id, number):
+                self.channels[number] = scan = Channel(self, call, DEAF)
+                scan.outbox += [wire.pack_report(report) for report in REPORTS_OF_A_SCAN]
+                backend.complete(req_id)
+                return scan
+            case calls.Advertise(req_id):
+                backend.complete(req_id)
+            case calls.Release(req_id, number):
+                if (channel := self.channels.pop(number, None)) is not None:
+                    channel.close()
+                backend.complete(req_id)
+        return None
+
+
+REPORTS_OF_A_SCAN = [
+    wire.ScanReport(PEER, 2, -40, 0, bytes.fromhex("020106 0409616263".replace(" ", ""))),
+    wire.ScanReport(PEER, 2, 127, 4, b""),
+    wire.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
+]
+
+
+async def serve(guest: int) -> None:
+    """The backend of the guest's device 0, until it is killed."""
+    store = await Store.open()
+    device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
+    await device.run(Driver(device, Grants(), EventChannels()).perform)

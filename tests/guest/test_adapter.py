@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from usbbtd.guest import (
+    Adapter,
+    AdapterGone,
+    AdapterInfo,
+    ChannelLost,
+    ConnectTimeout,
+    L2capRefused,
+    LimitReached,
+    Listener,
+    NoAdapter,
+    PermissionDenied,
+    open_adapter,
+)
+from usbbtd.xen.store import Store
+
+if TYPE_CHECKING:
+    from tests.conftest import Domain
+    from tests.guest.conftest import Pair
+
+PEER = "C0:FF:EE:00:00:01"
+ECHO, REFUSES, FORBIDDEN, SILENT, NEVER_ANSWERS, DEAF = 0x1001, 0x1003, 0x1005, 0x1007, 0x1009, 0x100B
+
+
+async def answers() -> list[object]:
+    async with open_adapter() as adapter:
+        with pytest.raises(L2capRefused, match=f"connect to {PEER}, PSM 0x1003: the peer refused: PSM not") as refused:
+            await adapter.connect(PEER, REFUSES)
+        assert (refused.value.result, refused.value.name) == (2, "PSM not supported")
+        with pytest.raises(PermissionDenied):
+            await adapter.connect(PEER, FORBIDDEN)
+        with pytest.raises(ConnectTimeout) as late:
+            await adapter.connect(PEER, SILENT)
+        assert late.value.status == 4
+        assert await adapter.read_info() == adapter.info
+        assert isinstance(adapter.info, AdapterInfo)
+        return list(adapter.info)
+
+
+def test_information_and_refusals(guest: Domain) -> None:
+    features = ["bredr", "le", "scan", "advertise"]
+    assert guest.run(answers) == ["01:00:00:EE:FF:C0", "bredr", True, features, 8, 0, 32764]
+
+
+async def wrong_arguments() -> list[str]:
+    async with open_adapter() as adapter:
+        calls: list[tuple[Any, ...]] = [
+            (adapter.connect, "nobody", ECHO, {}),
+            (adapter.connect, PEER, 0x1002, {}),
+            (adapter.connect, PEER, 0x1001, {"address_type": "public"}),
+            (adapter.connect, PEER, ECHO, {"address_type": "le"}),
+            (adapter.connect, PEER, ECHO, {"mtu": 47}),
+            (adapter.connect, PEER, ECHO, {"mtu": 65535}),
+            (adapter.connect, PEER, ECHO, {"timeout": 0}),
+            (adapter.listen, 0x0101, {}),
+            (adapter.listen, ECHO, {"backlog": 65536}),
+            (adapter.listen, 0x81, {"transport": "both"}),
+        ]
+        said = []
+        for function, *arguments, options in calls:
+            with pytest.raises(ValueError, match=r".") as wrong:
+                await function(*arguments, **options)
+            said.append(str(wrong.value))
+        with pytest.raises(ValueError, match="32 bytes of advertising data; 31 fit"):
+            async with adapter.advertise(bytes(32)):
+                pass
+        with pytest.raises(ValueError, match="an advertising interval of 19 ms: it is 20 to 10240"):
+            async with adapter.advertise(interval_ms=19):
+                pass
+        async with adapter.advertise(bytes(31), interval_ms=20, connectable=False):
+            pass
+        return said
+
+
+def test_wrong_arguments_are_told_before_anything_is_asked(guest: Domain) -> None:
+    assert guest.run(wrong_arguments) == [
+        "'nobody' is not a Bluetooth address: write it like C0:FF:EE:00:00:01",
+        "PSM 0x1002 is not legal: odd, with an even high octet",
+        "PSM 0x1001 is not legal: an SPSM is 0x0001 to 0x00ff",
+        "address_type 'le' is none of bredr, public, random",
+        "an MTU of 47: it is 48 to 65535 bytes",
+        "an MTU of 65535: the driver domain's rings hold SDUs of 32764 bytes at most",
+        "a timeout of 0 s",
+        "PSM 0x0101 is not legal: odd, with an even high octet",
+        "a backlog of 65536",
+        "transport 'both' is none of bredr, le",
+    ]
+
+
+async def crowd() -> int:
+    async with open_adapter() as adapter:
+        with pytest.raises(NoAdapter, match="device/vl2cap/0 is in use by another program of this guest"):
+            async with open_adapter():
+                pass
+        answers = await asyncio.gather(*(adapter.listen(ECHO) for _ in range(300)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {Listener, LimitReached}
+        assert "too many requests wait for the driver domain" in str(answers[-1])
+        answers.clear()
+        await echo(adapter)
+        return (await adapter.read_info()).channels
+
+
+def test_more_than_is_allowed_at_once(guest: Domain) -> None:
+    assert guest.run(crowd) == 0
+
+
+async def echo(adapter: Adapter) -> None:
+    async with await adapter.connect(PEER, ECHO) as channel:
+        await channel.send(b"hello")
+        assert await channel.recv() == b"hello"
+
+
+async def survives() -> None:
+    async with open_adapter() as adapter:
+        idle = await adapter.connect(PEER, ECHO)
+        read = await adapter.connect(PEER, ECHO)
+        await read.send(b"unread")
+        full = await adapter.connect(PEER, DEAF)
+        listener = await adapter.listen(0x1019)
+        await (await listener.accept()).abort()
+        scan = adapter.scan()
+        for _ in range(3):
+            await anext(scan)
+        waiting: list[asyncio.Task[Any]] = [
+            asyncio.create_task(idle.recv()),
+            asyncio.create_task(full.send_many([b"x" * 1000] * 100)),
+            asyncio.create_task(anext(scan)),
+        ]
+        pending: list[asyncio.Task[Any]] = [
+            asyncio.create_task(adapter.connect(PEER, NEVER_ANSWERS)),
+            asyncio.create_task(listener.accept()),
+        ]
+        store = await Store.open()
+        await store.write("data/ready", "")
+        await asyncio.wait(waiting + pending)
+        for lost in waiting:
+            assert type(lost.exception()) is ChannelLost
+        for gone in pending:
+            assert type(gone.exception()) is AdapterGone
+        assert await read.recv() == b"unread"
+        for late in (read.recv(), read.send(b"")):
+            with pytest.raises(ChannelLost, match="the driver domain's service went away"):
+                await late
+        for dead in (listener.accept(), adapter.connect(PEER, ECHO), adapter.read_info()):
+            with pytest.raises(AdapterGone):
+                await dead
+        await adapter.wait_ready(10)
+        await echo(adapter)
+        with pytest.raises(AdapterGone):
+            await listener.accept()
+        with pytest.raises(AdapterGone):
+            await anext(scan)
+        for old in (idle, read, full, listener, scan):
+            await old.close()
+        await echo(adapter)
+        await store.close()
+
+
+def test_it_survives_the_death_of_the_service(pair: Pair) -> None:
+    backend = pair.start_backend()
+    program = pair.guest.start(survives)
+    pair.guest.world.wait_value(f"{pair.guest.home}/data/ready", "")
+    backend.kill()
+    pair.start_backend()
+    program.result()
+
+
+async def leave_by_crash() -> None:
+    async with open_adapter() as adapter:
+        await adapter.connect(PEER, ECHO)
+        os._exit(0)
+
+
+async def come_back() -> None:
+    async with open_adapter() as adapter:
+        assert adapter.info.channels == 0
+        await echo(adapter)
+
+
+def test_a_program_follows_one_that_crashed(guest: Domain) -> None:
+    crashed = guest.start(leave_by_crash)
+    crashed.process.communicate(timeout=10)
+    guest.run(come_back)
+    guest.run(come_back)
+
+
+async def missing(device: int) -> list[object]:
+    try:
+        async with open_adapter(device, timeout=0.2):
+            return []
+    except NoAdapter as error:
+        return [error.errno, str(error)]
+
+
+def test_what_is_missing(pair: Pair) -> None:
+    assert pair.guest.run(missing, 7) == [
+        errno.ETIMEDOUT,
+        "this guest has no device/vl2cap/7: attach one to it in dom0",
+    ]
+    number, text = pair.guest.run(missing, 0)
+    assert number == errno.ETIMEDOUT
+    assert text.startswith("device/vl2cap/0: the backend in domain ")
+    assert text.endswith(" does not answer: is usbbtd running there?")
+
+
+def test_a_device_that_is_none(pair: Pair) -> None:
+    domid = pair.guest.domid
+    pair.guest.world.attach_vl2cap(domid, domid, 1)
+    number, text = pair.guest.run(missing, 1)
+    assert number == errno.ENODEV
+    assert text.startswith("the adapter failed: ")
+    assert text.endswith(f"device/vl2cap/1: a device between domain {domid} and itself")
+
+
+def test_no_xen(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "none"))
+    number, text = asyncio.run(missing(0))
+    assert number == errno.ENOENT
+    assert f"{tmp_path}/none" in str(text)
+
+
+async def waits() -> None:
+    async with open_adapter(timeout=None) as adapter:
+        await echo(adapter)
+
+
+def test_it_waits_for_the_device_and_the_service(pair: Pair) -> None:
+    world, guest = pair.guest.world, pair.guest
+    driver = int(world.read(f"{guest.home}/device/vl2cap/0/backend-id") or 0)
+    world.detach_vl2cap(guest.domid, driver, timeout_s=0)
+    program = guest.start(waits)
+    world.attach_vl2cap(guest.domid, driver)
+    pair.start_backend()
+    program.result()

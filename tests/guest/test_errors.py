@@ -1,0 +1,77 @@
+import errno
+import pickle
+
+import pytest
+
+from usbbtd.guest import errors
+from usbbtd.guest.errors import closed, refused, result_name
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "builtin", "text"),
+    [
+        (errno.ECONNREFUSED, errors.L2capRefused, ConnectionRefusedError, "x: the peer refused: SPSM not supported"),
+        (errno.ETIMEDOUT, errors.ConnectTimeout, TimeoutError, "x: no answer (HCI status 0x04)"),
+        (errno.EACCES, errors.PermissionDenied, PermissionError, "x: the driver domain does not allow it"),
+        (errno.EMFILE, errors.LimitReached, OSError, "x: the driver domain's limit for this guest is reached"),
+        (errno.EADDRINUSE, errors.AdapterError, OSError, "x: in use by another listener"),
+        (errno.ENODEV, errors.NoController, OSError, "x: the driver domain has no Bluetooth controller now"),
+        (errno.EOPNOTSUPP, errors.AdapterError, OSError, "x: the adapter cannot do that"),
+        (errno.ENOTCONN, errors.AdapterError, OSError, "x: ended before it was answered"),
+        (errno.EFAULT, errors.AdapterError, OSError, "x: EFAULT"),
+        (4095, errors.AdapterError, OSError, "x: 4095"),
+    ],
+)
+def test_errors_of_requests(number: int, kind: type, builtin: type, text: str) -> None:
+    error = refused(number, "x", result=2, status=4, le=True)
+    assert type(error) is kind
+    assert isinstance(error, builtin)
+    assert error.errno == number
+    assert str(error) == text
+
+
+def test_a_refusal_has_the_peers_result() -> None:
+    error = refused(errno.ECONNREFUSED, "x", result=3, status=0, le=False)
+    assert isinstance(error, errors.L2capRefused)
+    assert (error.result, error.name) == (3, "security block")
+
+
+def test_a_timeout_has_the_status() -> None:
+    error = refused(errno.ETIMEDOUT, "x", result=0, status=0x3E, le=False)
+    assert isinstance(error, errors.ConnectTimeout)
+    assert error.status == 0x3E
+    assert str(refused(errno.ETIMEDOUT, "x", 0, 0, le=False)) == "x: no answer"
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOTCONN, "the peer disconnected"),
+        (errno.ETIMEDOUT, "the link was lost"),
+        (errno.ENOBUFS, "this program did not read"),
+        (errno.ENODEV, "the Bluetooth controller is gone"),
+        (errno.EBADMSG, "the peer or this guest broke the protocol"),
+        (errno.EIO, "EIO"),
+        (-7, "error -7"),
+    ],
+)
+def test_errors_of_data_rings(number: int, reason: str) -> None:
+    error = closed(number)
+    assert (error.errno, error.reason, str(error)) == (number, reason, reason)
+
+
+def test_the_same_number_means_another_thing_on_the_other_transport() -> None:
+    assert result_name(0x0006, le=False) == "invalid source CID"
+    assert result_name(0x0006, le=True) == "insufficient authorization"
+    assert result_name(0x00FF, le=True) == "result 0x00ff"
+
+
+def test_a_lost_channel_is_both() -> None:
+    assert issubclass(errors.ChannelLost, errors.ChannelClosed)
+    assert issubclass(errors.ChannelLost, errors.AdapterGone)
+    assert issubclass(errors.ChannelLost, ConnectionError)
+
+
+def test_they_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(closed(errno.ENOTCONN)))
+    assert (type(error), error.reason) == (errors.ChannelClosed, "the peer disconnected")

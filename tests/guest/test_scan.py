@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbbtd.guest import LimitReached, Report, open_adapter
+from usbbtd.guest.scan import structures
+
+if TYPE_CHECKING:
+    from tests.conftest import Domain
+
+# Core specification, Vol 3, Part C, 11: flags, complete list of 16-bit UUIDs, complete local name.
+EXAMPLE = bytes.fromhex("020106 03030f18 06095468696e67".replace(" ", ""))
+
+
+def test_structures() -> None:
+    assert structures(EXAMPLE) == {0x01: b"\x06", 0x03: b"\x0f\x18", 0x09: b"Thing"}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("", {}),
+        ("00", {}),
+        ("0000", {}),  # the padding of early termination
+        ("0109", {9: b""}),
+        ("0309ab", {}),
+        ("020106 0509ab".replace(" ", ""), {1: b"\x06"}),
+        ("020106020105", {1: b"\x06"}),
+    ],
+)
+def test_malformed_structures(data: str, found: dict[int, bytes]) -> None:
+    assert structures(bytes.fromhex(data)) == found
+
+
+@given(st.dictionaries(st.integers(0, 255), st.binary(max_size=254)))
+def test_structures_there_and_back(wanted: dict[int, bytes]) -> None:
+    data = b"".join(bytes((len(value) + 1, kind)) + value for kind, value in wanted.items())
+    assert structures(data) == wanted
+
+
+@given(st.binary(max_size=31))
+def test_any_data_have_structures(data: bytes) -> None:
+    assert sum(len(value) + 2 for value in structures(data).values()) <= len(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (EXAMPLE, "Thing"),
+        (b"\x03\x08ab", "ab"),
+        (b"\x03\x08ab\x04\x09abc", "abc"),
+        (b"\x02\x09\xff", "\ufffd"),
+        (b"", None),
+    ],
+)
+def test_the_name_of_a_report(data: bytes, name: str | None) -> None:
+    assert Report("C0:FF:EE:00:00:01", "random", -40, 0, data).name == name
+
+
+async def scanning() -> list[object]:
+    async with open_adapter() as adapter:
+        seen: list[object] = []
+        async for report in adapter.scan():
+            seen.append([*report[:4], report.data.hex(), report.connectable])
+            if len(seen) == 3:
+                break
+        async for report in adapter.scan(
+            active=False, duplicates=True
+        ):  # the first has ended: one at a time is allowed
+            seen.append(report.name)
+            break
+        async with adapter.scan() as scan:
+            await anext(scan)
+            with pytest.raises(LimitReached):
+                await anext(adapter.scan())
+        await anext(adapter.scan())
+        return seen
+
+
+def test_scanning(guest: Domain) -> None:
+    assert guest.run(scanning) == [
+        ["C0:FF:EE:00:00:01", "random", -40, 0, "0201060409616263", True],
+        ["C0:FF:EE:00:00:01", "random", None, 4, "", False],
+        ["01:00:00:EE:FF:C0", "public", -90, 3, "05086162", False],
+        "abc",
+    ]
+
+
+async def silence() -> int:
+    async with open_adapter() as adapter:
+        heard = 0
+        try:
+            async with asyncio.timeout(0.2), adapter.scan() as scan:
+                async for _ in scan:
+                    heard += 1
+        except TimeoutError:
+            await anext(adapter.scan())
+        return heard
+
+
+def test_a_scan_with_a_time_limit(guest: Domain) -> None:
+    assert guest.run(silence) == 3

@@ -1,0 +1,358 @@
+"""usbbt-guest: the Bluetooth adapter of this guest, from the shell.
+
+Exit status: 0 done, 1 the peer or the driver domain refused, 2 wrong usage, 3 no Xen or no adapter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, nullcontext, suppress
+from errno import EBADMSG, ENOTCONN, ETIMEDOUT
+from signal import SIGINT, SIGTERM
+from statistics import quantiles
+from typing import TypeAlias
+
+from usbbtd.guest import (
+    DEFAULT_MTU,
+    Adapter,
+    AdapterError,
+    Channel,
+    ChannelClosed,
+    NoAdapter,
+    Report,
+    open_adapter,
+)
+
+_CHUNK = 65536
+_FAR = -128  # dBm; sorts last who is not known to be nearer
+#: Flags: general discoverable, no BR/EDR; complete local name.
+_ADVERTISING = b"\x02\x01\x06\x0c\x09usbbt-guest"
+
+Arguments = argparse.Namespace
+Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        asyncio.run(_run(arguments))
+    except NoAdapter as error:
+        return _fail(3, str(error))
+    except ValueError as error:
+        return _fail(2, str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit's flush must not fail again
+        return 0
+    except AdapterError as error:
+        return _fail(1, str(error))
+    except KeyboardInterrupt:
+        return 128 + SIGINT
+    except asyncio.CancelledError:
+        return 128 + SIGTERM
+    return 0
+
+
+async def _run(arguments: Arguments) -> None:
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(SIGTERM, this.cancel)
+    async with open_adapter(arguments.device, timeout=arguments.wait) as adapter:
+        command: Command = arguments.command
+        await command(adapter, arguments)
+
+
+async def _info(adapter: Adapter, arguments: Arguments) -> None:
+    info = adapter.info
+    if arguments.json:
+        print(json.dumps(info._asdict()))
+        return
+    print(f"address    {info.address} ({info.address_type})")
+    print(f"controller {'up' if info.powered else 'down, or not plugged in'}")
+    print(f"can        {', '.join(info.features)}")
+    print(f"channels   {info.channels} of {info.max_channels} in use")
+    print(f"MTU        up to {info.max_mtu} bytes")
+
+
+async def _scan(adapter: Adapter, arguments: Arguments) -> None:
+    heard: dict[str, Report] = {}
+    names: dict[str, str] = {}
+    connectable: set[str] = set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(arguments.seconds), adapter.scan(active=arguments.active, duplicates=True) as scan:
+            async for report in scan:
+                if arguments.json:
+                    print(json.dumps(report._asdict() | {"data": report.data.hex(), "name": report.name}), flush=True)
+                heard[report.address] = report
+                if report.name is not None:
+                    names[report.address] = _printable(report.name)
+                if report.connectable:
+                    connectable.add(report.address)
+    if not arguments.json:
+        rows = [
+            (
+                address,
+                report.address_type,
+                "?" if report.rssi is None else str(report.rssi),
+                "yes" if address in connectable else "no",
+                names.get(address, ""),
+            )
+            for address, report in sorted(heard.items(), key=lambda item: item[1].rssi or _FAR, reverse=True)
+        ]
+        _print_table(("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), rows)
+
+
+async def _connect(adapter: Adapter, arguments: Arguments) -> None:
+    async with await _open(adapter, arguments) as channel:
+        _tell(f"connected: SDUs up to {channel.tx_mtu} bytes to {channel.peer.address}, {channel.rx_mtu} from it")
+        await _converse(channel, StandardInput(), arguments)
+
+
+async def _listen(adapter: Adapter, arguments: Arguments) -> None:
+    standard_input = None if arguments.echo else StandardInput()
+    async with await adapter.listen(
+        arguments.psm, transport="le" if arguments.le else "bredr", mtu=arguments.mtu, backlog=1
+    ) as listener:
+        while standard_input is None or not standard_input.ended:
+            _tell(f"listening on PSM 0x{arguments.psm:04x}")
+            async with adapter.advertise(_ADVERTISING) if arguments.le else nullcontext():
+                channel = await listener.accept()
+            async with channel:
+                _tell(f"{channel.peer.address} connected")
+                if standard_input is None:
+                    await _echo(channel)
+                else:
+                    await _converse(channel, standard_input, arguments)
+
+
+async def _ping(adapter: Adapter, arguments: Arguments) -> None:
+    async with await _open(adapter, arguments) as channel:
+        times_us = [await _round_trip_us(channel, number, arguments) for number in range(arguments.count)]
+    ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
+    row = {"count": len(times_us), "size": arguments.size, "min_us": min(times_us)}
+    row |= {"p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
+    if arguments.json:
+        print(json.dumps(row))
+    else:
+        _print_table(
+            ("ROUND TRIPS", "BYTES", "MIN µs", "P50 µs", "P99 µs", "MAX µs"),
+            [[f"{value:.0f}" for value in row.values()]],
+        )
+
+
+async def _round_trip_us(channel: Channel, number: int, arguments: Arguments) -> float:
+    sdu = number.to_bytes(4, "little").ljust(arguments.size, b".")[: arguments.size]
+    start = time.perf_counter()
+    await channel.send(sdu)
+    try:
+        async with asyncio.timeout(arguments.timeout):
+            echo = await channel.recv()
+    except TimeoutError:
+        raise AdapterError(ETIMEDOUT, f"no echo within {arguments.timeout:g} s: does that PSM echo?") from None
+    elapsed = time.perf_counter() - start
+    if echo != sdu:
+        raise AdapterError(EBADMSG, f"that is no echo: sent {len(sdu)} bytes, got {len(echo)} others")
+    return elapsed * 1e6
+
+
+async def _open(adapter: Adapter, arguments: Arguments) -> Channel:
+    return await adapter.connect(
+        arguments.address,
+        arguments.psm,
+        address_type=arguments.le or "bredr",
+        mtu=arguments.mtu,
+        timeout=arguments.timeout,
+    )
+
+
+async def _echo(channel: Channel) -> None:
+    with _until_goodbye():
+        while True:
+            await channel.send_many(await channel.recv_many())
+
+
+async def _converse(channel: Channel, standard_input: StandardInput, arguments: Arguments) -> None:
+    """Until standard input ends, or the peer."""
+    receiving = asyncio.create_task(_print_sdus(channel, arguments))
+    sending = asyncio.create_task(_send_input(channel, standard_input, arguments))
+    try:
+        await asyncio.wait((receiving, sending), return_when=asyncio.FIRST_COMPLETED)
+        for task in (receiving, sending):
+            if task.done():
+                task.result()
+    finally:
+        for task in (receiving, sending):
+            task.cancel()
+        await asyncio.gather(receiving, sending, return_exceptions=True)
+
+
+async def _print_sdus(channel: Channel, arguments: Arguments) -> None:
+    with _until_goodbye():
+        while True:
+            sdus = await channel.recv_many()
+            if arguments.json:
+                lines = [json.dumps({"sdu": sdu.hex()}).encode() + b"\n" for sdu in sdus]
+            elif arguments.raw:
+                lines = sdus
+            else:
+                lines = [sdu + b"\n" for sdu in sdus]
+            sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.flush()
+
+
+async def _send_input(channel: Channel, standard_input: StandardInput, arguments: Arguments) -> None:
+    with _until_goodbye():
+        if arguments.raw:
+            while chunk := await standard_input.read():
+                size = channel.tx_mtu
+                await channel.send_many([chunk[start : start + size] for start in range(0, len(chunk), size)])
+        else:
+            while (line := await standard_input.read_line()) is not None:
+                await channel.send(line)
+
+
+@contextmanager
+def _until_goodbye() -> Iterator[None]:
+    """A peer that disconnects in order is no failure."""
+    try:
+        yield
+    except ChannelClosed as error:
+        if error.errno != ENOTCONN:
+            raise
+        _tell(error.reason)
+
+
+class StandardInput:
+    """Standard input for the event loop, whatever it is: epoll takes no files. A thread reads ahead by one chunk."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._loop = asyncio.get_running_loop()
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._rest = b""
+        threading.Thread(target=self._pump, daemon=True).start()
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" at the end."""
+        if self.ended:
+            return b""
+        chunk = await self._chunks.get()
+        self.ended = not chunk
+        return chunk
+
+    async def read_line(self) -> bytes | None:
+        """The next line without its end; None at the end."""
+        while b"\n" not in self._rest:
+            if not (chunk := await self.read()):
+                last, self._rest = self._rest, b""
+                return last or None
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _pump(self) -> None:
+        # os.read: a thread that waits in sys.stdin's own read would keep the interpreter from exiting.
+        chunk = b"not yet"
+        while chunk:
+            chunk = os.read(0, _CHUNK)
+            coroutine = self._chunks.put(chunk)
+            try:
+                asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            except (RuntimeError, CancelledError):
+                coroutine.close()
+                return  # the program is done
+
+
+def _parser() -> argparse.ArgumentParser:
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--device", type=int, default=0, metavar="N", help="the adapter device/vl2cap/N (default: 0)")
+    every.add_argument("--wait", type=float, default=5.0, metavar="S", help="for the adapter, seconds (default: 5)")
+    every.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
+
+    mtu = argparse.ArgumentParser(add_help=False)
+    mtu.add_argument("psm", type=_number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
+    mtu.add_argument("--mtu", type=int, default=DEFAULT_MTU, help="longest SDU to receive (default: %(default)s)")
+
+    peer = argparse.ArgumentParser(add_help=False)
+    peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:01")
+    peer.add_argument("--le", choices=("public", "random"), help="connect over LE, to an address of this type")
+    peer.add_argument("--timeout", type=float, default=10.0, metavar="S", help="for the peer to answer (default: 10)")
+
+    stream = argparse.ArgumentParser(add_help=False)
+    stream.add_argument("--raw", action="store_true", help="SDUs are chunks of bytes, not lines")
+
+    parser = argparse.ArgumentParser(prog="usbbt-guest", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, parents=[*parents, every], allow_abbrev=False)
+        added.set_defaults(command=command)
+        return added
+
+    add("info", _info, "what the adapter is and can do")
+    scan = add("scan", _scan, "LE devices that advertise")
+    scan.add_argument("--seconds", type=float, default=5.0, metavar="N", help="how long (default: 5)")
+    scan.add_argument("--active", action="store_true", help="ask devices for their scan responses")
+    add(
+        "connect",
+        _connect,
+        "a channel to a peer: standard input to it, what it sends to standard output",
+        peer,
+        mtu,
+        stream,
+    )
+    listen = add("listen", _listen, "takes peers on a PSM, one at a time", mtu, stream)
+    listen.add_argument("--le", action="store_true", help="PSM is an SPSM; advertises too")
+    listen.add_argument("--echo", action="store_true", help="send everything back, and take the next peer afterwards")
+    ping = add("ping", _ping, "round trips to a peer that echoes", peer, mtu)
+    ping.add_argument("--count", type=_at_least(1), default=100, metavar="N", help="round trips (default: 100)")
+    ping.add_argument("--size", type=_at_least(0), default=64, metavar="BYTES", help="of an SDU (default: 64)")
+    return parser
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, like 0x1001 or 4097") from None
+
+
+def _at_least(lowest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if (number := _number(text)) < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is less than {lowest}")
+        return number
+
+    return parse
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _printable(text: str) -> str:
+    """A name from the radio must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _tell(text: str) -> None:
+    print(f"usbbt-guest: {text}", file=sys.stderr, flush=True)
+
+
+def _fail(status: int, text: str) -> int:
+    _tell(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

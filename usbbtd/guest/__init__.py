@@ -1,0 +1,52 @@
+"""Bluetooth L2CAP for programs in a Xen guest, over asyncio.
+
+    from usbbtd.guest import open_adapter
+
+    async with open_adapter() as adapter:
+        async with await adapter.connect("C0:FF:EE:00:00:01", 0x1001) as channel:
+            await channel.send(b"hello")
+            print(await channel.recv())
+
+The guest needs a ``vl2cap`` device, which a driver domain that runs usbbtd serves. Every failure is an AdapterError.
+"""
+
+from usbbtd.guest.adapter import DEFAULT_MTU, Adapter, AdapterInfo, open_adapter
+from usbbtd.guest.address import AddressType, Transport
+from usbbtd.guest.channel import Channel, Listener, Peer
+from usbbtd.guest.errors import (
+    AdapterError,
+    AdapterGone,
+    ChannelClosed,
+    ChannelLost,
+    ConnectTimeout,
+    L2capRefused,
+    LimitReached,
+    NoAdapter,
+    NoController,
+    PermissionDenied,
+)
+from usbbtd.guest.scan import Report, Scan
+
+__all__ = [
+    "DEFAULT_MTU",
+    "Adapter",
+    "AdapterError",
+    "AdapterGone",
+    "AdapterInfo",
+    "AddressType",
+    "Channel",
+    "ChannelClosed",
+    "ChannelLost",
+    "ConnectTimeout",
+    "L2capRefused",
+    "LimitReached",
+    "Listener",
+    "NoAdapter",
+    "NoController",
+    "Peer",
+    "PermissionDenied",
+    "Report",
+    "Scan",
+    "Transport",
+    "open_adapter",
+]

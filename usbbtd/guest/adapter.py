@@ -1,0 +1,287 @@
+"""The Bluetooth adapter that a driver domain shows to this guest."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from errno import EBUSY, ENODEV, ETIMEDOUT
+from typing import Any, NamedTuple
+
+from usbbtd.abi.layout import constants
+from usbbtd.guest.address import (
+    ADDRESS_TYPES,
+    TRANSPORTS,
+    AddressType,
+    Transport,
+    address_type_name,
+    format_address,
+    parse_address,
+)
+from usbbtd.guest.channel import Channel, Listener, open_channel
+from usbbtd.guest.errors import AdapterGone, NoAdapter
+from usbbtd.guest.remote import RemoteObject, ask
+from usbbtd.guest.scan import Scan
+from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS, SMALLEST_MTU, psm_is_legal
+from usbbtd.l2capif.wire import InfoResponse, PlainResponse, Response
+from usbbtd.link.l2capif_frontend import Connection, serve_l2capif
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.store import Store
+
+DEFAULT_MTU = 2048
+_U16_MAX = 0xFFFF
+_FEATURES = {
+    "bredr": constants.L2CAPIF_FEATURE_BREDR,
+    "le": constants.L2CAPIF_FEATURE_LE,
+    "scan": constants.L2CAPIF_FEATURE_SCAN,
+    "advertise": constants.L2CAPIF_FEATURE_ADVERTISE,
+    "agent": constants.L2CAPIF_FEATURE_AGENT,
+}
+
+
+class AdapterInfo(NamedTuple):
+    """What the adapter is and can do. ``powered``: its controller works now. ``features``: of "bredr", "le", "scan",
+    "advertise", "agent". ``max_channels`` is this guest's limit, ``channels`` what it uses now.
+    """
+
+    address: str
+    address_type: AddressType
+    powered: bool
+    features: tuple[str, ...]
+    max_channels: int
+    channels: int
+    max_mtu: int
+
+
+class Adapter:
+    """An adapter, kept connected: when the driver domain's service restarts it connects again by itself.
+
+    What was open then has failed (channels with ChannelLost; listeners, scans and pending calls with AdapterGone) and
+    is the program's to open again, after ``await adapter.wait_ready()``. ``open_adapter`` makes it.
+    """
+
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, device: int) -> None:
+        """For ``open_adapter``."""
+        self.device = device
+        self._store, self._evtchn, self._grants = store, evtchn, grants
+        self._connection: Connection | None = None
+        self._info: AdapterInfo | None = None
+        self._ready = asyncio.Event()
+        self._trouble = ""  # why the last connection ended
+        self._failure: Exception | None = None  # there will be no other
+
+    @property
+    def info(self) -> AdapterInfo:
+        """As it was when the adapter became ready, or at the last ``read_info``."""
+        if self._info is None:
+            raise AdapterGone(ENODEV, "the adapter has not been ready yet")
+        return self._info
+
+    async def wait_ready(self, timeout: float | None = None) -> None:
+        """Until the backend is connected. NoAdapter: it is not after ``timeout`` seconds, and what is missing."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready.wait()
+        except TimeoutError:
+            raise NoAdapter(ETIMEDOUT, await self._what_is_missing()) from None
+        if self._failure is not None:
+            raise NoAdapter(ENODEV, f"the adapter failed: {self._failure}") from self._failure
+
+    async def read_info(self) -> AdapterInfo:
+        """Asks the backend."""
+        self._info = _info(await ask(self._connected(), lambda core: core.info(), InfoResponse, "info"))
+        return self._info
+
+    async def connect(
+        self,
+        address: str,
+        psm: int,
+        *,
+        address_type: AddressType = "bredr",
+        mtu: int = DEFAULT_MTU,
+        timeout: float = 10.0,
+    ) -> Channel:
+        """Opens a channel to a PSM (BR/EDR) or SPSM (LE) of a peer. ``mtu``: the longest SDU to receive, in bytes.
+
+        L2capRefused, ConnectTimeout (after ``timeout`` seconds, 60 at most), PermissionDenied, LimitReached,
+        NoController, AdapterGone. ValueError: an argument is not legal.
+        """
+        peer, kind = parse_address(address), _number(ADDRESS_TYPES, address_type, "address_type")
+        le = kind != ADDRESS_TYPES["bredr"]
+        _check(TRANSPORTS["le" if le else "bredr"], psm, mtu)
+        if not timeout > 0:
+            raise ValueError(f"a timeout of {timeout} s")
+        timeout = min(timeout, LONGEST_TIMEOUT_MS / 1000)
+        return await open_channel(
+            self._connected(),
+            mtu,
+            lambda core, ref, port: core.connect(peer, kind, psm, mtu=mtu, ref=ref, evtchn=port, timeout_s=timeout),
+            f"connect to {address}, PSM 0x{psm:04x}",
+            le=le,
+        )
+
+    async def listen(
+        self, psm: int, *, transport: Transport = "bredr", mtu: int = DEFAULT_MTU, backlog: int = 4
+    ) -> Listener:
+        """Takes a PSM (or SPSM) for this guest. ``backlog``: how many peers wait for an ``accept``.
+
+        LE peers only come while the adapter advertises: see ``advertise``. PermissionDenied, LimitReached;
+        AdapterError with EADDRINUSE: taken. ValueError: an argument is not legal.
+        """
+        number = _number(TRANSPORTS, transport, "transport")
+        _check(number, psm, mtu)
+        if not 0 <= backlog <= _U16_MAX:
+            raise ValueError(f"a backlog of {backlog}")
+        remote = RemoteObject(self._connected())
+        await remote.create(
+            lambda core: core.listen(number, psm, mtu=mtu, backlog=backlog), PlainResponse, f"listen on PSM 0x{psm:04x}"
+        )
+        return Listener(remote, psm, mtu, le=transport == "le")
+
+    def scan(self, *, active: bool = True, duplicates: bool = False) -> Scan:
+        """LE advertising reports: ``async for report in adapter.scan(): ...``
+
+        ``active``: ask advertisers for their scan responses. ``duplicates``: report every advertisement, not every
+        advertiser.
+        """
+        return Scan(self._connected(), active=active, duplicates=duplicates)
+
+    @asynccontextmanager
+    async def advertise(
+        self, data: bytes = b"", *, interval_ms: int = 100, connectable: bool = True
+    ) -> AsyncIterator[None]:
+        """Advertises on LE while the block runs, with ``data``: up to 31 bytes of AD structures.
+
+        It ends too when the adapter goes away, and does not start again by itself.
+        """
+        if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
+            raise ValueError(f"{len(data)} bytes of advertising data; {constants.L2CAPIF_ADVERTISE_DATA_SIZE} fit")
+        if interval_ms not in INTERVALS_MS:
+            raise ValueError(f"an advertising interval of {interval_ms} ms: it is 20 to 10240")
+        remote = RemoteObject(self._connected())
+        await remote.create(
+            lambda core: core.advertise(data, interval_ms=interval_ms, connectable=connectable),
+            PlainResponse,
+            "advertise",
+        )
+        try:
+            yield
+        finally:
+            await remote.release()
+
+    async def serve(self) -> None:
+        """For ``open_adapter``: keeps the adapter connected until cancelled."""
+        try:
+            await serve_l2capif(
+                self._store, self._evtchn, self._grants, self.device, self._receive_connection, self._lose_connection
+            )
+        except Exception as exc:
+            self._failure = exc
+            self._ready.set()
+            if not isinstance(exc, XenError):
+                raise
+
+    def _receive_connection(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.send(lambda core: core.info(), self._receive_info)
+
+    def _receive_info(self, response: Response) -> None:
+        """Ready is what has answered."""
+        if isinstance(response, InfoResponse) and response.ret == 0:
+            self._info = _info(response)
+            self._ready.set()
+
+    def _lose_connection(self, reason: str) -> None:
+        self._ready.clear()
+        self._connection = None
+        self._trouble = reason
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise AdapterGone(ENODEV, "not connected to the driver domain now")
+        return self._connection
+
+    async def _what_is_missing(self) -> str:
+        path = f"device/vl2cap/{self.device}"
+        backend = await self._store.read(f"{path}/backend")
+        if backend is None:
+            return f"this guest has no {path}: attach one to it in dom0"
+        domid = await self._store.read(f"{path}/backend-id")
+        trouble = f" (last: {self._trouble})" if self._trouble else ""
+        return f"{path}: the backend in domain {domid} does not answer: is usbbtd running there?{trouble}"
+
+
+@asynccontextmanager
+async def open_adapter(device: int = 0, *, timeout: float | None = 10.0) -> AsyncIterator[Adapter]:
+    """The adapter of ``device/vl2cap/<device>``, ready: ``async with open_adapter() as adapter: ...``
+
+    NoAdapter: there is no Xen here, another program of this guest has the device open, or the backend is not connected
+    after ``timeout`` seconds (None: waits for ever).
+    """
+    async with AsyncExitStack() as undo:
+        undo.enter_context(_claim(device))
+        try:
+            store = await Store.open()
+            undo.push_async_callback(store.close)
+            evtchn = EventChannels()
+        except XenError as exc:
+            raise NoAdapter(exc.errno or 0, str(exc.strerror)) from exc
+        undo.callback(evtchn.close)
+        grants = Grants()
+        undo.callback(grants.close)
+        adapter = Adapter(store, evtchn, grants, device)
+        undo.push_async_callback(_stop, asyncio.create_task(adapter.serve()))
+        await adapter.wait_ready(timeout)
+        yield adapter
+
+
+def _claim(device: int) -> socket.socket:
+    """The device is this process's until the socket is closed, or the process dies however it does.
+
+    Two programs would take the device from each other without end.
+    """
+    store = hashlib.sha256(os.environ.get("XENSTORED_PATH", "").encode()).hexdigest()[:16]
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0usbbtd/{store}/vl2cap/{device}")
+    except OSError:
+        claim.close()
+        raise NoAdapter(EBUSY, f"device/vl2cap/{device} is in use by another program of this guest") from None
+    return claim
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _info(response: InfoResponse) -> AdapterInfo:
+    return AdapterInfo(
+        format_address(response.address),
+        address_type_name(response.address_type),
+        bool(response.powered),
+        tuple(name for name, bit in _FEATURES.items() if response.features & bit),
+        response.max_channels,
+        response.channels,
+        response.max_mtu,
+    )
+
+
+def _check(transport: int, psm: int, mtu: int) -> None:
+    if not psm_is_legal(transport, psm):
+        rule = "an SPSM is 0x0001 to 0x00ff" if transport == TRANSPORTS["le"] else "odd, with an even high octet"
+        raise ValueError(f"PSM 0x{psm:04x} is not legal: {rule}")
+    if not SMALLEST_MTU[transport] <= mtu <= _U16_MAX:
+        raise ValueError(f"an MTU of {mtu}: it is {SMALLEST_MTU[transport]} to 65535 bytes")
+
+
+def _number(numbers: Mapping[Any, int], name: str, what: str) -> int:
+    if name not in numbers:
+        raise ValueError(f"{what} {name!r} is none of {', '.join(numbers)}")
+    return numbers[name]

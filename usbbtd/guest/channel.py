@@ -1,0 +1,168 @@
+"""L2CAP channels, and the listeners that accept them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from errno import ENOTCONN
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from usbbtd.abi.layout import constants
+from usbbtd.guest.address import AddressType, address_type_name, format_address
+from usbbtd.guest.errors import AdapterError
+from usbbtd.guest.remote import RemoteObject
+from usbbtd.l2capif.frontend import Frontend
+from usbbtd.l2capif.wire import ChannelResponse, largest_message
+from usbbtd.link.l2capif_frontend import Connection
+
+_LENGTH_SIZE: int = constants.L2CAPIF_LENGTH_SIZE
+_SDUS_A_HALF = 4
+_LINGER_S = 1.0  # for a peer that takes no data
+
+
+class Peer(NamedTuple):
+    """Whom a channel leads to."""
+
+    address: str
+    address_type: AddressType
+
+
+class Channel:
+    """An open L2CAP channel. SDUs stay whole, and b"" is one.
+
+    ``peer``, ``psm``; ``tx_mtu``: bytes of the longest SDU that may be sent; ``rx_mtu``: of the longest that can
+    come. All calls raise ChannelClosed with the reason when the channel has ended; receiving gives first what came
+    before. When the driver domain's service went away it is ChannelLost, which is an AdapterGone too.
+    """
+
+    def __init__(self, remote: RemoteObject, response: ChannelResponse) -> None:
+        """For ``open_channel``."""
+        self.peer = Peer(format_address(response.address), address_type_name(response.address_type))
+        self.psm = response.psm
+        self.tx_mtu = min(response.tx_mtu, remote.stream.max_message)
+        self.rx_mtu = response.rx_mtu
+        self._remote = remote
+        self._stream = remote.stream
+
+    # The calls per SDU hand out the stream's coroutine instead of being one more around it.
+
+    def send(self, sdu: bytes) -> Coroutine[Any, Any, None]:  # hot: per packet
+        """Sends one SDU; waits while the way to the peer is full. ValueError: longer than ``tx_mtu``.
+
+        Returns when the SDU is on its way, not when the peer has it. Any number of tasks may send.
+        """
+        return self.send_many((sdu,))
+
+    def send_many(self, sdus: Sequence[bytes]) -> Coroutine[Any, Any, None]:  # hot: per batch
+        """Sends SDUs in order, for much less than one ``send`` each."""
+        for sdu in sdus:
+            if len(sdu) > self.tx_mtu:
+                raise ValueError(f"an SDU of {len(sdu)} bytes; {self.peer.address} takes {self.tx_mtu} at most")
+        return self._stream.send(sdus)
+
+    def recv(self) -> Coroutine[Any, Any, bytes]:  # hot: per packet
+        """The next SDU. One task at a time may wait for it. Cancelling it loses nothing."""
+        return self._stream.receive()
+
+    def recv_many(self) -> Coroutine[Any, Any, list[bytes]]:  # hot: per batch
+        """All SDUs that are there, in order; waits for the first."""
+        return self._stream.receive_many()
+
+    async def close(self) -> None:
+        """Ends the channel: the peer gets what was sent, if it takes it soon, and a disconnection. Idempotent."""
+        try:
+            await self._stream.finish(_LINGER_S)
+        finally:
+            await self._remote.release()
+
+    async def abort(self) -> None:
+        """Ends the channel at once: what is still on the way is lost. Idempotent."""
+        await self._remote.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await (self.close() if kind is None else self.abort())
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.peer.address} ({self.peer.address_type}) PSM 0x{self.psm:04x}>"
+
+
+class Listener:
+    """A PSM that peers may connect to. ``async for channel in listener``, or ``await listener.accept()``.
+
+    It ends with the connection to the driver domain: then ``accept`` raises AdapterGone; listen again when the
+    adapter is ready again.
+    """
+
+    def __init__(self, remote: RemoteObject, psm: int, mtu: int, *, le: bool) -> None:
+        """For Adapter."""
+        self.psm = psm
+        self._mtu = mtu
+        self._le = le
+        self._remote = remote
+        self._closed = False
+
+    async def accept(self) -> Channel:
+        """The channel of the next peer, open. Several may wait. AdapterError: the listener was closed."""
+        connection, listener = self._remote.connection, self._remote.number
+        what = f"accept on PSM 0x{self.psm:04x}"
+        if self._closed:
+            raise AdapterError(ENOTCONN, f"{what}: the listener was closed")
+        return await open_channel(
+            connection,
+            self._mtu,
+            lambda core, ref, port: core.accept(listener, ref=ref, evtchn=port),
+            what,
+            le=self._le,
+        )
+
+    async def close(self) -> None:
+        """Takes no more peers; those that were accepted stay. Idempotent."""
+        self._closed = True
+        await self._remote.release()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Channel:
+        try:
+            return await self.accept()
+        except AdapterError:
+            if self._closed:
+                raise StopAsyncIteration from None
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def open_channel(
+    connection: Connection, mtu: int, make: Callable[[Frontend, int, int], int], what: str, *, le: bool
+) -> Channel:
+    """Makes a channel; ``make`` builds the request with a grant reference and a port. Raises as ``create``."""
+    remote = RemoteObject(connection, ring_order(mtu, connection.max_page_order))
+    shared = remote.stream.shared
+    response = await remote.create(lambda core: make(core, shared.ref, shared.port), ChannelResponse, what, le=le)
+    return Channel(remote, response)
+
+
+def ring_order(mtu: int, max_page_order: int) -> int:
+    """The smallest ring that holds four of the largest SDUs each way, or the largest that the backend takes.
+
+    ValueError: not even one SDU fits that.
+    """
+    if mtu > (largest := largest_message(max_page_order)):
+        raise ValueError(f"an MTU of {mtu}: the driver domain's rings hold SDUs of {largest} bytes at most")
+    order: int = constants.L2CAPIF_MIN_RING_ORDER
+    while order < max_page_order and largest_message(order) < _SDUS_A_HALF * (mtu + _LENGTH_SIZE) - _LENGTH_SIZE:
+        order += 1
+    return order

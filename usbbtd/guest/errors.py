@@ -1,0 +1,134 @@
+"""What can go wrong for a program in a guest: every failure of this API is an ``AdapterError``, which is an OSError.
+
+``errno`` is the Xen error number that the backend gave, which is Linux's too.
+"""
+
+from __future__ import annotations
+
+import errno
+
+#: The Core specification's words for the result of a refused channel. BR/EDR: Vol 3, Part A, 4.3. LE: 4.23.
+_BREDR_RESULTS = {
+    0x0002: "PSM not supported",
+    0x0003: "security block",
+    0x0004: "no resources available",
+    0x0006: "invalid source CID",
+    0x0007: "source CID already allocated",
+}
+_LE_RESULTS = {
+    0x0002: "SPSM not supported",
+    0x0004: "no resources available",
+    0x0005: "insufficient authentication",
+    0x0006: "insufficient authorization",
+    0x0007: "encryption key size too short",
+    0x0008: "insufficient encryption",
+    0x0009: "invalid source CID",
+    0x000A: "source CID already allocated",
+    0x000B: "unacceptable parameters",
+}
+
+#: What an ``error`` in the data ring means for a channel.
+_CLOSE_REASONS = {
+    errno.ENOTCONN: "the peer disconnected",
+    errno.ETIMEDOUT: "the link was lost",
+    errno.ENOBUFS: "this program did not read",
+    errno.ENODEV: "the Bluetooth controller is gone",
+    errno.EBADMSG: "the peer or this guest broke the protocol",
+}
+
+
+class AdapterError(OSError):
+    """Any failure of this API: ``errno`` and a text."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(number, text)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class NoAdapter(AdapterError):
+    """There is no Xen here, or this guest has no such device, or its backend does not answer."""
+
+
+class AdapterGone(AdapterError, ConnectionError):
+    """The service went away. The adapter connects again by itself: ``await adapter.wait_ready()``, then begin anew."""
+
+
+class NoController(AdapterError):
+    """The driver domain has no working Bluetooth controller now."""
+
+
+class L2capRefused(AdapterError, ConnectionRefusedError):
+    """The peer refused the channel. ``result`` is its L2CAP result, ``name`` the specification's words for it."""
+
+    def __init__(self, number: int, text: str, result: int = 0, name: str = "") -> None:
+        super().__init__(number, text)
+        self.result = result
+        self.name = name
+
+
+class ConnectTimeout(AdapterError, TimeoutError):
+    """The peer did not answer, or the link failed. ``status`` is the HCI status, 0 where there is none."""
+
+    def __init__(self, number: int, text: str, status: int = 0) -> None:
+        super().__init__(number, text)
+        self.status = status
+
+
+class PermissionDenied(AdapterError, PermissionError):
+    """The driver domain's policy does not let this guest do that."""
+
+
+class LimitReached(AdapterError):
+    """This guest has as many channels, listeners or scans as the driver domain lets it have."""
+
+
+class ChannelClosed(AdapterError, ConnectionError):
+    """The channel has ended; everything received before was read. ``reason`` says how it ended."""
+
+    @property
+    def reason(self) -> str:
+        return str(self.strerror)
+
+
+class ChannelLost(ChannelClosed, AdapterGone):
+    """The channel has ended because the adapter is gone."""
+
+
+def refused(number: int, what: str, result: int, status: int, *, le: bool) -> AdapterError:
+    """The exception for a request that the backend answered with an error.
+
+    ``what`` was asked for: ``"connect to C0:FF:EE:00:00:01, PSM 0x1001"``; ``result`` and ``status`` as in l2capif.h.
+    """
+    match number:
+        case errno.ECONNREFUSED:
+            name = result_name(result, le=le)
+            return L2capRefused(number, f"{what}: the peer refused: {name}", result, name)
+        case errno.ETIMEDOUT:
+            detail = f" (HCI status 0x{status:02x})" if status else ""
+            return ConnectTimeout(number, f"{what}: no answer{detail}", status)
+        case errno.EACCES:
+            return PermissionDenied(number, f"{what}: the driver domain does not allow it")
+        case errno.EMFILE:
+            return LimitReached(number, f"{what}: the driver domain's limit for this guest is reached")
+        case errno.EADDRINUSE:
+            return AdapterError(number, f"{what}: in use by another listener")
+        case errno.ENODEV:
+            return NoController(number, f"{what}: the driver domain has no Bluetooth controller now")
+        case errno.EOPNOTSUPP:
+            return AdapterError(number, f"{what}: the adapter cannot do that")
+        case errno.ENOTCONN:
+            return AdapterError(number, f"{what}: ended before it was answered")
+        case _:
+            return AdapterError(number, f"{what}: {errno.errorcode.get(number, number)}")
+
+
+def closed(number: int) -> ChannelClosed:
+    """The exception for a channel whose data ring says error ``number``."""
+    return ChannelClosed(number, _CLOSE_REASONS.get(number, errno.errorcode.get(number, f"error {number}")))
+
+
+def result_name(result: int, *, le: bool) -> str:
+    """``"PSM not supported"``; ``"result 0x00ff"`` for one that the specification does not know."""
+    return (_LE_RESULTS if le else _BREDR_RESULTS).get(result, f"result 0x{result:04x}")

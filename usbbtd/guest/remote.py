@@ -1,0 +1,129 @@
+"""Requests to the backend, and the objects that they make there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from errno import EMFILE, ENODEV
+from typing import TypeVar
+
+from usbbtd.guest.errors import AdapterError, AdapterGone, LimitReached, refused
+from usbbtd.guest.stream import Stream
+from usbbtd.l2capif.frontend import Frontend
+from usbbtd.l2capif.wire import ChannelResponse, Response
+from usbbtd.link.l2capif_frontend import Connection
+from usbbtd.xen.error import XenError
+
+_Kind = TypeVar("_Kind", bound=Response)
+
+#: Builds a request, as a method of the core does.
+Make = Callable[[Frontend], int]
+
+
+async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) -> _Kind:
+    """The response to a request that makes no object. Raises what ``refused`` says, AdapterGone and LimitReached."""
+    _check_open(connection, what)
+    answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    connection.send(make, lambda response: None if answered.done() else answered.set_result(response))
+    return _succeeded(connection, await answered, kind, what, le=False)
+
+
+class RemoteObject:
+    """A channel, listener, scan or advertisement in the backend, from its request to its RELEASE.
+
+    ``number``: its id. ``stream``: its data ring, where one is asked for by ``order``; its pages are taken back when
+    the backend has let go of them. AdapterGone: the connection has ended. AdapterError: there are no pages left.
+    """
+
+    def __init__(self, connection: Connection, order: int | None = None) -> None:
+        self.connection = connection
+        self.number = 0
+        self._stream: Stream | None = None
+        self._loop = asyncio.get_running_loop()
+        self._response: Response | None = None
+        self._releasing: asyncio.Future[None] | None = None
+        if connection.closed:
+            raise _gone("a new object")
+        if order is not None:
+            try:
+                self._stream = Stream(connection, order)
+            except XenError as exc:
+                raise AdapterError(exc.errno or 0, str(exc.strerror)) from exc
+
+    @property
+    def stream(self) -> Stream:
+        assert self._stream is not None, "asked for without a data ring"
+        return self._stream
+
+    async def create(self, make: Make, kind: type[_Kind], what: str, *, le: bool = False) -> _Kind:
+        """Asks for it. Raises as ``ask`` does. Then, and when it is cancelled, nothing of the object stays."""
+        answered: asyncio.Future[None] = self._loop.create_future()
+
+        def receive_response(response: Response) -> None:
+            self._response = response
+            if not answered.done():
+                answered.set_result(None)
+
+        try:
+            await self.connection.wait_released()
+            _check_open(self.connection, what)
+            self.number = self.connection.send(make, receive_response)
+            await answered
+            assert self._response is not None
+            return _succeeded(self.connection, self._response, kind, what, le=le)
+        except BaseException:
+            self.release_nowait()
+            raise
+
+    async def release(self) -> None:
+        """Ends it and waits until the backend has let go of it. Idempotent."""
+        self.release_nowait()
+        if self._releasing is not None:
+            await asyncio.shield(self._releasing)
+
+    def release_nowait(self) -> None:
+        """Ends it; its pages come back when the backend has let go of them. Idempotent."""
+        if self._releasing is not None:
+            return
+        stream = self._stream
+        self._releasing = released = self._loop.create_future()
+
+        def let_go() -> None:
+            if stream is not None:
+                stream.unshare()
+            if not released.done():
+                released.set_result(None)
+
+        if stream is not None:
+            stream.close()
+        if self.number == 0 or (self._response is not None and self._response.ret != 0):
+            let_go()  # it was never asked for, or was refused: the backend has nothing
+        else:
+            self.connection.release(self.number, let_go)
+
+    def __del__(self) -> None:
+        # A program may leave `async for report in adapter.scan()` by break, or forget a channel: that must not hold a
+        # channel, and pages, until the program ends.
+        self.release_nowait()
+
+
+def _succeeded(connection: Connection, response: Response, kind: type[_Kind], what: str, *, le: bool) -> _Kind:
+    if response.ret == 0:
+        assert isinstance(response, kind)
+        return response
+    if connection.closed and response.ret == -ENODEV:
+        raise _gone(what)
+    if isinstance(response, ChannelResponse):
+        raise refused(-response.ret, what, response.result, response.status, le=le)
+    raise refused(-response.ret, what, 0, 0, le=le)
+
+
+def _check_open(connection: Connection, what: str) -> None:
+    if connection.closed:
+        raise _gone(what)
+    if connection.full:
+        raise LimitReached(EMFILE, f"{what}: too many requests wait for the driver domain")
+
+
+def _gone(what: str) -> AdapterGone:
+    return AdapterGone(ENODEV, f"{what}: the driver domain's service went away")

@@ -1,0 +1,197 @@
+"""Messages through a data ring, awaited: what channels and scans have in common.
+
+Nothing is a task and nothing is a future where nothing waits: a message that is there is returned without a turn of the
+event loop, and an event wakes just the coroutine that waits for it, which does its work itself, errors included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from errno import EBADMSG, ENODEV, ENOTCONN
+from functools import partial
+
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.guest.errors import ChannelClosed, ChannelLost, closed
+from usbbtd.link.l2capif_frontend import Connection, SharedStream
+
+#: Makes the exception that says how a stream ended: a new one for each call that fails.
+End = Callable[[], ChannelClosed]
+
+_closed_here: End = partial(ChannelClosed, ENOTCONN, "closed by this program")
+
+
+class Stream:
+    """Our end of a data ring, created with its pages shared. ``max_message``: the longest that the ring takes.
+
+    What was read from the ring but not by the program is at most one ring's half: the ring is read again when the
+    program has taken all of it, so that the backend sees how far the program is.
+    """
+
+    def __init__(self, connection: Connection, order: int) -> None:
+        self._connection = connection
+        self._inbox: deque[bytes] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: deque[asyncio.Future[None]] = deque()
+        self._end: End | None = None
+        self._attached = True  # the ring may be touched
+        self._has_sent = False
+        self._finisher: asyncio.Future[None] | None = None
+        self.shared: SharedStream = connection.share(order, self)
+        self._ring, self._notify = self.shared.ring, self.shared.notify
+        self.max_message = self._ring.max_message
+
+    async def receive(self) -> bytes:  # hot: per message
+        """The next message. ChannelClosed when there is none and none will come."""
+        while not self._inbox:
+            if not self._fill():
+                await self._wait_readable()
+        return self._inbox.popleft()
+
+    async def receive_many(self) -> list[bytes]:  # hot: per batch
+        """All messages that are there, one at least. ChannelClosed when there is none and none will come."""
+        while not self._inbox:
+            if not self._fill():
+                await self._wait_readable()
+        messages = list(self._inbox)
+        self._inbox.clear()
+        return messages
+
+    async def send(self, messages: Sequence[bytes]) -> None:  # hot: per batch
+        """Puts all messages into the ring, in order; waits while it is full.
+
+        Several tasks may send: the messages of each stay together. Cancelled: some of the messages may have gone.
+        """
+        sent = 0 if self._writers else self._put(messages)
+        if sent < len(messages):
+            await self._send_rest(messages[sent:])
+
+    def end(self, end: End) -> None:
+        """From now on sending raises what ``end`` makes; receiving too when what came was read. Idempotent."""
+        if self._end is None:
+            self._end = end
+            for waiter in (self._reader, *self._writers):
+                _wake(waiter)
+
+    def receive_event(self) -> None:  # hot: per wake-up
+        """The backend has written, consumed or ended something: who waits looks for itself."""
+        if error := self.shared.ended:
+            self.end(partial(closed, -error))
+        _wake(self._reader)
+        _wake(self._finisher)
+        if self._writers:
+            _wake(self._writers[0])
+
+    def connection_lost(self) -> None:
+        """Keeps what came before for the program: its pages go now."""
+        while self._drain():
+            pass
+        self._detach(partial(ChannelLost, ENODEV, "the driver domain's service went away"))
+
+    async def finish(self, timeout_s: float) -> None:
+        """Ends our direction and waits until the backend, which has sent everything on, ends the other.
+
+        From now on calls raise ChannelClosed. What still comes is dropped, lest it hold the end up.
+        """
+        if self._end is not None:
+            return
+        self.end(_closed_here)
+        if not self._has_sent:
+            return
+        self._ring.set_error(-ENOTCONN)
+        self._notify()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._attached and not self.shared.ended:
+                    while self._drain():
+                        self._inbox.clear()
+                    self._finisher = asyncio.get_running_loop().create_future()
+                    await self._finisher
+
+    def close(self) -> None:
+        """The program has no more use for it: calls raise ChannelClosed. The pages stay until ``unshare``."""
+        self._inbox.clear()
+        self._detach(_closed_here)
+
+    def unshare(self) -> None:
+        """Takes the pages back: the backend has let go of them."""
+        self._connection.unshare(self.shared)
+
+    def _detach(self, end: End) -> None:
+        self._attached = False
+        self.end(end)
+        _wake(self._finisher)
+
+    def _fill(self) -> bool:
+        """Reads the ring into the inbox. False: nothing is there, and an event will come with the next message."""
+        if self._attached:
+            if self._drain():
+                return True
+            if self._end is None and (error := self._ring.peer_error):
+                self.end(partial(closed, -error))
+        if self._end is not None:
+            raise self._end()
+        return False
+
+    def _drain(self) -> bool:
+        try:
+            messages, notify = self._ring.read()
+        except RemoteProtocolError as exc:
+            self._broken(exc)
+            return False
+        if notify:
+            self._notify()
+        self._inbox += messages
+        return bool(messages)
+
+    def _put(self, messages: Sequence[bytes]) -> int:
+        if self._end is not None:
+            raise self._end()
+        try:
+            sent, notify = self._ring.write(messages)
+        except RemoteProtocolError as exc:
+            self._broken(exc)
+            return 0
+        if notify:
+            self._notify()
+        self._has_sent = True
+        return sent
+
+    def _broken(self, error: RemoteProtocolError) -> None:
+        """The backend wrote nonsense into this ring: it costs this channel, and the backend its credit with us."""
+        self._detach(partial(ChannelClosed, EBADMSG, f"the driver domain broke the protocol: {error}"))
+
+    async def _wait_readable(self) -> None:
+        if self._reader is not None:
+            raise RuntimeError("another task waits in recv() of this channel already")
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    async def _send_rest(self, messages: Sequence[bytes]) -> None:
+        """Waits for its turn among the writers, and then for room, as often as it takes."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._writers.append(turn)
+        try:
+            while messages:
+                if self._writers[0] is turn and (sent := self._put(messages)):
+                    messages = messages[sent:]
+                elif self._end is not None:
+                    raise self._end()
+                else:
+                    await turn
+                    self._writers[self._writers.index(turn)] = turn = loop.create_future()
+        finally:
+            self._writers.remove(turn)
+            if self._writers:
+                _wake(self._writers[0])
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
