@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
+from usbbtd.abi.layout import constants
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
@@ -13,6 +14,9 @@ from usbbtd.link.guest_stream import GuestStream
 
 #: Reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
+
+#: Extended advertisements may carry more; version 1 of the protocol cannot.
+MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
 
 
 class GuestObject(Protocol):
@@ -70,10 +74,10 @@ class GuestScan:
         stream = self._stream
         if stream is None:
             return
-        if stream.queued >= MAX_QUEUED_REPORTS:
+        address, address_type, event_type, rssi, data = advertisement
+        if stream.queued >= MAX_QUEUED_REPORTS or len(data) > MAX_REPORT_DATA:
             self.dropped += 1
             return
-        address, address_type, event_type, rssi, data = advertisement
         try:
             stream.write([wire.pack_report(wire.ScanReport(address, address_type, rssi, event_type, data))])
         except RemoteProtocolError:

@@ -13,3 +13,6 @@ class XenError(OSError):
         """For the call that has just failed: what could not be done."""
         code = ffi.errno
         return cls(code, f"{what}: {os.strerror(code)}")
+
+    def __str__(self) -> str:
+        return str(self.strerror)  # it ends with the error's text: the number in front, as OSError has it, says no more
