@@ -35,6 +35,9 @@ VL2CAP = "backend/vl2cap"
 #: How long peers have to hear that their links end when the service stops.
 DRAIN_S = 2.0
 
+#: How long devices have to close.
+STOP_S = 5.0
+
 #: What serves a device, by its path.
 Tasks = dict[str, asyncio.Task[None]]
 
@@ -74,8 +77,11 @@ class Service:
         )
 
     async def run(self) -> None:
+        signalled = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, signalled.set)
         self._log.info("usbbtd starts", domid=self._domid)
-        stopping = asyncio.create_task(self._stop_signal())
+        stopping = asyncio.create_task(signalled.wait())
         watching = asyncio.create_task(self._watch())
         await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
         for task in (watching, stopping):
@@ -84,23 +90,16 @@ class Service:
         if watching.done() and not watching.cancelled():
             watching.result()  # raises: the store is lost for good
 
-    async def _stop_signal(self) -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        await stopping.wait()
-
     async def _watch(self) -> None:
         """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
-        ready = False
+        told = ""
         async with self._store.watch(VUSB, VL2CAP) as changes:
             async for _ in changes:
                 await self._scan()
-                if not ready:
-                    ready = True
-                    daemon.notify("READY=1")
-                daemon.notify(f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers")
+                status = f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers"
+                if status != told:  # the manager may be slow, and is waited for
+                    daemon.notify(status if told else f"READY=1\n{status}")
+                    told = status
 
     async def _scan(self) -> None:
         for devid in await self._numbers(VUSB):
@@ -185,11 +184,12 @@ class Service:
 
 
 async def cancel_all(tasks: Tasks) -> None:
-    """Ends tasks that serve, and waits until they have closed."""
+    """Ends tasks that serve, and waits until they have closed: STOP_S at most, for xenstored may be gone."""
     ending = list(tasks.values())
     for task in ending:
         task.cancel()
-    await asyncio.gather(*ending, return_exceptions=True)
+    if ending:
+        await asyncio.wait(ending, timeout=STOP_S)
 
 
 def random_static_address() -> bytes:

@@ -4,8 +4,6 @@ An adapter outlives its dongles. What streams ends with the dongle; listeners ar
 """
 
 import asyncio
-import contextlib
-from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -34,12 +32,9 @@ from usbbtd.link.channel import (
 )
 from usbbtd.link.controller import Controller
 from usbbtd.link.dongle import Dongle
-
-#: A link that we made and that carries no channel any more is kept for the next one so long.
-IDLE_LINK_S = 4.0
+from usbbtd.link.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
-CENTRAL = 0
 HCI_CONNECTION_TIMEOUT = 0x08
 
 
@@ -56,14 +51,10 @@ class Adapter:
         self._loop = asyncio.get_running_loop()
         self._controller: Controller | None = None
         self._up = asyncio.Event()
-        self._stopping = False
-        self._no_links = asyncio.Event()
-        self._no_links.set()
-        self._links: dict[int, Link] = {}
+        self._links = Links(log)
         self._channels: dict[tuple[int, int], Channel] = {}
         self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
         self._offers: dict[tuple[int, int], Offer] = {}
-        self._link_waiters: dict[tuple[bytes, int], set[asyncio.Future[Link]]] = {}
         self._listeners: dict[tuple[int, int], Listener] = {}
         self._scans: set[ScanUser] = set()
         self._advertiser: Advertiser | None = None
@@ -92,7 +83,7 @@ class Adapter:
 
     def statistics(self) -> dict[str, int]:
         """Counters of the adapter and of both cores under it."""
-        own = {"links": len(self._links), "channels": len(self._channels), "listeners": len(self._listeners)}
+        own = {"links": len(self._links.by_handle), "channels": len(self._channels), "listeners": len(self._listeners)}
         if self._controller is not None:
             own |= {f"hci_{name}": value for name, value in self._controller.host.statistics().items()}
             own |= {f"l2cap_{name}": value for name, value in self._controller.mux.statistics().items()}
@@ -115,14 +106,7 @@ class Adapter:
 
     async def disconnect_all(self, timeout_s: float) -> None:
         """Ends every link, in order, for peers that answer within ``timeout_s``."""
-        self._stopping = True
-        for link in tuple(self._links.values()):
-            if link.idle is not None:
-                link.idle.cancel()
-                link.idle = None
-            self._link_idle(link)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._no_links.wait(), timeout_s)
+        await self._links.disconnect_all(timeout_s)
 
     def close(self) -> None:
         """Ends everything that streams and gives the dongle up."""
@@ -136,16 +120,17 @@ class Adapter:
 
         Raises NoAdapter, NotSupported, Exhausted, Refused, Unreachable.
         """
-        self._running()
+        controller = self._running()
         if not self.transports[LE if address_type else BREDR]:
             raise NotSupported("the controller does not have this transport")
-        link = await self._link_to(address, address_type)
-        controller = self._running()
+        link = await self._links.get(controller, address, address_type)
+        if link is not self._links.by_handle.get(link.handle):
+            raise Unreachable("the link was lost", HCI_CONNECTION_TIMEOUT)
         try:
             cid = controller.mux.connect(link.handle, psm, mtu, controller.now())
         except LocalProtocolError as error:
             raise Exhausted(str(error)) from error
-        self._channel_added(link)
+        self._links.hold(link)
         return await self._opened(link, cid)
 
     async def accept(self, offer: Offer, mtu: int) -> Channel:
@@ -161,7 +146,7 @@ class Adapter:
         if self._controller is not None and self._offers.pop((offer.handle, offer.cid), None) is offer:
             self._controller.mux.refuse(offer.handle, offer.cid, result, self._controller.now())
             self._controller.flush_soon()
-            self._channel_gone(offer.link)
+            self._links.drop(offer.link)
 
     def listen(self, transport: int, psm: int, listener: Listener) -> None:
         """Takes a PSM, for this dongle and those to come. Raises InUse."""
@@ -234,16 +219,17 @@ class Adapter:
                 channel.user.channel_writable()
 
     def receive_hci_event(self, event: hci_events.Event) -> None:
+        controller = self._controller
+        assert controller is not None  # it is its event
         match event:
             case hci_events.Ready():
-                self._controller_up()
-            case hci_events.Connected(handle, address, address_type, role):
-                self._link_up(handle, address, address_type, role)
-            case hci_events.ConnectFailed(address, address_type, status):
-                for waiter in self._link_waiters.pop((address, address_type), ()):
-                    fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
-            case hci_events.Disconnected(handle, reason):
-                self._link_down(handle, reason)
+                self._controller_up(controller)
+            case hci_events.Connected():
+                self._links.connected(controller, event)
+            case hci_events.ConnectFailed():
+                self._links.connect_failed(event)
+            case hci_events.Disconnected():
+                self._links.disconnected(event)
             case hci_events.Advertisement():
                 for scan in tuple(self._scans):
                     scan.report(event)
@@ -269,19 +255,13 @@ class Adapter:
         self._log.warning("adapter down", reason=reason)
         self._controller = None
         self._up.clear()
-        for link in self._links.values():
-            if link.idle is not None:
-                link.idle.cancel()
-        waiters: list[asyncio.Future[Any]] = [*self._opening.values()]
-        waiters += (waiter for linking in self._link_waiters.values() for waiter in linking)
-        for waiter in waiters:
-            fail(waiter, NoAdapter(reason))
-        self._opening.clear()
-        self._link_waiters.clear()
+        error = NoAdapter(reason)
+        self._links.lost(error)
+        opening, self._opening = self._opening, {}
+        for waiter in opening.values():
+            fail(waiter, error)
         offers, self._offers = self._offers, {}
         channels, self._channels = self._channels, {}
-        self._links.clear()
-        self._no_links.set()
         for offer in offers.values():
             if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
                 listener.withdrawn(offer)
@@ -295,27 +275,6 @@ class Adapter:
         if self._controller is None or not self.powered:
             raise NoAdapter("there is no Bluetooth adapter")
         return self._controller
-
-    async def _link_to(self, address: bytes, address_type: int) -> Link:
-        controller = self._running()
-        for link in self._links.values():
-            if link.address == address and link.address_type == address_type and not link.closing:
-                return link
-        waiter: asyncio.Future[Link] = self._loop.create_future()
-        waiters = self._link_waiters.setdefault((address, address_type), set())
-        waiters.add(waiter)
-        if len(waiters) == 1:
-            controller.host.connect(address, address_type, controller.now())
-            controller.flush_soon()
-        try:
-            return await waiter
-        finally:
-            waiters.discard(waiter)
-            if not waiters and self._link_waiters.get((address, address_type)) is waiters:
-                del self._link_waiters[address, address_type]
-                if self._controller is controller:
-                    controller.host.cancel_connect(address, address_type)
-                    controller.flush_soon()
 
     async def _opened(self, link: Link, cid: int) -> Channel:
         """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
@@ -333,9 +292,7 @@ class Adapter:
                 waiter.result().close()
             raise
 
-    def _controller_up(self) -> None:
-        controller = self._controller
-        assert controller is not None  # it is its event
+    def _controller_up(self, controller: Controller) -> None:
         if self.powered:
             self._log.warning("adapter was reset")
             return  # the cores remember what was wanted
@@ -373,88 +330,37 @@ class Adapter:
         controller.host.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
         controller.flush_soon()
 
-    def _link_up(self, handle: int, address: bytes, address_type: int, role: int) -> None:
-        waiters = self._link_waiters.pop((address, address_type), set())
-        self._no_links.clear()
-        ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
-        link = self._links[handle] = Link(handle, address, address_type, ours=ours)
-        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(link)
-        self._link_idle(link)  # should every waiter have gone
-
-    def _link_down(self, handle: int, reason: int) -> None:
-        if (link := self._links.pop(handle, None)) is not None:
-            if link.idle is not None:
-                link.idle.cancel()
-            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=f"0x{reason:02x}")
-        if not self._links:
-            self._no_links.set()
-
     def _channel_opened(self, handle: int, cid: int, event: l2cap_events.ChannelOpened) -> None:
         waiter = self._opening.get((handle, cid))
         if waiter is None or waiter.done():
             return  # whoever wanted it has gone, and has disconnected it
         del self._opening[handle, cid]
-        assert self._controller is not None  # it is its event
-        channel = self._channels[handle, cid] = Channel(self._controller, self._links[handle], event)
+        channel = self._channels[handle, cid] = Channel(self._links.by_handle[handle], event)
         waiter.set_result(channel)
 
     def _channel_requested(self, handle: int, cid: int, psm: int, event: l2cap_events.ChannelRequested) -> None:
-        link = self._links.get(handle)
-        assert link is not None  # L2CAP knows no link that we do not
-        assert self._controller is not None
+        link = self._links.by_handle[handle]
         listener = self._listeners.get((link.transport, psm))
         if listener is None:
-            self._controller.mux.refuse(handle, cid, REFUSED_NO_RESOURCES, self._controller.now())
+            link.controller.mux.refuse(handle, cid, REFUSED_NO_RESOURCES, link.controller.now())
             return
         offer = self._offers[handle, cid] = Offer(link, event)
-        self._channel_added(link)
+        self._links.hold(link)
         listener.offered(offer)
 
     def _channel_closed(self, handle: int, cid: int, reason: str) -> None:
         key = (handle, cid)
         if (offer := self._offers.pop(key, None)) is not None:
-            self._channel_gone(offer.link)
+            self._links.drop(offer.link)
             if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
                 listener.withdrawn(offer)
         elif (channel := self._channels.pop(key, None)) is not None:
             channel.ended(reason)
-            self._channel_gone(channel.link)
+            self._links.drop(channel.link)
         else:
             self._not_opened(handle, cid, Unreachable(reason, HCI_CONNECTION_TIMEOUT))
 
     def _not_opened(self, handle: int, cid: int, error: AdapterError) -> None:
         if (waiter := self._opening.pop((handle, cid), None)) is not None:
             fail(waiter, error)
-            self._channel_gone(self._links[handle])
-
-    def _channel_added(self, link: Link) -> None:
-        link.channels += 1
-        if link.idle is not None:
-            link.idle.cancel()
-            link.idle = None
-
-    def _channel_gone(self, link: Link) -> None:
-        link.channels -= 1
-        self._link_idle(link)
-
-    def _link_idle(self, link: Link) -> None:
-        """A link that we made goes when it has carried nothing for a while; when we stop, every link goes."""
-        if link.channels == 0 and link.idle is None and (link.ours or self._stopping):
-            delay_s = 0 if self._stopping else IDLE_LINK_S
-            link.idle = self._loop.call_later(delay_s, self._disconnect_idle, link)
-
-    def _disconnect_idle(self, link: Link) -> None:
-        link.idle = None
-        if self._controller is not None and self._links.get(link.handle) is link and link.channels == 0:
-            link.closing = True
-            self._controller.host.disconnect(link.handle)
-            self._controller.flush_soon()
-
-
-def fail(waiter: asyncio.Future[Any], error: AdapterError) -> None:
-    """Fails a waiter unless it has gone already."""
-    if not waiter.done():
-        waiter.set_exception(error)
+            self._links.drop(self._links.by_handle[handle])

@@ -54,9 +54,10 @@ class Exhausted(AdapterError):
 class Link:
     """An ACL link."""
 
-    __slots__ = ("address", "address_type", "channels", "closing", "handle", "idle", "ours")
+    __slots__ = ("address", "address_type", "channels", "closing", "controller", "handle", "idle", "ours")
 
-    def __init__(self, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
+    def __init__(self, controller: Controller, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
+        self.controller = controller
         self.handle = handle
         self.address = address
         self.address_type = address_type
@@ -82,13 +83,13 @@ class ChannelUser(Protocol):
 class Channel:
     """An open L2CAP channel and the user to whom its SDUs go."""
 
-    def __init__(self, controller: Controller, link: Link, opened: l2cap_events.ChannelOpened) -> None:
+    def __init__(self, link: Link, opened: l2cap_events.ChannelOpened) -> None:
         self.link = link
         self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu = opened
         self.user: ChannelUser | None = None
         self.open = True
         self.reason = ""  # why it is not open any more
-        self._controller = controller
+        self._controller = link.controller
         self._early: list[bytes] = []  # SDUs from before there was a user; bounded by credits or by Limits.unread_bytes
 
     def set_user(self, user: ChannelUser) -> None:
@@ -103,7 +104,7 @@ class Channel:
     def room(self) -> int:
         """Octets that may be sent now, SDU_OVERHEAD more than its length for each SDU; not above 0: wait for
         ``channel_writable``."""
-        return self._controller.mux.room(self.handle, self.cid)
+        return self._controller.mux.room(self.handle, self.cid) if self.open else 0
 
     def send_sdus(self, sdus: Sequence[bytes]) -> int:  # hot: per wake-up
         """How many were taken; the rest waits for ``channel_writable``.
@@ -111,7 +112,7 @@ class Channel:
         Raises LocalProtocolError where an SDU is longer than ``tx_mtu``; those before it are sent.
         """
         mux, handle, cid = self._controller.mux, self.handle, self.cid
-        room = mux.room(handle, cid)
+        room = self.room()
         taken = 0
         try:
             for sdu in sdus:

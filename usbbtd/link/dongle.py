@@ -42,7 +42,10 @@ class Dongle(Protocol):
         """Queues a control OUT request; they are made one after the other."""
 
     def send_bulk(self, transfers: list[bytes]) -> int:
-        """Queues transfers, in order; returns how many were taken. For the rest: ``dongle_ready_to_send``."""
+        """Queues transfers, in order; returns how many were taken. For the rest: ``dongle_ready_to_send``.
+
+        A dongle that is lost or closed takes them all, and drops them.
+        """
 
     def close(self) -> None:
         """Gives the dongle up: nothing is received any more. Idempotent."""

@@ -33,6 +33,8 @@ class GuestChannel:
         self._ended = ended
         self._channel: Channel | None = None
         self._stream: GuestStream | None = None
+        self._serving = False  # the ring may be used: from when the channel is open until the guest breaks the ring
+        self._over = False  # ``ended`` has been called
         self._unsent: list[bytes] = []  # read from the ring when there was no room any more
         self.opening: asyncio.Task[None] | None = None  # what asks the peer for the channel
         self.sdus_to_guest = 0
@@ -50,6 +52,7 @@ class GuestChannel:
     def start(self, channel: Channel) -> None:
         """From now on SDUs flow. What either side has sent already is carried first."""
         self._channel = channel
+        self._serving = True
         channel.set_user(self)
         self.guest_event()
 
@@ -60,6 +63,7 @@ class GuestChannel:
         """
         if self.opening is not None:
             self.opening.cancel()
+        self._serving = False
         channel, self._channel = self._channel, None
         stream, self._stream = self._stream, None
         if channel is not None:
@@ -70,7 +74,7 @@ class GuestChannel:
     def guest_event(self) -> None:  # hot: per wake-up
         """The guest has written, or has read, or both."""
         stream, channel = self._stream, self._channel
-        if stream is None:
+        if stream is None or not self._serving:
             return
         try:
             count = stream.take_consumed()
@@ -86,7 +90,7 @@ class GuestChannel:
 
     def receive_sdus(self, sdus: list[bytes]) -> None:  # hot: per wake-up
         stream = self._stream
-        if stream is None:
+        if stream is None or not self._serving:
             return
         self.sdus_to_guest += len(sdus)
         try:
@@ -118,6 +122,7 @@ class GuestChannel:
             self._unsent = sdus[taken:]
 
     def _broken(self, reason: str) -> None:
+        self._serving = False
         self._log.warning("channel broken by the guest", reason=reason)
         if self._channel is not None:
             self._channel.close()
@@ -129,6 +134,9 @@ class GuestChannel:
         if self._stream is not None:
             try:
                 self._stream.end(error)
-            except RemoteProtocolError:
-                self._log.warning("ring broken by the guest", reason=reason)
-        self._ended(reason)
+            except RemoteProtocolError as broken:
+                self._serving = False
+                self._log.warning("ring broken by the guest", reason=str(broken))
+        if not self._over:
+            self._over = True
+            self._ended(reason)

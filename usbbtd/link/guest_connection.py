@@ -75,6 +75,8 @@ class GuestConnection:
     def close(self) -> None:
         """Ends all that the guest has, then gives its ring back. Idempotent."""
         self._backend.close()
+        if responses := self._backend.take_responses():
+            self._ring.put(responses)  # for whoever looks
         objects, self._objects = self._objects, {}
         for thing in objects.values():
             thing.close()
@@ -143,7 +145,7 @@ class GuestConnection:
             case calls.Scan(_, id_):
                 scan = GuestScan(
                     self._adapter, active=call.active, duplicates=call.duplicates,
-                    ended=lambda: self._backend.end_object(id_),
+                    ended=partial(self._scan_ended, id_),
                 )  # fmt: skip
                 try:
                     scan.start(self._stream(call.ref, call.evtchn, scan.guest_event))
@@ -154,6 +156,10 @@ class GuestConnection:
             case calls.Advertise():
                 advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
                 return GuestAdvertisement(self._adapter, advertiser)
+
+    def _scan_ended(self, id_: int, reason: str) -> None:
+        self._log.warning("scan ended", object=id_, reason=reason)
+        self._backend.end_object(id_)
 
     def _answer_info(self, req_id: int) -> None:
         bredr, le = self._adapter.transports
@@ -192,6 +198,8 @@ class GuestConnection:
         else:
             self._objects[call.id] = user
             user.opening = asyncio.create_task(self._opened(call, user, get_channel, timeout_s))
+            if offer is not None:  # given up before the task began: the peer must not wait for that
+                user.opening.add_done_callback(lambda _: self._adapter.refuse(offer))
 
     async def _opened(
         self, call: calls.Connect | calls.Accept, user: GuestChannel, get_channel: Callable[[], Awaitable[Channel]],

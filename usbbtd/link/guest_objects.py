@@ -44,11 +44,12 @@ class GuestListener:
 class GuestScan:
     """A stream of advertising reports. Raises NoAdapter."""
 
-    def __init__(self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[], None]) -> None:
+    def __init__(self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[str], None]) -> None:
         self._adapter = adapter
         self._stream: GuestStream | None = None
         self._ended = ended
         self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
+        self._over = False
         self.dropped = 0
         adapter.start_scan(self._scan)
 
@@ -61,8 +62,8 @@ class GuestScan:
         if self._stream is not None:
             try:
                 self._stream.take_consumed()
-            except RemoteProtocolError:
-                self._end(-errno.EBADMSG)
+            except RemoteProtocolError as error:
+                self._end(-errno.EBADMSG, str(error))
 
     def close(self) -> None:
         self._adapter.stop_scan(self._scan)
@@ -80,21 +81,24 @@ class GuestScan:
             return
         try:
             stream.write([wire.pack_report(wire.ScanReport(address, address_type, rssi, event_type, data))])
-        except RemoteProtocolError:
-            self._end(-errno.EBADMSG)
+        except RemoteProtocolError as error:
+            self._end(-errno.EBADMSG, str(error))
 
     def _adapter_gone(self) -> None:
-        self._end(-errno.ENODEV)
+        self._end(-errno.ENODEV, "the controller scans no more")
 
-    def _end(self, error: int) -> None:
+    def _end(self, error: int, reason: str) -> None:
         """The guest may read what is in its ring until it releases the scan."""
+        if self._over:
+            return
+        self._over = True
         self._adapter.stop_scan(self._scan)
         if self._stream is not None:
             try:
                 self._stream.end(error)
             except RemoteProtocolError:
                 self._stream.notify()  # a ring that the guest broke: nothing can be told through it
-        self._ended()
+        self._ended(reason)
 
 
 class GuestAdvertisement:

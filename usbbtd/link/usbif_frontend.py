@@ -99,7 +99,7 @@ class _UsbController:
             case Action.DETACH if self._connection is not None:
                 connection, self._connection = self._connection, None
                 statistics = connection.statistics()
-                await connection.close(self._device.reason or "the USB backend closed")
+                await connection.close(self._device.reason or "the USB controller was disconnected")
                 self._log.info("usb controller disconnected", reason=self._device.reason, **statistics)
         return None
 

@@ -26,6 +26,7 @@ ACL_SIZE, ACL_COUNT = 1021, 8
 LE_ACL_SIZE, LE_ACL_COUNT = 251, 8
 
 _COMMAND, _ACL, _EVENT = b"\x01", b"\x02", b"\x04"
+_RESET, _CREATE_CONNECTION, _LE_CREATE_CONNECTION_CANCEL = b"\x03\x0c", b"\x05\x04", b"\x0e\x20"
 _acl_header = struct.Struct("<HH")
 _HANDLE_MASK, _CONTINUING = 0x0FFF, 0x1000  # Vol 4, Part E, 5.4.2
 
@@ -70,6 +71,7 @@ class SimulatedDongle(UsbDevice):
             descriptors.Configuration(1, (interface,)),
             {1: "usbbtd", 2: "Simulated Bluetooth dongle", 3: serial},
         )
+        self._link = link
         self._controller = new_controller(link, f"dongle {serial}", address)
         self._controller.set_packet_sink(self)
         self._loop = asyncio.get_running_loop()
@@ -78,6 +80,12 @@ class SimulatedDongle(UsbDevice):
         """An HCI command, Vol 4, Part B, 2.2.2; any other class request stalls."""
         if setup[0] != CLASS_REQUEST_OUT:
             return None
+        opcode, address = data[:2], data[3:9]
+        if opcode == _CREATE_CONNECTION and not self._is_on_air(address):
+            self.send(EVENTS_IN, b"\x0f\x04\x00\x01" + opcode)
+            self.send(EVENTS_IN, b"\x03\x0b\x04\x00\x00" + address + b"\x01\x00")
+            return b""
+        self._amend(opcode)
         self._to_controller(_COMMAND + data)
         return b""
 
@@ -92,6 +100,23 @@ class SimulatedDongle(UsbDevice):
         elif packet[:1] == _ACL:
             for fragment in self._fragments(packet[1:]):
                 self.send(ACL_IN, fragment)
+
+    def _is_on_air(self, address: bytes) -> bool:
+        """Bumble's controller pages somebody who is not there for ever: here the page times out, at once."""
+        return any(bytes(controller.public_address) == address for controller in self._link.controllers)
+
+    def _amend(self, opcode: bytes) -> None:
+        """What Bumble's controller leaves out of two commands: it keeps links and attempts."""
+        controller = self._controller
+        if opcode in (_RESET, _LE_CREATE_CONNECTION_CANCEL):
+            controller.pending_le_connection = None
+        if opcode == _RESET:
+            controller.set_packet_sink(None)
+            for connection in (*controller.classic_connections.values(), *controller.le_connections.values()):
+                reason = hci.HCI_REMOTE_USER_TERMINATED_CONNECTION_ERROR
+                end = hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)
+                controller.on_packet(bytes(end))
+            controller.set_packet_sink(self)
 
     def _to_controller(self, packet: bytes) -> None:
         # Not from within the host's call: the controller answers at once, and a dongle does not.

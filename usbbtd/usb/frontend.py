@@ -126,7 +126,7 @@ class UsbifFrontend:
         return QUEUE_LIMIT - len(self._pipes[pipe].pending)
 
     def close_pipe(self, pipe: int) -> None:
-        """Cancels what is under way. Nothing more comes of this pipe. Idempotent."""
+        """Cancels what is under way: nothing that is answered from now on is told. Idempotent."""
         state = self._pipes.pop(pipe, None)
         if state is None:
             return

@@ -1,0 +1,135 @@
+"""ACL links: made on demand, shared by channels, given up when they have carried nothing for a while."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.hci import events as hci_events
+from usbbtd.link.channel import AdapterError, Link, Unreachable, format_address
+from usbbtd.link.controller import Controller
+
+#: A link that we made and that carries no channel any more is kept for the next one so long.
+IDLE_LINK_S = 4.0
+
+CENTRAL = 0
+
+Key = tuple[bytes, int]  # address and its type
+
+
+class Links:
+    """The links of one adapter, whatever dongle it has. ``by_handle`` is for reading."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self.by_handle: dict[int, Link] = {}
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._waiters: dict[Key, set[asyncio.Future[Link]]] = {}
+        self._stopping = False
+        self._none = asyncio.Event()
+        self._none.set()
+
+    async def get(self, controller: Controller, address: bytes, address_type: int) -> Link:
+        """The link to a peer, made if there is none. Cancel to give up. Raises Unreachable."""
+        for link in self.by_handle.values():
+            if link.address == address and link.address_type == address_type and not link.closing:
+                return link
+        key = address, address_type
+        waiter: asyncio.Future[Link] = self._loop.create_future()
+        waiters = self._waiters.setdefault(key, set())
+        waiters.add(waiter)
+        if len(waiters) == 1:
+            controller.host.connect(address, address_type, controller.now())
+            controller.flush_soon()
+        try:
+            return await waiter
+        finally:
+            waiters.discard(waiter)
+            if not waiters and self._waiters.get(key) is waiters:
+                del self._waiters[key]
+                controller.host.cancel_connect(address, address_type)
+                controller.flush_soon()
+
+    def hold(self, link: Link) -> None:
+        """A channel uses it, or is about to."""
+        link.channels += 1
+        self._stay(link)
+
+    def drop(self, link: Link) -> None:
+        """A channel uses it no more."""
+        link.channels -= 1
+        self._leave(link)
+
+    async def disconnect_all(self, timeout_s: float) -> None:
+        """Ends every link as soon as its channels have ended. Waits at most ``timeout_s``."""
+        self._stopping = True
+        for link in tuple(self.by_handle.values()):
+            self._stay(link)
+            self._leave(link)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), timeout_s)
+
+    def lost(self, error: AdapterError) -> None:
+        """The controller is gone, and all links with it."""
+        links, self.by_handle = self.by_handle, {}
+        waiting, self._waiters = self._waiters, {}
+        for link in links.values():
+            self._stay(link)
+        for waiters in waiting.values():
+            for waiter in waiters:
+                fail(waiter, error)
+        self._none.set()
+
+    # What the controller says.
+
+    def connected(self, controller: Controller, event: hci_events.Connected) -> None:
+        handle, address, address_type, role = event
+        waiters = self._waiters.pop((address, address_type), set())
+        ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
+        link = self.by_handle[handle] = Link(controller, handle, address, address_type, ours=ours)
+        self._none.clear()
+        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(link)
+        self._leave(link)  # should every waiter have gone
+
+    def connect_failed(self, event: hci_events.ConnectFailed) -> None:
+        address, address_type, status = event
+        for waiter in self._waiters.pop((address, address_type), ()):
+            fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
+
+    def disconnected(self, event: hci_events.Disconnected) -> None:
+        handle, reason = event
+        if (link := self.by_handle.pop(handle, None)) is not None:
+            self._stay(link)
+            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=f"0x{reason:02x}")
+        if not self.by_handle:
+            self._none.set()
+
+    # Inside.
+
+    def _stay(self, link: Link) -> None:
+        if link.idle is not None:
+            link.idle.cancel()
+            link.idle = None
+
+    def _leave(self, link: Link) -> None:
+        """A link that we made goes when it has carried nothing for a while; when we stop, every link goes."""
+        if link.channels == 0 and link.idle is None and (link.ours or self._stopping):
+            delay_s = 0 if self._stopping else IDLE_LINK_S
+            link.idle = self._loop.call_later(delay_s, self._disconnect, link)
+
+    def _disconnect(self, link: Link) -> None:
+        link.idle = None
+        if self.by_handle.get(link.handle) is link and link.channels == 0:
+            link.closing = True
+            link.controller.host.disconnect(link.handle)
+            link.controller.flush_soon()
+
+
+def fail(waiter: asyncio.Future[Any], error: AdapterError) -> None:
+    """Fails a waiter unless it has gone already."""
+    if not waiter.done():
+        waiter.set_exception(error)
