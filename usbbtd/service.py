@@ -1,12 +1,12 @@
 """The service: finds its devices in xenstore, keeps each served, and ends them in order."""
 
 import asyncio
+import contextlib
 import errno
 import re
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 async def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT. Raises XenError where this is no domain that can: it says what is missing."""
-    async with AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         store = await Store.open()
         stack.push_async_callback(store.close)
         evtchn = EventChannels()
@@ -98,7 +98,7 @@ class Service:
                 await self._scan()
                 status = f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers"
                 if status != told:  # the manager may be slow, and is waited for
-                    daemon.notify(status if told else f"READY=1\n{status}")
+                    notify(status if told else f"READY=1\n{status}")
                     told = status
 
     async def _scan(self) -> None:
@@ -174,13 +174,19 @@ class Service:
 
     async def _stop(self) -> None:
         """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
-        daemon.notify("STOPPING=1")
+        notify("STOPPING=1")
         self._log.info("usbbtd stops", guests=len(self._guests))
         await cancel_all(self._guests)
         await self._adapter.disconnect_all(DRAIN_S)
         self._adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
+
+
+def notify(state: str) -> None:
+    """Tells the service manager, if there is one that listens."""
+    with contextlib.suppress(OSError):
+        daemon.notify(state)
 
 
 async def cancel_all(tasks: Tasks) -> None:

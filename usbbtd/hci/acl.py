@@ -146,7 +146,7 @@ class AclData:
             self.counters["acl_incomplete"] += 1
 
     def next_timeout(self) -> float | None:
-        return min(self._ended.values(), default=None)
+        return min(self._ended.values()) if self._ended else None
 
     def handle_timeout(self, now: float) -> None:
         self._ended = {handle: until for handle, until in self._ended.items() if until > now}

@@ -117,8 +117,11 @@ class Connections:
         ]
 
     def next_timeout(self) -> float | None:
-        deadlines = self._bredr.deadline, self._le.deadline, self._acl.next_timeout()
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        due = self._bredr.deadline
+        for deadline in (self._le.deadline, self._acl.next_timeout()):
+            if deadline is not None and (due is None or deadline < due):
+                due = deadline
+        return due
 
     def handle_timeout(self, now: float) -> None:
         self._bredr.handle_timeout(now)

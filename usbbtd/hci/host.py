@@ -186,8 +186,8 @@ class Host:
 
     def next_timeout(self) -> float | None:
         """When handle_timeout() wants to be called; may be in the past."""
-        deadlines = self._commands.deadline, self._connections.next_timeout()
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        one, other = self._commands.deadline, self._connections.next_timeout()
+        return one if other is None or (one is not None and one < other) else other
 
     def handle_timeout(self, now: float) -> None:
         self._commands.now = now

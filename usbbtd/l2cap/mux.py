@@ -207,7 +207,8 @@ class Mux:
 
     def next_timeout(self) -> float | None:
         """When ``handle_timeout`` is due; None: nothing waits."""
-        return min(self._shared.deadlines.values(), default=None)
+        deadlines = self._shared.deadlines
+        return min(deadlines.values()) if deadlines else None
 
     def handle_timeout(self, now: float) -> None:
         deadlines = self._shared.deadlines

@@ -5,7 +5,6 @@ Everything that is ready is drained at each wake-up, in the order in which data 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -55,7 +54,7 @@ class Controller:
         self.now: Callable[[], float] = self._loop.time
         self._events = EventReassembler()
         self._acl = AclReassembler()
-        self._bulk: deque[bytes] = deque()  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
@@ -92,19 +91,22 @@ class Controller:
         try:
             # Data before events: a disconnection must not overtake what the peer sent before it. What comes
             # the other way round, data before its connection, waits in the host for the event.
-            for transfer in bulks:
-                for packet in self._acl.receive(transfer):
-                    host.receive_acl(packet)
-            self._receive_pdus(now)
-            for transfer in interrupts:
-                for event in self._events.receive(transfer):
-                    host.receive_event(event, now)
+            if bulks:
+                receive_acl, cut = host.receive_acl, self._acl.receive
+                for transfer in bulks:
+                    for packet in cut(transfer):
+                        receive_acl(packet)
+                self._receive_pdus(now)
+            if interrupts:
+                for transfer in interrupts:
+                    for event in self._events.receive(transfer):
+                        host.receive_event(event, now)
+                self._take_hci_events()
+                self._receive_pdus(now)
         except RemoteProtocolError as error:
             self.close(f"the dongle broke the protocol: {error}")
             return
-        self._take_hci_events()
         if not self._lost:
-            self._receive_pdus(now)
             self._flush()
 
     def dongle_ready_to_send(self) -> None:
@@ -175,16 +177,17 @@ class Controller:
         for command in host.take_commands():
             dongle.send_control(control_setup(command), command)
         bulk = self._bulk
-        bulk.extend(host.take_acl())
+        bulk += host.take_acl()
         if bulk:
-            for _ in range(dongle.send_bulk(list(bulk))):
-                bulk.popleft()
+            del bulk[: dongle.send_bulk(bulk)]
         if writable := mux.take_writable():
             self._owner.channels_writable(writable)
         self._set_timer()
 
     def _set_timer(self) -> None:
-        due = min((t for t in (self.host.next_timeout(), self.mux.next_timeout()) if t is not None), default=None)
+        due, other = self.host.next_timeout(), self.mux.next_timeout()
+        if due is None or (other is not None and other < due):
+            due = other
         timer = self._timer
         if due is None or (timer is not None and timer.when() <= due):
             return  # a timer that comes too early looks again when it comes: cheaper than moving it at every packet

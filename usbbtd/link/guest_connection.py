@@ -145,7 +145,7 @@ class GuestConnection:
             case calls.Scan(_, id_):
                 scan = GuestScan(
                     self._adapter, active=call.active, duplicates=call.duplicates,
-                    ended=partial(self._scan_ended, id_),
+                    ended=partial(self._ended, id_),
                 )  # fmt: skip
                 try:
                     scan.start(self._stream(call.ref, call.evtchn, scan.guest_event))
@@ -157,8 +157,9 @@ class GuestConnection:
                 advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
                 return GuestAdvertisement(self._adapter, advertiser)
 
-    def _scan_ended(self, id_: int, reason: str) -> None:
-        self._log.warning("scan ended", object=id_, reason=reason)
+    def _ended(self, id_: int, reason: str) -> None:
+        """A channel or a scan, by itself."""
+        self._log.info("object ended", object=id_, reason=reason)
         self._backend.end_object(id_)
 
     def _answer_info(self, req_id: int) -> None:
@@ -185,7 +186,7 @@ class GuestConnection:
         timeout_s: float | None,
     ) -> None:  # fmt: skip
         """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
-        user = GuestChannel(self._log.bind(object=call.id), lambda _: self._backend.end_object(call.id))
+        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id))
         try:
             stream = self._stream(call.ref, call.evtchn, user.guest_event)
             user.take_stream(stream)

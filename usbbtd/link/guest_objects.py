@@ -73,7 +73,7 @@ class GuestScan:
 
     def _report(self, advertisement: Advertisement) -> None:
         stream = self._stream
-        if stream is None:
+        if stream is None or self._over:
             return
         address, address_type, event_type, rssi, data = advertisement
         if stream.queued >= MAX_QUEUED_REPORTS or len(data) > MAX_REPORT_DATA:
