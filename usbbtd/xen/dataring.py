@@ -12,6 +12,8 @@ from usbbtd.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from usbbtd.xen.ring import PAGE_SIZE, Memory, cut
 
 _MOST_MESSAGES = 256
+#: Bytes that ``read`` takes at once: whoever takes a whole ring and then works on it leaves the other end waiting.
+PORTION = 16384
 _LENGTH_SIZE: int = lib.L2CAPIF_LENGTH_SIZE
 _unpack = ffi.unpack
 
@@ -74,12 +76,12 @@ class DataRing:
         result = self._checked(self._write(self._ring, payload, lengths, count))
         return result >> 1, result & 1 == 1
 
-    def read(self, limit_bytes: int = 65536) -> tuple[list[bytes], bool]:  # hot: per batch
+    def read(self, limit_bytes: int = PORTION) -> tuple[list[bytes], bool]:  # hot: per batch
         """Takes whole messages, and says whether to notify the other end because it waits for room.
 
         Takes one message at least, no more than ``limit_bytes`` otherwise. An empty list means that nothing is there
         and that the next message brings a notification: read until then. Raises RemoteProtocolError for an
-        impossible index or length.
+        impossible index or length. A portion at a time lets the other end fill the ring while this one works.
         """
         result = self._read(self._ring, limit_bytes, self._payload, self._lengths, _MOST_MESSAGES)
         if result <= 1:

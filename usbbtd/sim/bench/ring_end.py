@@ -14,15 +14,12 @@ from contextlib import ExitStack
 from usbbtd.abi.layout import record
 from usbbtd.link.l2capif_frontend import SharedStream
 from usbbtd.sim.demo.lines import commands
-from usbbtd.xen.dataring import DataRing
+from usbbtd.xen.dataring import PORTION, DataRing
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 
 #: 32 pages: 64 KiB each way.
 RING_ORDER = 5
-#: Octets that a stream moves at a time, in and out: a quarter of a ring, so that both ends are at work at once.
-PORTION = 16384
-
 _task = struct.Struct("<II")  # kind, count
 ECHO, SWALLOW = 1, 0
 
@@ -51,7 +48,7 @@ class Server:
                     self.notify()
                 if out:
                     return
-            messages, notify = self.ring.read(PORTION)
+            messages, notify = self.ring.read()
             if notify:
                 self.notify()
             if not messages:
@@ -93,7 +90,7 @@ class Client:
 
     def receive_event(self) -> None:
         while True:
-            messages, notify = self.ring.read(PORTION)
+            messages, notify = self.ring.read()
             if notify:
                 self.notify()
             if not messages:
