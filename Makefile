@@ -45,7 +45,7 @@ bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
 
 .PHONY: fuzz
 fuzz: build ## every Hypothesis property, for long
-	@$(BIN)/python -m pytest -q -p tests.hypothesis_profiles --hypothesis-profile=fuzz -m hypothesis
+	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz -m hypothesis
 
 .PHONY: build
 build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries

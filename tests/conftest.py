@@ -1,7 +1,7 @@
 """A simulated Xen for every test that wants one, and domains to run code in.
 
-The Xen libraries and the domain of a process are chosen by its environment when it starts, so that code that opens
-a Xen device runs in a process of its own, as on a real Xen. Such code is a coroutine function beside its test:
+A process is one domain's for life, chosen by its environment, so that code that opens a Xen device runs in a process
+of its own, as on a real Xen. Such code is a coroutine function beside its test, and run_in_domain.py runs it:
 
     async def own_domid() -> int:
         store = await Store.open()
@@ -19,6 +19,8 @@ import contextlib
 import itertools
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from usbbtd.sim.hypervisor import LIBRARIES
 from usbbtd.sim.world import World
@@ -33,47 +36,76 @@ from usbbtd.sim.world import World
 HERE = Path(__file__).parent
 _RUNNER = HERE / "run_in_domain.py"
 _TIME_LIMIT_S = 30
+_NUMBER_LIMIT = 32  # digits
+
+# The machine may be busy with something else: no example is too late, no strategy too slow. A test that wants more or
+# fewer examples than others says so as a multiple of settings().max_examples, so that "make fuzz" has a say in it.
+settings.register_profile("normal", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("fuzz", settings.get_profile("normal"), max_examples=5_000)
+settings.load_profile("normal")
 
 DomainCode = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class DomainProcess:
-    """A function that runs in a domain."""
+    """A function that runs in a domain, in a fork of ``forks``."""
 
-    def __init__(self, world: World, domid: int, function: DomainCode, arguments: tuple[object, ...]) -> None:
-        command = [sys.executable, "-W", "error", str(_RUNNER), function.__code__.co_filename, function.__name__]
-        self.process = subprocess.Popen(
-            [*command, json.dumps(arguments)],
-            env=os.environ | world.environment(domid),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(
+        self, forks: socket.socket, environment: dict[str, str], function: DomainCode, arguments: tuple[object, ...]
+    ) -> None:
+        self._held = contextlib.ExitStack()
+        self._output, self._errors = self._hold(os.memfd_create("output")), self._hold(os.memfd_create("errors"))
+        ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ear = self._held.enter_context(ear)
+        with mouth:
+            request = [environment, function.__code__.co_filename, function.__name__, arguments]
+            socket.send_fds(forks, [json.dumps(request).encode()], [self._output, self._errors, mouth.fileno()])
+        ear.settimeout(_TIME_LIMIT_S)
+        self._process = self._hold(os.pidfd_open(int(ear.recv(_NUMBER_LIMIT))))
+        self._status: int | None = None
+
+    def wait(self) -> int:
+        """Its exit status, or minus the number of the signal that ended it. TimeoutError."""
+        if self._status is None:
+            self._status = int(self._ear.recv(_NUMBER_LIMIT))
+        return self._status
 
     def result(self) -> Any:
         """What the function returned; when it raised, the test fails with its traceback."""
-        output, errors = self.process.communicate(timeout=_TIME_LIMIT_S)
-        if self.process.returncode or errors:
-            pytest.fail(f"in the domain (status {self.process.returncode}):\n{errors}", pytrace=False)
-        return json.loads(output)
+        status = self.wait()
+        if (errors := _content(self._errors)) or status:
+            pytest.fail(f"in the domain (status {status}):\n{errors}", pytrace=False)
+        return json.loads(_content(self._output))
 
     def kill(self) -> None:
         """As a crash: nothing is closed or said. Also when it has ended."""
-        self.process.kill()
-        self.process.communicate()
+        if self._status is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            self.wait()
+        self._held.close()
+
+    def _hold(self, descriptor: int) -> int:
+        self._held.callback(os.close, descriptor)
+        return descriptor
+
+
+def _content(file: int) -> str:
+    return os.pread(file, os.fstat(file).st_size, 0).decode()
 
 
 class Domain:
     """A domain of the simulated Xen."""
 
-    def __init__(self, world: World, domid: int) -> None:
+    def __init__(self, world: World, domid: int, forks: socket.socket) -> None:
         self.domid = domid
         self.world = world
+        self._forks = forks
         self.home = f"/local/domain/{domid}"
         self._processes: list[DomainProcess] = []
 
     def start(self, function: DomainCode, *arguments: object) -> DomainProcess:
-        process = DomainProcess(self.world, self.domid, function, arguments)
+        process = DomainProcess(self._forks, self.world.environment(self.domid), function, arguments)
         self._processes.append(process)
         return process
 
@@ -100,19 +132,31 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
+def forks(world: World) -> Iterator[socket.socket]:
+    """Takes the requests of run_in_domain.py."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-W", "error", str(_RUNNER)]
+    environment = os.environ | world.environment(0)
+    with theirs:
+        server = subprocess.Popen(command, env=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+    with server, ours:
+        yield ours
+
+
+@pytest.fixture(scope="session")
 def domids() -> Iterator[int]:
     return itertools.count(1)
 
 
 @pytest.fixture
-def new_domain(world: World, domids: Iterator[int]) -> Iterator[NewDomain]:
+def new_domain(world: World, domids: Iterator[int], forks: socket.socket) -> Iterator[NewDomain]:
     """Makes domains; they and their processes end with the test."""
     domains: list[Domain] = []
 
     def create() -> Domain:
         domid = next(domids)
         world.create_domain(domid, f"guest-{domid}")
-        domains.append(Domain(world, domid))
+        domains.append(Domain(world, domid, forks))
         return domains[-1]
 
     yield create

@@ -107,7 +107,12 @@ class Service:
         for guest in await self._numbers(VL2CAP):
             for devid in await self._numbers(f"{VL2CAP}/{guest}"):
                 path = f"{VL2CAP}/{guest}/{devid}"
-                if path not in self._guests and await self._is_wanted(path):
+                try:
+                    wanted = path not in self._guests and await self._is_wanted(path)
+                except XenError as error:  # not ours yet, for one: a watch fires again when its permissions change
+                    self._log.warning("device passed over", path=path, reason=str(error))
+                    continue
+                if wanted:
                     self._keep(self._guests, path, partial(self._serve_guest, guest, devid))
 
     async def _numbers(self, path: str) -> list[int]:

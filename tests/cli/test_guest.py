@@ -80,15 +80,17 @@ def test_info(guest: Domain) -> None:
 
 
 def test_scan(guest: Domain) -> None:
-    output, errors = run(guest, "scan", "--seconds", "0.3")
+    output, errors = run(guest, "scan", "--seconds", "1")
     assert errors == ""
     assert output.splitlines() == [
         "ADDRESS            TYPE    DBM  CONNECTABLE  NAME",
         "01:00:00:EE:FF:C0  public  -90  no",
         "C0:FF:EE:00:00:01  random  ?    yes          abc",
     ]
-    output, _ = run(guest, "scan", "--seconds", "0.3", "--json", "--active")
-    reports = [json.loads(line) for line in output.splitlines()]
+    process = start(guest, "scan", "--json", "--active")
+    assert process.stdout
+    reports = [json.loads(process.stdout.readline()) for _ in range(3)]
+    assert stop(process) == 143
     assert [(report["rssi"], report["name"], report["data"]) for report in reports] == [
         (-40, "abc", "0201060409616263"),
         (None, None, ""),

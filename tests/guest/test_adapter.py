@@ -187,7 +187,7 @@ async def come_back() -> None:
 
 def test_a_program_follows_one_that_crashed(guest: Domain) -> None:
     crashed = guest.start(leave_by_crash)
-    crashed.process.communicate(timeout=10)
+    assert crashed.wait() == 0
     guest.run(come_back)
     guest.run(come_back)
 

@@ -95,9 +95,11 @@ async def silence() -> int:
     async with open_adapter() as adapter:
         heard = 0
         try:
-            async with asyncio.timeout(0.2), adapter.scan() as scan:
+            async with asyncio.timeout(None) as limit, adapter.scan() as scan:
                 async for _ in scan:
                     heard += 1
+                    if heard == 3:  # all there are
+                        limit.reschedule(asyncio.get_running_loop().time())
         except TimeoutError:
             await anext(adapter.scan())
         return heard

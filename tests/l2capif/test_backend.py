@@ -480,7 +480,7 @@ FIELDS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(FIELDS, max_size=40))
 def test_soup_is_answered_once_each(requests: list[bytes]) -> None:
     backend = Driven(requests=4, channels=2)

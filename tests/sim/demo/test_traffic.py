@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.sim.demo.traffic import LENGTHS, Counts, Sender, echo, sdu_of
@@ -58,7 +58,6 @@ async def run_stream(near: Pipe, far: Pipe, sdus: int, window: int) -> tuple[Cou
     return sender.counts, echoed[0]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 10))
 def test_both_ends_count_the_same(sdus: int, window: int) -> None:
     octets = sum(LENGTHS[number % len(LENGTHS)] for number in range(sdus))
