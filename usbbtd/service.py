@@ -27,7 +27,6 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
-from usbbtd.xen.transaction import Transaction
 
 VUSB = "device/vusb"
 VL2CAP = "backend/vl2cap"
@@ -121,20 +120,18 @@ class Service:
     async def _is_wanted(self, path: str) -> bool:
         """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
 
-        libxl takes no notice of device classes that it does not know, so nobody else would.
+        libxl takes no notice of device classes that it does not know, so nobody else would. Not looked at in a
+        transaction, which the guest could disturb for ever.
         """
-
-        def look(transaction: Transaction) -> tuple[str | None, str | None, str | None]:
-            frontend = transaction.read(f"{path}/frontend")
-            try:
-                other = transaction.read(f"{frontend}/state") if frontend is not None else None
-            except XenError as error:
-                if error.errno != errno.EACCES:
-                    raise
-                other = None  # xenstored takes a dead domain's rights away before its nodes
-            return other, transaction.read(f"{path}/online"), transaction.read(f"{path}/state")
-
-        other, online, own = await self._store.transaction(look)
+        read = self._store.read
+        frontend = await read(f"{path}/frontend")
+        try:
+            other = await read(f"{frontend}/state") if frontend is not None else None
+        except XenError as error:
+            if error.errno != errno.EACCES:
+                raise
+            other = None  # xenstored takes a dead domain's rights away before its nodes
+        online, own = await read(f"{path}/online"), await read(f"{path}/state")
         if other is None:
             await self._store.remove(path)
             self._log.info("directory of a dead guest removed", path=path)

@@ -125,7 +125,7 @@ class XenbusDevice:
     async def _advance(self, perform: Perform) -> bool:
         """Do all that the states of both ends ask for now. False: the device is over."""
         while True:
-            own, other, online = await self._store.transaction(self._look)
+            own, other, online = await self._look()
             if own is None:
                 return False
             action = self._handshake.send_close() if self._failed else None
@@ -174,7 +174,12 @@ class XenbusDevice:
                     transaction.write(f"{self.path}/{node}", value)
                 transaction.write(f"{self.path}/state", str(state))
 
-        await self._store.transaction(work)
+        try:
+            await self._store.transaction(work)
+        except XenError as exc:
+            # It may have gone while the transaction ran; nothing of ours may be made there then.
+            if exc.errno != errno.EACCES or await self._store.read(f"{self.path}/{_OTHER[self.role]}") is not None:
+                raise
 
     async def _finish(self, perform: Perform) -> None:
         """Nothing stays shared or mapped, and the other end is told, whatever ended ``run``."""
@@ -184,16 +189,19 @@ class XenbusDevice:
             await self._write(xenbus.CLOSED, {})
             self._handshake.entered(xenbus.CLOSED)
 
-    def _look(self, transaction: Transaction) -> tuple[int | None, int | None, bool]:
-        """(our state as the store has it, the other end's, whether the device is to stay)"""
-        own = _state(transaction.read(f"{self.path}/state"))
+    async def _look(self) -> tuple[int | None, int | None, bool]:
+        """(our state as the store has it, the other end's, whether the device is to stay)
+
+        Not in a transaction: the other end may change its state so often that none would succeed.
+        """
+        own = _state(await self.read_own("state"))
         try:
-            other = _state(transaction.read(f"{self.other_path}/state"))
+            other = _state(await self.read_other("state"))
         except XenError as exc:
             if exc.errno != errno.EACCES:
                 raise
             other = None  # xenstored takes a dead domain's rights away before the toolstack removes its nodes
-        online = self.role == "frontend" or transaction.read(f"{self.path}/online") != "0"
+        online = self.role == "frontend" or await self.read_own("online") != "0"
         return own, other, online
 
 
