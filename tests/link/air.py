@@ -5,13 +5,13 @@ Test files get it with ``runpy.run_path``, as what runs in a domain has no packa
 
 import asyncio
 import contextlib
+import itertools
 
 from bumble import hci
 from bumble.core import PhysicalTransport
 from bumble.device import Device, DeviceConfiguration
 from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
-from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink
 
 from usbbtd.sim.demo.peers import PeerChannel
@@ -30,7 +30,7 @@ PSM = {BREDR: 0x1001, LE: 0x80}
 SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
 
 EVENT_PACKET_SIZE = 16
-_CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL = b"\x05\x04", b"\x08\x04"
+_CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL, _LE_CREATE_CONNECTION_CANCEL = b"\x05\x04", b"\x08\x04", b"\x0e\x20"
 
 
 def octets(address):
@@ -41,7 +41,8 @@ def octets(address):
 class DirectDongle:
     """HCI straight to Bumble's controller, in the packets of a USB dongle: see ``usbbtd.link.dongle.Dongle``.
 
-    ``held``: what comes from the controller waits for ``release``. ``deaf``: opcodes of commands that get lost.
+    ``held``: what comes from the controller waits for ``release``. ``deaf``: opcodes of commands that get lost;
+    ``loses``: of those that get lost once.
     ``bulk_room``: how many transfers ``send_bulk`` takes until ``make_room``; None: any number.
     """
 
@@ -51,7 +52,7 @@ class DirectDongle:
     def __init__(self, link, address=OUR_ADDRESS):
         self.name = f"direct {address}"
         self.closed = self.held = False
-        self.deaf = frozenset()
+        self.deaf, self.loses = frozenset(), set()
         self.bulk_room = None
         self.commands = []
         self._link = link
@@ -71,12 +72,17 @@ class DirectDongle:
         assert setup == bytes((0x20, 0, 0, 0, 0, 0, len(data), 0))  # Vol 4, Part B, 2.2.2
         self.commands.append(data)
         opcode = data[:2]
+        if opcode in self.loses:
+            self.loses.remove(opcode)
+            return
         if opcode in self.deaf or self.closed:
             return
         if opcode == _CREATE_CONNECTION and data[3:9] == octets(NOBODY):  # Bumble's controller raises at this
             self.on_packet(b"\x04\x0f\x04\x00\x01" + opcode)
         elif opcode == _CREATE_CONNECTION_CANCEL:  # and does not know that
             self._cancel(data[3:9])
+        elif opcode == _LE_CREATE_CONNECTION_CANCEL:  # nor how to end an attempt on LE
+            self._cancel_le()
         else:
             self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
 
@@ -135,6 +141,12 @@ class DirectDongle:
         """Command Complete, then Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.1.7."""
         self.on_packet(b"\x04\x0e\x0a\x01" + _CREATE_CONNECTION_CANCEL + b"\x00" + address)
         self.on_packet(b"\x04\x03\x0b\x02\x00\x00" + address + b"\x01\x00")
+
+    def _cancel_le(self):
+        """As ``_cancel``, with LE Connection Complete: Vol 4, Part E, 7.8.13."""
+        self._controller.pending_le_connection = None
+        self.on_packet(b"\x04\x0e\x04\x01" + _LE_CREATE_CONNECTION_CANCEL + b"\x00")
+        self.on_packet(b"\x04\x3e\x13\x01\x02" + bytes(17))
 
 
 def spec(transport, psm, mtu=2048, **options):
@@ -259,10 +271,10 @@ class User:
                 await self._changed.wait()
 
 
-async def turns(condition, limit=10_000):
+async def turns(condition):
     """Lets everything else run until the condition holds. For states that nothing announces."""
-    for _ in range(limit):
+    for pause_s in itertools.chain(itertools.repeat(0, 5_000), itertools.repeat(0.01, 500)):
         if condition():
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause_s)
     raise TimeoutError("it did not come to that")

@@ -1,4 +1,4 @@
-"""The two ends of usbif, each in a process of its own domain: see usbif_agent.py. An adapter on a virtual air: air.py."""
+"""The two ends of usbif, each in a process of its own domain: usbif_agent.py. An adapter on a virtual air: air.py."""
 
 import asyncio
 import contextlib
@@ -140,7 +140,7 @@ async def dongle(adapter, new_dongle):
     return plugged
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plain_xen():
     """Both domains of a device in one process: see plain_xen.py."""
     return PLAIN_XEN["PlainXen"]

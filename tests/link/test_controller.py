@@ -1,4 +1,4 @@
-"""The pump between a dongle and the cores: a real controller on a virtual air, and an owner that writes down what it hears."""
+"""The pump between a dongle and the cores: a controller on a virtual air, and an owner that keeps what it hears."""
 
 import asyncio
 import runpy
@@ -250,7 +250,7 @@ async def test_a_dongle_that_is_lost_while_it_starts(controller, owner, dongle):
 
 async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, owner, dongle):
     await start(controller, owner)
-    dongle.deaf = {WRITE_SCAN_ENABLE}
+    dongle.loses = {WRITE_SCAN_ENABLE}
     controller.host.set_connectable(True)
     controller.flush_soon()
     await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)

@@ -10,9 +10,7 @@ import pytest
     ("lie", "event", "reason"),
     [
         ("reference", "usb frontend cannot be connected", "cannot map"),
-        ("text", "usb frontend cannot be connected", "not a number"),
         ("event channel", "usb frontend cannot be connected", "event channel 999999"),
-        ("urb index", "usb frontend failed", "impossible"),
         ("conn index", "usb frontend failed", "impossible"),
     ],
 )

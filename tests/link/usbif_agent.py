@@ -272,5 +272,6 @@ async def _obey(reader, end):
 
 if __name__ == "__main__":
     usbif_frontend.REQUEST_TIMEOUT_S = 1.0
+    usbif_frontend.RETRY_S = 0.1
     logging.basicConfig(level=logging.WARNING)
     asyncio.run(main(*sys.argv[1:]))

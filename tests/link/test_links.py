@@ -1,0 +1,138 @@
+"""Links on demand, over a virtual air: who shares them, who gives them up, and when."""
+
+import asyncio
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.link import links
+from usbbtd.link.channel import Listener
+
+air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
+octets, User = air.octets, air.User
+
+MTU = 2048
+TRANSPORTS = [air.BREDR, air.LE]
+
+
+async def connect(adapter, transport, psm=None):
+    address, address_type = air.PEER[transport]
+    async with asyncio.timeout(air.TIME_LIMIT_S):
+        return await adapter.connect(octets(address), address_type, psm or air.PSM[transport], MTU)
+
+
+def unreachable(adapter, transport=air.BREDR):
+    return asyncio.create_task(adapter.connect(octets(air.NOBODY), 2 * transport, air.PSM[transport], MTU))
+
+
+class Taker:
+    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
+
+    def __init__(self, adapter, transport, psm=None):
+        self.offers = asyncio.Queue()
+        self.withdrawn = []
+        adapter.listen(transport, psm or air.PSM[transport], Listener(self.offers.put_nowait, self.withdrawn.append))
+
+
+async def test_channels_to_one_peer_share_a_link_and_other_links_are_apart(adapter, dongle, peer):
+    for transport in TRANSPORTS:
+        peer.serve_echo(transport)
+    channels = await asyncio.gather(*(connect(adapter, transport) for transport in TRANSPORTS * 3))
+    assert adapter.statistics()["links"] == 2
+    assert adapter.statistics()["channels"] == 6
+    assert len({(channel.handle, channel.cid) for channel in channels}) == 6
+    users = [User(channel) for channel in channels]
+    for number, user in enumerate(users):
+        await user.send([bytes([number]) * 50] * 10)
+    for number, user in enumerate(users):
+        assert await user.receive(10) == [bytes([number]) * 50] * 10
+
+
+async def test_who_gives_up_an_unreachable_peer_leaves_nothing(adapter, dongle, peer):
+    for transport in TRANSPORTS:
+        peer.serve(transport)
+        first, second = unreachable(adapter, transport), unreachable(adapter, transport)
+        await air.turns(lambda: len(adapter._links._waiters) == 1)
+        first.cancel()
+        await asyncio.wait([first])
+        assert len(adapter._links._waiters) == 1
+        second.cancel()
+        await asyncio.wait([second])
+        assert adapter._links._waiters == {}
+        await connect(adapter, transport)  # the controller is free again
+
+
+async def test_a_link_that_comes_when_nobody_wants_it_any_more_goes_again(adapter, dongle, peer, monkeypatch):
+    monkeypatch.setattr(links, "IDLE_LINK_S", 0)
+    peer.serve(air.BREDR)
+    dongle.held = True
+    connecting = asyncio.create_task(connect(adapter, air.BREDR))
+    await air.turns(lambda: peer.device.connections)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+    dongle.release()
+    await air.turns(lambda: adapter.statistics()["hci_links_opened"] == 1)
+    await air.turns(lambda: not peer.device.connections and adapter.statistics()["links"] == 0)
+
+
+async def test_an_idle_link_of_ours_goes_and_the_next_connect_does_not_get_it(adapter, dongle, peer, monkeypatch):
+    monkeypatch.setattr(links, "IDLE_LINK_S", 0)
+    peer.serve(air.BREDR)
+    for _ in range(3):
+        user = User(await connect(adapter, air.BREDR))
+        user.channel.finish()
+        assert await user.closed() == l2cap_events.DISCONNECTED
+        dongle.held = True
+        await air.turns(lambda: any(link.closing for link in adapter._links.by_handle.values()))
+        again = asyncio.create_task(connect(adapter, air.BREDR))
+        await asyncio.sleep(0)
+        dongle.release()
+        User(await again).channel.close()
+        await air.turns(lambda: adapter.statistics()["links"] == 0)
+
+
+async def test_an_idle_link_is_kept_for_the_next_channel(adapter, dongle, peer):
+    peer.serve(air.BREDR)
+    for _ in range(3):
+        user = User(await connect(adapter, air.BREDR))
+        user.channel.finish()
+        await user.closed()
+        (link,) = adapter._links.by_handle.values()
+        assert link.idle is not None
+    assert adapter.statistics()["hci_links_opened"] == 1
+
+
+async def test_a_waiting_offer_holds_a_link_of_ours(adapter, dongle, peer, monkeypatch):
+    monkeypatch.setattr(links, "IDLE_LINK_S", 0)
+    peer.serve(air.BREDR)
+    user = User(await connect(adapter, air.BREDR))
+    taker = Taker(adapter, air.BREDR, 0x1003)
+    opening = asyncio.create_task(peer.open(peer.links[air.BREDR], air.BREDR, 0x1003))
+    offer = await taker.offers.get()
+    user.channel.close()
+    await air.turns(lambda: adapter.statistics()["channels"] == 0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    accepted = User(await adapter.accept(offer, MTU))
+    await opening
+    accepted.channel.close()
+    await air.turns(lambda: adapter.statistics()["links"] == 0)
+
+
+async def test_disconnect_all_ends_links_in_order(adapter, dongle, peer):
+    for transport in TRANSPORTS:
+        peer.serve(transport)
+    idle = User(await connect(adapter, air.LE))
+    idle.channel.close()
+    User(await connect(adapter, air.BREDR)).channel.close()  # its disconnection is on the way
+    await asyncio.wait_for(adapter.disconnect_all(air.TIME_LIMIT_S), air.TIME_LIMIT_S / 2)
+    assert adapter.statistics()["links"] == 0
+    await air.turns(lambda: not peer.device.connections)
+
+
+async def test_disconnect_all_does_not_wait_for_a_peer_that_holds_on(adapter, dongle, peer):
+    peer.serve(air.BREDR)
+    User(await connect(adapter, air.BREDR))
+    await adapter.disconnect_all(0.01)
+    assert adapter.statistics()["links"] == 1

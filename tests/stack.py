@@ -1,0 +1,179 @@
+"""usbbtd as it is deployed, on the simulated Xen: the service, dom0 with the dongle, a remote device, guests.
+
+Test files get it with ``runpy.run_path``. Everything waits for what is to be, with a time limit.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from usbbtd.sim.demo import plan
+
+TIME_LIMIT_S = 15
+CONFIGURATION = f"""\
+[adapter]
+address = "{plan.ADAPTER_LE_ADDRESS}"
+[guests]
+unread_bytes = 65536
+[log]
+target = "stderr"
+"""
+
+
+class Process:
+    """Python code that runs as a process of a domain, ``"-m", module`` or a file; what it logs is kept."""
+
+    def __init__(self, world, domid, *arguments, **environment):
+        own = {} if domid is None else world.environment(domid)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=os.environ | own | environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
+        )  # fmt: skip
+        self.log = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def running(self):
+        return self._process.poll() is None
+
+    def wait_printed(self):
+        """A line on standard output: the process is ready."""
+        assert self._process.stdout.readline(), self.tail()
+
+    def wait_logged(self, *words, since=0):
+        """The first line from ``since`` on with all these words. ``len(log)`` before something gives a ``since``."""
+        end = time.monotonic() + TIME_LIMIT_S
+        with self._changed:
+            while True:
+                for line in self.log[since:]:
+                    if all(word in line.split() or (" " in word and word in line) for word in words):
+                        return line
+                if not self._changed.wait(end - time.monotonic()):
+                    raise TimeoutError(f"never logged {words}:\n{self.tail()}")
+
+    def terminate(self, number=signal.SIGTERM):
+        """Asks it to end: its exit status."""
+        self._process.send_signal(number)
+        return self._end()
+
+    def kill(self):
+        """As a crash. Also when it has ended."""
+        self._process.kill()
+        return self._end()
+
+    def tail(self):
+        return "\n".join(self.log[-30:])
+
+    def _end(self):
+        try:
+            return self._process.wait(TIME_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise TimeoutError(f"it did not end:\n{self.tail()}") from None
+        finally:
+            self._process.stdin.close()
+            self._process.stdout.close()
+            self._reader.join()
+
+    def _read(self):
+        for line in self._process.stderr:
+            with self._changed:
+                self.log.append(re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip())
+                self._changed.notify_all()
+        self._process.stderr.close()
+
+
+class Stack:
+    """``driver``: the domid of the driver domain. The remote device of remote_peer.py is on the air."""
+
+    def __init__(self, world, directory, domids):
+        self.world = world
+        self.driver = next(domids)
+        self._domids = domids
+        self._directory = directory
+        self._undo = contextlib.ExitStack()
+        self.daemon = self.air = self.peer = None
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            stack.push(self._undo)
+            self.world.create_domain(self.driver, "sys-bluetooth")
+            stack.callback(self._destroy, self.driver)
+            self.world.attach_vusb(self.driver, plan.DOM0)
+            stack.callback(lambda: self.world.change_store(remove=[self.qusb]))
+            self._config = self._directory / "usbbtd.toml"
+            self._config.write_text(CONFIGURATION)
+            self.start_air()
+            self.start_daemon()
+            self.daemon.wait_logged("adapter up")
+            self._undo = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.daemon, self.air, self.peer):
+            process.kill()
+        self._undo.close()
+
+    @property
+    def qusb(self):
+        return f"/local/domain/{plan.DOM0}/backend/qusb/{self.driver}/0"
+
+    def start_air(self):
+        """dom0's process and the remote device, whose controller is in it."""
+        socket = self._directory / "remote"
+        socket.unlink(missing_ok=True)
+        self.air = Process(
+            self.world, plan.DOM0, "-m", "usbbtd.sim.air", "--frontend", self.driver,
+            "--address", plan.DONGLE_ADDRESS, "--peer", plan.ECHO.address, socket,
+        )  # fmt: skip
+        self.air.wait_printed()
+        self.peer = Process(self.world, None, Path(__file__).with_name("remote_peer.py"), socket)
+        self.peer.wait_printed()
+
+    def kill_air(self):
+        self.peer.kill()
+        self.air.kill()
+
+    def start_daemon(self, **environment):
+        self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self._config, **environment)
+
+    def held(self):
+        """What the driver domain has of the hypervisor: pages shared and mapped, ports."""
+        statistics = self.world.statistics()[self.driver]
+        return {name: statistics[name] for name in ("shared", "mapped", "ports")}
+
+    def wait_held(self, expected):
+        end = time.monotonic() + TIME_LIMIT_S
+        while (held := self.held()) != expected:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the driver domain holds {held}, expected was {expected}")
+            time.sleep(0.01)  # the simulated hypervisor has no watch on its counters
+
+    def new_guest(self, new_domain):
+        """A domain with device 0."""
+        guest = new_domain()
+        self.world.attach_vl2cap(guest.domid, self.driver)
+        return guest
+
+    def detach(self, guest):
+        self.world.detach_vl2cap(guest.domid, self.driver)
+
+    def backend(self, guest):
+        return f"/local/domain/{self.driver}/backend/vl2cap/{guest.domid}/0"
+
+    def _destroy(self, domid):
+        with contextlib.suppress(ProcessLookupError):
+            self.world.destroy_domain(domid)

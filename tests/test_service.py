@@ -1,0 +1,245 @@
+"""The very service, in its driver domain of the simulated Xen, and what happens to it in a host's life.
+
+Guests run functions of this file, with the guest library, and tell what they have done by ``data/done`` in their home.
+"""
+
+import asyncio
+import itertools
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from usbbtd.guest import AdapterGone, ChannelClosed, NoController, open_adapter
+from usbbtd.sim.demo import plan
+from usbbtd.xen.store import Store
+
+HERE = Path(__file__).parent
+stack_module = SimpleNamespace(**runpy.run_path(str(HERE / "stack.py")))
+C_FRONTEND = HERE / "l2capif/c_frontend/c_frontend.c"
+SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
+TYPES = {"bredr": "bredr", "le": "random"}
+
+
+@pytest.fixture(scope="module")
+def stack(world, domids, tmp_path_factory):
+    with stack_module.Stack(world, tmp_path_factory.mktemp("stack"), domids) as running:
+        yield running
+
+
+def connect(adapter, transport):
+    return adapter.connect(
+        plan.ECHO.address_on(transport), plan.ECHO_PSM[transport], address_type=TYPES[transport], mtu=2048
+    )
+
+
+async def check_echoes(adapter, transport):
+    async with await connect(adapter, transport) as channel:
+        sent = [bytes([number]) * size for number, size in enumerate(SIZES * 3)]
+        sending = asyncio.create_task(channel.send_many(sent))
+        assert [await channel.recv() for _ in sent] == sent
+        await sending
+
+
+async def done(what):
+    store = await Store.open()
+    await store.write("data/done", what)
+    await store.close()
+
+
+def done_path(guest):
+    return f"{guest.home}/data/done"
+
+
+# What guests do
+
+
+async def round_trips():
+    async with open_adapter() as adapter:
+        for transport in plan.TRANSPORTS:
+            await check_echoes(adapter, transport)
+        return adapter.info.powered
+
+
+async def traffic_for_ever():
+    async with open_adapter() as adapter, await connect(adapter, "bredr") as channel:
+        for number in itertools.count():
+            await channel.send(bytes(2048))
+            if number >= 8:
+                assert await channel.recv() == bytes(2048)
+            if number == 20:
+                await done("flowing")
+
+
+async def outlive_a_restart():
+    """Returns what the channel said when the service went, and goes on when it is back."""
+    async with open_adapter() as adapter:
+        channel = await connect(adapter, "le")
+        await done("open")
+        try:
+            await channel.recv()
+        except ChannelClosed as error:
+            reason = [type(error).__name__, isinstance(error, AdapterGone)]
+        await adapter.wait_ready(10)
+        await wait_powered(adapter)
+        await check_echoes(adapter, "le")
+        return reason
+
+
+async def outlive_a_replug():
+    async with open_adapter() as adapter:
+        channel = await connect(adapter, "bredr")
+        listener = await adapter.listen(0x1077)
+        await done("open")
+        try:
+            await channel.recv()
+        except ChannelClosed as error:
+            reason = error.reason
+        try:
+            await connect(adapter, "bredr")
+        except NoController:
+            reason += ", no controller"
+        await done("lost")
+        await wait_powered(adapter)
+        await listener.close()
+        return reason
+
+
+async def wait_powered(adapter):
+    for _ in range(500):
+        if (await adapter.read_info()).powered:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError("the adapter stays down")
+
+
+# Tests
+
+
+def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
+    before = stack.held()
+    guest = stack.new_guest(new_domain)
+    assert guest.run(round_trips) is True
+    stack.detach(guest)
+    stack.wait_held(before)
+    stack.daemon.wait_logged("guest detached", f"domid={guest.domid}")
+    assert stack.world.read(stack.backend(guest)) is None
+
+
+@pytest.fixture(scope="module")
+def c_frontend(tmp_path_factory):
+    program = tmp_path_factory.mktemp("c_frontend") / "c_frontend"
+    libraries = ["-lxenstore", "-lxenevtchn", "-lxengnttab"]
+    include = HERE.parent / "usbbtd/abi/include"
+    subprocess.run(["cc", "-std=c11", "-O2", f"-I{include}", "-o", program, C_FRONTEND, *libraries], check=True)
+    return program
+
+
+@pytest.mark.parametrize(("transport", "address_type"), [("bredr", 0), ("le", 2)])
+def test_a_frontend_in_c_gets_all_its_echoes(stack, new_domain, c_frontend, transport, address_type):
+    guest = stack.new_guest(new_domain)
+    peer = plan.ECHO.address_on(transport), address_type, plan.ECHO_PSM[transport]
+    command = [c_frontend, "0", *map(str, peer), "200", "700"]
+    environment = os.environ | stack.world.environment(guest.domid)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    stack.detach(guest)
+
+
+def test_a_guest_that_is_killed_leaves_nothing_and_nobody_else_notices(stack, new_domain):
+    before = stack.held()
+    victim, other = stack.new_guest(new_domain), stack.new_guest(new_domain)
+    victim.start(traffic_for_ever)
+    stack.world.wait_value(done_path(victim), "flowing")
+    running = other.start(round_trips)
+    victim.destroy()
+    assert running.result() is True
+    stack.daemon.wait_logged("guest disconnected", f"domid={victim.domid}")
+    stack.world.wait_value(stack.backend(victim), None)
+    stack.detach(other)
+    stack.wait_held(before)
+
+
+def test_a_dongle_that_goes_away_and_comes_back_is_taken_up_again(stack, new_domain):
+    guest = stack.new_guest(new_domain)
+    running = guest.start(outlive_a_replug)
+    stack.world.wait_value(done_path(guest), "open")
+    since = len(stack.daemon.log)
+    stack.kill_air()
+    stack.world.change_store(write=[(f"{stack.qusb}/state", "6", None)])  # as a kernel does for its dead driver
+    stack.daemon.wait_logged("adapter down", since=since)
+    stack.world.wait_value(done_path(guest), "lost")
+    stack.start_air()
+    stack.daemon.wait_logged("adapter up", since=since)
+    assert running.result() == "the Bluetooth controller is gone, no controller"
+    assert guest.run(round_trips) is True
+    stack.detach(guest)
+
+
+def test_a_service_that_crashes_is_started_again_and_guests_go_on(stack, new_domain):
+    guests = [stack.new_guest(new_domain) for _ in range(2)]
+    running = [guest.start(outlive_a_restart) for guest in guests]
+    for guest in guests:
+        stack.world.wait_value(done_path(guest), "open")
+    stack.daemon.kill()
+    stack.start_daemon()
+    stack.daemon.wait_logged("adapter up")
+    assert [each.result() for each in running] == [["ChannelLost", True]] * 2
+    for guest in guests:
+        stack.detach(guest)
+
+
+@pytest.fixture
+def notifications():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        yield receiver
+
+
+def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path, notifications):
+    assert stack.daemon.terminate() == 0
+    notifications.settimeout(10)
+    notifications.bind(str(tmp_path / "notify"))
+    stack.start_daemon(NOTIFY_SOCKET=str(tmp_path / "notify"))
+    assert notifications.recv(4096).startswith(b"READY=1\nSTATUS=")
+    stack.daemon.wait_logged("adapter up")
+    guest = stack.new_guest(new_domain)
+    victim = guest.start(traffic_for_ever)
+    stack.world.wait_value(done_path(guest), "flowing")
+    assert stack.daemon.terminate() == 0
+    while notifications.recv(4096) != b"STOPPING=1":
+        pass
+    assert not [line for line in stack.daemon.log if "[error" in line]
+    assert stack.daemon.log[-1].split("]")[1].strip() == "usbbtd stopped"
+    assert stack.world.read(f"{stack.backend(guest)}/state") == "6"
+    assert stack.world.read(f"/local/domain/{stack.driver}/device/vusb/0/state") == "6"
+    assert stack.held() == {"shared": 0, "mapped": 0, "ports": 0}
+    victim.kill()
+    stack.start_daemon()
+    stack.daemon.wait_logged("adapter up")
+    stack.detach(guest)
+
+
+def test_a_signal_before_there_is_anything_to_do(world, new_domain):
+    domain = new_domain()
+    daemon = stack_module.Process(world, domain.domid, "-m", "usbbtd", "run", "--config", "/dev/null")
+    daemon.wait_logged("usbbtd starts")
+    assert daemon.terminate(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("missing", ["xenstore", "evtchn"])
+def test_no_xen_is_told_in_a_line(world, tmp_path, missing):
+    environment = os.environ | {"XENSTORED_PATH": str(tmp_path / "none")}
+    if missing == "evtchn":
+        environment = os.environ | world.environment(0) | {"XENSIM_DIR": str(tmp_path / "none")}
+    command = [sys.executable, "-m", "usbbtd", "run", "--config", "/dev/null"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 3
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("usbbtd: ")
+    assert ("/none" if missing == "xenstore" else "/dev/xen/evtchn") in line
