@@ -67,8 +67,10 @@ class Sender:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(count, room))
                 tasks.create_task(self._check(count, room))
-        except* ConnectionError as group:
-            raise group.exceptions[0] from None
+        except ExceptionGroup as group:  # not except*, which wraps what is raised in it once more
+            if (ended := group.subgroup(ConnectionError)) is None:
+                raise
+            raise ended.exceptions[0] from None
 
     async def _send(self, count: int, room: asyncio.Semaphore) -> None:
         for number in range(count):
