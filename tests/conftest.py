@@ -53,15 +53,17 @@ class DomainProcess:
     def __init__(
         self, forks: socket.socket, environment: dict[str, str], function: DomainCode, arguments: tuple[object, ...]
     ) -> None:
-        self._held = contextlib.ExitStack()
-        self._output, self._errors = self._hold(os.memfd_create("output")), self._hold(os.memfd_create("errors"))
-        ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._ear = self._held.enter_context(ear)
-        with mouth:
-            request = [environment, function.__code__.co_filename, function.__name__, arguments]
-            socket.send_fds(forks, [json.dumps(request).encode()], [self._output, self._errors, mouth.fileno()])
-        ear.settimeout(_TIME_LIMIT_S)
-        self._process = self._hold(os.pidfd_open(int(ear.recv(_NUMBER_LIMIT))))
+        with contextlib.ExitStack() as self._held:
+            self._output, self._errors = self._hold(os.memfd_create("output")), self._hold(os.memfd_create("errors"))
+            ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._ear = self._held.enter_context(ear)
+            with mouth:
+                request = [environment, function.__code__.co_filename, function.__name__, arguments]
+                socket.send_fds(forks, [json.dumps(request).encode()], [self._output, self._errors, mouth.fileno()])
+            ear.settimeout(_TIME_LIMIT_S)
+            _, (process,), _, _ = socket.recv_fds(ear, _NUMBER_LIMIT, 1)
+            self._process = self._hold(process)
+            self._held = self._held.pop_all()
         self._status: int | None = None
 
     def wait(self) -> int:

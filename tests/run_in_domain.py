@@ -5,7 +5,7 @@ once, with the simulated Xen's libraries in LD_LIBRARY_PATH. It opens no Xen dev
 
 Standard input is a socket of requests, each a JSON list [environment, file, function, arguments] with three files: the
 function's result goes into the first as JSON, standard error into the second; the third, a socket, gets the process's
-pid and, when it has ended, its status.
+descriptor and, when it has ended, its status.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 def serve(requests: socket.socket) -> Request | None:
     """Forks for each request and returns it, in the fork. None: there will be no more."""
-    running: dict[int, tuple[int, int]] = {}  # by the process's descriptor: its pid, whom to tell of its end
+    running: dict[int, tuple[int, socket.socket]] = {}  # by the process's descriptor: its pid, whom to tell of its end
     events = select.poll()
     events.register(requests, select.POLLIN)
     while True:
@@ -41,32 +41,34 @@ def serve(requests: socket.socket) -> Request | None:
                 events.unregister(descriptor)
                 os.close(descriptor)
                 pid, starter = running.pop(descriptor)
-                _tell(starter, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                os.close(starter)
+                with starter:
+                    _tell(starter, str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])), [])
                 continue
             message, files, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT, 3)
             if not message:
                 return None
             if not (pid := os.fork()):
-                requests.detach()
+                for inherited in (requests, *(starter for _, starter in running.values())):
+                    inherited.detach()
                 output, errors, _ = files
                 for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, errors)):
                     os.dup2(file, number)
                 os.closerange(3, os.sysconf("SC_OPEN_MAX"))
                 return Request(*json.loads(message))
-            *files, starter = files
+            *files, ear = files
             for file in files:
                 os.close(file)
-            _tell(starter, pid)
             process = os.pidfd_open(pid)
+            starter = socket.socket(fileno=ear)
+            _tell(starter, "started", [process])
             running[process] = pid, starter
             events.register(process, select.POLLIN)
 
 
-def _tell(starter: int, number: int) -> None:
+def _tell(starter: socket.socket, message: str, files: list[int]) -> None:
     """A starter that has gone wants to know nothing."""
     with contextlib.suppress(ConnectionError):
-        os.write(starter, str(number).encode())
+        socket.send_fds(starter, [message.encode()], files)
 
 
 def run(request: Request) -> None:
@@ -83,6 +85,7 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         importlib.import_module(name)
     gc.freeze()  # what is shared with the forks stays shared
-    request = serve(socket.socket(fileno=0))
+    with socket.socket(fileno=0) as requests:
+        request = serve(requests)
     if request:
         run(request)

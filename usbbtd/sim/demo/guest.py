@@ -107,7 +107,9 @@ async def run(domid: int) -> None:
 
 if __name__ == "__main__":
     log.configure(Log(level="warning", target="stderr"))
+    failure = None
     try:
         asyncio.run(run(int(sys.argv[1])))
     except* AdapterError as group:
-        sys.exit(f"{group.exceptions[0]}")
+        failure = str(group.exceptions[0])
+    sys.exit(failure)
