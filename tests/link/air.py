@@ -14,6 +14,7 @@ from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 from bumble.transport.common import AsyncPipeSink
 
+from usbbtd.link.channel import Listener
 from usbbtd.sim.demo.peers import PeerChannel
 from usbbtd.sim.dongle import new_controller
 
@@ -27,6 +28,8 @@ NOBODY = "C0:FF:EE:00:00:99"
 #: An adapter's arguments for a peer, by transport: address and address_type.
 PEER = {BREDR: (PEER_ADDRESS, 0), LE: (PEER_LE_ADDRESS, 2)}
 PSM = {BREDR: 0x1001, LE: 0x80}
+MTU = 2048
+TRANSPORTS = [BREDR, LE]
 SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
 
 EVENT_PACKET_SIZE = 16
@@ -278,3 +281,24 @@ async def turns(condition):
             return
         await asyncio.sleep(pause_s)
     raise TimeoutError("it did not come to that")
+
+
+async def connect(adapter, transport, psm=None):
+    """A channel of an adapter to the peer."""
+    address, address_type = PEER[transport]
+    async with asyncio.timeout(TIME_LIMIT_S):
+        return await adapter.connect(octets(address), address_type, psm or PSM[transport], MTU)
+
+
+def unreachable(adapter, transport=BREDR):
+    """An adapter's task that connects to a device that is not there."""
+    return asyncio.create_task(adapter.connect(octets(NOBODY), 2 * transport, PSM[transport], MTU))
+
+
+class Taker:
+    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
+
+    def __init__(self, adapter, transport, psm=None):
+        self.offers = asyncio.Queue()
+        self.withdrawn = []
+        adapter.listen(transport, psm or PSM[transport], Listener(self.offers.put_nowait, self.withdrawn.append))

@@ -17,7 +17,6 @@ from usbbtd.link.channel import (
     Advertiser,
     Exhausted,
     InUse,
-    Listener,
     NoAdapter,
     NotSupported,
     Refused,
@@ -28,30 +27,10 @@ from usbbtd.link.channel import (
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
 
-MTU = 2048
-TRANSPORTS = [air.BREDR, air.LE]
+connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS
 WRITE_SCAN_ENABLE, SET_ADVERTISING_ENABLE, RESET = b"\x1a\x0c", b"\x0a\x20", b"\x03\x0c\x00"
 
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
-
-
-async def connect(adapter, transport, psm=None):
-    address, address_type = air.PEER[transport]
-    async with asyncio.timeout(air.TIME_LIMIT_S):
-        return await adapter.connect(octets(address), address_type, psm or air.PSM[transport], MTU)
-
-
-def unreachable(adapter, transport=air.BREDR):
-    return asyncio.create_task(adapter.connect(octets(air.NOBODY), 2 * transport, air.PSM[transport], MTU))
-
-
-class Taker:
-    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
-
-    def __init__(self, adapter, transport, psm=None):
-        self.offers = asyncio.Queue()
-        self.withdrawn = []
-        adapter.listen(transport, psm or air.PSM[transport], Listener(self.offers.put_nowait, self.withdrawn.append))
 
 
 def advertise(adapter):

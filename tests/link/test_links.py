@@ -7,32 +7,11 @@ from types import SimpleNamespace
 
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link import links
-from usbbtd.link.channel import Listener
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
 
-MTU = 2048
-TRANSPORTS = [air.BREDR, air.LE]
-
-
-async def connect(adapter, transport, psm=None):
-    address, address_type = air.PEER[transport]
-    async with asyncio.timeout(air.TIME_LIMIT_S):
-        return await adapter.connect(octets(address), address_type, psm or air.PSM[transport], MTU)
-
-
-def unreachable(adapter, transport=air.BREDR):
-    return asyncio.create_task(adapter.connect(octets(air.NOBODY), 2 * transport, air.PSM[transport], MTU))
-
-
-class Taker:
-    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
-
-    def __init__(self, adapter, transport, psm=None):
-        self.offers = asyncio.Queue()
-        self.withdrawn = []
-        adapter.listen(transport, psm or air.PSM[transport], Listener(self.offers.put_nowait, self.withdrawn.append))
+connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS
 
 
 async def test_channels_to_one_peer_share_a_link_and_other_links_are_apart(adapter, dongle, peer):

@@ -21,7 +21,7 @@ XEN_TYPES = "typedef uint32_t grant_ref_t;\ntypedef uint32_t evtchn_port_t;\n"
 def find_header(name: str) -> Path:
     """Where the C compiler finds a header. Raises FileNotFoundError with the package to install."""
     command = ["cc", "-E", "-M", "-include", name, "-x", "c", "/dev/null"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     paths = [word for word in found.stdout.split() if word.endswith(name)]
     if not paths:
         raise FileNotFoundError(f"the C compiler finds no <{name}>: install libxen-dev\n{found.stderr}")
