@@ -125,8 +125,10 @@ class Service:
         """
         read = self._store.read
         frontend = await read(f"{path}/frontend")
+        if frontend is None:
+            return False  # being made, or being taken away: a watch fires again
         try:
-            other = await read(f"{frontend}/state") if frontend is not None else None
+            other = await read(f"{frontend}/state")
         except XenError as error:
             if error.errno != errno.EACCES:
                 raise
