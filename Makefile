@@ -11,15 +11,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-SYSTEM_PACKAGES := gcc libc6-dev libsystemd-dev libxen-dev pkg-config python3-dev python3-venv xenstore-utils
 SYSTEM := build/stamps/system
+$(SYSTEM): SYSTEM_PACKAGES := gcc libc6-dev libsystemd-dev libxen-dev pkg-config python3-dev python3-venv xenstore-utils
+XEN_SYSTEM := build/stamps/xen-system
+$(XEN_SYSTEM): SYSTEM_PACKAGES := kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
 
 .PHONY: help
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
@@ -43,6 +45,18 @@ types: build ## mypy --strict
 bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
 	@$(BIN)/python -m usbbtd.sim.bench
 
+.PHONY: xen-image
+xen-image: build $(XEN_SYSTEM) ## a real Xen for QEMU, from Debian's packages, in ~/.cache/usbbtd: docs/testbed.md
+	@$(BIN)/python -m tests.realxen.image
+
+.PHONY: xen-shell
+xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, and a prompt
+	@$(BIN)/python -m tests.realxen.shell
+
+.PHONY: xen-test
+xen-test: xen-image ## the tests on real Xen
+	@$(BIN)/python -m pytest tests/realxen
+
 .PHONY: fuzz
 fuzz: build ## every Hypothesis property, for long
 	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz -m hypothesis
@@ -64,7 +78,7 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network.
-$(SYSTEM): Makefile
+$(SYSTEM) $(XEN_SYSTEM): Makefile
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
 	done); \

@@ -1,0 +1,183 @@
+"""What the domains are made of, from Debian: Xen, the kernel, and a root file system each for dom0 and for the others.
+
+Built without root and without a loop device, kept in the cache under a checksum of what it is built from.
+"""
+
+import hashlib
+import importlib.metadata
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from compileall import compile_dir
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+from packaging.requirements import Requirement
+
+from tests.realxen import cpio, debian
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "usbbtd" / "xenlab"
+#: Where Debian's interpreter looks for modules, and Python's way of saying so.
+PACKAGES = "usr/lib/python3/dist-packages"
+PYTHON = (3, 11)
+
+XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
+_EVERYWHERE = ("busybox-static", "kmod", "python3.11", "xenstore-utils", "libsystemd0", "libgcc-s1")
+_DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev")
+_DOMU = (*_EVERYWHERE, "libxengnttab1", "libxenevtchn1")
+
+_COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd")
+_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd")
+_DOMU_MODULES = _COMMON_MODULES
+
+_DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
+#: Packages that others depend on and that nothing here runs.
+_UNUSED_PACKAGES = re.compile(
+    r"(adduser|bridge-utils|debconf|dpkg|gcc-12-base|ipxe-qemu|iproute2|iso-codes|libperl|linux-|media-types|passwd|perl"
+    r"|seabios|shared-mime-info|tar|tzdata|xdg-)[^_]*_"
+)
+_UNUSED = [
+    re.compile(pattern)
+    for pattern in (
+        r"usr/share/(?!qemu/keymaps|python3)",
+        r"usr/lib/x86_64-linux-gnu/(gconv|gstreamer-1.0|perl|qemu|dri|gio)",
+        r"usr/lib/python3\.11/(test|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|distutils|tkinter|unittest)/",
+        r"usr/lib/(debug|xen-4\.17/boot|udev/hwdb\.d|systemd/(system|network)|init|tmpfiles\.d|sysusers\.d)/",
+        r"(boot|var|etc/(init\.d|apparmor\.d|cron|logrotate|pam\.d|xdg))",
+    )
+]
+_SOURCES = ("base.py", "cpio.py", "debian.py")
+
+
+def base() -> Path:
+    """The directory with ``xen``, ``vmlinux``, ``dom0.cpio`` and ``domu.cpio``; built if it is not there."""
+    return cached("base", _checksum(), _build)
+
+
+def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """A directory of the cache that is whole or not there. A new one takes the place of all others of its kind."""
+    directory = CACHE / f"{kind}-{key}"
+    if not directory.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"new-{kind}-") as unfinished:
+            result = Path(unfinished, "result")
+            result.mkdir()
+            build(result)
+            result.rename(directory)
+        for other in CACHE.glob(f"{kind}-*"):
+            if other != directory:
+                shutil.rmtree(other, ignore_errors=True)
+    return directory
+
+
+def compile_modules(tree: Path) -> None:
+    """Python files' byte code, which depends on nothing but them: compiling takes long in an emulated machine."""
+    compile_dir(tree, quiet=2, stripdir=str(tree), prependdir="/", invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+
+
+def _checksum() -> str:
+    content = [(HERE / name).read_bytes() for name in _SOURCES]
+    versions = [f"{name} {importlib.metadata.version(name)}\n".encode() for name in sorted(_python_packages())]
+    return hashlib.sha256(b"".join([*content, *versions])).hexdigest()[:16]
+
+
+def _build(directory: Path) -> None:
+    if sys.version_info[:2] != PYTHON:
+        raise RuntimeError("the domains run Debian 12's Python 3.11: extensions of another version do not fit")
+    archive = debian.Archive(CACHE / "packages")
+    archive.download_with_dependencies(_DOM0 + _DOMU)
+    files = directory.parent
+    debian.unpack(archive.download(XEN_PACKAGE), files / "xen")
+    debian.new_tree(files / "kernel", ())
+    debian.unpack(archive.download(debian.kernel_package()), files / "kernel")
+    (hypervisor,) = (files / "xen/boot").glob("xen-4.17-amd64.gz")
+    with (directory / "xen").open("wb") as unpacked:
+        subprocess.run(["gunzip", "--stdout", hypervisor], stdout=unpacked, check=True)
+    (image,) = (files / "kernel/boot").glob("vmlinuz-*")
+    (directory / "vmlinux").write_bytes(_elf_of(image.read_bytes()))
+    for name, packages, modules in (("dom0", _DOM0, _DOM0_MODULES), ("domu", _DOMU, _DOMU_MODULES)):
+        tree = files / name
+        _build_tree(tree, archive, packages)
+        _copy_kernel_modules(files / "kernel/usr/lib/modules", tree / "usr/lib/modules", modules)
+        _copy_python_packages(tree / PACKAGES)
+        compile_modules(tree / "usr/lib/python3.11")
+        compile_modules(tree / PACKAGES)
+        with (directory / f"{name}.cpio").open("wb") as written:
+            cpio.write_tree(tree, written)
+
+
+def _build_tree(tree: Path, archive: debian.Archive, packages: Iterable[str]) -> None:
+    debian.new_tree(tree, _DIRECTORIES)
+    for name in archive.with_dependencies(list(packages)):
+        if not _UNUSED_PACKAGES.match(name):
+            debian.unpack(archive.directory / name, tree, unwanted=_UNUSED)
+    (tree / "var/run").symlink_to("/run")
+    (tree / "var/lock").symlink_to("/run/lock")
+    python = tree / "usr/bin/python3"
+    python.unlink(missing_ok=True)
+    python.symlink_to("python3.11")
+
+
+def _elf_of(image: bytes) -> bytes:
+    """The kernel itself out of a bzImage, see Linux's Documentation/arch/x86/boot.rst: Xen need not decompress it."""
+    sectors = image[0x1F1]
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(image[start : start + length])
+
+
+def _copy_kernel_modules(source: Path, target: Path, wanted: Iterable[str]) -> None:
+    """These modules and what they need."""
+    (version,) = source.iterdir()
+    root = source.parent.parent.parent
+    if not (version / "modules.dep").exists():
+        subprocess.run(["depmod", "-b", root, version.name], check=True)
+    needs = dict(line.split(":") for line in (version / "modules.dep").read_text().splitlines())
+    paths = {Path(path).name.split(".")[0].replace("_", "-"): path for path in needs}
+    copied = target / version.name
+    copied.mkdir(parents=True)
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copy(version / name, copied)
+    for name in wanted:
+        if (path := paths.get(name.replace("_", "-"))) is None:
+            continue  # built in
+        for each in (path, *needs[path].split()):
+            (copied / each).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(version / each, copied / each)
+    subprocess.run(["depmod", "-b", target.parent.parent.parent, version.name], check=True)
+
+
+def _python_packages() -> set[str]:
+    """The names of everything that usbbtd needs to run."""
+
+    def needed(name: str) -> Iterator[str]:
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                yield requirement.name
+
+    found: set[str] = set()
+    waiting = ["usbbtd"]
+    while waiting:
+        fresh = set(needed(waiting.pop())) - found
+        found |= fresh
+        waiting += fresh
+    return found
+
+
+def _copy_python_packages(target: Path) -> None:
+    for name in _python_packages():
+        for file in importlib.metadata.files(name) or ():
+            if ".." in file.parts or file.suffix == ".pyc":
+                continue  # a script, or this machine's byte code
+            copied = target / file
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(file.locate()), copied)

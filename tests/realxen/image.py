@@ -1,0 +1,83 @@
+"""The images that the bed boots: the base, and above it this tree's usbbtd and the bed's own programs.
+
+``python -m tests.realxen.image`` builds them where they are not in the cache, and prints where they are.
+"""
+
+import hashlib
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.realxen import cpio
+from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached, compile_modules
+
+_DOMAIN = HERE / "domain"
+#: What an extension or the interpreter makes beside the sources, and what the service does not need.
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "bench", "lib", "xenstored")
+_SCRIPT = """\
+#!/usr/bin/python3
+import sys
+from {module} import {function}
+sys.exit({function}())
+"""
+
+
+def image() -> Path:
+    """The directory with ``xen``, ``vmlinux`` and ``dom0.cpio``, which has ``domu.cpio`` in it; built if need be."""
+    below = base()
+    with tempfile.TemporaryDirectory() as scratch:
+        ours = Path(scratch, "ours")
+        _collect(ours)
+        archives = {}
+        for name in ("dom0", "domu"):
+            shutil.copy(_DOMAIN / f"init-{name}", ours / "init")
+            archives[name] = Path(scratch, f"{name}.cpio")
+            with archives[name].open("wb") as written:
+                cpio.write_tree(ours, written)
+
+        def build(directory: Path) -> None:
+            guests = Path(scratch, "guests")
+            (guests / "bed").mkdir(parents=True)
+            shutil.copy(below / "vmlinux", guests / "bed")
+            with (guests / "bed/domu.cpio").open("wb") as domu:
+                _append(domu, below / "domu.cpio", archives["domu"])
+            with (directory / "dom0.cpio").open("wb") as dom0:
+                _append(dom0, below / "dom0.cpio", archives["dom0"])
+                cpio.write_tree(guests, dom0)
+            for name in ("xen", "vmlinux"):
+                (directory / name).hardlink_to(below / name)
+
+        content = [below.name.encode(), *(path.read_bytes() for path in archives.values())]
+        return cached("image", hashlib.sha256(b"".join(content)).hexdigest()[:16], build)
+
+
+def _collect(tree: Path) -> None:
+    """usbbtd as it is installed, its commands, and the bed's agent."""
+    shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
+    compile_modules(tree / PACKAGES)
+    commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    (tree / "usr/bin").mkdir()
+    for command, target in commands.items():
+        module, function = target.split(":")
+        script = tree / "usr/bin" / command
+        script.write_text(_SCRIPT.format(module=module, function=function), encoding="utf-8")
+        script.chmod(0o755)
+    (tree / "bed").mkdir()
+    for program in _DOMAIN.glob("*.py"):
+        shutil.copy(program, tree / "bed")
+
+
+def _append(archive: BinaryIO, *parts: Path) -> None:
+    for part in parts:
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, archive)
+
+
+if __name__ == "__main__":
+    start = time.monotonic()
+    built = image()
+    sys.stdout.write(f"{built} ({time.monotonic() - start:.1f} s)\n")

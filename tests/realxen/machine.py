@@ -1,0 +1,97 @@
+"""The emulated machine: QEMU without virtualisation, with Xen and dom0 in its memory and nothing on a disk."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+MEMORY_MB, DOM0_MEMORY_MB = 3072, 1024
+#: QEMU 7.2's XSAVE takes no notice of CR0.TS, which corrupts registers where Xen switches them lazily.
+XEN_ARGUMENTS = (
+    f"dom0_mem={DOM0_MEMORY_MB}M,max:{DOM0_MEMORY_MB}M dom0_max_vcpus=1 com1=115200,8n1 console=com1 loglvl=warning "
+    "guest_loglvl=warning noreboot spec-ctrl=eager-fpu"
+)
+#: A root file system in ramfs: a tmpfs takes no more than half of the memory.
+KERNEL_ARGUMENTS = "rootfstype=ramfs rdinit=/init loglevel=4 cryptomgr.notests mitigations=off rodata=off"
+#: With SMAP the emulated processor fails in dom0's first return to user mode.
+CPU = "max,-smap"
+_START_S = 10.0
+
+
+class MachineError(Exception):
+    """The machine does not do what it should: what, and where its logs are."""
+
+
+class Machine:
+    """``directory``: for its sockets, whose names must be short. ``logs``: gets qemu.log and xen.log."""
+
+    def __init__(self, image: Path, directory: Path, logs: Path) -> None:
+        if (program := shutil.which("qemu-system-x86_64")) is None:
+            raise MachineError("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
+        self.console_log = logs / "xen.log"
+        self.agent_socket = directory / "agent"
+        self._log_path = logs / "qemu.log"
+        processors = min(os.cpu_count() or 1, 4)
+        control_socket = directory / "qmp"
+        command = [program, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", CPU, "-smp", str(processors)]
+        command += ["-m", str(MEMORY_MB), "-nodefaults", "-nic", "none", "-display", "none", "-vga", "none"]
+        command += ["-kernel", str(image / "xen"), "-append", XEN_ARGUMENTS]
+        command += ["-initrd", f"{image / 'vmlinux'} console=hvc0 {KERNEL_ARGUMENTS},{image / 'dom0.cpio'}"]
+        command += ["-serial", f"file:{self.console_log}"]
+        command += ["-device", "virtio-serial-pci", "-device", "qemu-xhci,id=xhci"]
+        command += ["-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off"]
+        command += ["-device", "virtserialport,chardev=agent,name=agent"]
+        command += ["-qmp", f"unix:{control_socket},server=on,wait=off"]
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._control = self._connect(control_socket)
+        self._answers = self._control.makefile("r")
+        self._answers.readline()  # the greeting
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """A QMP command. MachineError with QEMU's own words where it refuses."""
+        self._control.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        for line in self._answers:
+            answer = json.loads(line)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise MachineError(f"{command}: {answer['error']['desc']}")
+        raise MachineError(f"QEMU ended at {command}; see {self._log_path}")
+
+    def plug(self, name: str, socket_path: Path) -> None:
+        """A USB device that listens there for usb-redir."""
+        address = {"type": "unix", "data": {"path": str(socket_path)}}
+        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        self.execute("chardev-add", id=f"{name}-redir", backend=backend)
+        self.execute("device_add", driver="usb-redir", id=name, chardev=f"{name}-redir", bus="xhci.0")
+
+    def unplug(self, name: str) -> None:
+        """As somebody who pulls it out."""
+        self.execute("device_del", id=name)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._control.close()
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _connect(self, path: Path) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + _START_S
+        while self._process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                connection.connect(str(path))
+                return connection
+            time.sleep(0.02)
+        self._process.kill()
+        self._process.wait()
+        raise MachineError(f"QEMU does not start: {self._log_path.read_text(errors='replace')}")
