@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import pytest
+
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
@@ -371,9 +373,9 @@ async def unset() -> str:
         for _ in range(200):
             async with store.watch("data", "data/x"):
                 pass
-        await store.write("data/done", "")
         async with store.watch("data/wait") as watch:
             await next_path(watch)
+            await store.write("data/done", "")
             return await next_path(watch)
 
 
@@ -384,5 +386,7 @@ def test_a_watch_that_is_left_is_unset(new_domain: "NewDomain") -> None:
     for _ in range(10_000):
         if domain.world.statistics()[domain.domid]["watches"] == 1:
             break
+    else:
+        pytest.fail("watches that were left are still set")
     domain.world.change_store(write=[(f"{domain.home}/data/wait", "now", None)])
     assert process.result() == "data/wait"
