@@ -33,12 +33,15 @@ class Done(NamedTuple):
 
 
 class Agents:
-    """All agents of a machine, through dom0's. Any thread may ask."""
+    """All agents of a machine, through dom0's. Any thread may ask.
 
-    def __init__(self, path: Path) -> None:
+    ``first``: the number of the first request; a machine that was saved goes on with the ``next_number`` of then.
+    """
+
+    def __init__(self, path: Path, first: int = 1) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(str(path))
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._lock = threading.Lock()
         self._answers: dict[int, queue.SimpleQueue[Message]] = {}
         self._followers: dict[int, queue.SimpleQueue[Message]] = {}
@@ -54,12 +57,19 @@ class Agents:
         number = next(self._numbers)
         return self._ask(number, domid, request, timeout_s)
 
-    def follow(self, domid: int, command: Sequence[str], log: str) -> tuple[int, "queue.SimpleQueue[Message]"]:
-        """Starts a program: its number, and what comes from it."""
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    def start(self, domid: int, command: Sequence[str], log: str) -> int:
+        """Starts a program: the number to follow it by."""
         number = next(self._numbers)
-        follower = self._followers[number] = queue.SimpleQueue()
+        self.follow(number)  # at once: it may speak before this is answered
         self._ask(number, domid, {"start": list(command), "log": log}, 60.0)
-        return number, follower
+        return number
+
+    def follow(self, number: int) -> "queue.SimpleQueue[Message]":
+        """What comes from a program from now on; the same queue each time."""
+        return self._followers.setdefault(number, queue.SimpleQueue())
 
     def close(self) -> None:
         self._connection.close()
@@ -129,7 +139,11 @@ class Domain:
 
     def start(self, *command: str, log: str) -> "Program":
         """``log``: a file in the domain, for its standard error."""
-        return Program(self, self._agents, command, log)
+        return self.follow(self._agents.start(self.domid, command, log), command[0], log)
+
+    def follow(self, number: int, name: str, log: str) -> "Program":
+        """A program that was started as ``number``."""
+        return Program(self, self._agents, number, name, log)
 
     def read(self, path: str) -> bytes:
         """A file, also one that grows."""
@@ -156,12 +170,13 @@ class Domain:
 class Program:
     """A program that runs in a domain. What it prints comes as lines."""
 
-    def __init__(self, domain: Domain, agents: Agents, command: Sequence[str], log: str) -> None:
+    def __init__(self, domain: Domain, agents: Agents, number: int, name: str, log: str) -> None:
         self.log = log
         self.domain = domain
-        self._name = f"{domain.name}: {' '.join(command)}"
+        self.number = number
+        self._name = f"{domain.name}: {name}"
         self._agents = agents
-        self._number, self._messages = agents.follow(domain.domid, command, log)
+        self._messages = agents.follow(number)
         self._status: int | None = None
 
     def line(self, *, timeout_s: float = 60.0) -> str:
@@ -182,15 +197,15 @@ class Program:
 
     def tell(self, message: Message) -> None:
         """A line of JSON to its standard input."""
-        self._agents.ask(self.domain.domid, {"of": self._number, "text": json.dumps(message) + "\n"})
+        self._agents.ask(self.domain.domid, {"of": self.number, "text": json.dumps(message) + "\n"})
 
     def finish(self, *, timeout_s: float = 60.0) -> int:
         """Ends its standard input, and waits for its end: the status."""
-        self._agents.ask(self.domain.domid, {"of": self._number, "text": None})
+        self._agents.ask(self.domain.domid, {"of": self.number, "text": None})
         return self.wait_end(timeout_s=timeout_s)
 
     def signal(self, number: int) -> None:
-        self._agents.ask(self.domain.domid, {"of": self._number, "signal": int(number)})
+        self._agents.ask(self.domain.domid, {"of": self.number, "signal": int(number)})
 
     def wait_end(self, *, timeout_s: float = 60.0) -> int:
         while self._status is None:

@@ -6,17 +6,19 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.realxen.base import ROOT
-from tests.realxen.image import image
 from tests.realxen.lab import Lab
+from tests.realxen.snapshot import new_lab
 
 Reporting = Generator[None, pytest.TestReport, pytest.TestReport]
 
 
-@pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """One machine for all tests."""
-    logs = ROOT / "build" / "xen-test" / time.strftime("%Y%m%d-%H%M%S")
-    with Lab(image(), logs) as running:
+LOGS = ROOT / "build" / "xen-test" / time.strftime("%Y%m%d-%H%M%S")
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A machine for each file of tests, with nothing in it of other files' doings: see snapshot.py."""
+    with new_lab(LOGS / request.module.__name__.rpartition(".")[2]) as running:
         yield running
 
 

@@ -1,8 +1,8 @@
 """A Xen host with domains, for tests and for people: the emulated machine, its agents, and the air around its dongle.
 
-with Lab(image(), logs) as lab:
-    sys_bt, usbbtd, (work, personal) = lab.set_up_path_a("work", "personal")
-    work.run("usbbt-guest", "info", "--wait", "60")
+with new_lab(logs) as lab:  # of snapshot.py
+    lab.give_dongle()
+    lab.domains["work"].run("usbbt-guest", "info", "--wait", "60")
 """
 
 import json
@@ -13,14 +13,15 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 from tests.realxen.agents import Agents, Domain, Failed, Program
 from tests.realxen.machine import KERNEL_ARGUMENTS, Machine, MachineError
 from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
-BOOT_S, CREATE_S = 180.0, 120.0
+BOOT_S, CREATE_S, RESTORED_S = 180.0, 120.0, 20.0
+DRIVER_DOMAIN, GUESTS = "sys-bt", ("work", "personal")
 DONGLE = "dongle"
 
 _CONFIG = """\
@@ -62,38 +63,36 @@ for file in $(find /var/log -type f); do
 done
 """
 _USBBTD_LOG = "/var/log/usbbtd"
-
-
-class PathA(NamedTuple):
-    """A driver domain, its usbbtd that drives the dongle by usbif, and the guests that have a vl2cap device."""
-
-    sys_bt: Domain
-    usbbtd: Program
-    guests: list[Domain]
+_MEMORY, _STATE = "memory", "lab.json"
 
 
 class Lab:
-    """Xen and dom0, booted. ``logs``: the directory that gets everybody's logs by ``collect_logs``.
+    """Xen and dom0, booted; after ``set_up`` a driver domain with usbbtd and guests that are attached to it.
 
-    MachineError where it does not boot.
+    ``logs``: the directory that gets everybody's logs by ``collect_logs``. ``saved``: a directory that ``save`` has
+    filled; the lab is then as it was. MachineError where it does not come up.
     """
 
-    def __init__(self, image: Path, logs: Path) -> None:
+    def __init__(self, image: Path, logs: Path, saved: Path | None = None) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = logs
         self.domains: dict[str, Domain] = {}
+        self.usbbtd: Program | None = None
         self._peers: Peers | None = None
+        state = json.loads((saved / _STATE).read_text()) if saved else None
         with ExitStack() as stack:
             self._sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usbbtd-")))
             self._stack = stack
             self._start_air()
-            self.machine = Machine(image, self._sockets, logs)
+            self.machine = Machine(image, self._sockets, logs, saved / _MEMORY if saved else None)
             stack.callback(self.machine.close)
-            self._agents = Agents(self.machine.agent_socket)
+            self._agents = Agents(self.machine.agent_socket, state["next_number"] if state else 1)
             stack.callback(self._agents.close)
-            if not self._agents.wait_up(BOOT_S):
-                raise MachineError(f"dom0 is not up after {BOOT_S:g} s; see {self.machine.console_log}")
             self.dom0 = Domain(self._agents, "dom0", 0)
+            if state:
+                self._go_on(state)
+            elif not self._agents.wait_up(BOOT_S):
+                raise MachineError(f"dom0 is not up after {BOOT_S:g} s; see {self.machine.console_log}")
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -108,7 +107,50 @@ class Lab:
     ) -> None:
         self.close()
 
+    # As a whole.
+
+    def set_up(self) -> None:
+        """The driver domain, in which usbbtd waits for a dongle, and guests whose vl2cap devices it offers.
+
+        The domains boot at a time, as most of that is waiting.
+        """
+        self.begin_create(DRIVER_DOMAIN, usb_controller=True)
+        for name in GUESTS:
+            self.begin_create(name)
+        self.start_usbbtd(self.finish_create(DRIVER_DOMAIN)).wait_logged("usb controller connected")
+        for name in GUESTS:
+            self.attach_vl2cap(self.finish_create(name), self.sys_bt)
+
+    def save(self, directory: Path) -> None:
+        """The lab as it is goes to files in ``directory``, and ends. No dongle may be plugged in."""
+        assert self.usbbtd
+        state = {
+            "domains": {name: domain.domid for name, domain in self.domains.items()},
+            "usbbtd": self.usbbtd.number,
+            "next_number": self._agents.next_number(),
+        }
+        (directory / _STATE).write_text(json.dumps(state))
+        self.machine.save(directory / _MEMORY)
+        self.close()
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self.domains = {name: Domain(self._agents, name, domid) for name, domid in state["domains"].items()}
+        self.usbbtd = self.sys_bt.follow(state["usbbtd"], "usbbtd", _USBBTD_LOG)
+        end = time.monotonic() + RESTORED_S
+        for domain in (self.dom0, *self.domains.values()):
+            while not domain.answers():
+                if time.monotonic() > end:
+                    raise MachineError(f"{domain.name} does not answer after the restore; see {self.logs}")
+
     # Domains.
+
+    @property
+    def sys_bt(self) -> Domain:
+        return self.domains[DRIVER_DOMAIN]
+
+    @property
+    def guests(self) -> list[Domain]:
+        return [self.domains[name] for name in GUESTS]
 
     def create(self, name: str, *, memory_mb: int = 256, usb_controller: bool = False) -> Domain:
         """``xl create``; returns when the domain's agent answers."""
@@ -150,31 +192,25 @@ class Lab:
         bus, device = number.split()
         self.dom0.run("xl", "usbdev-attach", domain.name, f"hostbus={bus}", f"hostaddr={device}")
 
+    def give_dongle(self) -> None:
+        """To usbbtd, by usbif; returns when it drives it."""
+        assert self.usbbtd
+        self.plug_dongle()
+        self.attach_dongle(self.sys_bt)
+        self.usbbtd.wait_logged("adapter up")
+
     # usbbtd.
 
     def start_usbbtd(self, domain: Domain) -> Program:
-        """Returns when it drives the dongle."""
+        """Returns when it serves."""
         domain.write("/etc/usbbtd.toml", _USBBTD_CONFIG.encode())
-        program = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=_USBBTD_LOG)
-        program.wait_logged("adapter up", timeout_s=90)
-        return program
+        self.usbbtd = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=_USBBTD_LOG)
+        self.usbbtd.wait_logged("usbbtd starts", timeout_s=90)
+        return self.usbbtd
 
     def attach_vl2cap(self, guest: Domain, driver: Domain, devid: int = 0) -> None:
         """Makes the nodes of a vl2cap device."""
         self.dom0.run("python3", "/bed/attach_vl2cap.py", str(guest.domid), str(driver.domid), str(devid))
-
-    def set_up_path_a(self, *guests: str) -> PathA:
-        """All of it: the domains boot at a time, as most of that is waiting."""
-        self.plug_dongle()
-        self.begin_create("sys-bt", usb_controller=True)
-        for name in guests:
-            self.begin_create(name)
-        sys_bt = self.finish_create("sys-bt")
-        self.attach_dongle(sys_bt)
-        path = PathA(sys_bt, self.start_usbbtd(sys_bt), [self.finish_create(name) for name in guests])
-        for guest in path.guests:
-            self.attach_vl2cap(guest, sys_bt)
-        return path
 
     # The peers.
 

@@ -3,25 +3,27 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-MEMORY_MB, DOM0_MEMORY_MB = 3072, 1024
+MEMORY_MB, DOM0_MEMORY_MB = 4096, 1024
 #: QEMU 7.2's XSAVE takes no notice of CR0.TS, which corrupts registers where Xen switches them lazily.
 XEN_ARGUMENTS = (
     f"dom0_mem={DOM0_MEMORY_MB}M,max:{DOM0_MEMORY_MB}M dom0_max_vcpus=1 com1=115200,8n1 console=com1 loglvl=warning "
-    "guest_loglvl=warning noreboot spec-ctrl=eager-fpu"
+    "guest_loglvl=warning noreboot bootscrub=0 spec-ctrl=eager-fpu"
 )
 #: A root file system in ramfs: a tmpfs takes no more than half of the memory.
 KERNEL_ARGUMENTS = "rootfstype=ramfs rdinit=/init loglevel=4 cryptomgr.notests mitigations=off rodata=off"
 #: With SMAP the emulated processor fails in dom0's first return to user mode.
 CPU = "max,-smap"
-_START_S = 10.0
+_START_S, _SAVE_S = 30.0, 300.0
 
 
 class MachineError(Exception):
@@ -29,17 +31,17 @@ class MachineError(Exception):
 
 
 class Machine:
-    """``directory``: for its sockets, whose names must be short. ``logs``: gets qemu.log and xen.log."""
+    """``directory``: for its sockets, whose names must be short. ``logs``: gets qemu.log and xen.log.
 
-    def __init__(self, image: Path, directory: Path, logs: Path) -> None:
-        if (program := shutil.which("qemu-system-x86_64")) is None:
-            raise MachineError("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
+    ``memory``: what ``save`` of a machine of the same image has written; this one goes on where that one was.
+    """
+
+    def __init__(self, image: Path, directory: Path, logs: Path, memory: Path | None = None) -> None:
         self.console_log = logs / "xen.log"
         self.agent_socket = directory / "agent"
         self._log_path = logs / "qemu.log"
-        processors = min(os.cpu_count() or 1, 4)
         control_socket = directory / "qmp"
-        command = [program, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", CPU, "-smp", str(processors)]
+        command = [find_qemu(), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", CPU, "-smp", str(processors())]
         command += ["-m", str(MEMORY_MB), "-nodefaults", "-nic", "none", "-display", "none", "-vga", "none"]
         command += ["-kernel", str(image / "xen"), "-append", XEN_ARGUMENTS]
         command += ["-initrd", f"{image / 'vmlinux'} console=hvc0 {KERNEL_ARGUMENTS},{image / 'dom0.cpio'}"]
@@ -48,12 +50,27 @@ class Machine:
         command += ["-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off"]
         command += ["-device", "virtserialport,chardev=agent,name=agent"]
         command += ["-qmp", f"unix:{control_socket},server=on,wait=off"]
+        if memory is not None:
+            command += ["-incoming", f"exec:cat {shlex.quote(str(memory))}"]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._control = self._connect(control_socket)
         self._answers = self._control.makefile("r")
         self._answers.readline()  # the greeting
         self.execute("qmp_capabilities")
+        if memory is not None:
+            self._wait("query-status", busy=("inmigrate",))
+            self.execute("cont")
+
+    def save(self, memory: Path) -> None:
+        """Writes the machine's state to a file, and ends it. Nothing may be plugged in."""
+        self.execute("stop")
+        self.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
+        self.execute("migrate", uri=f"exec:cat > {shlex.quote(str(memory))}")
+        status = self._wait("query-migrate", busy=("setup", "active", "device"))
+        if status != "completed":
+            raise MachineError(f"QEMU cannot save the machine: {status}; see {self._log_path}")
+        self.close()
 
     def execute(self, command: str, **arguments: object) -> Any:
         """A QMP command. MachineError with QEMU's own words where it refuses."""
@@ -84,6 +101,15 @@ class Machine:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def _wait(self, query: str, *, busy: Collection[str]) -> str:
+        """The status that a query tells when it is none of these any more."""
+        end = time.monotonic() + _SAVE_S
+        while (status := str(self.execute(query)["status"])) in busy:
+            if time.monotonic() > end:
+                raise MachineError(f"QEMU's {query} still says {status} after {_SAVE_S:g} s; see {self._log_path}")
+            time.sleep(0.05)
+        return status
+
     def _connect(self, path: Path) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         end = time.monotonic() + _START_S
@@ -95,3 +121,14 @@ class Machine:
         self._process.kill()
         self._process.wait()
         raise MachineError(f"QEMU does not start: {self._log_path.read_text(errors='replace')}")
+
+
+def find_qemu() -> str:
+    if (program := shutil.which("qemu-system-x86_64")) is None:
+        raise MachineError("qemu-system-x86_64 is missing: apt-get install qemu-system-x86")
+    return program
+
+
+def processors() -> int:
+    """As many as there are to run on, and no more than help."""
+    return min(len(os.sched_getaffinity(0)), 4)

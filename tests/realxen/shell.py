@@ -9,9 +9,9 @@ import time
 from tests.realxen.agents import Domain, Failed
 from tests.realxen.air import MIRROR
 from tests.realxen.base import ROOT
-from tests.realxen.image import image
 from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
+from tests.realxen.snapshot import new_lab
 from usbbtd.sim.demo import plan
 
 _HELP = f"""\
@@ -72,10 +72,10 @@ class Shell:
 def main() -> None:
     logs = ROOT / "build" / "xen-shell" / time.strftime("%Y%m%d-%H%M%S")
     begun = time.monotonic()
-    with Lab(image(), logs) as lab:
-        sys.stdout.write(f"dom0 is up after {time.monotonic() - begun:.0f} s; logs are in {logs}\n")
-        lab.set_up_path_a("work", "personal")
-        sys.stdout.write(f"everything is up after {time.monotonic() - begun:.0f} s\n")
+    with new_lab(logs) as lab:
+        sys.stdout.write(f"the domains are up after {time.monotonic() - begun:.0f} s; logs go to {logs}\n")
+        lab.give_dongle()
+        sys.stdout.write(f"usbbtd drives the dongle after {time.monotonic() - begun:.0f} s\n")
         Shell(lab).run()
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from tests.realxen.air import MIRROR
-from tests.realxen.lab import Lab, PathA
+from tests.realxen.lab import Lab
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.traffic import LENGTHS, Counts
 
@@ -20,19 +20,19 @@ PATIENCE = ("--wait", "60")
 STREAMS: dict[Literal["ping", "out", "in"], int] = {"ping": PINGS, "out": SDUS, "in": SDUS}
 
 
-@pytest.fixture(scope="module")
-def path_a(lab: Lab) -> Iterator[PathA]:
-    path = lab.set_up_path_a("work", "personal")
-    yield path
-    path.usbbtd.signal(signal.SIGTERM)
-    assert path.usbbtd.wait_end() == 0
-    for domain in (path.sys_bt, *path.guests):
-        lab.destroy(domain)
+@pytest.fixture(scope="module", autouse=True)
+def dongle(lab: Lab) -> Iterator[None]:
+    """By usbif; in the end usbbtd stops in order."""
+    lab.give_dongle()
+    yield
+    assert lab.usbbtd
+    lab.usbbtd.signal(signal.SIGTERM)
+    assert lab.usbbtd.wait_end() == 0
 
 
-def test_adapter(path_a: PathA) -> None:
+def test_adapter(lab: Lab) -> None:
     """Every guest sees it."""
-    for guest in path_a.guests:
+    for guest in lab.guests:
         told = guest.run("usbbt-guest", "info", *PATIENCE).out
         assert plan.DONGLE_ADDRESS in told
         assert "up" in told
@@ -42,19 +42,19 @@ def test_adapter(path_a: PathA) -> None:
     ("transport", "size"),
     [("bredr", 0), ("bredr", 1), ("bredr", 2048), ("le", 1), ("le", 2048)],  # an empty one over LE stalls Bumble
 )
-def test_ping(path_a: PathA, transport: plan.Transport, size: int) -> None:
+def test_ping(lab: Lab, transport: plan.Transport, size: int) -> None:
     """The command, which compares what comes back."""
     address = [MIRROR.address_on(transport), hex(plan.ECHO_PSM[transport])]
     le = ["--le", "random"] if transport == "le" else []
     options = ["--json", "--count", str(PINGS), "--size", str(size), "--timeout", "30", *PATIENCE]
-    done = path_a.guests[0].run("usbbt-guest", "ping", *address, *le, *options)
+    done = lab.guests[0].run("usbbt-guest", "ping", *address, *le, *options)
     assert json.loads(done.out)["count"] == PINGS
 
 
-def test_exchange(lab: Lab, path_a: PathA) -> None:
+def test_exchange(lab: Lab) -> None:
     """SDUs of all lengths, both ways, begun by either side, over both transports, byte for byte."""
     peers, programs = lab.peers, {}
-    for number, guest in zip(plan.GUESTS, path_a.guests, strict=False):
+    for number, guest in zip(plan.GUESTS, lab.guests, strict=False):
         command = ["python3", "-m", "usbbtd.sim.demo.guest", str(number)]
         programs[number] = guest.start(*command, log="/var/log/guest")
         assert programs[number].report(timeout_s=120)["up"]
