@@ -1,6 +1,7 @@
 """The bed's end of the agents' wire: see domain/agent.py for what is said on it."""
 
 import base64
+import contextlib
 import itertools
 import json
 import queue
@@ -72,6 +73,8 @@ class Agents:
         return self._followers.setdefault(number, queue.SimpleQueue())
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # the machine may have ended first
+            self._connection.shutdown(socket.SHUT_RDWR)  # ends the thread's reading too
         self._connection.close()
 
     def _ask(self, number: int, domid: int, request: Message, timeout_s: float) -> Message:
@@ -212,9 +215,9 @@ class Program:
             self._status = self._next(timeout_s).get("status")
         return self._status
 
-    def wait_logged(self, text: str, *, timeout_s: float = 60.0) -> None:
-        """Until its log has this text."""
-        self.domain.wait(f"grep -qF '{text}' {self.log}", timeout_s=timeout_s)
+    def wait_logged(self, text: str, *, times: int = 1, timeout_s: float = 60.0) -> None:
+        """Until its log has this text, on so many lines."""
+        self.domain.wait(f"[ $(grep -cF '{text}' {self.log}) -ge {times} ]", timeout_s=timeout_s)
 
     def last_words(self) -> str:
         return self.domain.run("tail", "-n", "30", self.log, check=False).out

@@ -20,7 +20,7 @@ from tests.realxen.machine import KERNEL_ARGUMENTS, Machine, MachineError
 from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
-BOOT_S, CREATE_S, RESTORED_S = 180.0, 120.0, 20.0
+BOOT_S, CREATE_S, RESTORED_S = 240.0, 240.0, 60.0
 DRIVER_DOMAIN, GUESTS = "sys-bt", ("work", "personal")
 DONGLE = "dongle"
 
@@ -62,7 +62,6 @@ for file in $(find /var/log -type f); do
     tail -c 60000 $file
 done
 """
-_USBBTD_LOG = "/var/log/usbbtd"
 _MEMORY, _STATE = "memory", "lab.json"
 
 
@@ -114,10 +113,10 @@ class Lab:
 
         The domains boot at a time, as most of that is waiting.
         """
-        self.begin_create(DRIVER_DOMAIN, usb_controller=True)
+        self.begin_create(DRIVER_DOMAIN, more='usbctrl = ["type=qusb,version=2,ports=4"]')
         for name in GUESTS:
             self.begin_create(name)
-        self.start_usbbtd(self.finish_create(DRIVER_DOMAIN)).wait_logged("usb controller connected")
+        self.start_usbbtd(self.finish_create(DRIVER_DOMAIN)).wait_logged("usb controller connected", timeout_s=120)
         for name in GUESTS:
             self.attach_vl2cap(self.finish_create(name), self.sys_bt)
 
@@ -126,7 +125,7 @@ class Lab:
         assert self.usbbtd
         state = {
             "domains": {name: domain.domid for name, domain in self.domains.items()},
-            "usbbtd": self.usbbtd.number,
+            "usbbtd": (self.usbbtd.number, "usbbtd", self.usbbtd.log),
             "next_number": self._agents.next_number(),
         }
         (directory / _STATE).write_text(json.dumps(state))
@@ -135,7 +134,7 @@ class Lab:
 
     def _go_on(self, state: dict[str, Any]) -> None:
         self.domains = {name: Domain(self._agents, name, domid) for name, domid in state["domains"].items()}
-        self.usbbtd = self.sys_bt.follow(state["usbbtd"], "usbbtd", _USBBTD_LOG)
+        self.usbbtd = self.sys_bt.follow(*state["usbbtd"])
         end = time.monotonic() + RESTORED_S
         for domain in (self.dom0, *self.domains.values()):
             while not domain.answers():
@@ -152,19 +151,19 @@ class Lab:
     def guests(self) -> list[Domain]:
         return [self.domains[name] for name in GUESTS]
 
-    def create(self, name: str, *, memory_mb: int = 256, usb_controller: bool = False) -> Domain:
-        """``xl create``; returns when the domain's agent answers."""
-        self.begin_create(name, memory_mb=memory_mb, usb_controller=usb_controller)
+    def create(self, name: str, *, memory_mb: int = 256, more: str = "") -> Domain:
+        """``xl create``; returns when the domain's agent answers. ``more``: lines of its configuration."""
+        self.begin_create(name, memory_mb=memory_mb, more=more)
         return self.finish_create(name)
 
-    def begin_create(self, name: str, *, memory_mb: int = 256, usb_controller: bool = False) -> None:
+    def begin_create(self, name: str, *, memory_mb: int = 256, more: str = "") -> None:
         """Returns while the domain boots, so that several can at a time."""
-        more = 'usbctrl = ["type=qusb,version=2,ports=4"]' if usb_controller else ""
         config = _CONFIG.format(name=name, arguments=KERNEL_ARGUMENTS, memory_mb=memory_mb, more=more)
         self.dom0.write(f"/etc/xen/{name}.cfg", config.encode())
         self.dom0.run("xl", "create", f"/etc/xen/{name}.cfg", timeout_s=CREATE_S)
 
     def finish_create(self, name: str) -> Domain:
+        """Waits for the agent of a domain that is being created, or started anew."""
         domid = int(self.dom0.run("xl", "domid", name).out)
         domain = Domain(self._agents, name, domid)
         end = time.monotonic() + CREATE_S
@@ -192,20 +191,26 @@ class Lab:
         bus, device = number.split()
         self.dom0.run("xl", "usbdev-attach", domain.name, f"hostbus={bus}", f"hostaddr={device}")
 
+    def attach_dongle_again(self, domain: Domain) -> None:
+        """After it was pulled out and plugged in: libxl's record of the old one has to go first."""
+        self.dom0.run("xenstore-write", f"/local/domain/0/backend/qusb/{domain.domid}/0/port/1", "")
+        self.attach_dongle(domain)
+
     def give_dongle(self) -> None:
         """To usbbtd, by usbif; returns when it drives it."""
         assert self.usbbtd
         self.plug_dongle()
         self.attach_dongle(self.sys_bt)
-        self.usbbtd.wait_logged("adapter up")
+        self.usbbtd.wait_logged("adapter up", timeout_s=120)
 
     # usbbtd.
 
     def start_usbbtd(self, domain: Domain) -> Program:
         """Returns when it serves."""
         domain.write("/etc/usbbtd.toml", _USBBTD_CONFIG.encode())
-        self.usbbtd = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=_USBBTD_LOG)
-        self.usbbtd.wait_logged("usbbtd starts", timeout_s=90)
+        log = f"/var/log/usbbtd-{time.monotonic_ns()}"  # nothing of an earlier one is taken for this one's
+        self.usbbtd = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=log)
+        self.usbbtd.wait_logged("usbbtd starts", timeout_s=240)
         return self.usbbtd
 
     def attach_vl2cap(self, guest: Domain, driver: Domain, devid: int = 0) -> None:

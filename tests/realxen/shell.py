@@ -54,7 +54,7 @@ class Shell:
             case "logs":
                 sys.stdout.write(f"{self._lab.collect_logs()}\n")
             case "usbbtd":
-                self._command(self._domains["sys-bt"], "tail -n 40 /var/log/usbbtd")
+                self._command(self._domains["sys-bt"], "tail -n 40 /var/log/usbbtd-*")
             case _ if name not in self._domains:
                 self._command(self._current, line)
             case _ if rest:

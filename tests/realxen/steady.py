@@ -1,0 +1,51 @@
+"""A guest's program that keeps on exchanging SDUs, see domain/steady.py, from the test's side."""
+
+import time
+from collections.abc import Callable
+
+from tests.realxen.agents import Domain, Failed
+from tests.realxen.air import MIRROR
+from usbbtd.sim.demo import plan
+
+#: SDUs that have to come back on each transport before it counts as exchanging.
+_SOME = 3
+
+
+class Steady:
+    """Exchanges with the mirror. ``lost``: (transport, class of the error, its text) of each channel that ended."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.lost: list[tuple[str, str, str]] = []
+        arguments = [MIRROR.address, hex(plan.ECHO_PSM["bredr"]), MIRROR.le_address, hex(plan.ECHO_PSM["le"])]
+        self._program = domain.start("python3", "/bed/steady.py", *arguments, log="/var/log/steady")
+
+    def counts(self) -> dict[str, int]:
+        """SDUs that came back so far, by transport."""
+        self._program.tell({"do": "count"})
+        while True:
+            report = self._program.report(timeout_s=120)
+            if "counts" in report:
+                return dict(report["counts"])
+            self.lost.append((report["lost"], report["error"], report["reason"]))
+
+    def wait_exchanging(self, *, timeout_s: float = 120.0) -> None:
+        """Until some more have come back on both transports."""
+        begin = self.counts()
+        self._wait(lambda now: all(now[each] >= begin[each] + _SOME for each in begin), "nothing comes back", timeout_s)
+
+    def wait_lost(self, *, timeout_s: float = 60.0) -> None:
+        """Until both channels have ended since ``lost`` was last cleared."""
+        self._wait(lambda _: {each[0] for each in self.lost} == set(plan.TRANSPORTS), "the channels stay", timeout_s)
+
+    def finish(self) -> None:
+        """Ends its standard input, and with that itself, in order."""
+        assert self._program.finish() == 0, self._program.last_words()
+
+    def _wait(self, condition: Callable[[dict[str, int]], bool], what: str, timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition(now := self.counts()):
+            if time.monotonic() > end:
+                words = self._program.last_words()
+                raise Failed(f"{self.domain.name}: {what} within {timeout_s:g} s: {now}, {self.lost}\n{words}")
+            time.sleep(0.2)

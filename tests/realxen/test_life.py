@@ -1,0 +1,94 @@
+"""What happens to dongles, daemons and domains: the others work on, and nothing of what is gone stays behind."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.realxen.agents import Failed
+from tests.realxen.lab import DONGLE, Lab
+from tests.realxen.steady import Steady
+from tests.realxen.usage import Usage, usage, wait_usage
+
+STORM_S = 10
+
+
+@pytest.fixture(scope="module")
+def work(lab: Lab) -> Iterator[Steady]:
+    """The guest ``work`` with channels over both transports, from here to the end."""
+    lab.give_dongle()
+    steady = Steady(lab.domains["work"])
+    steady.wait_exchanging()
+    yield steady
+    steady.finish()
+
+
+@pytest.fixture(scope="module")
+def alone(lab: Lab, work: Steady) -> Usage:
+    """What the driver domain holds while ``work`` is its only guest with channels."""
+    return usage(lab, lab.sys_bt.domid)
+
+
+def test_replug(lab: Lab, work: Steady, alone: Usage) -> None:
+    """Channels end with an error when the dongle is pulled out; the guest opens new ones when it is back."""
+    assert lab.usbbtd
+    lab.machine.unplug(DONGLE)
+    work.wait_lost()
+    lab.plug_dongle()
+    lab.attach_dongle_again(lab.sys_bt)
+    lab.usbbtd.wait_logged("adapter up", times=2)
+    work.wait_exchanging()
+    wait_usage(lab, lab.sys_bt.domid, alone)
+
+
+def test_guest_destroyed(lab: Lab, work: Steady, alone: Usage) -> None:
+    """In the middle of its traffic: the other goes on with its channels, and all of its own is given back."""
+    assert lab.usbbtd
+    work.lost.clear()
+    personal = Steady(lab.domains["personal"])
+    personal.wait_exchanging()
+    both = usage(lab, lab.sys_bt.domid)
+    assert both.mapped > alone.mapped
+    assert both.ports > alone.ports
+    lab.destroy(personal.domain)
+    lab.usbbtd.wait_logged("directory of a dead guest removed")
+    work.wait_exchanging()
+    assert not work.lost
+    left = usage(lab, lab.sys_bt.domid)
+    assert (left.mapped, left.ports) == (alone.mapped, alone.ports)
+    assert left.nodes < alone.nodes  # personal's device had been there
+    backend = f"/local/domain/{lab.sys_bt.domid}/backend/vl2cap"
+    assert lab.dom0.shell(f"xenstore-list {backend}").split() == [str(work.domain.domid)]
+
+
+def test_watch_storm(lab: Lab, work: Steady) -> None:
+    """A guest that writes its own nodes without end disturbs nobody, itself included."""
+    storm = work.domain.start("python3", "/bed/storm.py", str(STORM_S), log="/var/log/storm")
+    work.wait_exchanging()
+    assert int(storm.line(timeout_s=STORM_S + 60)) > STORM_S
+    work.wait_exchanging()
+    assert not work.lost
+
+
+def test_paused(lab: Lab, work: Steady) -> None:
+    """A guest that does not run for a while goes on afterwards."""
+    lab.dom0.run("xl", "pause", work.domain.name)
+    with pytest.raises(Failed):
+        work.domain.run("true", timeout_s=1)
+    lab.dom0.run("xl", "unpause", work.domain.name)
+    work.wait_exchanging()
+    assert not work.lost
+
+
+def test_usbbtd_killed(lab: Lab, work: Steady, alone: Usage) -> None:
+    """The guest gets an error on its channels, and opens new ones when the service is there again."""
+    assert lab.usbbtd
+    before = usage(lab, lab.sys_bt.domid)
+    lab.usbbtd.signal(signal.SIGKILL)
+    assert lab.usbbtd.wait_end() == -signal.SIGKILL
+    lab.start_usbbtd(lab.sys_bt)
+    lab.usbbtd.wait_logged("adapter up", timeout_s=120)
+    work.wait_lost()
+    assert {error for _, error, _ in work.lost} <= {"ChannelLost", "AdapterGone", "NoController"}
+    work.wait_exchanging()
+    wait_usage(lab, lab.sys_bt.domid, before)

@@ -1,0 +1,107 @@
+"""usbbt-toolstack in a real dom0, beside the real xl: by hand, by the config line, and through the lives of domains."""
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.realxen.agents import Domain
+from tests.realxen.lab import DRIVER_DOMAIN, Lab
+from tests.realxen.steady import Steady
+
+#: Whose configuration asks for a device.
+GUEST = "third"
+CONFIG_LINE = f'vl2cap = [ "backend={DRIVER_DOMAIN}" ]'
+INFO = ("usbbt-guest", "info", "--wait", "90")
+
+
+def toolstack(lab: Lab, *arguments: str) -> list[dict[str, Any]]:
+    """What it says in JSON."""
+    out = lab.dom0.run("usbbt-toolstack", *arguments, "--json", timeout_s=90).out
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def nodes(lab: Lab) -> list[str]:
+    """Everything about vl2cap that xenstore has, with permissions, of all domains."""
+    return [line for line in lab.dom0.run("xenstore-ls", "-fp", "/").out.splitlines() if "/vl2cap" in line]
+
+
+@pytest.fixture(scope="module")
+def third(lab: Lab) -> Iterator[Domain]:
+    """Created by xl while usbbt-toolstack watches."""
+    watch = lab.dom0.start("usbbt-toolstack", "watch", log="/var/log/usbbt-toolstack")
+    watch.wait_logged("usbbt-toolstack watches")
+    yield lab.create(GUEST, more=CONFIG_LINE)
+    watch.signal(signal.SIGTERM)
+    assert watch.wait_end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["attach", "nobody", "backend=sys-bt"], 5, "nobody"),
+        (["attach", "work", "backend=nobody"], 5, "nobody"),
+        (["attach", "work", "backend=work"], 2, "its own backend"),
+        (["attach", "work", "backend=sys-bt,devid=0"], 6, "already"),
+        (["attach", "work", "backend=personal", "--timeout", "3"], 8, "usbbtd"),
+        (["attach", "work", "backend=sys-bt,colour=blue"], 2, "colour"),
+        (["detach", "work", "7"], 7, "no device 7"),
+    ],
+)
+def test_refused(lab: Lab, arguments: list[str], status: int, words: str) -> None:
+    """A clear message, a status of its own, and nothing half-written."""
+    before = nodes(lab)
+    done = lab.dom0.run("usbbt-toolstack", *arguments, check=False)
+    assert (done.status, words in done.err, len(done.err.splitlines())) == (status, True, 1), done
+    assert nodes(lab) == before
+
+
+def test_not_permitted(lab: Lab) -> None:
+    """In a guest."""
+    done = lab.domains["work"].run("usbbt-toolstack", "attach", "work", "backend=sys-bt", check=False)
+    assert done.status == 4, done
+
+
+def test_detach_and_attach(lab: Lab) -> None:
+    before = nodes(lab)
+    toolstack(lab, "detach", "personal")
+    assert [row["guest"] for row in toolstack(lab, "list")] == ["work"]
+    (row,) = toolstack(lab, "attach", "personal", "backend=sys-bt")
+    assert (row["devid"], row["backend"], row["backend_state"]) == (0, DRIVER_DOMAIN, "InitWait")
+    assert nodes(lab) == before
+
+
+def test_create(lab: Lab, third: Domain) -> None:
+    """The guest has an adapter; the dongle is still to come."""
+    assert "down" in third.run(*INFO, timeout_s=120).out
+    assert {row["guest"] for row in toolstack(lab, "list")} == {"work", "personal", GUEST}
+
+
+@pytest.mark.parametrize("command", ["reboot", "shutdown"])
+def test_ends(lab: Lab, third: Domain, command: str) -> None:
+    """Nothing is left of the old domain; a new one of the same name has its device again."""
+    lab.dom0.run("xl", command, "--wait", GUEST, timeout_s=120)
+    lab.dom0.wait(f"! xenstore-exists /local/domain/{third.domid}", timeout_s=60)
+    gone = f"/local/domain/{lab.sys_bt.domid}/backend/vl2cap/{third.domid}"
+    lab.dom0.wait(f"! xenstore-exists {gone}", timeout_s=60)
+    assert not [line for line in nodes(lab) if f"/{third.domid}/" in line]
+    if command == "reboot":
+        again = lab.finish_create(GUEST)
+        assert "down" in again.run(*INFO, timeout_s=120).out
+
+
+def test_driver_domain_reboots(lab: Lab, third: Domain) -> None:
+    """It has another domid afterwards: the guests' devices follow it, and a program that uses one goes on."""
+    lab.give_dongle()
+    work = Steady(lab.domains["work"])
+    work.wait_exchanging()
+    old = lab.sys_bt.domid
+    lab.dom0.run("xl", "reboot", DRIVER_DOMAIN)
+    lab.dom0.wait(f"! xenstore-exists /local/domain/{old}", timeout_s=60)
+    lab.start_usbbtd(lab.finish_create(DRIVER_DOMAIN)).wait_logged("adapter up", timeout_s=120)
+    work.wait_lost()
+    work.wait_exchanging()
+    work.finish()
+    assert not [line for line in nodes(lab) if f"/local/domain/{old}/" in line]
