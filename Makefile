@@ -57,6 +57,10 @@ xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, 
 xen-test: xen-image ## the tests on real Xen
 	@$(BIN)/python -m pytest tests/realxen
 
+.PHONY: xen-bench
+xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build/xen-bench.json
+	@$(BIN)/python -m tests.realxen.bench
+
 .PHONY: fuzz
 fuzz: build ## every Hypothesis property, for long
 	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz -m hypothesis

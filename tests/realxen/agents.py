@@ -198,9 +198,13 @@ class Program:
             if "progress" not in report:
                 return report
 
+    def write(self, text: str) -> None:
+        """To its standard input."""
+        self._agents.ask(self.domain.domid, {"of": self.number, "text": text})
+
     def tell(self, message: Message) -> None:
         """A line of JSON to its standard input."""
-        self._agents.ask(self.domain.domid, {"of": self.number, "text": json.dumps(message) + "\n"})
+        self.write(json.dumps(message) + "\n")
 
     def finish(self, *, timeout_s: float = 60.0) -> int:
         """Ends its standard input, and waits for its end: the status."""

@@ -14,8 +14,11 @@ from typing import BinaryIO
 
 from tests.realxen import cpio
 from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached, compile_modules
+from usbbtd.sim.bench import ring_end, rings
 
 _DOMAIN = HERE / "domain"
+#: Where the domains have the bench's ends of rings.
+RING_END, VCHAN = "/bed/ring_end.py", "/bed/vchan"
 #: What an extension or the interpreter makes beside the sources, and what the service does not need.
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "bench", "lib", "xenstored")
 _SCRIPT = """\
@@ -56,7 +59,7 @@ def image() -> Path:
 
 
 def _collect(tree: Path) -> None:
-    """usbbtd as it is installed, its commands, and the bed's agent."""
+    """usbbtd as it is installed, its commands, the bed's agent, and the bench's ends of rings."""
     shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
     compile_modules(tree / PACKAGES)
     commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
@@ -69,6 +72,8 @@ def _collect(tree: Path) -> None:
     (tree / "bed").mkdir()
     for program in _DOMAIN.glob("*.py"):
         shutil.copy(program, tree / "bed")
+    shutil.copy(ring_end.__file__, f"{tree}{RING_END}")
+    rings.build_vchan(Path(f"{tree}{VCHAN}"))
 
 
 def _append(archive: BinaryIO, *parts: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from usbbtd.sim.bench import hosts, path, profile, rings, service, table
-from usbbtd.sim.bench.runner import Effort, Row
+from usbbtd.sim.bench.runner import Effort, Row, write_rows
 from usbbtd.sim.demo.display import Display
 from usbbtd.sim.demo.process import DemoError
 
@@ -49,9 +48,8 @@ async def run(display: Display, names: list[str], effort: Effort, output: Path) 
     logs.mkdir(parents=True, exist_ok=True)
     results = {name: await measure(display, GROUPS[name], effort, logs) for name in names}
     rows = [row for each in results.values() for row in each]
-    (output / "bench.json").write_text(
-        json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    figures = output / "bench.json"
+    write_rows(rows, figures)
     for name, each in results.items():
         display.text()
         table.show(display, GROUPS[name].title, each)
@@ -59,11 +57,7 @@ async def run(display: Display, names: list[str], effort: Effort, output: Path) 
         with display.step("where our time goes"):
             text = await profile.report(effort)
         (output / "bench-profile.txt").write_text(text, encoding="utf-8")
-    with_target = [row.is_met for row in rows if row.is_met is not None]
-    display.text(
-        f"\n  {sum(with_target)} of {len(with_target)} targets met. Medians of {effort.runs} runs in turn, "
-        f"{time.monotonic() - start:.0f} s; figures in {output}/bench.json"
-    )
+    table.conclude(display, rows, effort, time.monotonic() - start, figures)
 
 
 def main() -> int:

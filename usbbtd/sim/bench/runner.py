@@ -1,7 +1,9 @@
 """A row of results, and how it is measured: in turn with the peer's, so that what else the machine does hits both."""
 
+import json
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 #: One run: the figures that it gives.
@@ -50,6 +52,12 @@ class Row(NamedTuple):
     def as_json(self) -> dict[str, str | float | None]:
         row: dict[str, str | float | None] = {"name": self.name, "unit": self.unit, "ours": self.ours}
         return row | {"peer": self.peer, "peer_value": self.peer_value, "ratio": self.ratio}
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """As JSON."""
+    text = json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 async def medians_in_turn(runs: int, *measures: Measure) -> list[tuple[float, ...]]:

@@ -1,8 +1,9 @@
 """The rows for people."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from usbbtd.sim.bench.runner import Row
+from usbbtd.sim.bench.runner import Effort, Row
 from usbbtd.sim.demo.display import Display, bytes_text
 
 _HEADER = ("ours", "peer", "ratio", "target", "")
@@ -14,6 +15,15 @@ def show(display: Display, title: str, rows: Sequence[Row]) -> None:
     peer = next((row.peer for row in rows if row.peer is not None), None)
     header = tuple(peer if word == "peer" and peer else word for word in (title, *_HEADER))
     display.table(header, [_cells(row) for row in rows])
+
+
+def conclude(display: Display, rows: Sequence[Row], effort: Effort, took_s: float, figures: Path) -> None:
+    """The line under all groups."""
+    with_target = [row.is_met for row in rows if row.is_met is not None]
+    display.text(
+        f"\n  {sum(with_target)} of {len(with_target)} targets met. Medians of {effort.runs} runs in turn, "
+        f"{took_s:.0f} s; figures in {figures}"
+    )
 
 
 def value_text(value: float, unit: str) -> str:
