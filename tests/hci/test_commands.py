@@ -1,6 +1,5 @@
 """Every layout against Bumble's, which was written independently."""
 
-import dataclasses
 import inspect
 from itertools import count
 from typing import Any
@@ -22,10 +21,11 @@ def sample(made: Any) -> Any:
     tail = bytes(next(octets) for _ in range(TAIL)) if made.HAS_TAIL else b""
     parameters = bytes(next(octets) % 120 for _ in range(made.LAYOUT.size)) + tail
     parsed = made.parse(parameters)
-    fixed = {name: value for name, value in SENSIBLE.items() if name in made.FIELDS}
-    if "data" in made.FIELDS:
-        fixed["data"] = parsed.data[:TAIL]
-    return dataclasses.replace(parsed, **fixed)
+    fields = dict(zip(made.__match_args__, parsed.field_values(), strict=True))
+    fields |= {name: value for name, value in SENSIBLE.items() if name in fields}
+    if "data" in fields:
+        fields["data"] = fields["data"][:TAIL]
+    return made(**fields)
 
 
 def rebuilt(theirs: Any) -> Any:

@@ -1,21 +1,20 @@
-"""Control packets: a layout is written once, as a frozen dataclass with a code and a format; parse and pack follow."""
+"""Control packets: a layout is written once, as a frozen class with a code and a format; parse and pack follow."""
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.frozen import Frozen, frozen
 
 __all__ = ["Packet", "packet"]
 
 
-class Packet:
+class Packet(Frozen):
     """Parameters of a command or event. Each direct subclass is a family with a registry of its own, by code."""
 
     __slots__ = ()
     CODE: ClassVar[int]
-    FIELDS: ClassVar[tuple[str, ...]]
     LAYOUT: ClassVar[struct.Struct]
     HAS_TAIL: ClassVar[bool]
     registry: ClassVar[dict[int, type[Any]]]
@@ -38,9 +37,8 @@ class Packet:
         return make(*values, untrusted[cls.LAYOUT.size :]) if cls.HAS_TAIL else make(*values)
 
     def parameters(self) -> bytes:
-        values = [getattr(self, name) for name in self.FIELDS]
-        tail: bytes = values.pop() if self.HAS_TAIL else b""
-        return self.LAYOUT.pack(*values) + tail
+        values = self.field_values()
+        return self.LAYOUT.pack(*values[:-1]) + values[-1] if self.HAS_TAIL else self.LAYOUT.pack(*values)
 
 
 P = TypeVar("P", bound=Packet)
@@ -48,19 +46,18 @@ P = TypeVar("P", bound=Packet)
 
 @dataclass_transform(frozen_default=True)
 def packet(code: int, layout: str = "") -> Callable[[type[P]], type[P]]:
-    """Makes a class a frozen dataclass with slots, known in its family's registry under ``code``.
+    """Makes a class frozen, with slots, known in its family's registry under ``code``.
 
     ``layout`` is a struct format, little-endian, with one item for each field; a last ``*`` stands for a field that
     takes all octets that are left.
     """
 
     def decorate(cls: type[P]) -> type[P]:
-        made = dataclass(frozen=True, slots=True)(cls)
+        made = frozen(cls)
         made.CODE = code
-        made.FIELDS = tuple(cls.__annotations__)
         made.LAYOUT = struct.Struct("<" + layout.removesuffix("*"))
         made.HAS_TAIL = layout.endswith("*")
-        if len(made.FIELDS) != len(made.LAYOUT.unpack(bytes(made.LAYOUT.size))) + made.HAS_TAIL:
+        if len(made.__match_args__) != len(made.LAYOUT.unpack(bytes(made.LAYOUT.size))) + made.HAS_TAIL:
             raise TypeError(f"the fields of {cls.__name__} do not fit {layout!r}")
         made.registry[code] = made
         return made

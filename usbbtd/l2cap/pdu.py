@@ -1,15 +1,15 @@
 """The commands of the signalling channels (Vol 3, Part A, 4) and the numbers in them.
 
-A command is a frozen dataclass; its code and format are written once, in the decorator, and both directions are made
+A command is a frozen class; its code and format are written once, in the decorator, and both directions are made
 from them. ``*`` at the end of a format stands for a last field of ``bytes`` that takes what is left of the command.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar, Self, TypeVar, dataclass_transform
 
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.frozen import Frozen, frozen
 
 BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
 COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
@@ -71,17 +71,13 @@ PARAMETERS_REJECTED = 0x0001
 RESPONSE_CODES = frozenset({0x01, 0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x13, 0x15, 0x18, 0x1A})
 
 
-class Command:
+class Command(Frozen):
     """Base of all commands. A response's code is its request's plus one, except the reject's."""
 
     __slots__ = ()
     code: ClassVar[int]
     layout: ClassVar[Struct]
-    names: ClassVar[tuple[str, ...]]
     has_tail: ClassVar[bool]
-
-    def __init__(self, *fields: int | bytes) -> None:
-        """Every command gets its own from the decorator."""
 
     @classmethod
     def parse(cls, untrusted_data: bytes) -> Self:
@@ -94,7 +90,7 @@ class Command:
 
     def pack(self, identifier: int) -> bytes:
         """The command with its header."""
-        values = [getattr(self, name) for name in self.names]
+        values = self.field_values()
         data = self.layout.pack(*values[:-1]) + values[-1] if self.has_tail else self.layout.pack(*values)
         return COMMAND_HEADER.pack(self.code, identifier, len(data)) + data
 
@@ -108,10 +104,9 @@ _CommandType = TypeVar("_CommandType", bound=Command)
 @dataclass_transform(frozen_default=True)
 def _command(code: int, layout: str) -> Callable[[type[_CommandType]], type[_CommandType]]:
     def build(cls: type[_CommandType]) -> type[_CommandType]:
-        built = dataclass(frozen=True, slots=True)(cls)
+        built = frozen(cls)
         built.code = code
         built.layout = Struct("<" + layout.removesuffix("*"))
-        built.names = tuple(cls.__annotations__)
         built.has_tail = layout.endswith("*")
         COMMANDS[code] = built
         return built
