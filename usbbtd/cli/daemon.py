@@ -1,13 +1,10 @@
 """``usbbtd``: the service of a driver domain."""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
-from usbbtd import log, service
 from usbbtd.config import Config, ConfigError, load
-from usbbtd.xen.error import XenError
 
 DEFAULT_CONFIG = Path("/etc/usbbtd/usbbtd.toml")
 
@@ -25,13 +22,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = read_config(arguments.config)
-        if arguments.command == "check-config":
-            return 0
-        log.configure(config.log)
-        asyncio.run(service.run(config))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
+    return 0 if arguments.command == "check-config" else serve(config)
+
+
+def serve(config: Config) -> int:
+    """The exit code, after a signal. What it imports itself is half of the time to start, which check-config saves;
+    nor do Xen's libraries have to be where a configuration is checked."""
+    import asyncio
+
+    from usbbtd import log, service
+    from usbbtd.xen.error import XenError
+
+    log.configure(config.log)
+    try:
+        asyncio.run(service.run(config))
     except XenError as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_NO_XEN

@@ -17,7 +17,6 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext, suppress
 from errno import EBADMSG, ENOTCONN, ETIMEDOUT
 from signal import SIGINT, SIGTERM
-from statistics import quantiles
 from typing import TypeAlias
 
 from usbbtd.guest import (
@@ -133,6 +132,8 @@ async def _listen(adapter: Adapter, arguments: Arguments) -> None:
 
 
 async def _ping(adapter: Adapter, arguments: Arguments) -> None:
+    from statistics import quantiles  # brings decimal, fractions and random, which no other command needs
+
     async with await _open(adapter, arguments) as channel:
         times_us = [await _round_trip_us(channel, number, arguments) for number in range(arguments.count)]
     ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
