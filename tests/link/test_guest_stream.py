@@ -16,6 +16,7 @@ from usbbtd.xen.error import XenError
 GUEST, DRIVER = 7, 3
 MAX_ORDER = 5
 PROD, CONS = 0, 64  # of `in`, in the page of indices
+TIME_LIMIT_S = 10
 
 
 class FrontUser:
@@ -157,8 +158,11 @@ async def test_each_message_comes_once_and_is_counted_once_when_the_guest_has_re
             if data.draw(st.booleans()):
                 await asyncio.sleep(0)
             assert counted <= len(read)
-        for _ in iter(lambda: read_some(4096), []):
-            await asyncio.sleep(0)
-        assert read == [message for batch in sent for message in batch]
+        expected = [message for batch in sent for message in batch]
+        async with asyncio.timeout(TIME_LIMIT_S):
+            while len(read) < len(expected):
+                read_some(4096)
+                await asyncio.sleep(0)  # who writes has its turn
+        assert read == expected
         look()
         assert counted == len(read)
