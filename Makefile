@@ -28,8 +28,12 @@ demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dong
 	@$(BIN)/python -m usbbtd.sim.demo
 
 .PHONY: test
-test: lint types ## lint, types and every test
+test: lint types xen-image ## lint, types and every test, those on real Xen among them
 	@$(BIN)/python -m pytest
+
+.PHONY: test-sim
+test-sim: build ## the tests on the simulation, which take two minutes; arguments for pytest: ARGS=
+	@$(BIN)/python -m pytest --ignore tests/realxen $(ARGS)
 
 .PHONY: lint
 lint: build ## ruff and the import rules of ARCHITECTURE.md
@@ -54,7 +58,7 @@ xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, 
 	@$(BIN)/python -m tests.realxen.shell
 
 .PHONY: xen-test
-xen-test: xen-image ## the tests on real Xen
+xen-test: xen-image ## the tests on real Xen alone
 	@$(BIN)/python -m pytest tests/realxen
 
 .PHONY: xen-bench

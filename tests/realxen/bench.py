@@ -13,9 +13,10 @@ from functools import partial
 
 from tests.realxen.agents import Domain, Failed
 from tests.realxen.base import ROOT
-from tests.realxen.image import RING_END, VCHAN, image
+from tests.realxen.image import RING_END, VCHAN
 from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
+from tests.realxen.snapshot import new_lab
 from usbbtd.sim.bench import rings, table
 from usbbtd.sim.bench.runner import Effort, Row, write_rows
 from usbbtd.sim.demo.display import Display
@@ -53,7 +54,7 @@ async def measure(display: Display, lab: Lab) -> None:
     results: list[Row] = []
     begun = time.monotonic()
     with display.step(TITLE):
-        async for row in rows(EFFORT, lab.domains["work"], lab.domains["personal"]):
+        async for row in rows(EFFORT, *lab.guests):
             results.append(row)
             display.update(row.name)
     figures = ROOT / "build" / "xen-bench.json"
@@ -69,11 +70,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             with display.step("Xen, dom0 and two domains"):
-                lab = stack.enter_context(Lab(image(), logs))
-                for name in ("work", "personal"):
-                    lab.begin_create(name)
-                for name in ("work", "personal"):
-                    lab.finish_create(name)
+                lab = stack.enter_context(new_lab(logs))
             asyncio.run(measure(display, lab))
     except (Failed, MachineError) as error:
         display.text(f"\n  Failed: {error}\n  Logs are in {logs}")
