@@ -21,6 +21,26 @@ LINE_LIMIT = 1 << 22
 TIME_LIMIT_S = 20
 
 
+class Receiver:
+    """A dongle's driver that takes note."""
+
+    def __init__(self):
+        self.received = []
+        self.lost = []
+        self.ready = 0
+        self.on_receive = lambda: None
+
+    def receive(self, interrupts, bulks):
+        self.received.append((interrupts, bulks))
+        self.on_receive()
+
+    def dongle_ready_to_send(self):
+        self.ready += 1
+
+    def dongle_lost(self, reason):
+        self.lost.append(reason)
+
+
 class End:
     """One end in its process."""
 
@@ -144,3 +164,8 @@ async def dongle(adapter, new_dongle):
 def plain_xen():
     """Both domains of a device in one process: see plain_xen.py."""
     return PLAIN_XEN["PlainXen"]
+
+
+@pytest.fixture
+def receiver():
+    return Receiver()

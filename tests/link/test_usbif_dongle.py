@@ -5,7 +5,8 @@ import asyncio
 import pytest
 import structlog
 
-from usbbtd.link.usbif_dongle import BULK_OUT_LIMIT, MAX_ERRORS, UsbifDongle
+from usbbtd.link.driver_side import BULK_OUT_LIMIT, MAX_ERRORS
+from usbbtd.link.usbif_dongle import UsbifDongle
 from usbbtd.usb import enumeration, standard, usbif
 from usbbtd.usb.frontend import QUEUE_LIMIT, UsbifFrontend
 
@@ -14,35 +15,17 @@ FOUND = enumeration.Found(1, 0x1209, 0xB7B7, "0001", 0xE0, BLUETOOTH)
 HCI_COMMAND = standard.pack_setup(0x20, 0, 0, 0, 3)
 
 
-class Receiver:
-    def __init__(self):
-        self.received = []
-        self.lost = []
-        self.ready = 0
-        self.on_receive = lambda: None
-
-    def receive(self, interrupts, bulks):
-        self.received.append((interrupts, bulks))
-        self.on_receive()
-
-    def dongle_ready_to_send(self):
-        self.ready += 1
-
-    def dongle_lost(self, reason):
-        self.lost.append(reason)
-
-
 class Bench:
     """The dongle with everything around it; ``requests`` are those in flight, as (id, endpoint, length, setup)."""
 
-    def __init__(self, depth=1):
+    def __init__(self, receiver, depth=1):
         self.core = UsbifFrontend([(ref, memoryview(bytearray(usbif.PAGE_SIZE))) for ref in range(16)])
         self.flushes = 0
         self.dongle = UsbifDongle(
             self.core, 1, FOUND, BLUETOOTH, name="a dongle", depth=depth, flush_soon=self._flush_soon,
             log=structlog.stdlib.get_logger(),
         )  # fmt: skip
-        self.receiver = Receiver()
+        self.receiver = receiver
 
     def _flush_soon(self):
         self.flushes += 1
@@ -67,8 +50,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench():
-    return Bench()
+def bench(receiver):
+    return Bench(receiver)
 
 
 @pytest.fixture
@@ -83,8 +66,8 @@ def test_one_packet_for_events_and_whole_packets_of_a_page_for_data(bench):
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-def test_as_many_urbs_as_the_backend_can_have(depth):
-    bench = Bench(depth)
+def test_as_many_urbs_as_the_backend_can_have(receiver, depth):
+    bench = Bench(receiver, depth)
     bench.dongle.start(bench.receiver)
     bench.dongle.send_bulk([b"x"] * 10)
     endpoints = [endpoint for _, endpoint, _, _ in bench.take()]
@@ -198,9 +181,9 @@ def test_commands_that_are_never_answered_end_the_dongle(bench):
         bench.dongle.send_control(HCI_COMMAND, bytes(3))
         bench.take()
     assert len(bench.receiver.lost) == 1
-    bench = Bench()
-    bench.dongle.start(bench.receiver)
-    started = {endpoint: urb_id for urb_id, endpoint, _, _ in bench.take()}
+
+
+def test_an_endpoint_that_stalls_behind_such_commands_ends_it_too(bench, started):
     for _ in range(QUEUE_LIMIT):
         bench.dongle.send_control(HCI_COMMAND, bytes(3))
     bench.answer(started[0x81], usbif.STALL)

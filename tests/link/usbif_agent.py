@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 
-from usbbtd.link import usbif_frontend
+from usbbtd.link import retry, usbif_frontend
 from usbbtd.link.usbif_backend import UsbifController
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.usb import descriptors, usbif
@@ -272,6 +272,6 @@ async def _obey(reader, end):
 
 if __name__ == "__main__":
     usbif_frontend.REQUEST_TIMEOUT_S = 1.0
-    usbif_frontend.RETRY_S = 0.1
+    retry.RETRY_S = 0.1
     logging.basicConfig(level=logging.WARNING)
     asyncio.run(main(*sys.argv[1:]))

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.link.dongle import Dongle
+from usbbtd.link.retry import Retry
 from usbbtd.link.usbif_dongle import UsbifDongle
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.usb import usbif
@@ -23,9 +24,6 @@ from usbbtd.xenbus import Action
 
 #: How long a device may take for one request while it is being enumerated.
 REQUEST_TIMEOUT_S = 5.0
-
-#: A device that fails, or whose driver gives it up, is tried again after so long, doubled each time.
-RETRY_S, MAX_RETRY_S = 1.0, 60.0
 
 #: URBs in flight on one endpoint, where the backend says that it can have several.
 DEPTH = 4
@@ -248,7 +246,7 @@ class _Connection:
     async def _serve_port(self, port: int, previous: asyncio.Task[None] | None) -> None:
         if previous is not None:
             await asyncio.wait([previous])
-        delay = RETRY_S
+        retry = Retry()
         while True:
             began = self._loop.time()
             try:
@@ -258,10 +256,7 @@ class _Connection:
             else:
                 if not await self._serve_device(port, found):
                     return
-            if self._loop.time() - began > MAX_RETRY_S:
-                delay = RETRY_S
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, MAX_RETRY_S)
+            await asyncio.sleep(retry.next_pause_s(self._loop.time() - began))
 
     async def _enumerate(self, port: int) -> Found:
         address = port  # one device a port, so no two have the same
