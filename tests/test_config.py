@@ -112,3 +112,5 @@ def test_selection_of_a_dongle() -> None:
     assert not Adapter(select="0a12:0001").selects(0x0A12, 2, "A")
     assert Adapter(select="0a12:0001:A").selects(0x0A12, 1, "A")
     assert not Adapter(select="0a12:0001:A").selects(0x0A12, 1, "B")
+    assert Adapter(select="0a12:0001:A").selects(0x0A12, 1, None)
+    assert not Adapter(select="0a12:0001:A").selects(0x0A12, 2, None)

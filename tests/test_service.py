@@ -225,9 +225,12 @@ def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path,
     stack.detach(guest)
 
 
-def test_a_signal_before_there_is_anything_to_do(world, new_domain):
+@pytest.mark.parametrize("usb", ["usbif", "libusb"])
+def test_a_signal_before_there_is_anything_to_do(world, new_domain, tmp_path, usb):
     domain = new_domain()
-    daemon = stack_module.Process(world, domain.domid, "-m", "usbbtd", "run", "--config", "/dev/null")
+    config = tmp_path / "usbbtd.toml"
+    config.write_text(f'adapter.usb = "{usb}"')
+    daemon = stack_module.Process(world, domain.domid, "-m", "usbbtd", "run", "--config", config)
     daemon.wait_logged("usbbtd starts")
     assert daemon.terminate(signal.SIGINT) == 0
 
@@ -243,3 +246,24 @@ def test_no_xen_is_told_in_a_line(world, tmp_path, missing):
     (line,) = result.stderr.splitlines()
     assert line.startswith("usbbtd: ")
     assert ("/none" if missing == "xenstore" else "/dev/xen/evtchn") in line
+
+
+def test_libusb_is_loaded_only_where_it_is_asked_for():
+    code = "import sys, usbbtd.cli.daemon; sys.exit('usb1' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], timeout=20, check=True)
+
+
+def test_a_missing_libusb_is_told_in_a_line(world, new_domain, tmp_path):
+    (tmp_path / "libusb-1.0.so.0").write_text("no library")
+    (tmp_path / "libusb-1.0.so").write_text("no library")
+    (tmp_path / "usbbtd.toml").write_text('adapter.usb = "libusb"')
+    environment = world.environment(new_domain().domid)
+    libraries = os.pathsep.join([str(tmp_path), *filter(None, [environment.get("LD_LIBRARY_PATH")])])
+    command = [sys.executable, "-m", "usbbtd", "run", "--config", tmp_path / "usbbtd.toml"]
+    result = subprocess.run(
+        command, env=os.environ | environment | {"LD_LIBRARY_PATH": libraries}, capture_output=True, text=True,
+        timeout=20, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("usbbtd: libusb cannot be used")

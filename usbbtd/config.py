@@ -42,13 +42,17 @@ class _Section(BaseModel):
 class Adapter(_Section):
     """The dongle."""
 
+    usb: Literal["usbif", "libusb"] = "usbif"
     select: Annotated[str, AfterValidator(_selection)] = "any"
     address: Annotated[bytes, BeforeValidator(_static_address)] | None = None
     command_timeout_s: float = Field(default=2.0, ge=0.1, le=60)
 
-    def selects(self, vendor_id: int, product_id: int, serial: str) -> bool:
-        """Whether a Bluetooth dongle with these descriptors is the one to drive."""
-        return self.select in ("any", f"{vendor_id:04x}:{product_id:04x}", f"{vendor_id:04x}:{product_id:04x}:{serial}")
+    def selects(self, vendor_id: int, product_id: int, serial: str | None) -> bool:
+        """Whether a Bluetooth dongle with these descriptors is the one to drive. ``serial`` None: whether it may be."""
+        kind = f"{vendor_id:04x}:{product_id:04x}"
+        if serial is None and self.select.startswith(f"{kind}:"):
+            return True
+        return self.select in ("any", kind, f"{kind}:{serial}")
 
 
 class Guests(_Section):

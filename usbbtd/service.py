@@ -6,7 +6,7 @@ import errno
 import re
 import secrets
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -40,11 +40,16 @@ STOP_S = 5.0
 #: What serves a device, by its path.
 Tasks = dict[str, asyncio.Task[None]]
 
+ServeDongle = Callable[[Callable[[Dongle], Awaitable[None]], FilteringBoundLogger], Coroutine[Any, Any, None]]
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 async def run(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT. Raises XenError where this is no domain that can: it says what is missing."""
+    """Serves until SIGTERM or SIGINT.
+
+    Raises XenError where this is no domain that can, DongleError where libusb is asked for and cannot: what is missing.
+    """
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open()
         stack.push_async_callback(store.close)
@@ -52,18 +57,33 @@ async def run(config: Config) -> None:
         stack.callback(evtchn.close)
         grants = Grants()
         stack.callback(grants.close)
-        await Service(config, store, evtchn, grants, await store.domid()).run()
+        serve_dongle = None
+        if config.adapter.usb == "libusb":
+            from usbbtd.link.libusb_context import LibusbContext  # here only: nobody else needs libusb to be there
+            from usbbtd.link.libusb_source import serve_libusb
+
+            libusb = LibusbContext()
+            stack.callback(libusb.close)
+            serve_dongle = partial(serve_libusb, libusb, config.adapter.selects)
+        await Service(config, store, evtchn, grants, await store.domid(), serve_dongle).run()
 
 
 class Service:
-    """All devices of our domain ``domid``: USB controllers on one side, guests on the other."""
+    """All devices of our domain ``domid``: USB controllers on one side, guests on the other.
 
-    def __init__(self, config: Config, store: Store, evtchn: EventChannels, grants: Grants, domid: int) -> None:
+    ``serve_dongle`` takes what takes dongles, and a log: it finds them instead of usbif.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, evtchn: EventChannels, grants: Grants, domid: int,
+        serve_dongle: ServeDongle | None = None,
+    ) -> None:  # fmt: skip
         self._config = config
         self._store = store
         self._evtchn = evtchn
         self._grants = grants
         self._domid = domid
+        self._serve_dongle = serve_dongle
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._limits = GuestLimits(**config.guests.model_dump(exclude={"unread_bytes"}))
         self._guests: Tasks = {}
@@ -82,12 +102,17 @@ class Service:
         self._log.info("usbbtd starts", domid=self._domid)
         stopping = asyncio.create_task(signalled.wait())
         watching = asyncio.create_task(self._watch())
-        await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        needed = [watching]
+        if self._serve_dongle is not None:
+            needed.append(asyncio.create_task(self._serve_dongle(self._adapter.take_dongle, self._log)))
+            self._dongles["libusb"] = needed[-1]
+        await asyncio.wait((*needed, stopping), return_when=asyncio.FIRST_COMPLETED)
         for task in (watching, stopping):
             task.cancel()
         await self._stop()
-        if watching.done() and not watching.cancelled():
-            watching.result()  # raises: the store is lost for good
+        for task in needed:
+            if task.done() and not task.cancelled():
+                task.result()  # raises: the store or libusb is lost for good
 
     async def _watch(self) -> None:
         """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
@@ -101,8 +126,8 @@ class Service:
                     told = status
 
     async def _scan(self) -> None:
-        for devid in await self._numbers(VUSB):
-            self._keep(self._dongles, f"{VUSB}/{devid}", partial(self._serve_dongle, devid))
+        for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
+            self._keep(self._dongles, f"{VUSB}/{devid}", partial(self._serve_usbif, devid))
         for guest in await self._numbers(VL2CAP):
             for devid in await self._numbers(f"{VL2CAP}/{guest}"):
                 path = f"{VL2CAP}/{guest}/{devid}"
@@ -154,7 +179,7 @@ class Service:
 
         task.add_done_callback(ended)
 
-    async def _serve_dongle(self, devid: int) -> None:
+    async def _serve_usbif(self, devid: int) -> None:
         log = self._log.bind(devid=devid, path=f"{VUSB}/{devid}")
         await serve_usbif(self._store, self._evtchn, self._grants, devid, self._take_dongle, log)
 

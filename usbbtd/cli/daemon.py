@@ -34,11 +34,15 @@ def serve(config: Config) -> int:
     import asyncio
 
     from usbbtd import log, service
+    from usbbtd.link.dongle import DongleError
     from usbbtd.xen.error import XenError
 
     log.configure(config.log)
     try:
         asyncio.run(service.run(config))
+    except DongleError as error:
+        print(f"usbbtd: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except XenError as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_NO_XEN

@@ -3,6 +3,10 @@
 from typing import Protocol
 
 
+class DongleError(Exception):
+    """A dongle cannot be had: what stands in the way, and what to do about it."""
+
+
 class DongleReceiver(Protocol):
     """Who drives a dongle. None of these may raise or wait; all may call the dongle, ``close`` included."""
 

@@ -108,12 +108,12 @@ def parse_configuration(untrusted_descriptor: bytes) -> Configuration:
             if len(body) < _endpoint.size or not interfaces:
                 raise RemoteProtocolError(f"an endpoint descriptor of {len(body)} bytes, or outside an interface")
             last = interfaces[-1]
-            interfaces[-1] = last._replace(endpoints=(*last.endpoints, _parse_endpoint(body)))
+            interfaces[-1] = last._replace(endpoints=(*last.endpoints, endpoint_of(*_endpoint.unpack_from(body)[2:])))
     return Configuration(value, tuple(interfaces))
 
 
-def _parse_endpoint(untrusted_body: bytes) -> Endpoint:
-    _, _, address, attributes, packet_size, interval = _endpoint.unpack_from(untrusted_body)
+def endpoint_of(address: int, attributes: int, packet_size: int, interval: int) -> Endpoint:
+    """From the fields of its descriptor: bEndpointAddress, bmAttributes, wMaxPacketSize, bInterval."""
     return Endpoint(address, attributes & 3, packet_size & _PACKET_SIZE_MASK, interval)
 
 

@@ -61,7 +61,7 @@ def enumerate_device(address: int) -> Enumeration:
     yield from _do(Control(0, pack_setup(standard.DEVICE_OUT, standard.SET_ADDRESS, address, 0, 0)), "set address")
     size = descriptors.DEVICE_SIZE
     device = descriptors.parse_device((yield from _get(address, descriptors.DEVICE, 0, 0, size, "device descriptor")))
-    serial = yield from _read_serial(address, device.serial)
+    serial = yield from read_serial(address, device.serial)
     configuration = yield from _read_configuration(address)
     bluetooth = find_bluetooth(configuration)
     if bluetooth is not None:
@@ -76,7 +76,7 @@ def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None
     Others of that class are for voice and have isochronous endpoints only.
     """
     for interface in configuration.interfaces:
-        if (interface.class_code, interface.subclass, interface.protocol) != BLUETOOTH_CLASS:
+        if not is_bluetooth(interface):
             continue
         found: dict[tuple[int, int], descriptors.Endpoint] = {}
         for endpoint in interface.endpoints:
@@ -90,6 +90,24 @@ def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None
                 interrupt.address, interrupt.packet_size, bulk_in.address, bulk_out.address, bulk_in.packet_size
             )
     return None
+
+
+def is_bluetooth(interface: descriptors.Interface) -> bool:
+    """Whether it is for HCI or for voice."""
+    return (interface.class_code, interface.subclass, interface.protocol) == BLUETOOTH_CLASS
+
+
+def read_serial(address: int, number: int) -> Generator[Control, tuple[int, bytes], str]:
+    """The serial number, "" where there is none or where the device fails to tell it: many do."""
+    if number == 0:
+        return ""
+    try:
+        languages = yield from _get(address, descriptors.STRING, 0, 0, 255, "languages")
+        language = int.from_bytes(languages[2:4], "little")
+        text = yield from _get(address, descriptors.STRING, number, language, 255, "serial number")
+        return descriptors.parse_string(text)
+    except RemoteProtocolError:
+        return ""
 
 
 def _do(control: Control, step: str) -> Generator[Control, tuple[int, bytes], bytes]:
@@ -111,16 +129,3 @@ def _read_configuration(address: int) -> Generator[Control, tuple[int, bytes], d
     head = yield from _get(address, descriptors.CONFIGURATION, 0, 0, descriptors.CONFIGURATION_SIZE, step)
     total = min(descriptors.parse_total_length(head), MAX_CONFIGURATION)
     return descriptors.parse_configuration((yield from _get(address, descriptors.CONFIGURATION, 0, 0, total, step)))
-
-
-def _read_serial(address: int, number: int) -> Generator[Control, tuple[int, bytes], str]:
-    """The serial number, "" where there is none or where the device fails to tell it: many do."""
-    if number == 0:
-        return ""
-    try:
-        languages = yield from _get(address, descriptors.STRING, 0, 0, 255, "languages")
-        language = int.from_bytes(languages[2:4], "little")
-        text = yield from _get(address, descriptors.STRING, number, language, 255, "serial number")
-        return descriptors.parse_string(text)
-    except RemoteProtocolError:
-        return ""
