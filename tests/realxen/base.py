@@ -31,11 +31,11 @@ PYTHON = (3, 11)
 
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 _EVERYWHERE = ("busybox-static", "kmod", "python3.11", "xenstore-utils", "libsystemd0", "libgcc-s1")
-_DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev")
+_DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev", "libusb-1.0-0")
 _DOMU = (*_EVERYWHERE, "libxengnttab1", "libxenevtchn1")
 
 _COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd")
-_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd")
+_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd", "btusb")
 _DOMU_MODULES = _COMMON_MODULES
 
 _DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
