@@ -29,8 +29,8 @@ _JOURNAL_FIELDS = {
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
-def configure(settings: Log) -> None:
-    """Sets up logging for the process.
+def configure(settings: Log, program: str = "usbbtd") -> None:
+    """Sets up logging for the process, which the journal calls ``program``.
 
     The target ``auto`` is the journal where systemd has connected standard error to it, and standard error elsewhere.
     """
@@ -40,7 +40,7 @@ def configure(settings: Log) -> None:
             structlog.processors.add_log_level,
             readable_facts,
             *(
-                (structlog.processors.format_exc_info, JournalSender(journal.send))
+                (structlog.processors.format_exc_info, JournalSender(journal.send, program))
                 if to_journal
                 else (structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False), _console())
             ),
@@ -64,8 +64,9 @@ def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 class JournalSender:
     """A structlog processor that hands each event to ``send``, which takes a message and the fields of the journal."""
 
-    def __init__(self, send: Callable[..., object]) -> None:
+    def __init__(self, send: Callable[..., object], program: str = "usbbtd") -> None:
         self._send = send
+        self._program = program
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         phrase, level, trace = event.pop("event"), event.pop("level"), event.pop("exception", None)
@@ -74,7 +75,7 @@ class JournalSender:
         self._send(
             f"{message}\n{trace}" if trace else message,
             PRIORITY=str(_PRIORITIES[level]),
-            SYSLOG_IDENTIFIER="usbbtd",
+            SYSLOG_IDENTIFIER=self._program,
             USBBTD_EVENT=phrase,
             **fields,
         )

@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
-from systemd import daemon
 
 from usbbtd import xenbus
 from usbbtd.config import Config
@@ -23,6 +22,7 @@ from usbbtd.link.dongle import Dongle
 from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.manager import notify
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -210,12 +210,6 @@ class Service:
         self._adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
-
-
-def notify(state: str) -> None:
-    """Tells the service manager, if there is one that listens."""
-    with contextlib.suppress(OSError):
-        daemon.notify(state)
 
 
 async def cancel_all(tasks: Tasks) -> None:

@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext, suppress
 from errno import EBADMSG, ENOTCONN, ETIMEDOUT
-from signal import SIGINT, SIGTERM
 from typing import TypeAlias
 
+from usbbtd.cli.signals import run
+from usbbtd.cli.table import print_table
 from usbbtd.guest import (
     DEFAULT_MTU,
     Adapter,
@@ -42,7 +43,7 @@ Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        asyncio.run(_run(arguments))
+        return run(_run(arguments))
     except NoAdapter as error:
         return _fail(3, str(error))
     except ValueError as error:
@@ -52,17 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except AdapterError as error:
         return _fail(1, str(error))
-    except KeyboardInterrupt:
-        return 128 + SIGINT
-    except asyncio.CancelledError:
-        return 128 + SIGTERM
-    return 0
 
 
 async def _run(arguments: Arguments) -> None:
-    this = asyncio.current_task()
-    assert this is not None
-    asyncio.get_running_loop().add_signal_handler(SIGTERM, this.cancel)
     async with open_adapter(arguments.device, timeout=arguments.wait) as adapter:
         command: Command = arguments.command
         await command(adapter, arguments)
@@ -105,7 +98,7 @@ async def _scan(adapter: Adapter, arguments: Arguments) -> None:
             )
             for address, report in sorted(heard.items(), key=lambda item: item[1].rssi or _FAR, reverse=True)
         ]
-        _print_table(("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), rows)
+        print_table(("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), rows)
 
 
 async def _connect(adapter: Adapter, arguments: Arguments) -> None:
@@ -142,7 +135,7 @@ async def _ping(adapter: Adapter, arguments: Arguments) -> None:
     if arguments.json:
         print(json.dumps(row))
     else:
-        _print_table(
+        print_table(
             ("ROUND TRIPS", "BYTES", "MIN µs", "P50 µs", "P99 µs", "MAX µs"),
             [[f"{value:.0f}" for value in row.values()]],
         )
@@ -333,12 +326,6 @@ def _at_least(lowest: int) -> Callable[[str], int]:
         return number
 
     return parse
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _printable(text: str) -> str:
