@@ -27,6 +27,7 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
+from usbbtd.xen.watch import Watch
 
 VUSB = "device/vusb"
 VL2CAP = "backend/vl2cap"
@@ -88,6 +89,7 @@ class Service:
         self._limits = GuestLimits(**config.guests.model_dump(exclude={"unread_bytes"}))
         self._guests: Tasks = {}
         self._dongles: Tasks = {}
+        self._changes: Watch | None = None
         self._adapter = Adapter(
             random_address=config.adapter.address or random_static_address(),
             command_timeout_s=config.adapter.command_timeout_s,
@@ -117,8 +119,8 @@ class Service:
     async def _watch(self) -> None:
         """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
         told = ""
-        async with self._store.watch(VUSB, VL2CAP) as changes:
-            async for _ in changes:
+        async with self._store.watch(VUSB, VL2CAP) as self._changes:
+            async for _ in self._changes:
                 await self._scan()
                 status = f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers"
                 if status != told:  # the manager may be slow, and is waited for
@@ -173,7 +175,12 @@ class Service:
 
         def ended(task: asyncio.Task[None]) -> None:
             del tasks[path]
-            if not task.cancelled() and (error := task.exception()) is not None:
+            if task.cancelled():
+                return
+            if (error := task.exception()) is None:
+                assert self._changes is not None
+                self._changes.add(path)  # another device may have taken its place already
+            else:
                 bug = None if isinstance(error, XenError) else error
                 self._log.error("device given up", path=path, reason=str(error), exc_info=bug)
 

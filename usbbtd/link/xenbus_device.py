@@ -57,9 +57,10 @@ class XenbusDevice:
     async def run(self, perform: Perform) -> None:
         """Follow the device, through any number of connections, until it is over.
 
-        Returns when our directory is gone or, as backend, when all is closed and the device was taken away (``online``
-        is 0) or the frontend is gone. Cancelled: closes in order before it raises CancelledError. However it ends, the
-        last action was DETACH. XenError: there is no such device (ENOENT), or it is one with ourselves (EINVAL).
+        Returns when our directory is gone or was made anew, perhaps with another domain at the other end; and, as
+        backend, when all is closed and the device was taken away (``online`` is 0) or the frontend is gone. Cancelled:
+        closes in order before it raises CancelledError. However it ends, the last action was DETACH. XenError: there is
+        no such device (ENOENT), or it is one with ourselves (EINVAL).
         """
         await self._load()
         watched = [f"{self.path}/state", f"{self.other_path}/state", f"{self.path}/online"]
@@ -106,7 +107,7 @@ class XenbusDevice:
 
     async def _load(self) -> None:
         other = _OTHER[self.role]
-        nodes = (f"{self.path}/{other}", f"{self.path}/{other}-id", f"{self.path}/state", "domid")
+        nodes = (self._link, f"{self._link}-id", f"{self.path}/state", "domid")
         path, domid, state, own_domid = await self._store.transaction(lambda t: [t.read(node) for node in nodes])
         if path is None or (number := _number(domid)) is None:
             raise XenError(errno.ENOENT, f"{self.path}: the device is not attached: it names no {other}")
@@ -125,8 +126,8 @@ class XenbusDevice:
     async def _advance(self, perform: Perform) -> bool:
         """Do all that the states of both ends ask for now. False: the device is over."""
         while True:
-            own, other, online = await self._look()
-            if own is None:
+            ours, other, online = await self._look()
+            if not ours:
                 return False
             action = self._handshake.send_close() if self._failed else None
             self._failed = False
@@ -169,7 +170,7 @@ class XenbusDevice:
     async def _write(self, state: int, nodes: Mapping[str, str]) -> None:
         def work(transaction: Transaction) -> None:
             # A directory that the toolstack has removed must not come back because we write into it.
-            if transaction.read(f"{self.path}/{_OTHER[self.role]}") is not None:
+            if self._is_ours(transaction.read(self._mark)):
                 for node, value in nodes.items():
                     transaction.write(f"{self.path}/{node}", value)
                 transaction.write(f"{self.path}/state", str(state))
@@ -178,7 +179,7 @@ class XenbusDevice:
             await self._store.transaction(work)
         except XenError as exc:
             # It may have gone while the transaction ran; nothing of ours may be made there then.
-            if exc.errno != errno.EACCES or await self._store.read(f"{self.path}/{_OTHER[self.role]}") is not None:
+            if exc.errno != errno.EACCES or await self._store.read(self._link) is not None:
                 raise
 
     async def _finish(self, perform: Perform) -> None:
@@ -189,12 +190,29 @@ class XenbusDevice:
             await self._write(xenbus.CLOSED, {})
             self._handshake.entered(xenbus.CLOSED)
 
-    async def _look(self) -> tuple[int | None, int | None, bool]:
-        """(our state as the store has it, the other end's, whether the device is to stay)
+    @property
+    def _link(self) -> str:
+        """The node that names the other end's directory."""
+        return f"{self.path}/{_OTHER[self.role]}"
+
+    @property
+    def _mark(self) -> str:
+        """The node that tells this device from another that the toolstack has put in its place, unseen by us: that one
+        is Initialising when we are not; when we are, what matters is whom it is with.
+        """
+        return self._link if self.state == xenbus.INITIALISING else f"{self.path}/state"
+
+    def _is_ours(self, mark: str | None) -> bool:
+        if self.state == xenbus.INITIALISING:
+            return mark == self.other_path
+        return mark not in (None, str(xenbus.INITIALISING))
+
+    async def _look(self) -> tuple[bool, int | None, bool]:
+        """(whether this is still the device that was loaded, the other end's state, whether the device is to stay)
 
         Not in a transaction: the other end may change its state so often that none would succeed.
         """
-        own = _state(await self.read_own("state"))
+        ours = self._is_ours(await self._store.read(self._mark))
         try:
             other = _state(await self.read_other("state"))
         except XenError as exc:
@@ -202,7 +220,7 @@ class XenbusDevice:
                 raise
             other = None  # xenstored takes a dead domain's rights away before the toolstack removes its nodes
         online = self.role == "frontend" or await self.read_own("online") != "0"
-        return own, other, online
+        return ours, other, online
 
 
 def _state(untrusted_text: str | None) -> int | None:
