@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -114,10 +115,14 @@ class Domain:
     def run(self, function: DomainCode, *arguments: object) -> Any:
         return self.start(function, *arguments).result()
 
-    def destroy(self) -> None:
-        """Kills its processes. Idempotent."""
+    def kill(self) -> None:
+        """Its processes end, as in a crash. Idempotent."""
         for process in self._processes:
             process.kill()
+
+    def destroy(self) -> None:
+        """Kills its processes, too. Idempotent."""
+        self.kill()
         with contextlib.suppress(ProcessLookupError):
             self.world.destroy_domain(self.domid)
 
@@ -148,6 +153,21 @@ def forks(world: World) -> Iterator[socket.socket]:
 @pytest.fixture(scope="session")
 def domids() -> Iterator[int]:
     return itertools.count(1)
+
+
+@pytest.fixture
+def dom0(world: World, forks: socket.socket) -> Iterator[Domain]:
+    """The domain of the toolstack; what the test starts there ends with it."""
+    domain = Domain(world, 0, forks)
+    yield domain
+    domain.kill()
+
+
+@pytest.fixture
+def host(world: World, domids: Iterator[int]) -> Iterator[Any]:
+    """The Host of host.py: domains with names, and usbbt-toolstack."""
+    with runpy.run_path(str(HERE / "host.py"))["Host"](world, domids) as host:
+        yield host
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import runpy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,11 +22,16 @@ from usbbtd.guest import (
     PermissionDenied,
     open_adapter,
 )
+from usbbtd.toolstack import changes
+from usbbtd.toolstack import domains as toolstack
+from usbbtd.toolstack.devices import make_device
 from usbbtd.xen.store import Store
 
 if TYPE_CHECKING:
-    from tests.conftest import Domain
+    from tests.conftest import Domain, NewDomain
     from tests.guest.conftest import Pair
+
+serve = runpy.run_path(str(Path(__file__).parent / "echo_backend.py"))["serve"]
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, FORBIDDEN, SILENT, NEVER_ANSWERS, DEAF = 0x1001, 0x1003, 0x1005, 0x1007, 0x1009, 0x100B
@@ -171,6 +178,46 @@ def test_it_survives_the_death_of_the_service(pair: Pair) -> None:
     backend.kill()
     pair.start_backend()
     program.result()
+
+
+async def is_moved() -> None:
+    """Loses a channel twice, and has an echo at the end."""
+    store = await Store.open()
+    async with open_adapter() as adapter:
+        for number in range(3):
+            channel = await adapter.connect(PEER, ECHO)
+            await store.write("data/connected", str(number))
+            if number < 2:
+                with pytest.raises(AdapterGone):
+                    await channel.recv()
+                await adapter.wait_ready(10)
+        await echo(adapter)
+    await store.close()
+
+
+async def move(guest: int, driver: int) -> None:
+    """In dom0: gives the guest's device another backend, in one step."""
+    store = await Store.open()
+    await store.transaction(
+        lambda t: changes.apply(t, make_device(t, toolstack.Domain(guest, ""), 0, toolstack.Domain(driver, "")))
+    )
+    await store.close()
+
+
+def test_it_follows_the_device_to_another_driver_domain(pair: Pair, dom0: Domain, new_domain: NewDomain) -> None:
+    guest, second, third = pair.guest, new_domain(), new_domain()
+    pair.start_backend()
+    running = guest.start(is_moved)
+    guest.world.wait_value(f"{guest.home}/data/connected", "0")
+    dom0.run(move, guest.domid, second.domid)  # the first lives on, and says nothing
+    second.start(serve, guest.domid)
+    guest.world.wait_value(f"{guest.home}/data/connected", "1")
+    second.destroy()
+    dom0.run(move, guest.domid, third.domid)
+    third.start(serve, guest.domid)
+    running.result()
+    held = guest.world.statistics()[guest.domid]
+    assert (held["shared"], held["mapped"], held["ports"]) == (0, 0, 0)
 
 
 async def leave_by_crash() -> None:

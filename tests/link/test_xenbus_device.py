@@ -11,6 +11,9 @@ import pytest
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.toolstack import changes
+from usbbtd.toolstack import domains as toolstack
+from usbbtd.toolstack.devices import make_device
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
@@ -214,6 +217,40 @@ def test_the_other_domain_is_destroyed(pair: Pair) -> None:
     frontend.domain.destroy()
     assert backend.result() == ["publish", "attach 7", "detach", "over"]
     backend.wait("6")
+
+
+async def move(guest: int, driver: int) -> None:
+    """In dom0: gives the guest's device another backend, in one step."""
+    store = await Store.open()
+    domains = toolstack.Domain(guest, ""), toolstack.Domain(driver, "")
+    await store.transaction(lambda t: changes.apply(t, make_device(t, domains[0], 0, domains[1])))
+    await store.close()
+
+
+def test_a_frontend_leaves_a_device_that_is_another_now(pair: Pair, dom0: Domain, new_domain: NewDomain) -> None:
+    frontend, backend = pair
+    other = new_domain()
+    dom0.run(move, frontend.domain.domid, other.domid)
+    assert frontend.result() == ["offer 5", "attach", "detach", "over"]
+    world = dom0.world
+    # What the old connection had to say at its end is not told to the new backend.
+    assert world.read(f"{frontend.path}/state") == "1"
+    assert world.read(f"{frontend.path}/backend-id") == str(other.domid)
+    assert world.read(f"{frontend.path}/ring-ref") is None
+    assert "detach" in backend.stop()
+
+
+def test_both_ends_leave_a_device_that_was_made_anew(pair: Pair, dom0: Domain) -> None:
+    frontend, backend = pair
+    dom0.run(move, frontend.domain.domid, backend.domain.domid)
+    assert frontend.result() == ["offer 5", "attach", "detach", "over"]
+    assert backend.result() == ["publish", "attach 7", "detach", "over"]
+    for end in pair:
+        assert dom0.world.read(f"{end.path}/state") == "1"
+        end.start()
+    pair.connect()
+    assert frontend.stop() == ["offer 5", "attach", "detach", "cancelled"]
+    assert backend.stop() == ["publish", "attach 7", "detach", "cancelled"]
 
 
 async def refused(path: str) -> list[object]:

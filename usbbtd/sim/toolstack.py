@@ -115,12 +115,14 @@ class Toolstack:
         nodes += [(f"{home}/domid", str(domid), None), (f"{home}/name", name, None)]
         nodes += [(f"{home}/{node}", "", read_only) for node in _READ_ONLY]
         nodes += [(f"{home}/{node}", "", [f"n{domid}"]) for node in _ITS_OWN]
+        nodes += [(path, "", ["n0"]) for path in ("/libxl", f"/libxl/{domid}", f"/libxl/{domid}/device")]
         self._hypervisor.create_domain(domid)
         self._store.introduce(domid)
         self._store.transact(lambda transaction: _change(transaction, [home], nodes))
 
     def _destroy(self, domid: int) -> None:
-        self._store.transact(lambda transaction: _change(transaction, [f"/local/domain/{domid}"], []))
+        nodes = [f"/local/domain/{domid}", f"/libxl/{domid}"]
+        self._store.transact(lambda transaction: _change(transaction, nodes, []))
         self._hypervisor.destroy_domain(domid)
         self._store.release(domid)
 

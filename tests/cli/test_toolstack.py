@@ -1,0 +1,247 @@
+"""usbbt-toolstack by hand, in dom0 of the simulated Xen, with the very service in the driver domain."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from usbbtd import xenbus
+from usbbtd.guest import AdapterGone, open_adapter
+from usbbtd.xen.store import Store
+
+
+@pytest.fixture
+def driver(host):
+    """sys-bt, with usbbtd."""
+    domid = host.create("sys-bt")
+    host.serve(domid)
+    return domid
+
+
+@pytest.fixture
+def guest(host):
+    return host.create("work")
+
+
+def snapshot(host, *domids):
+    """All that xenstore has of these domains: (value, permissions) by path."""
+    output = subprocess.run(
+        ["xenstore-ls", "-fp"], env=os.environ | host.world.environment(0), capture_output=True, text=True, check=True
+    ).stdout
+    homes = tuple(f"{above}/{domid}/" for domid in domids for above in ("/local/domain", "/libxl"))
+    found = re.findall(r'^(\S+) = "(.*)"\s+\((.*)\)$', output, re.MULTILINE)
+    return {path: (value, permissions) for path, value, permissions in found if path.startswith(homes)}
+
+
+def test_attach_list_detach(host, driver, guest):
+    before = snapshot(host, driver, guest)
+    planned = host.run("attach", "work", "backend=sys-bt", "--dry-run", "--json").splitlines()
+    assert snapshot(host, driver, guest) == before
+    assert host.run("attach", "work", "backend=sys-bt") == "work: device 0 attached to sys-bt\n"
+    front, back = f"/local/domain/{guest}/device/vl2cap/0", host.backend(guest, driver)
+    made = snapshot(host, driver, guest)
+    made[f"{back}/state"] = ("1", made[f"{back}/state"][1])  # the backend has gone on
+    for node in map(json.loads, planned):
+        assert node.pop("do") == "write"
+        assert made[node["path"]] == (node["value"], ",".join(node["permissions"]))
+    assert made[f"{front}/state"] == ("1", f"n{guest},r{driver}")
+    assert made[f"{back}/versions"] == ("1", f"n{driver},r{guest}")  # by the service, from its directory
+    assert made[f"/local/domain/{driver}/backend/vl2cap/{guest}"] == ("", f"n0,r{driver}")
+
+    row = {"guest": "work", "guest_domid": guest, "devid": 0, "backend": "sys-bt", "backend_domid": driver}
+    row |= {"frontend_state": "Initialising", "backend_state": "InitWait"}
+    assert json.loads(host.run("list", "work", "--json")) == row
+    assert row in [json.loads(line) for line in host.run("list", "--json").splitlines()]
+    assert [line.split() for line in host.run("list", guest).splitlines()[1:]] == [
+        ["work", str(guest), "0", "sys-bt", str(driver), "Initialising", "InitWait"]
+    ]
+
+    second = json.loads(host.run("attach", guest, f"backend={driver}", "--json"))
+    assert (second["devid"], second["backend"]) == (1, "sys-bt")
+    assert "say which" in host.run("detach", "work", status=2)
+    assert host.run("detach", "work", "1") == "work: device 1 detached\n"
+    planned = [json.loads(line) for line in host.run("detach", "work", "--dry-run", "--json").splitlines()]
+    assert {"do": "remove", "path": f"/local/domain/{guest}/device/vl2cap"} in planned
+    assert host.world.read(f"{back}/state") == "2"
+    detached = json.loads(host.run("detach", "work", "--json"))
+    assert (detached["backend_state"], detached["closed"]) == ("Closed", True)
+    after = snapshot(host, driver, guest)
+    kept = {path: node for path, node in after.items() if path.startswith(f"/libxl/{guest}/device/vl2cap")}
+    assert [node for node, _ in kept.values()] == ["", "", "0", "sys-bt", "", "0", "sys-bt"]
+    assert {path: node for path, node in after.items() if path not in kept} == before
+
+
+async def lose_the_adapter():
+    async with open_adapter() as adapter:
+        store = await Store.open()
+        await store.write("data/done", "connected")
+        listener = await adapter.listen(0x1077)
+        with pytest.raises(AdapterGone):
+            await listener.accept()
+        await store.close()
+
+
+def test_detach_from_a_guest_that_is_connected(host, driver, new_domain):
+    guest = new_domain()
+    host.run("attach", guest.domid, "backend=sys-bt,devid=0")
+    running = guest.start(lose_the_adapter)
+    guest.world.wait_value(f"{guest.home}/data/done", "connected")
+    assert json.loads(host.run("detach", guest.domid, "0", "--json"))["closed"] is True
+    running.result()
+    assert host.nodes(guest.domid) == (None, None, "0")
+    host.run("attach", guest.domid, "backend=sys-bt,devid=0")
+    assert host.nodes(guest.domid)[2] == "1"
+
+
+def test_a_backend_domain_without_usbbtd(host, guest):
+    driver = host.create("sys-idle")
+    before = snapshot(host, driver, guest)
+    said = host.run("attach", "work", "backend=sys-idle", "--timeout", "0.2", status=8)
+    assert said == (
+        f"usbbt-toolstack: nothing in sys-idle (domain {driver}) took the device up within 0.2 s: "
+        "does usbbtd run there?\n"
+    )
+    assert snapshot(host, driver, guest) == before
+    host.world.attach_vl2cap(guest, driver)  # by somebody else, without a record
+    with host.start("detach", "work", "--timeout", "0.2") as process:
+        output, errors = host.finish(process)
+    assert (process.returncode, output) == (0, "work: device 0 detached\n")
+    assert errors == "usbbt-toolstack: sys-idle did not close the device within 0.2 s; it was removed all the same\n"
+    assert host.nodes(guest) == (None, None, "0")
+    assert host.world.read(f"/local/domain/{driver}/backend") is None
+    before = snapshot(host, driver, guest)
+    host.run("attach", "work", "backend=sys-idle", "--timeout", "0.2", status=8)
+    assert snapshot(host, driver, guest) == before  # detached by hand, as before
+
+
+async def refuse(guest, reason):
+    """A backend that closes the device that comes."""
+    store = await Store.open()
+    path = f"backend/vl2cap/{guest}/0"
+    async with store.watch(f"{path}/state") as changes:
+        async for _ in changes:
+            if await store.read(f"{path}/state") == str(xenbus.INITIALISING):
+                if reason:
+                    await store.write(f"error/{path}/error", reason)
+                await store.write(f"{path}/state", str(xenbus.CLOSED))
+                break
+    await store.close()
+
+
+@pytest.mark.parametrize(("reason", "said"), [("", "; its log says why"), ("no\nroom", r": 'no\nroom'")])
+def test_a_backend_that_refuses(host, new_domain, reason, said):
+    driver, guest = new_domain(), new_domain()
+    refusing = driver.start(refuse, guest.domid, reason)
+    heard = host.run("attach", guest.domid, f"backend={driver.domid}", status=9)
+    assert heard == f"usbbt-toolstack: guest-{driver.domid} (domain {driver.domid}) closed the device{said}\n"
+    refusing.result()
+    assert host.nodes(guest.domid) == (None, None, None)
+    assert host.world.read(f"/local/domain/{driver.domid}/backend") is None
+
+
+def test_a_guest_that_goes_while_attach_waits(host, guest):
+    driver = host.create("sys-idle")
+    with host.start("attach", "work", "backend=sys-idle") as process:
+        host.world.wait_value(host.backend(guest, driver) + "/state", "1")
+        host.destroy(driver)
+        _, errors = host.finish(process)
+    assert process.returncode == 9
+    assert "has ended" in errors
+    assert host.nodes(guest) == (None, None, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_attach_that_is_interrupted_takes_back_what_it_wrote(host, guest, number):
+    driver = host.create("sys-idle")
+    before = snapshot(host, driver, guest)
+    with host.start("attach", "work", "backend=sys-idle") as process:
+        host.world.wait_value(host.backend(guest, driver) + "/state", "1")
+        process.send_signal(number)
+        host.finish(process)
+    assert process.returncode == 128 + number
+    assert snapshot(host, driver, guest) == before
+
+
+def test_what_cannot_be(host, driver, guest):
+    other = host.create("twin"), host.create("twin")
+    host.run("attach", "work", "backend=sys-bt,devid=3")
+    host.world.attach_vl2cap(guest, driver, 4)
+    before = snapshot(host, driver, guest, *other)
+    for arguments, status, said in (
+        (("attach", "wrk", "backend=sys-bt"), 5, "there is no domain 'wrk'"),
+        (("attach", "31999", "backend=sys-bt"), 5, "there is no domain '31999'"),
+        (("attach", "work", "backend=sys-b"), 5, "backend: there is no domain 'sys-b'"),
+        (
+            ("attach", "twin", "backend=sys-bt"),
+            5,
+            f"the domains {other[0]}, {other[1]} are all called 'twin': name one",
+        ),
+        (("attach", "work", "backend=work"), 2, f"work (domain {guest}) cannot be its own backend"),
+        (("attach", "work", "backend=sys-bt,devid=3"), 6, "has a device 3 already, attached to sys-bt: detach that"),
+        (("attach", "work", "backend=sys-bt,devid=4"), 6, f"a device 4 already, attached to domain {driver}"),
+        (("attach", "work", "backend=sys-bt,psm=1"), 2, "character 16: there is no key 'psm', only backend and devid"),
+        (("attach", "work", "--timeout", "soon"), 2, "'soon' is no time in seconds"),
+        (("detach", "sys-bt"), 7, f"sys-bt (domain {driver}) has no device"),
+        (("detach", "work", "5"), 7, f"work (domain {guest}) has no device 5"),
+        (("detach", "work", "x"), 2, "'x' is no number from 0 to 9999"),
+        (("list", "wrk"), 5, "there is no domain 'wrk'"),
+        (("watch", "--config-dir", "/not/there"), 2, "/not/there: there is no such directory"),
+    ):
+        assert said in host.run(*arguments, status=status), arguments
+    assert snapshot(host, driver, guest, *other) == before
+
+
+def test_only_dom0_may(host, driver, guest):
+    for command in (("attach", "work", "backend=sys-bt"), ("detach", "work"), ("list",)):
+        assert host.run(*command, status=4, domid=guest) == (
+            "usbbt-toolstack: cannot list /local/domain: Permission denied; this is for root in dom0\n"
+        )
+    assert host.nodes(guest) == (None, None, None)
+
+
+def test_no_xenstore(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "usbbtd.cli.toolstack", "list"],
+        env={"XENSTORED_PATH": str(tmp_path / "none")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 3
+    assert result.stderr.startswith(f"usbbt-toolstack: no xenstore: cannot open {tmp_path}/none")
+    assert len(result.stderr.splitlines()) == 1
+
+
+async def name_another(guest, path):
+    """A guest that writes what it likes into its own directory."""
+    store = await Store.open()
+    await store.write("device/vl2cap/0/backend", path)
+    await store.close()
+
+
+def test_what_a_guest_says_of_its_backend_is_not_believed(host, driver, new_domain):
+    guest, victim = new_domain(), new_domain()
+    host.run("attach", guest.domid, "backend=sys-bt")
+    host.run("attach", victim.domid, "backend=sys-bt")
+    theirs = host.backend(victim.domid, driver)
+    guest.run(name_another, guest.domid, theirs)
+    assert json.loads(host.run("list", guest.domid, "--json"))["backend_domid"] == driver
+    assert json.loads(host.run("detach", guest.domid, "--json"))["closed"] is True
+    assert host.world.read(host.backend(guest.domid, driver)) is None
+    assert host.world.read(f"{theirs}/state") == "2"
+
+    host.world.attach_vl2cap(guest.domid, driver)  # without a record there is nothing else to go by
+    guest.run(name_another, guest.domid, theirs)
+    assert "has no device" in host.run("detach", guest.domid, status=7)
+    assert host.world.read(f"{theirs}/state") == "2"
+    guest.run(name_another, guest.domid, "/local/domain/0")
+    host.run("attach", guest.domid, "backend=sys-bt,devid=0")
+    assert host.world.read("/local/domain/0/name") is not None
+
+
+def test_commands_that_do_not_wait_start_fast():
+    """On a small machine every import is felt: neither settings nor logs are needed by hand."""
+    code = "import sys, usbbtd.cli.toolstack; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "structlog", "systemd"} & set(modules)

@@ -1,0 +1,90 @@
+"""dom0 of the simulated Xen for tests of usbbt-toolstack: domains with names, usbbtd in some, the command itself.
+
+Tests get it as the fixture ``host``.
+"""
+
+import contextlib
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+Process = runpy.run_path(str(Path(__file__).with_name("stack.py")))["Process"]
+DOM0 = 0
+TIME_LIMIT_S = 30
+
+
+class Host:
+    """All that it starts and makes ends with it."""
+
+    def __init__(self, world, domids):
+        self.world = world
+        self._domids = domids
+        self._domains = {}  # processes by domid
+        self._dom0 = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self._dom0:
+            process.kill()
+        for domid in list(self._domains):
+            self.destroy(domid)
+
+    def create(self, name):
+        domid = next(self._domids)
+        self.world.create_domain(domid, name)
+        self._domains[domid] = []
+        return domid
+
+    def destroy(self, domid):
+        """As xl destroy."""
+        for process in self._domains.pop(domid):
+            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            self.world.destroy_domain(domid)
+
+    def serve(self, domid):
+        """usbbtd runs there, without a dongle."""
+        process = Process(self.world, domid, "-m", "usbbtd", "run", "--config", "/dev/null")
+        self._domains[domid].append(process)
+        process.wait_logged("usbbtd starts")
+        return process
+
+    def watch(self, *arguments, **environment):
+        process = Process(self.world, DOM0, "-m", "usbbtd.cli.toolstack", "watch", *arguments, **environment)
+        self._dom0.append(process)
+        return process
+
+    def finish(self, process):
+        """(standard output, standard error) of a command that was started."""
+        return process.communicate(timeout=TIME_LIMIT_S)
+
+    def start(self, *arguments, domid=DOM0):
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "usbbtd.cli.toolstack", *map(str, arguments)],
+            env=os.environ | self.world.environment(domid),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, status=0, domid=DOM0):
+        """Standard output where it succeeds, standard error where it fails."""
+        with self.start(*arguments, domid=domid) as process:
+            output, errors = self.finish(process)
+        assert process.returncode == status, output + errors
+        return errors if status else output
+
+    @staticmethod
+    def backend(guest, driver, devid=0):
+        """The backend's directory."""
+        return f"/local/domain/{driver}/backend/vl2cap/{guest}/{devid}"
+
+    def nodes(self, guest, devid=0):
+        """What is left of a device: (frontend's backend, the record's backend, the record's online)."""
+        record = f"/libxl/{guest}/device/vl2cap/{devid}"
+        paths = (f"/local/domain/{guest}/device/vl2cap/{devid}/backend", f"{record}/backend", f"{record}/online")
+        return tuple(self.world.read(path) for path in paths)

@@ -1,0 +1,201 @@
+"""usbbt-toolstack watch as dom0's service, on the simulated Xen, while domains come and go."""
+
+import os
+import re
+import signal
+import socket
+
+import pytest
+
+from usbbtd.guest import AdapterGone, NoAdapter, open_adapter
+from usbbtd.xen.store import Store
+
+
+@pytest.fixture
+def directory(tmp_path):
+    path = tmp_path / "xen"
+    path.mkdir()
+    return path
+
+
+def configure(directory, name, *devices, file=None):
+    path = directory / (file or f"{name}.cfg")
+    path.write_text(f'name = "{name}"\nmemory = 256\nvl2cap = [ {", ".join(map(repr, devices))}, ]\n')
+    return path
+
+
+def watch(host, directory, **environment):
+    process = host.watch("--config-dir", str(directory), **environment)
+    process.wait_logged("usbbt-toolstack watches")
+    return process
+
+
+def wait_attached(host, guest, driver, devid=0, state="1"):
+    host.world.wait_value(f"{host.backend(guest, driver, devid)}/state", state)
+    assert host.nodes(guest, devid) == (host.backend(guest, driver, devid),) * 2 + ("1",)
+
+
+def test_a_guest_gets_its_device_whoever_comes_first(host, directory):
+    configure(directory, "work", "backend=sys-bt", "backend=sys-b2,devid=4")
+    early = host.create("work")
+    process = watch(host, directory)
+    process.wait_logged("device waits for its driver domain", f"domid={early}", "devid=4")
+    assert host.nodes(early) == (None, None, "1")
+    listed = [line.split() for line in host.run("list", "work").splitlines()[1:]]
+    expected = ((early, 0, "sys-bt"), (early, 4, "sys-b2"))
+    assert listed == [f"work {domid} {devid} {name} - - -".split() for domid, devid, name in expected]
+    driver = host.create("sys-bt")
+    wait_attached(host, early, driver)
+    assert host.nodes(early, 4) == (None, None, "1")
+    host.serve(driver)
+    host.world.wait_value(f"{host.backend(early, driver)}/state", "2")
+    host.destroy(early)
+    late = host.create("work")
+    wait_attached(host, late, driver, state="2")
+    host.world.wait_value(host.backend(early, driver), None)
+    second = host.create("sys-b2")
+    wait_attached(host, late, second, 4)
+    assert process.terminate() == 0
+
+
+async def go_on():
+    """Two echoes' worth of adapter: the second after the driver domain was started anew."""
+    store = await Store.open()
+    async with open_adapter(timeout=20) as adapter:
+        listener = await adapter.listen(0x1077)
+        await store.write("data/done", "connected")
+        with pytest.raises(AdapterGone):
+            await listener.accept()
+        with pytest.raises(NoAdapter):
+            await adapter.wait_ready(0.2)
+        await store.write("data/done", "gone")
+        await adapter.wait_ready(20)
+        await (await adapter.listen(0x1077)).close()
+    await store.close()
+
+
+def test_a_driver_domain_is_started_anew(host, directory, new_domain):
+    guest, by_hand = new_domain(), host.create("by-hand")
+    configure(directory, f"guest-{guest.domid}", "backend=sys-bt")
+    process = watch(host, directory)
+    driver = host.create("sys-bt")
+    host.serve(driver)
+    host.run("attach", "by-hand", "backend=sys-bt")
+    running = guest.start(go_on)
+    guest.world.wait_value(f"{guest.home}/data/done", "connected")
+    host.destroy(driver)
+    process.wait_logged("its driver domain is gone", f"domid={guest.domid}")
+    guest.world.wait_value(f"{guest.home}/data/done", "gone")
+    assert host.nodes(guest.domid) == (None, None, "1")
+    again = host.create("sys-bt")
+    host.serve(again)
+    running.result()
+    wait_attached(host, by_hand, again, state="2")
+    assert host.world.read(f"/local/domain/{driver}") is None
+
+
+def test_a_driver_domain_that_is_back_before_anybody_looked(host, directory):
+    guest, driver = host.create("work"), host.create("sys-bt")
+    configure(directory, "work", "backend=sys-bt")
+    process = watch(host, directory)
+    wait_attached(host, guest, driver)
+    process.kill()
+    host.destroy(driver)
+    again = host.create("sys-bt")
+    watch(host, directory)
+    wait_attached(host, guest, again)
+
+
+def test_what_was_detached_by_hand_stays_detached_while_the_guest_lives(host, directory):
+    configure(directory, "work", "backend=sys-bt")
+    driver, guest = host.create("sys-bt"), host.create("work")
+    host.serve(driver)
+    process = watch(host, directory)
+    wait_attached(host, guest, driver, state="2")
+    host.run("detach", "work")
+    for number in range(2):  # the second time in a process that did not see it
+        witness = host.create(f"witness-{number}")
+        configure(directory, f"witness-{number}", "backend=sys-bt")
+        os.kill(process.pid, signal.SIGHUP)
+        wait_attached(host, witness, driver, state="2")  # and "work", which comes before it, has been looked at
+        process.terminate()
+        process = watch(host, directory)
+    assert host.nodes(guest) == (None, None, "0")
+    host.destroy(guest)
+    guest = host.create("work")
+    wait_attached(host, guest, driver, state="2")
+
+
+def test_directories_of_dead_guests_are_removed(host, directory):
+    driver, dead, alive = host.create("sys-bt"), host.create("dead"), host.create("alive")
+    for guest in (dead, alive):
+        host.world.attach_vl2cap(guest, driver)
+    host.world.attach_vl2cap(dead, driver, 1)
+    host.destroy(dead)
+    assert host.world.read(f"{host.backend(dead, driver)}/state") == "1"  # nobody else removes it
+    process = watch(host, directory)
+    host.world.wait_value(f"/local/domain/{driver}/backend/vl2cap/{dead}", None)
+    assert host.world.read(f"{host.backend(alive, driver)}/state") == "1"
+    host.destroy(alive)
+    host.world.wait_value(f"/local/domain/{driver}/backend", None)
+    process.wait_logged("directory of a dead guest removed", f"domid={alive}")
+
+
+def test_a_device_without_a_record_whose_driver_domain_is_gone(host, directory):
+    driver, guest = host.create("sys-bt"), host.create("work")
+    host.world.attach_vl2cap(guest, driver)
+    host.destroy(driver)
+    watch(host, directory)
+    host.world.wait_value(f"/local/domain/{guest}/device/vl2cap", None)
+    assert host.nodes(guest) == (None, None, None)
+
+
+def test_files_that_change_and_files_that_are_wrong(host, directory):
+    configure(directory, "work", "backend=sys-bt", file="a.cfg")
+    second = configure(directory, "work", "backend=sys-bt", file="b.cfg")
+    broken = directory / "c.cfg"
+    broken.write_text('name = "personal"\nvl2cap = ["backend=sys-bt"\n')
+    driver = host.create("sys-bt")
+    work, personal, third = (host.create(name) for name in ("work", "personal", "third"))
+    configure(directory, "third", "backend=sys-bt")
+    process = watch(host, directory)
+    wait_attached(host, third, driver)
+    process.wait_logged("passed over", "a.cfg and ")
+    process.wait_logged("passed over", f"{broken}:3: ',' or ']' should follow in a list")
+    assert host.nodes(work) == host.nodes(personal) == (None, None, None)
+    second.unlink()
+    broken.write_text('name = "personal"\nvl2cap = ["backend=sys-bt"]\n')
+    os.kill(process.pid, signal.SIGHUP)
+    wait_attached(host, work, driver)
+    wait_attached(host, personal, driver)
+    assert len([line for line in process.log if "passed over" in line]) == 2
+
+
+def test_what_is_attached_already_is_left_alone_and_followed(host, directory):
+    driver, guest = host.create("sys-bt"), host.create("work")
+    host.world.attach_vl2cap(guest, driver)
+    configure(directory, "work", "backend=sys-bt")
+    watch(host, directory)
+    host.world.wait_value(f"/libxl/{guest}/device/vl2cap/0/backend", host.backend(guest, driver))
+    host.destroy(driver)
+    wait_attached(host, guest, host.create("sys-bt"))
+
+
+def test_it_tells_the_service_manager(host, directory, tmp_path):
+    configure(directory, "work", "backend=sys-bt", "backend=nobody")
+    host.create("work")
+    host.create("sys-bt")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(10)
+        manager.bind(str(tmp_path / "notify"))
+        process = watch(host, directory, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        told = manager.recv(4096).decode()
+        assert re.fullmatch(r"READY=1\nSTATUS=\d+ devices attached, 1 waiting for their driver domain", told)
+        assert process.terminate() == 0
+        assert manager.recv(4096) == b"STOPPING=1"
+    assert not [line for line in process.log if "[error" in line]
+
+
+def test_a_guest_cannot_watch(host):
+    guest = host.create("work")
+    assert "this is for root in dom0" in host.run("watch", domid=guest, status=4)

@@ -1,0 +1,199 @@
+"""usbbt-toolstack: gives guests their Bluetooth devices, in dom0.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no Xen, 4 not permitted, 5 no such domain, 6 attached already,
+7 no such device, 8 the backend does not answer, 9 the backend refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from usbbtd.cli.signals import run
+from usbbtd.cli.table import print_table
+from usbbtd.toolstack import commands, errors
+from usbbtd.toolstack.changes import Change, Write
+from usbbtd.toolstack.spec import Spec, parse_devid, parse_spec
+from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
+
+_FAILED, _NOT_PERMITTED = 1, 4
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+_STATUS = {
+    errors.BadSpec: 2,
+    errors.NoXen: 3,
+    errors.NoDomain: 5,
+    errors.AlreadyAttached: 6,
+    errors.NoDevice: 7,
+    errors.BackendSilent: 8,
+    errors.BackendClosed: 9,
+}
+_HEAD = ("GUEST", "DOMID", "DEVID", "BACKEND", "DOMID", "FRONTEND STATE", "BACKEND STATE")
+
+T = TypeVar("T")
+Arguments = argparse.Namespace
+Command: TypeAlias = Callable[[Store, Arguments], Awaitable[None]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        return run(_run(arguments))
+    except errors.ToolstackError as error:
+        return _fail(_STATUS[type(error)], str(error))
+    except XenError as error:
+        if error.errno in _FORBIDDEN:
+            return _fail(_NOT_PERMITTED, f"{error}; this is for root in dom0")
+        return _fail(_FAILED, str(error))
+
+
+async def _run(arguments: Arguments) -> None:
+    try:
+        store = await Store.open()
+    except XenError as error:
+        raise error if error.errno in _FORBIDDEN else errors.NoXen(str(error)) from None
+    try:
+        command: Command = arguments.command
+        await command(store, arguments)
+    finally:
+        await store.close()
+
+
+async def _attach(store: Store, arguments: Arguments) -> None:
+    if arguments.dry_run:
+        plan = commands.Attachment(arguments.guest, arguments.spec).plan
+        _print_changes(await commands.dry_run(store, [plan]), arguments)
+        return
+    row = await commands.attach(store, arguments.guest, arguments.spec, arguments.timeout)
+    if arguments.json:
+        print(json.dumps(row._asdict()))
+    else:
+        print(f"{row.guest}: device {row.devid} attached to {row.backend}")
+
+
+async def _detach(store: Store, arguments: Arguments) -> None:
+    if arguments.dry_run:
+        detachment = commands.Detachment(arguments.guest, arguments.devid)
+        _print_changes(await commands.dry_run(store, [detachment.plan, detachment.plan_removal]), arguments)
+        return
+    row, closed = await commands.detach(store, arguments.guest, arguments.devid, arguments.timeout)
+    if not closed:
+        _tell(f"{row.backend} did not close the device within {arguments.timeout:g} s; it was removed all the same")
+    if arguments.json:
+        print(json.dumps(row._asdict() | {"closed": closed}))
+    else:
+        print(f"{row.guest}: device {row.devid} detached")
+
+
+async def _list(store: Store, arguments: Arguments) -> None:
+    rows = await commands.list_devices(store, arguments.guest)
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(row._asdict()))
+    else:
+        print_table(_HEAD, [["-" if cell is None else str(cell) for cell in row] for row in rows])
+
+
+async def _watch(store: Store, arguments: Arguments) -> None:
+    # Imported here: the other commands shall not wait for what only a service needs.
+    from usbbtd import log
+    from usbbtd.config import Log
+    from usbbtd.toolstack import watch
+    from usbbtd.toolstack.files import DIRECTORIES
+
+    log.configure(Log(), "usbbt-toolstack")
+    await watch.run(store, arguments.config_dir or DIRECTORIES)
+
+
+def _print_changes(changes: Sequence[Change], arguments: Arguments) -> None:
+    for change in changes:
+        if arguments.json:
+            print(json.dumps({"do": "write" if isinstance(change, Write) else "remove"} | change._asdict()))
+        else:
+            print(change)
+
+
+def _parser() -> argparse.ArgumentParser:
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
+
+    change = argparse.ArgumentParser(add_help=False)
+    change.add_argument("guest", metavar="GUEST", help="the domain, by name or number")
+    change.add_argument("--dry-run", action="store_true", help="print what would be changed in xenstore, and end")
+    change.add_argument(
+        "--timeout", type=_seconds, default=10.0, metavar="S", help="for the backend to answer (default: 10)"
+    )
+
+    parser = argparse.ArgumentParser(prog="usbbt-toolstack", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added = subparsers.add_parser(name, help=text, description=text, parents=parents, allow_abbrev=False)
+        added.set_defaults(command=command)
+        return added
+
+    attach = add("attach", _attach, "gives a guest a device, and waits for its backend", change, output)
+    attach.add_argument(
+        "spec", nargs="?", default=Spec(), type=_usage(parse_spec), metavar="backend=DOMAIN,devid=N",
+        help="as an element of vl2cap in the guest's configuration (default: dom0, and the lowest free number)",
+    )  # fmt: skip
+    detach = add("detach", _detach, "takes a device away", change, output)
+    detach.add_argument(
+        "devid", nargs="?", type=_usage(parse_devid), metavar="DEVID", help="its number; needed if there are several"
+    )
+    listing = add("list", _list, "devices, their driver domains, and the states of both ends", output)
+    listing.add_argument("guest", nargs="?", metavar="GUEST", help="only of this one, by name or number")
+    watch = add("watch", _watch, "attaches what configuration files of xl say, for ever: the service of dom0")
+    watch.add_argument(
+        "--config-dir", action="append", type=_directory, metavar="DIR",
+        help="where these files are; can be repeated (default: /etc/xen and /etc/xen/auto)",
+    )  # fmt: skip
+    return parser
+
+
+def _usage(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """For argparse, which has the option's name in front of what is wrong, and the exit status for it."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except errors.BadSpec as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
+    return seconds
+
+
+def _directory(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such directory")
+    return path
+
+
+def _tell(text: str) -> None:
+    print(f"usbbt-toolstack: {text}", file=sys.stderr)
+
+
+def _fail(status: int, text: str) -> int:
+    _tell(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

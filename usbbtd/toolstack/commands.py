@@ -1,0 +1,214 @@
+"""What an administrator does by hand: attach, detach, list. Waits as xl does, and leaves nothing half-done."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from usbbtd import xenbus
+from usbbtd.toolstack.changes import Change, apply
+from usbbtd.toolstack.devices import (
+    Device,
+    close_device,
+    make_device,
+    make_record,
+    read_device,
+    read_devices,
+    remove_device,
+    remove_record,
+)
+from usbbtd.toolstack.domains import Domain, home, match_domain, read_domains
+from usbbtd.toolstack.errors import AlreadyAttached, BackendClosed, BackendSilent, BadSpec, NoDevice, NoDomain
+from usbbtd.toolstack.spec import Spec, lowest_free
+from usbbtd.xen.store import Store
+from usbbtd.xen.transaction import Transaction
+
+_REASON_MAX = 200  # characters of what a backend says
+_OFFERED = tuple(map(str, (xenbus.INIT_WAIT, xenbus.INITIALISED, xenbus.CONNECTED)))
+_REFUSED = tuple(map(str, (xenbus.CLOSING, xenbus.CLOSED)))
+_STATES = {
+    str(number): name
+    for number, name in enumerate(
+        ("Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed")
+    )
+}
+
+
+class Row(NamedTuple):
+    """A device, for people. ``backend_domid`` None: it waits for its driver domain. A state is None without a node."""
+
+    guest: str
+    guest_domid: int
+    devid: int
+    backend: str
+    backend_domid: int | None
+    frontend_state: str | None
+    backend_state: str | None
+
+
+class Attachment:
+    """The attaching of one device, planned and made in one transaction. ``plan`` may run more than once."""
+
+    def __init__(self, guest: str, spec: Spec) -> None:
+        self._wanted = (guest, spec)
+        self.device = Device(-1, -1)
+        self.guest = self.backend = Domain(-1, "")
+        self.planned = False
+        self._before: Device | None = None
+
+    def plan(self, transaction: Transaction) -> list[Change]:
+        """BadSpec, NoDomain, AlreadyAttached."""
+        text, spec = self._wanted
+        domains = read_domains(transaction)
+        self.guest = guest = match_domain(domains, text)
+        try:
+            self.backend = backend = match_domain(domains, spec.backend)
+        except NoDomain as error:
+            raise NoDomain(f"backend: {error}") from None
+        if guest.domid == backend.domid:
+            raise BadSpec(f"{guest} cannot be its own backend")
+        devices = read_devices(transaction, guest.domid)
+        taken = {devid: device for devid, device in devices.items() if device.wanted or device.backend is not None}
+        devid = lowest_free(taken) if spec.devid is None else spec.devid
+        if devid in taken:
+            has = taken[devid]
+            other = has.backend_name or f"domain {has.backend}"
+            raise AlreadyAttached(f"{guest} has a device {devid} already, attached to {other}: detach that first")
+        self.device = Device(guest.domid, devid, True, backend.name, backend.domid)
+        self._before = devices.get(devid)
+        self.planned = True
+        return list(make_device(transaction, guest, devid, backend))
+
+    def undo(self, transaction: Transaction) -> None:
+        """Unless it is another device by now."""
+        found = read_device(transaction, self.device.guest, self.device.devid)
+        if found.wanted is None or found == self.device:
+            apply(transaction, remove_device(transaction, self.device))
+            if found == self.device and self._before is not None and self._before.wanted is False:
+                apply(transaction, make_record(transaction, self._before))  # it stays detached
+            else:
+                apply(transaction, remove_record(transaction, self.device))
+
+
+async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> Row:
+    """Gives the guest a device, and waits until the backend offers it; if it does not, takes the device away again.
+
+    BadSpec, NoDomain, AlreadyAttached, BackendSilent, BackendClosed; XenError.
+    """
+    attachment = Attachment(guest, spec)
+    try:
+        await store.transaction(lambda transaction: apply(transaction, attachment.plan(transaction)))
+        await _wait_offered(store, attachment, timeout_s)
+    except BaseException:  # interrupted in the transaction, too: it may have been made all the same
+        if attachment.planned:
+            await store.transaction(attachment.undo)
+        raise
+    return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
+
+
+async def _wait_offered(store: Store, attachment: Attachment, timeout_s: float) -> None:
+    path, backend = attachment.device.backend_path, attachment.backend
+    state = await _wait_state(store, path, (*_OFFERED, *_REFUSED, None), timeout_s)
+    if state is None:
+        raise BackendClosed(f"the device is gone: {attachment.guest} or {backend} has ended")
+    if state not in (*_OFFERED, *_REFUSED):
+        raise BackendSilent(f"nothing in {backend} took the device up within {timeout_s:g} s: does usbbtd run there?")
+    if state in _REFUSED:
+        relative = path.removeprefix(f"{backend.home}/")
+        untrusted_reason = await store.read(f"{backend.home}/error/{relative}/error")
+        said = f": {untrusted_reason!r:.{_REASON_MAX}}" if untrusted_reason else "; its log says why"
+        raise BackendClosed(f"{backend} closed the device{said}")
+
+
+class Detachment:
+    """The detaching of one device. ``plan`` may run more than once."""
+
+    def __init__(self, guest: str, devid: int | None) -> None:
+        self._wanted = (guest, devid)
+        self.device = Device(-1, -1)
+        self.guest = Domain(-1, "")
+
+    def plan(self, transaction: Transaction) -> list[Change]:
+        """Asks the backend to close. NoDomain, NoDevice, BadSpec."""
+        text, devid = self._wanted
+        self.guest = guest = match_domain(read_domains(transaction), text)
+        devices = [
+            device
+            for device in read_devices(transaction, guest.domid).values()
+            if (device.wanted or device.backend is not None) and devid in (None, device.devid)
+        ]
+        if not devices:
+            raise NoDevice(f"{guest} has no device" if devid is None else f"{guest} has no device {devid}")
+        if len(devices) > 1:
+            numbers = ", ".join(str(device.devid) for device in devices)
+            raise BadSpec(f"{guest} has the devices {numbers}: say which")
+        self.device = devices[0]
+        return list(close_device(transaction, self.device))
+
+    def plan_removal(self, transaction: Transaction) -> list[Change]:
+        """When the backend has closed, or will not."""
+        gone = self.device._replace(wanted=False, backend=None)
+        return [*remove_device(transaction, self.device), *make_record(transaction, gone)]
+
+
+async def detach(store: Store, guest: str, devid: int | None, timeout_s: float) -> tuple[Row, bool]:
+    """Takes a device away: its last row, and whether the backend closed it in time. It is removed in any case.
+
+    ``devid`` None: the only one there is. NoDomain, NoDevice, BadSpec; XenError.
+    """
+    detachment = Detachment(guest, devid)
+    await store.transaction(lambda transaction: apply(transaction, detachment.plan(transaction)))
+    device, state = detachment.device, None
+    closed = (str(xenbus.CLOSED), None)
+    if device.backend is not None:
+        state = await _wait_state(store, device.backend_path, closed, timeout_s)
+    row = await store.transaction(lambda transaction: _row(transaction, detachment.guest, device))
+    await store.transaction(lambda transaction: apply(transaction, detachment.plan_removal(transaction)))
+    return row, state in closed
+
+
+async def dry_run(store: Store, plans: Iterable[Callable[[Transaction], list[Change]]]) -> list[Change]:
+    """What would be changed. Writes nothing."""
+    return await store.transaction(lambda transaction: [change for plan in plans for change in plan(transaction)])
+
+
+async def list_devices(store: Store, guest: str | None) -> list[Row]:
+    """Of one guest, or of all. NoDomain; XenError."""
+
+    def read(transaction: Transaction) -> list[Row]:
+        domains = read_domains(transaction)
+        guests = [match_domain(domains, guest)] if guest is not None else [Domain(*item) for item in domains.items()]
+        return [
+            _row(transaction, domain, device)
+            for domain in guests
+            for device in read_devices(transaction, domain.domid).values()
+            if device.wanted or device.backend is not None
+        ]
+
+    return await store.transaction(read)
+
+
+def _row(transaction: Transaction, guest: Domain, device: Device) -> Row:
+    frontend = transaction.read(f"{device.frontend_path}/state")
+    backend, name = None, device.backend_name
+    if device.backend is not None:
+        backend = transaction.read(f"{device.backend_path}/state")
+        name = name or transaction.read(f"{home(device.backend)}/name") or ""
+    return Row(guest.name, guest.domid, device.devid, name, device.backend, _word(frontend), _word(backend))
+
+
+def _word(untrusted_state: str | None) -> str | None:
+    return None if untrusted_state is None else _STATES.get(untrusted_state, "Unknown")
+
+
+async def _wait_state(store: Store, directory: str, wanted: tuple[str | None, ...], timeout_s: float) -> str | None:
+    """The state when it is one of these, None: there is none; or at the end of the time, whatever it is then."""
+    path = f"{directory}/state"
+    state = None
+    try:
+        async with asyncio.timeout(timeout_s), store.watch(path) as changes:
+            async for _ in changes:
+                if (state := await store.read(path)) in wanted:
+                    break
+    except TimeoutError:
+        state = await store.read(path)
+    return state

@@ -1,0 +1,49 @@
+"""The domains of the host as xenstore names them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from usbbtd.toolstack.errors import NoDomain
+from usbbtd.xen.transaction import Transaction
+
+DOMAINS = "/local/domain"
+
+
+class Domain(NamedTuple):
+    domid: int
+    name: str
+
+    @property
+    def home(self) -> str:
+        return home(self.domid)
+
+    def __str__(self) -> str:
+        return f"{self.name} (domain {self.domid})"
+
+
+def home(domid: int) -> str:
+    return f"{DOMAINS}/{domid}"
+
+
+def name_of(transaction: Transaction, domid: int) -> str | None:
+    """None: there is no such domain. Every domain has a name from its making to the removal of its nodes."""
+    return transaction.read(f"{home(domid)}/name")
+
+
+def read_domains(transaction: Transaction) -> dict[int, str]:
+    """The name of each domain by domid."""
+    domids = sorted(int(name) for name in transaction.list(DOMAINS) or () if name.isdecimal())
+    return {domid: name for domid in domids if (name := name_of(transaction, domid)) is not None}
+
+
+def match_domain(domains: Mapping[int, str], wanted: str) -> Domain:
+    """The domain that an administrator means: digits are a domid, as for xl, anything else a name. NoDomain."""
+    if wanted.isdecimal():
+        found = [domid for domid in domains if str(domid) == wanted]
+    else:
+        found = [domid for domid, name in domains.items() if name == wanted]
+    if not found:
+        raise NoDomain(f"there is no domain {wanted!r}")
+    if len(found) > 1:
+        raise NoDomain(f"the domains {', '.join(map(str, found))} are all called {wanted!r}: name one by its number")
+    return Domain(found[0], domains[found[0]])

@@ -1,0 +1,91 @@
+"""What the service of dom0 does with xenstore when domains come and go, one transaction a guest.
+
+A device that the guest's configuration names and that has no record is attached. A device whose driver domain has gone
+is removed, and attached anew, without a pause if it can be, to the domain of the same name. What was detached by hand
+has a record that says so, and stays detached as long as its guest lives.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from usbbtd.toolstack.changes import apply, remove_directory
+from usbbtd.toolstack.devices import Device, make_device, make_record, read_devices, remove_device
+from usbbtd.toolstack.domains import Domain, home, match_domain, name_of
+from usbbtd.toolstack.errors import NoDomain
+from usbbtd.toolstack.spec import Spec
+from usbbtd.xen.transaction import Transaction
+
+
+class Outcome(NamedTuple):
+    """``devices``: all that the guest has now. ``done``: what was changed, and of which."""
+
+    devices: list[Device]
+    done: list[tuple[str, Device]]
+
+
+def settle_guest(
+    transaction: Transaction, guest: Domain, configured: Mapping[int, Spec], domains: Mapping[int, str]
+) -> Outcome:
+    """Brings a guest's devices to what they should be. ``domains``: as they were just now; looked at again here."""
+    outcome = Outcome([], [])
+    if name_of(transaction, guest.domid) != guest.name:
+        return outcome  # it is gone: nothing may be made where it was
+    devices = read_devices(transaction, guest.domid)
+    for devid in sorted({*devices, *configured}):
+        device = devices.get(devid, Device(guest.domid, devid))
+        new = device.wanted is None and devid in configured
+        if new:
+            device = device._replace(wanted=True, backend_name=configured[devid].backend)
+        device, what = _settle_device(transaction, guest, device, new, domains)
+        outcome.devices.append(device)
+        if what:
+            outcome.done.append((what, device))
+    return outcome
+
+
+def _settle_device(
+    transaction: Transaction, guest: Domain, device: Device, new: bool, domains: Mapping[int, str]
+) -> tuple[Device, str]:
+    """``new``: it has no record yet. Returns what it is now, and what was done, "" if nothing was."""
+    gone = device.backend is not None and name_of(transaction, device.backend) is None
+    if device.backend is not None and not gone:
+        if new:  # something else has attached it
+            apply(transaction, make_record(transaction, device))
+        return device, ""
+    backend = _find_backend(transaction, domains, device) if device.wanted else None
+    if backend is not None:
+        apply(transaction, make_device(transaction, guest, device.devid, backend))
+        return device._replace(backend_name=backend.name, backend=backend.domid), "device attached"
+    if gone:
+        apply(transaction, remove_device(transaction, device))
+        device = device._replace(backend=None)
+    if (gone or new) and device.wanted is not None:
+        apply(transaction, make_record(transaction, device))
+    if gone:
+        return device, "device removed: its driver domain is gone"
+    return device, "device waits for its driver domain" if new else ""
+
+
+def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: Device) -> Domain | None:
+    try:
+        backend = match_domain(domains, device.backend_name)
+    except NoDomain:
+        return None
+    if backend.domid == device.guest or name_of(transaction, backend.domid) != backend.name:
+        return None
+    return backend
+
+
+def dead_guests(transaction: Transaction, driver: int, domains: Mapping[int, str]) -> list[int]:
+    """Guests that a driver domain has directories for and that are no more."""
+    names = transaction.list(f"{home(driver)}/backend/vl2cap") or ()
+    return [int(name) for name in names if name.isdecimal() and int(name) not in domains]
+
+
+def reap(transaction: Transaction, driver: int, guest: int) -> bool:
+    """Removes what a driver domain has of a guest that is no more. Whether there was something."""
+    path = f"{home(driver)}/backend/vl2cap/{guest}"
+    if name_of(transaction, guest) is not None or transaction.read(path) is None:
+        return False
+    apply(transaction, remove_directory(transaction, path, home(driver)))
+    return True

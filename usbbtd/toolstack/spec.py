@@ -1,0 +1,70 @@
+"""What the administrator writes of a device: an element of the list ``vl2cap`` in a domain's configuration file."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from usbbtd.toolstack.errors import BadSpec
+
+_DEVID = re.compile("[0-9]{1,4}")
+_DOM0 = "0"
+
+
+class Spec(NamedTuple):
+    """``backend``: the driver domain, by name or domid. ``devid`` None: the lowest number that is free."""
+
+    backend: str = _DOM0
+    devid: int | None = None
+
+
+def parse_spec(text: str) -> Spec:
+    """``backend=sys-bt,devid=0``; either may be missing, and blanks may surround what they like. BadSpec says where."""
+    values: dict[str, str] = {}
+    position = 1
+    for item in text.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        problem = None
+        if key and not equals:
+            problem = f"{key!r} is not of the form KEY=VALUE"
+        elif equals and key not in ("backend", "devid"):
+            problem = f"there is no key {key!r}, only backend and devid"
+        elif equals and not value:
+            problem = f"{key} has no value"
+        elif key in values:
+            problem = f"{key} is given twice"
+        elif key == "devid" and not _DEVID.fullmatch(value):
+            problem = f"devid is a number from 0 to 9999, not {value!r}"
+        if problem:
+            raise BadSpec(f"{text!r}, character {position + len(item) - len(item.lstrip())}: {problem}")
+        if key:
+            values[key] = value
+        position += len(item) + 1
+    return Spec(values.get("backend", _DOM0), int(values["devid"]) if "devid" in values else None)
+
+
+def parse_devid(text: str) -> int:
+    """A device's number. BadSpec."""
+    if not _DEVID.fullmatch(text):
+        raise BadSpec(f"{text!r} is no number from 0 to 9999")
+    return int(text)
+
+
+def number_specs(specs: Iterable[Spec]) -> dict[int, Spec]:
+    """The devices of a domain by devid: who names none gets, in order, the lowest that nobody names. BadSpec."""
+    specs = list(specs)
+    numbered: dict[int, Spec] = {}
+    for spec in specs:
+        if spec.devid in numbered:
+            raise BadSpec(f"two devices have devid={spec.devid}")
+        if spec.devid is not None:
+            numbered[spec.devid] = spec
+    for spec in specs:
+        if spec.devid is None:
+            numbered[lowest_free(numbered)] = spec
+    return numbered
+
+
+def lowest_free(taken: Iterable[int]) -> int:
+    """The lowest number from 0 that is not taken."""
+    taken = set(taken)
+    return next(number for number in range(len(taken) + 1) if number not in taken)
