@@ -20,7 +20,7 @@ from tests.realxen.machine import KERNEL_ARGUMENTS, Machine, MachineError
 from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
-BOOT_S, CREATE_S, RESTORED_S = 240.0, 240.0, 60.0
+BOOT_S, CREATE_S, ATTACH_S, RESTORED_S = 240.0, 240.0, 120.0, 60.0
 DRIVER_DOMAIN, GUESTS = "sys-bt", ("work", "personal")
 DONGLE = "dongle"
 
@@ -109,7 +109,7 @@ class Lab:
     # As a whole.
 
     def set_up(self) -> None:
-        """The driver domain, in which usbbtd waits for a dongle, and guests whose vl2cap devices it offers.
+        """The driver domain, in which usbbtd waits for a dongle, guests whose vl2cap devices it offers, dom0's service.
 
         The domains boot at a time, as most of that is waiting.
         """
@@ -119,6 +119,7 @@ class Lab:
         self.start_usbbtd(self.finish_create(DRIVER_DOMAIN)).wait_logged("usb controller connected", timeout_s=120)
         for name in GUESTS:
             self.attach_vl2cap(self.finish_create(name), self.sys_bt)
+        self.start_toolstack()
 
     def save(self, directory: Path) -> None:
         """The lab as it is goes to files in ``directory``, and ends. No dongle may be plugged in."""
@@ -214,8 +215,15 @@ class Lab:
         return self.usbbtd
 
     def attach_vl2cap(self, guest: Domain, driver: Domain, devid: int = 0) -> None:
-        """Makes the nodes of a vl2cap device."""
-        self.dom0.run("python3", "/bed/attach_vl2cap.py", str(guest.domid), str(driver.domid), str(devid))
+        """Returns when usbbtd in ``driver`` has taken the device up."""
+        spec = f"backend={driver.domid},devid={devid}"
+        self.dom0.run("usbbt-toolstack", "attach", str(guest.domid), spec, "--timeout", "60", timeout_s=ATTACH_S)
+
+    def start_toolstack(self) -> Program:
+        """dom0's service; returns when it serves."""
+        watch = self.dom0.start("usbbt-toolstack", "watch", log="/var/log/usbbt-toolstack")
+        watch.wait_logged("usbbt-toolstack watches", timeout_s=120)
+        return watch
 
     # The peers.
 

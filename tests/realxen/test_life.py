@@ -58,7 +58,7 @@ def test_guest_destroyed(lab: Lab, work: Steady, alone: Usage) -> None:
     assert (left.mapped, left.ports) == (alone.mapped, alone.ports)
     assert left.nodes < alone.nodes  # personal's device had been there
     backend = f"/local/domain/{lab.sys_bt.domid}/backend/vl2cap"
-    assert lab.dom0.shell(f"xenstore-list {backend}").split() == [str(work.domain.domid)]
+    lab.dom0.wait(f'[ "$(xenstore-list {backend})" = {work.domain.domid} ]')
 
 
 def test_watch_storm(lab: Lab, work: Steady) -> None:

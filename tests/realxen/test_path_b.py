@@ -36,11 +36,11 @@ def usbbtd(lab: Lab) -> Program:
     lab.dom0.run("modprobe", "btusb")
     lab.plug_dongle()
     wait_driver(lab.dom0, "btusb")
-    for guest in lab.guests:
-        lab.attach_vl2cap(guest, lab.dom0, DEVICE)
     lab.dom0.write("/etc/usbbtd.toml", CONFIG.encode())
     program = lab.dom0.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=LOG)
-    program.wait_logged("adapter up", timeout_s=90)
+    program.wait_logged("adapter up", timeout_s=180)
+    for guest in lab.guests:
+        lab.attach_vl2cap(guest, lab.dom0, DEVICE)
     return program
 
 
@@ -75,7 +75,7 @@ def test_replug(lab: Lab, usbbtd: Program) -> None:
     usbbtd.wait_logged("reason=unplugged")
     usbbtd.wait_logged("dongle detached")
     lab.plug_dongle()
-    lab.dom0.wait(f"[ $(grep -c 'adapter up' {LOG}) = 2 ]")
+    usbbtd.wait_logged("adapter up", times=2, timeout_s=120)
     for transport in plan.TRANSPORTS:
         ping(lab.guests[1], transport, 100)
 

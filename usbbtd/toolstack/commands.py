@@ -52,12 +52,13 @@ class Attachment:
         self._wanted = (guest, spec)
         self.device = Device(-1, -1)
         self.guest = self.backend = Domain(-1, "")
-        self.planned = False
+        self._planned = False
         self._before: Device | None = None
 
     def plan(self, transaction: Transaction) -> list[Change]:
         """BadSpec, NoDomain, AlreadyAttached."""
         text, spec = self._wanted
+        self._planned = False
         domains = read_domains(transaction)
         self.guest = guest = match_domain(domains, text)
         try:
@@ -67,7 +68,7 @@ class Attachment:
         if guest.domid == backend.domid:
             raise BadSpec(f"{guest} cannot be its own backend")
         devices = read_devices(transaction, guest.domid)
-        taken = {devid: device for devid, device in devices.items() if device.wanted or device.backend is not None}
+        taken = {devid: device for devid, device in devices.items() if device.present}
         devid = lowest_free(taken) if spec.devid is None else spec.devid
         if devid in taken:
             has = taken[devid]
@@ -75,11 +76,13 @@ class Attachment:
             raise AlreadyAttached(f"{guest} has a device {devid} already, attached to {other}: detach that first")
         self.device = Device(guest.domid, devid, True, backend.name, backend.domid)
         self._before = devices.get(devid)
-        self.planned = True
+        self._planned = True
         return list(make_device(transaction, guest, devid, backend))
 
     def undo(self, transaction: Transaction) -> None:
-        """Unless it is another device by now."""
+        """Does nothing where nothing was made, or where it is another device by now."""
+        if not self._planned:
+            return
         found = read_device(transaction, self.device.guest, self.device.devid)
         if found.wanted is None or found == self.device:
             apply(transaction, remove_device(transaction, self.device))
@@ -99,8 +102,7 @@ async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> Row:
         await store.transaction(lambda transaction: apply(transaction, attachment.plan(transaction)))
         await _wait_offered(store, attachment, timeout_s)
     except BaseException:  # interrupted in the transaction, too: it may have been made all the same
-        if attachment.planned:
-            await store.transaction(attachment.undo)
+        await store.transaction(attachment.undo)
         raise
     return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
 
@@ -134,7 +136,7 @@ class Detachment:
         devices = [
             device
             for device in read_devices(transaction, guest.domid).values()
-            if (device.wanted or device.backend is not None) and devid in (None, device.devid)
+            if device.present and devid in (None, device.devid)
         ]
         if not devices:
             raise NoDevice(f"{guest} has no device" if devid is None else f"{guest} has no device {devid}")
@@ -181,7 +183,7 @@ async def list_devices(store: Store, guest: str | None) -> list[Row]:
             _row(transaction, domain, device)
             for domain in guests
             for device in read_devices(transaction, domain.domid).values()
-            if device.wanted or device.backend is not None
+            if device.present
         ]
 
     return await store.transaction(read)

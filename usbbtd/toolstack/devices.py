@@ -32,6 +32,11 @@ class Device(NamedTuple):
     backend: int | None = None
 
     @property
+    def present(self) -> bool:
+        """Whether there is more of it than a note that it was taken away."""
+        return bool(self.wanted) or self.backend is not None
+
+    @property
     def frontend_path(self) -> str:
         return f"{home(self.guest)}/device/vl2cap/{self.devid}"
 
