@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.realxen.agents import Failed
 from tests.realxen.lab import DONGLE, Lab
 from tests.realxen.steady import Steady
 from tests.realxen.usage import Usage, usage, wait_usage
@@ -73,8 +72,7 @@ def test_watch_storm(lab: Lab, work: Steady) -> None:
 def test_paused(lab: Lab, work: Steady) -> None:
     """A guest that does not run for a while goes on afterwards."""
     lab.dom0.run("xl", "pause", work.domain.name)
-    with pytest.raises(Failed):
-        work.domain.run("true", timeout_s=1)
+    assert not work.domain.answers()
     lab.dom0.run("xl", "unpause", work.domain.name)
     work.wait_exchanging()
     assert not work.lost
