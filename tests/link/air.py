@@ -15,8 +15,8 @@ from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 from bumble.transport.common import AsyncPipeSink
 
 from usbbtd.link.channel import Listener
+from usbbtd.sim.controller import new_controller
 from usbbtd.sim.demo.peers import PeerChannel
-from usbbtd.sim.dongle import new_controller
 
 BREDR, LE = 0, 1
 TIME_LIMIT_S = 10

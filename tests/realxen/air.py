@@ -21,11 +21,13 @@ from bumble.transport.common import AsyncPipeSink
 from tests.realxen.usbredir import UsbRedirHost
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.sim.air import ServedController
+from usbbtd.sim.controller import new_controller, new_dongle
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.peers import ADVERTISING_INTERVAL_MS, spec_of
-from usbbtd.sim.dongle import SimulatedDongle, new_controller
 from usbbtd.usb.device import UsbDevice
 
+#: Of the controller that is served to dom0, for the dongle that domain/offer_dongle.py offers.
+OTHER_DONGLE_ADDRESS = "C0:FF:EE:00:00:02"
 #: Echoes whatever it gets.
 MIRROR = plan.Peer("mirror", "C0:FF:EE:00:00:13", "F0:F1:F2:00:00:13")
 
@@ -95,7 +97,7 @@ async def power_on(controller: Controller, peer: plan.Peer) -> Device:
 async def serve(dongle_socket: Path, peers: list[tuple[str, Path]]) -> None:
     """Until it is cancelled."""
     link = LocalLink()
-    dongle = SimulatedDongle(link, plan.DONGLE_ADDRESS)
+    dongle = new_dongle(link, plan.DONGLE_ADDRESS)
     await start_mirror(link)
     loop = asyncio.get_running_loop()
     await loop.create_unix_server(functools.partial(RedirectedDevice, dongle), dongle_socket)

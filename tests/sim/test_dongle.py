@@ -1,62 +1,43 @@
-"""The simulated dongle, from the USB side. Commands and events: Core specification, Vol 4, Part E, 7."""
-
-import asyncio
+"""The simulated dongle between USB and the packets of its controller."""
 
 import pytest
-from bumble.link import LocalLink
 
-from usbbtd.sim.dongle import ACL_IN, ACL_OUT, ACL_SIZE, EVENTS_IN, LE_ACL_SIZE, SimulatedDongle
-from usbbtd.usb import descriptors
+from usbbtd.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN, SimulatedDongle
+from usbbtd.usb import descriptors, usbif
 
-RESET = bytes.fromhex("030c00")
-READ_BD_ADDR = bytes.fromhex("091000")
-READ_LOCAL_VERSION = bytes.fromhex("011000")
-READ_LOCAL_COMMANDS = bytes.fromhex("021000")
-READ_BUFFER_SIZE = bytes.fromhex("051000")
-LE_READ_BUFFER_SIZE = bytes.fromhex("022000")
-
-
-class UsbHost:
-    """Drives a dongle without a bus."""
-
-    def __init__(self, link: LocalLink, address: str) -> None:
-        self.dongle = SimulatedDongle(link, address)
-        self._woken = asyncio.Event()
-        self.dongle.wake = self._woken.set
-        assert self.dongle.control(bytes.fromhex("0009010000000000"), b"") == b""
-
-    def command(self, command: bytes) -> None:
-        setup = bytes.fromhex("200000000000") + len(command).to_bytes(2, "little")
-        assert self.dongle.control(setup, command) == b""
-
-    async def transfer(self, endpoint: int) -> bytes:
-        """One transfer, packet by packet, as hosts of full-speed devices get it."""
-        size = 16 if endpoint == EVENTS_IN else 64
-        packets: list[bytes] = []
-        while not packets or len(packets[-1]) == size:
-            while (packet := self.dongle.take_transfer(endpoint, size)) is None:
-                self._woken.clear()
-                await self._woken.wait()
-            packets.append(packet[1])
-        return b"".join(packets)
-
-    async def ask(self, command: bytes) -> bytes:
-        """The return parameters in Command Complete, Vol 4, Part E, 7.7.14."""
-        self.command(command)
-        event = await self.transfer(EVENTS_IN)
-        assert event[0] == 0x0E
-        assert event[1] == len(event) - 2
-        assert event[3:5] == command[:2]
-        return event[5:]
+SET_CONFIGURATION = bytes.fromhex("0009010000000000")
+COMPLETE, DATA = bytes.fromhex("0e 04 01 030c 00"), bytes.fromhex("0120 0300 616263")
 
 
 @pytest.fixture
-def link() -> LocalLink:
-    return LocalLink()
+def dongle() -> SimulatedDongle:
+    dongle = SimulatedDongle(serial="00AF")
+    assert dongle.control(SET_CONFIGURATION, b"") == b""
+    return dongle
 
 
-async def test_descriptors_of_a_bluetooth_dongle(link: LocalLink) -> None:
-    dongle = SimulatedDongle(link, "C0:FF:EE:00:00:01", serial="00AF")
+def test_a_packet_goes_where_it_belongs(dongle: SimulatedDongle) -> None:
+    """Each kind one way, and there is none of synchronous data."""
+    for packet in (b"\x04" + COMPLETE, b"\x02" + DATA, b"\x03" + DATA):
+        dongle.receive_packet(packet)
+    assert dongle.take_transfer(EVENTS_IN, 16) == (usbif.OK, COMPLETE)
+    assert dongle.take_transfer(ACL_IN, 64) == (usbif.OK, DATA)
+    assert dongle.take_transfer(ACL_IN, 64) is dongle.take_transfer(EVENTS_IN, 16) is None
+
+
+def test_what_the_host_sends_goes_to_the_controller(dongle: SimulatedDongle) -> None:
+    packets: list[bytes] = []
+    dongle.send_packet = packets.append
+    assert dongle.control(bytes.fromhex("2000000000000300"), bytes.fromhex("030c00")) == b""
+    dongle.receive_data(ACL_OUT, DATA)
+    assert packets == [bytes.fromhex("01 030c00"), b"\x02" + DATA]
+
+
+def test_a_class_request_that_is_no_command_stalls(dongle: SimulatedDongle) -> None:
+    assert dongle.control(bytes.fromhex("a000000000000100"), b"") is None
+
+
+def test_descriptors_of_a_bluetooth_dongle(dongle: SimulatedDongle) -> None:
     device = descriptors.parse_device(dongle.control(bytes.fromhex("8006000100001200"), b"") or b"")
     assert (device.class_code, device.subclass, device.protocol) == (0xE0, 0x01, 0x01)
     assert (device.vendor_id, device.product_id) == (0x1209, 0xB7B7)
@@ -69,56 +50,3 @@ async def test_descriptors_of_a_bluetooth_dongle(link: LocalLink) -> None:
     ]
     serial = dongle.control(bytes.fromhex("800603030904ff00"), b"") or b""
     assert descriptors.parse_string(serial) == "00AF"
-
-
-async def test_commands_and_events(link: LocalLink) -> None:
-    host = UsbHost(link, "C0:FF:EE:00:00:01")
-    assert await host.ask(RESET) == b"\x00"
-    assert await host.ask(READ_BD_ADDR) == bytes.fromhex("00 010000eeffc0")
-    assert (await host.ask(READ_BUFFER_SIZE))[1:3] == ACL_SIZE.to_bytes(2, "little")
-    assert (await host.ask(LE_READ_BUFFER_SIZE))[1:3] == LE_ACL_SIZE.to_bytes(2, "little")
-
-
-async def test_events_over_several_packets(link: LocalLink) -> None:
-    host = UsbHost(link, "C0:FF:EE:00:00:01")
-    assert len(await host.ask(READ_LOCAL_COMMANDS)) == 65
-    assert len(await host.ask(READ_LOCAL_VERSION)) == 9
-
-
-async def test_a_class_request_that_is_no_command_stalls(link: LocalLink) -> None:
-    host = UsbHost(link, "C0:FF:EE:00:00:01")
-    assert host.dongle.control(bytes.fromhex("a000000000000100"), b"") is None
-
-
-async def connected(host: UsbHost, other: UsbHost) -> tuple[int, int]:
-    """A BR/EDR link from one dongle to the other: the handles at both ends."""
-    await other.ask(bytes.fromhex("1a0c01") + b"\x02")  # Write_Scan_Enable: page scan
-    host.command(bytes.fromhex("0504 0d 020000eeffc0 18cc 01 00 0000 01"))  # Create_Connection
-    while (event := await other.transfer(EVENTS_IN))[0] != 0x04:  # Connection_Request
-        pass
-    other.command(bytes.fromhex("0904 07") + event[2:8] + b"\x01")  # Accept_Connection_Request
-    handles: list[int] = []
-    for each in (host, other):
-        while (event := await each.transfer(EVENTS_IN))[0] != 0x03:  # Connection_Complete
-            pass
-        assert event[2] == 0
-        handles.append(int.from_bytes(event[3:5], "little"))
-    return handles[0], handles[1]
-
-
-@pytest.mark.parametrize("size", [5, ACL_SIZE, ACL_SIZE + 1, 3 * ACL_SIZE])
-async def test_acl_data_over_the_air_comes_in_fragments(link: LocalLink, size: int) -> None:
-    host, other = UsbHost(link, "C0:FF:EE:00:00:01"), UsbHost(link, "C0:FF:EE:00:00:02")
-    near, far = await connected(host, other)
-    pdu = (size - 4).to_bytes(2, "little") + b"\x40\x00" + bytes(range(256)) * (size // 256 + 1)
-    pdu = pdu[:size]
-    host.dongle.receive_data(ACL_OUT, near.to_bytes(2, "little") + len(pdu).to_bytes(2, "little") + pdu)
-    received = b""
-    while len(received) < size:
-        packet = await other.transfer(ACL_IN)
-        header, length = int.from_bytes(packet[:2], "little"), int.from_bytes(packet[2:4], "little")
-        assert header & 0x0FFF == far
-        assert header >> 12 & 3 == (1 if received else 2)  # continuing, first flushable: Vol 4, Part E, 5.4.2
-        assert length == len(packet) - 4 <= ACL_SIZE
-        received += packet[4:]
-    assert received == pdu

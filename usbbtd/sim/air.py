@@ -14,12 +14,12 @@ from pathlib import Path
 
 import structlog
 from bumble.link import LocalLink
-from bumble.transport.common import PacketParser, StreamPacketSink
+from bumble.transport.common import PacketParser
 
 from usbbtd import log
 from usbbtd.config import Log
 from usbbtd.link.usbif_backend import offer_usbif
-from usbbtd.sim.dongle import SimulatedDongle, new_controller
+from usbbtd.sim.controller import SimulatedController, new_dongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
@@ -30,18 +30,22 @@ class ServedController(asyncio.Protocol):
 
     def __init__(self, link: LocalLink, address: str) -> None:
         self._link = link
-        self._controller = new_controller(link, address, address)
-        self._parser = PacketParser(self._controller)
+        self._address = address
+        self._parser = PacketParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._controller.set_packet_sink(StreamPacketSink(transport))
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._controller = SimulatedController(self._link, self._address, self._address, transport.write)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
+    def on_packet(self, packet: bytes) -> None:
+        """From the parser: the interface that Bumble calls a sink."""
+        self._controller.send(packet)
+
     def connection_lost(self, error: Exception | None) -> None:
-        self._controller.set_packet_sink(None)
-        self._link.remove_controller(self._controller)
+        self._controller.close()
 
 
 async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, Path]]) -> None:
@@ -57,7 +61,7 @@ async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, 
         grants = Grants()
         stack.callback(grants.close)
         link = LocalLink()
-        dongle = SimulatedDongle(link, address)
+        dongle = new_dongle(link, address)
         for peer_address, path in peers:
             protocol = functools.partial(ServedController, link, peer_address)
             server = await asyncio.get_running_loop().create_unix_server(protocol, path)
