@@ -32,8 +32,8 @@ OTHERS = [None, *range(9), 9, -1, 2**31]
 class Device:
     """One end with its state node and what it holds: a pump without a Xen."""
 
-    def __init__(self, role: Role, state: int = INITIALISING) -> None:
-        self.handshake = Handshake(role, state)
+    def __init__(self, role: Role, state: int = INITIALISING, *, lingers: bool = False) -> None:
+        self.handshake = Handshake(role, state, lingers=lingers)
         self.role = role
         self.node: int | None = state
         self.attached = False
@@ -59,6 +59,8 @@ class Device:
                 assert after == CONNECTED
                 assert not self.attached
                 self.attached = True
+            case Action.LEAVE:
+                assert (self.role, after, self.attached) == ("backend", CLOSING, True)
             case Action.DETACH:
                 assert after in (CLOSING, CLOSED, INITIALISING)
                 self.attached = False
@@ -81,8 +83,8 @@ def settle(front: Device, back: Device, online: bool = True) -> None:
     raise AssertionError("the two never come to rest")
 
 
-def connected() -> tuple[Device, Device]:
-    front, back = Device("frontend"), Device("backend")
+def connected(*, lingers: bool = False) -> tuple[Device, Device]:
+    front, back = Device("frontend"), Device("backend", lingers=lingers)
     settle(front, back)
     assert (front.node, back.node) == (CONNECTED, CONNECTED)
     assert front.attached
@@ -90,11 +92,12 @@ def connected() -> tuple[Device, Device]:
     return front, back
 
 
+@pytest.mark.parametrize("lingers", [True, False])
 @pytest.mark.parametrize("online", [True, False])
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize(("role", "own"), [(role, own) for role in ROLES for own in OWN_STATES[role]])
-def test_every_combination(role: Role, own: int, other: int | None, online: bool) -> None:
-    handshake = Handshake(role, own)
+def test_every_combination(role: Role, own: int, other: int | None, online: bool, lingers: bool) -> None:
+    handshake = Handshake(role, own, lingers=lingers and role == "backend")
     action = handshake.receive_state(other, online)
     assert action == handshake.receive_state(other, online), "asking changes nothing"
     assert handshake.state == own
@@ -105,7 +108,8 @@ def test_every_combination(role: Role, own: int, other: int | None, online: bool
         assert handshake.state == handshake.next_state != own
     # A device that is taken away is never published, offered or attached.
     if not online or other is None:
-        assert action in (None, Action.DETACH, Action.REMOVE)
+        assert action in (None, Action.LEAVE, Action.DETACH, Action.REMOVE)
+    assert action is not Action.LEAVE or (own, online, lingers) == (CONNECTED, False, True)
     # The tables of Xen's own drivers in a few words.
     if own == CONNECTED and other in (CONNECTED, INITIALISED, RECONFIGURING, RECONFIGURED) and online:
         assert action is None
@@ -226,8 +230,21 @@ def test_the_toolstack_takes_the_device_away() -> None:
     assert not back.attached
 
 
-def test_the_guest_dies() -> None:
-    _, back = connected()
+def test_a_backend_that_lingers() -> None:
+    """It is attached until its frontend has closed, except where it has had enough."""
+    front, back = connected(lingers=True)
+    assert back.look(front.node, online=False)
+    assert (back.node, back.attached) == (CLOSING, True)
+    assert not back.look(front.node, online=False), "it waits"
+    settle(front, back, online=False)
+    assert (front.node, back.node, back.attached, back.removed) == (CLOSED, CLOSED, False, True)
+    front, back = connected(lingers=True)
+    assert back.handshake.send_close() is Action.DETACH
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+def test_the_guest_dies(lingers: bool) -> None:
+    _, back = connected(lingers=lingers)
     seen = []
     while not back.removed:
         assert back.look(None)

@@ -33,12 +33,14 @@ class Action(StrEnum):
     PUBLISH = "publish"  # backend: write what it offers
     OFFER = "offer"  # frontend: grant rings, allocate event channels, write both down
     ATTACH = "attach"  # backend: map the rings and bind; frontend: begin to use them
+    LEAVE = "leave"  # backend that lingers: go on, the frontend is asked to close
     DETACH = "detach"  # unmap, unbind, stop sharing whatever there may still be; often nothing
     REMOVE = "remove"  # backend: the device is no more; Closed is written over the Closing of a waiting toolstack
 
 
 _NOT_YET = (INITIALISING, INIT_WAIT)
 _LEAVING = (CLOSING, CLOSED, UNKNOWN, _GONE)
+_STAYING = (INITIALISED, CONNECTED, RECONFIGURING, RECONFIGURED)
 
 #: Role, own state, states of the other end, what to do, own state afterwards. Whatever is not here waits.
 _TABLE: tuple[tuple[Role, int, tuple[int, ...], Action, int], ...] = (
@@ -66,25 +68,29 @@ _LEGAL = {(role, own, after) for role, own, _, action, after in _TABLE if action
 
 
 class Handshake:
-    """One end of a device. ``state`` is what its state node says, ``next_state`` what it will say after the action."""
+    """One end of a device. ``state`` is what its state node says, ``next_state`` what it will say after the action.
 
-    def __init__(self, role: Role, state: int = INITIALISING) -> None:
+    ``lingers``: a backend that is to go on while it is Closing, as its frontends need it in order to close.
+    """
+
+    def __init__(self, role: Role, state: int = INITIALISING, *, lingers: bool = False) -> None:
         self.role: Role = role
+        self.lingers = lingers
         self.state = state
         self.next_state = state
         self._close_first = False
 
     @classmethod
-    def adopt(cls, role: Role, found: int) -> Self:
+    def adopt(cls, role: Role, found: int, *, lingers: bool = False) -> Self:
         """The end of a device whose last owner is no more, with the state that is in its node.
 
         A connection cannot be taken over: it is closed, and the device then offered again.
         """
         if found in (CLOSING, CLOSED):
-            return cls(role, found)
+            return cls(role, found, lingers=lingers)
         if found in (UNKNOWN, INITIALISING) or (role, found) == ("backend", INIT_WAIT):
-            return cls(role)
-        handshake = cls(role, CONNECTED)
+            return cls(role, lingers=lingers)
+        handshake = cls(role, CONNECTED, lingers=lingers)
         handshake._close_first = True
         return handshake
 
@@ -94,6 +100,9 @@ class Handshake:
         States that Xen does not know count as UNKNOWN. May be asked as often as one likes.
         """
         known = _KNOWN.get(other, UNKNOWN)
+        if self.lingers and not (online or self._close_first) and self.state == CONNECTED and known in _STAYING:
+            self.next_state = CLOSING
+            return Action.LEAVE
         # While it closes a device that is taken away, a backend still waits for its frontend to follow.
         if not online and self.state != CLOSING:
             known = _GONE

@@ -1,9 +1,13 @@
-"""The backend's pump in dom0 of the simulated Xen, with frontends that break rules.
+"""The backend's pump in dom0 of the simulated Xen, with frontends that are not ours.
 
-What it does for a frontend that keeps them is in test_usbif_frontend.py.
+What it does for ours is in test_usbif_frontend.py.
 """
 
+import asyncio
+
 import pytest
+
+from usbbtd.usb import usbif
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,18 @@ async def test_a_frontend_that_breaks_the_protocol(start_backend, start_frontend
     await hostile.stop()
     honest = await start_frontend()
     await honest.see("dongle")
+
+
+@pytest.mark.parametrize("by_toolstack", [True, False])
+async def test_a_frontend_is_served_until_it_has_closed(world, usb_domain, start_backend, start_frontend, by_toolstack):
+    backend = await start_backend()
+    backend.do("plug", 1)
+    frontend = await start_frontend("linux_frontend")
+    await frontend.see("waiting")
+    if by_toolstack:
+        detaching = asyncio.create_task(asyncio.to_thread(world.detach_vusb, usb_domain, 0))
+    else:
+        detaching = asyncio.create_task(backend.stop())
+    assert await frontend.see("unlinked") == [usbif.OK, usbif.IOERROR]
+    await detaching
+    assert world.statistics()[0]["mapped"] == 0

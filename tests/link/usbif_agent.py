@@ -1,6 +1,6 @@
 """A process of a simulated domain with one end of usbif: ``usbif_agent.py <role> <other domid> [<lie>]``.
 
-Roles: frontend, backend, plain_backend, hostile_frontend, hostile_backend.
+Roles: frontend, backend, plain_backend, linux_frontend, hostile_frontend, hostile_backend.
 
 Lines of JSON both ways: commands in, [method, argument, …] with bytes as hex; out, what happens, [event, …].
 """
@@ -14,12 +14,12 @@ import sys
 from usbbtd.link import retry, usbif_frontend
 from usbbtd.link.usbif_backend import UsbifController
 from usbbtd.link.xenbus_device import XenbusDevice
-from usbbtd.usb import descriptors, usbif
+from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
-from usbbtd.xen.ring import BackRing
+from usbbtd.xen.ring import BackRing, FrontRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
@@ -174,6 +174,58 @@ class HostileBackend:
             self._channel.notify()
 
 
+class LinuxFrontend:
+    """As xen-hcd: with the backend Closing, it unlinks what still waits, and closes only when that is answered."""
+
+    def __init__(self, store, evtchn, grants, _domid):
+        self._device = XenbusDevice(store, "frontend", "device/vusb/0")
+        self._evtchn, self._grants = evtchn, grants
+        self._answered = {}
+        self._waiting = None
+
+    async def run(self):
+        await self._device.run(self._perform)
+
+    async def _perform(self, action):
+        match action:
+            case Action.OFFER:
+                domid = self._device.other_domid
+                self._pages = self._grants.share(domid, 3)
+                self._urbs = FrontRing(self._pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
+                self._channel = self._evtchn.bind_unbound(domid, self._receive)
+                return dict(zip(NODES, map(str, (*self._pages.refs[:2], self._channel.port)), strict=True))
+            case Action.ATTACH:
+                configure = standard.pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, 1, 0, 0)
+                address = standard.pack_setup(standard.DEVICE_OUT, standard.SET_ADDRESS, 1, 0, 0)
+                default, control = (usbif.pack_pipe(1, at, 0, usbif.CONTROL) for at in (0, 1))
+                assert await self._ask(1, usbif.pack_request(1, default, 0, address, [])) == usbif.OK
+                assert await self._ask(2, usbif.pack_request(2, control, 0, configure, [])) == usbif.OK
+                segment = (self._pages.refs[2], 0, 16)
+                self._events = usbif.pack_pipe(1, 1, 0x81, usbif.INTERRUPT)
+                self._waiting = self._ask(3, usbif.pack_request(3, self._events, 16, usbif.NO_SETUP, [segment]))
+                tell("waiting")
+            case Action.DETACH if self._waiting is not None:
+                unlinked = await self._ask(4, usbif.pack_unlink(4, self._events, 3))
+                tell("unlinked", unlinked, await self._waiting)
+                self._waiting = None
+                self._channel.close()
+                self._urbs.close()
+                self._pages.close()
+        return None
+
+    def _ask(self, urb_id, request):
+        """The status of the answer."""
+        self._answered[urb_id] = asyncio.get_running_loop().create_future()
+        if self._urbs.put([request]):
+            self._channel.notify()
+        return self._answered[urb_id]
+
+    def _receive(self):
+        for response in self._urbs.take():
+            urb_id, _, status, *_ = usbif.unpack_response(response)
+            self._answered[urb_id].set_result(status)
+
+
 class HostileFrontend:
     """Connects as a frontend does, and tells one lie."""
 
@@ -259,6 +311,7 @@ ROLES = {
     "frontend": Frontend,
     "backend": Backend,
     "plain_backend": PlainBackend,
+    "linux_frontend": LinuxFrontend,
     "hostile_frontend": HostileFrontend,
     "hostile_backend": HostileBackend,
 }

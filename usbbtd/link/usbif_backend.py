@@ -40,7 +40,8 @@ class UsbifController:
         self, store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int,
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
-        self._device = XenbusDevice(store, "backend", f"backend/qusb/{frontend_domid}/{devid}")
+        # Linux's xen-hcd unlinks its requests before it closes, and waits for the answers.
+        self._device = XenbusDevice(store, "backend", f"backend/qusb/{frontend_domid}/{devid}", lingers=True)
         self._evtchn = evtchn
         self._grants = grants
         self._log = log

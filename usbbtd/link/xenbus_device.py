@@ -8,6 +8,7 @@ asks the handshake, has the pump act, and writes what the pump returns in one tr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -27,6 +28,8 @@ Perform = Callable[[Action], Awaitable[Mapping[str, str] | None]]
 _OTHER = {"frontend": "backend", "backend": "frontend"}
 #: After a failure the device stays Closed for a while: two ends that can never agree must not keep xenstored busy.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
+#: As long as a toolstack waits for a backend.
+_LINGER_S = 10.0
 
 
 class XenbusDevice:
@@ -34,16 +37,17 @@ class XenbusDevice:
 
     ``other_path``, ``other_domid``: the other end's directory and domain as the toolstack wrote them; known when the
     first action is performed. ``reason``: why we closed the last connection, "" if we did not.
+    ``lingers``: see ``Handshake``.
     """
 
-    def __init__(self, store: Store, role: Role, path: str) -> None:
+    def __init__(self, store: Store, role: Role, path: str, *, lingers: bool = False) -> None:
         self.role = role
         self.path = path
         self.other_path = ""
         self.other_domid = -1
         self.reason = ""
         self._store = store
-        self._handshake = Handshake(role)
+        self._handshake = Handshake(role, lingers=lingers)
         self._wake = asyncio.Event()
         self._failed = False
         self._pause_s = _FIRST_PAUSE_S
@@ -73,8 +77,10 @@ class XenbusDevice:
                     if watcher.done():
                         watcher.result()  # the watch was refused when the store was connected again
             finally:
-                watcher.cancel()
-                await self._finish(perform)
+                try:
+                    await self._finish(perform)
+                finally:
+                    watcher.cancel()
 
     def fail(self, reason: str) -> None:
         """The other end broke a rule: closes the connection. For any handler; DETACH follows, later a new attempt."""
@@ -114,7 +120,8 @@ class XenbusDevice:
         if domid == own_domid:
             raise XenError(errno.EINVAL, f"{self.path}: a device between domain {domid} and itself")
         self.other_path, self.other_domid = path, number
-        self._handshake = Handshake.adopt(self.role, _state(state) or xenbus.UNKNOWN)
+        found = _state(state) or xenbus.UNKNOWN
+        self._handshake = Handshake.adopt(self.role, found, lingers=self._handshake.lingers)
 
     async def _follow(self, changes: AsyncIterator[str]) -> None:
         try:
@@ -184,9 +191,14 @@ class XenbusDevice:
 
     async def _finish(self, perform: Perform) -> None:
         """Nothing stays shared or mapped, and the other end is told, whatever ended ``run``."""
+        if self._handshake.lingers:
+            with contextlib.suppress(TimeoutError, XenError):
+                async with asyncio.timeout(_LINGER_S):
+                    await self._leave(perform)
         if (action := self._handshake.send_close()) is not None:
             await self._do(action, perform)
         if self.state == xenbus.CLOSING:
+            await perform(Action.DETACH)
             await self._write(xenbus.CLOSED, {})
             self._handshake.entered(xenbus.CLOSED)
 
@@ -206,6 +218,20 @@ class XenbusDevice:
         if self.state == xenbus.INITIALISING:
             return mark == self.other_path
         return mark not in (None, str(xenbus.INITIALISING))
+
+    async def _leave(self, perform: Perform) -> None:
+        """As if the device were taken away, until the frontend has closed."""
+        while not self._failed:
+            ours, other, _ = await self._look()
+            if not ours:
+                return
+            action = self._handshake.receive_state(other, online=False)
+            if action is Action.LEAVE:
+                await self._do(action, perform)
+            elif action is not None or self.state != xenbus.CLOSING:
+                return
+            await self._wake.wait()
+            self._wake.clear()
 
     async def _look(self) -> tuple[bool, int | None, bool]:
         """(whether this is still the device that was loaded, the other end's state, whether the device is to stay)
