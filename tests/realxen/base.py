@@ -20,7 +20,7 @@ from py_compile import PycInvalidationMode
 
 from packaging.requirements import Requirement
 
-from tests.realxen import cpio, debian
+from tests.realxen import cpio, debian, xen_hcd
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -34,9 +34,9 @@ _EVERYWHERE = ("busybox-static", "kmod", "python3.11", "xenstore-utils", "libsys
 _DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev", "libusb-1.0-0")
 _DOMU = (*_EVERYWHERE, "libxengnttab1", "libxenevtchn1")
 
-_COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd")
-_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd", "btusb")
-_DOMU_MODULES = _COMMON_MODULES
+_COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd", "btusb")
+_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd")
+_DOMU_MODULES = (*_COMMON_MODULES, "xen-hcd")
 
 _DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
 #: Packages that others depend on and that nothing here runs.
@@ -54,7 +54,7 @@ _UNUSED = [
         r"(boot|var|etc/(init\.d|apparmor\.d|cron|logrotate|pam\.d|xdg))",
     )
 ]
-_SOURCES = ("base.py", "cpio.py", "debian.py")
+_SOURCES = ("base.py", "cpio.py", "debian.py", "xen_hcd.py")
 
 
 def base() -> Path:
@@ -97,7 +97,10 @@ def _build(directory: Path) -> None:
     files = directory.parent
     debian.unpack(archive.download(XEN_PACKAGE), files / "xen")
     debian.new_tree(files / "kernel", ())
-    debian.unpack(archive.download(debian.kernel_package()), files / "kernel")
+    kernel = archive.download(debian.kernel_package())
+    debian.unpack(kernel, files / "kernel")
+    (version,) = (files / "kernel/usr/lib/modules").iterdir()
+    shutil.copy(xen_hcd.build(archive, kernel, files / "xen-hcd"), version)
     (hypervisor,) = (files / "xen/boot").glob("xen-4.17-amd64.gz")
     with (directory / "xen").open("wb") as unpacked:
         subprocess.run(["gunzip", "--stdout", hypervisor], stdout=unpacked, check=True)

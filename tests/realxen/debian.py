@@ -30,11 +30,13 @@ class Archive:
     def download_with_dependencies(self, packages: Sequence[str]) -> None:
         _output("apt-get", *self._options(self.directory), "--download-only", "-qq", "install", *packages)
 
-    def download(self, package: str) -> Path:
-        """This package alone."""
-        if not (found := sorted(self.directory.glob(f"{package}_*.deb"))):
-            _output("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", package, directory=self.directory)
-            found = sorted(self.directory.glob(f"{package}_*.deb"))
+    def download(self, package: str, version: str = "") -> Path:
+        """This package alone, the newest or of that version."""
+        pattern = f"{package}_{version or '*'}_*.deb"
+        if not (found := sorted(self.directory.glob(pattern))):
+            wanted = f"{package}={version}" if version else package
+            _output("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", wanted, directory=self.directory)
+            found = sorted(self.directory.glob(pattern))
         return found[-1]
 
     def _options(self, archives: Path) -> list[str]:

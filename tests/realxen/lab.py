@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tests.realxen import air
 from tests.realxen.agents import Agents, Domain, Failed, Program
-from tests.realxen.machine import KERNEL_ARGUMENTS, Machine, MachineError
+from tests.realxen.machine import HCI_PORT, KERNEL_ARGUMENTS, Machine, MachineError
 from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
@@ -262,9 +263,10 @@ class Lab:
 
     def _start_air(self) -> None:
         peers = [f"--peer={peer.address},{self._sockets / peer.name}" for peer in (plan.ECHO, plan.CALLER)]
-        air = self._start("air", "tests.realxen.air", str(self._sockets / "dongle"), *peers)
-        assert air.stdout
-        if air.stdout.readline() != "offered\n":
+        peers.append(f"--peer={air.OTHER_DONGLE_ADDRESS},{self._sockets / HCI_PORT}")
+        process = self._start("air", "tests.realxen.air", str(self._sockets / "dongle"), *peers)
+        assert process.stdout
+        if process.stdout.readline() != "offered\n":
             raise MachineError(f"the air does not start; see {self.logs / 'air.log'}")
 
     def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[str]:

@@ -23,6 +23,8 @@ XEN_ARGUMENTS = (
 KERNEL_ARGUMENTS = "rootfstype=ramfs rdinit=/init loglevel=4 cryptomgr.notests mitigations=off rodata=off"
 #: With SMAP the emulated processor fails in dom0's first return to user mode.
 CPU = "max,-smap"
+#: Of dom0: a virtio port that leads to the socket of that name, on which a controller is served by H4.
+HCI_PORT = "hci"
 _START_S, _SAVE_S = 30.0, 300.0
 
 
@@ -49,6 +51,8 @@ class Machine:
         command += ["-device", "virtio-serial-pci", "-device", "qemu-xhci,id=xhci"]
         command += ["-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off"]
         command += ["-device", "virtserialport,chardev=agent,name=agent"]
+        command += ["-chardev", f"socket,id={HCI_PORT},path={directory / HCI_PORT},reconnect=1"]
+        command += ["-device", f"virtserialport,chardev={HCI_PORT},name={HCI_PORT}"]
         command += ["-qmp", f"unix:{control_socket},server=on,wait=off"]
         if memory is not None:
             command += ["-incoming", f"exec:cat {shlex.quote(str(memory))}"]
