@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import io
 import shutil
 import sys
 import tempfile
@@ -35,33 +36,38 @@ def image() -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         ours = Path(scratch, "ours")
         _collect(ours)
-        archives = {}
-        for name in ("dom0", "domu"):
-            shutil.copy(_DOMAIN / f"init-{name}", ours / "init")
-            archives[name] = Path(scratch, f"{name}.cpio")
-            with archives[name].open("wb") as written:
-                cpio.write_tree(ours, written)
 
         def build(directory: Path) -> None:
+            compile_modules(ours / PACKAGES)
             guests = Path(scratch, "guests")
             (guests / "bed").mkdir(parents=True)
             shutil.copy(below / "vmlinux", guests / "bed")
             with (guests / "bed/domu.cpio").open("wb") as domu:
-                _append(domu, below / "domu.cpio", archives["domu"])
+                _append(domu, below / "domu.cpio")
+                _write_ours(ours, "domu", domu)
             with (directory / "dom0.cpio").open("wb") as dom0:
-                _append(dom0, below / "dom0.cpio", archives["dom0"])
+                _append(dom0, below / "dom0.cpio")
+                _write_ours(ours, "dom0", dom0)
                 cpio.write_tree(guests, dom0)
             for name in ("xen", "vmlinux"):
                 (directory / name).hardlink_to(below / name)
 
-        content = [below.name.encode(), *(path.read_bytes() for path in archives.values())]
-        return cached("image", hashlib.sha256(b"".join(content)).hexdigest()[:16], build)
+        # Of the sources: byte code of the same source is not the same each time.
+        content = io.BytesIO()
+        content.write(below.name.encode())
+        for name in ("dom0", "domu"):
+            _write_ours(ours, name, content)
+        return cached("image", hashlib.sha256(content.getvalue()).hexdigest()[:16], build)
+
+
+def _write_ours(tree: Path, domain: str, archive: BinaryIO) -> None:
+    shutil.copy(_DOMAIN / f"init-{domain}", tree / "init")
+    cpio.write_tree(tree, archive)
 
 
 def _collect(tree: Path) -> None:
     """usbbtd as it is installed, its commands, the bed's agent, and the bench's ends of rings."""
     shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
-    compile_modules(tree / PACKAGES)
     commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     (tree / "usr/bin").mkdir()
     for command, target in commands.items():
@@ -76,10 +82,9 @@ def _collect(tree: Path) -> None:
     rings.build_vchan(Path(f"{tree}{VCHAN}"))
 
 
-def _append(archive: BinaryIO, *parts: Path) -> None:
-    for part in parts:
-        with part.open("rb") as source:
-            shutil.copyfileobj(source, archive)
+def _append(archive: BinaryIO, part: Path) -> None:
+    with part.open("rb") as source:
+        shutil.copyfileobj(source, archive)
 
 
 if __name__ == "__main__":
