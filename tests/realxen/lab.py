@@ -166,6 +166,7 @@ class Lab:
 
     def finish_create(self, name: str) -> Domain:
         """Waits for the agent of a domain that is being created, or started anew."""
+        self.dom0.wait(f"xl domid {name}")  # one that is started anew is gone for a moment
         domid = int(self.dom0.run("xl", "domid", name).out)
         domain = Domain(self._agents, name, domid)
         end = time.monotonic() + CREATE_S
