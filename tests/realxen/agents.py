@@ -47,7 +47,8 @@ class Agents:
         self._answers: dict[int, queue.SimpleQueue[Message]] = {}
         self._followers: dict[int, queue.SimpleQueue[Message]] = {}
         self._up = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_up(self, timeout_s: float) -> bool:
         """Whether dom0's agent has started within that time."""
@@ -74,7 +75,8 @@ class Agents:
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # the machine may have ended first
-            self._connection.shutdown(socket.SHUT_RDWR)  # ends the thread's reading too
+            self._connection.shutdown(socket.SHUT_RDWR)  # ends the thread
+        self._reader.join()
         self._connection.close()
 
     def _ask(self, number: int, domid: int, request: Message, timeout_s: float) -> Message:
@@ -94,12 +96,10 @@ class Agents:
         return answer
 
     def _read(self) -> None:
-        try:
-            for line in self._connection.makefile("rb"):
+        with contextlib.suppress(OSError, ValueError), self._connection.makefile("rb") as lines:  # until it is closed
+            for line in lines:
                 if match := re.search(rb"!(\{.*\})\s*$", line):
                     self._take(json.loads(match[1]))
-        except (OSError, ValueError):
-            return  # closed
 
     def _take(self, message: Message) -> None:
         if "id" in message:

@@ -100,6 +100,7 @@ class Machine:
 
     def close(self) -> None:
         """Idempotent."""
+        self._answers.close()
         self._control.close()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)

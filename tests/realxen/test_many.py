@@ -6,8 +6,6 @@ from tests.realxen.usage import usage
 from usbbtd.sim.demo import plan
 
 GUESTS = 8
-#: Enough for the ramdisk and Python.
-MEMORY_MB = 192
 PING = ("usbbt-guest", "ping", MIRROR.address, hex(plan.ECHO_PSM["bredr"]), "--count", "20", "--timeout", "60")
 
 
@@ -17,7 +15,7 @@ def test_eight_guests(lab: Lab) -> None:
     before = usage(lab, lab.sys_bt.domid)
     names = [f"guest-{number}" for number in range(GUESTS - len(lab.guests))]
     for name in names:
-        lab.begin_create(name, memory_mb=MEMORY_MB, more=f'vl2cap = [ "backend={DRIVER_DOMAIN}" ]')
+        lab.begin_create(name, more=f'vl2cap = [ "backend={DRIVER_DOMAIN}" ]')
     added = [lab.finish_create(name) for name in names]
     guests = [*lab.guests, *added]
     assert len(guests) == GUESTS

@@ -112,5 +112,5 @@ def test_the_backend_ends_first(lab: Lab, domain: Domain) -> None:
     assert told(domain, "up")["up"]
     dongle.do("close")
     dongle.closed()
-    domain.shell("modprobe -r xen-hcd")
+    domain.run("rmmod", "xen-hcd")
     assert used(lab, domain) == before
