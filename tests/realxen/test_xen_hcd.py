@@ -10,6 +10,7 @@ from tests.realxen.agents import Domain, Program
 from tests.realxen.air import MIRROR, OTHER_DONGLE_ADDRESS
 from tests.realxen.lab import Lab
 from tests.realxen.machine import HCI_PORT
+from tests.realxen.usage import debug_keys
 from usbbtd import xenbus
 from usbbtd.sim.controller import ACL_COUNT, ACL_SIZE
 from usbbtd.sim.demo import plan
@@ -66,7 +67,7 @@ def domain(lab: Lab) -> Domain:
 def used(lab: Lab, domain: Domain) -> tuple[list[str], list[str]]:
     """As Xen tells: dom0's event channels to the domain, and the domain's pages that are granted or mapped."""
     channels = lab.dom0.shell(f"/usr/lib/xen-4.17/bin/lsevtchn 0 | grep 'Remote Domain {domain.domid},'")
-    tables = lab.dom0.shell("xl dmesg -c >/dev/null; xl debug-keys g; xl dmesg")
+    tables = debug_keys(lab, "g")
     table = re.search(rf"grant-table for remote d{domain.domid} .*?(?=grant-table for|\Z)", tables, re.DOTALL)
     assert table
     return channels.splitlines(), re.findall(r"\[0x[0-9a-f]+\].*", table[0])

@@ -24,11 +24,16 @@ class Usage(NamedTuple):
 
 def usage(lab: Lab, domid: int) -> Usage:
     """Free ports, and grants that nobody has mapped, do not count."""
-    lab.dom0.run("xl", "dmesg", "--clear")
-    lab.dom0.run("xl", "debug-keys", "ge")
-    text = lab.dom0.run("xl", "dmesg").out
+    text = debug_keys(lab, "ge")
     nodes = lab.dom0.run("xenstore-ls", "-f", f"/local/domain/{domid}").out.splitlines()
     return Usage(_mapped(text)[domid], _ports(text)[domid], len(nodes))
+
+
+def debug_keys(lab: Lab, keys: str) -> str:
+    """What Xen prints for these: g is for its grant tables, e for event channels."""
+    lab.dom0.run("xl", "dmesg", "--clear")
+    lab.dom0.run("xl", "debug-keys", keys)
+    return lab.dom0.run("xl", "dmesg").out
 
 
 def _mapped(text: str) -> Counter[int]:
