@@ -13,7 +13,7 @@ from bumble import hci
 from bumble.core import PhysicalTransport
 from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.host import Host
-from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannel, LeCreditBasedChannelSpec
+from bumble.l2cap import ClassicChannel, ClassicChannelSpec, LeCreditBasedChannel, LeCreditBasedChannelSpec
 from bumble.transport import open_transport
 
 from usbbtd import log
@@ -31,12 +31,16 @@ class PeerChannel:
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self._received: asyncio.Queue[bytes | None] = asyncio.Queue()
+        le = isinstance(channel, LeCreditBasedChannel)
+        self._open = LeCreditBasedChannel.State.CONNECTED if le else ClassicChannel.State.OPEN
         # Bumble puts what waits for credits into one SDU, so each has to be on its way before the next.
-        self._drain = channel.drain if isinstance(channel, LeCreditBasedChannel) else None
+        self._drain = channel.drain if le else None
         channel.sink = self._received.put_nowait
         channel.on("close", lambda: self._received.put_nowait(None))
 
     async def send(self, sdu: bytes) -> None:
+        if self._channel.state != self._open:  # Bumble would drop the SDU, or raise what is no ConnectionError
+            raise ConnectionResetError("the channel was closed")
         self._channel.write(sdu)
         if self._drain is not None:
             await self._drain()
@@ -77,7 +81,8 @@ class EchoPeer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._echoing.discard(task)
-        task.result()
+        if not task.cancelled():
+            task.result()
 
 
 class CallingPeer:
