@@ -131,7 +131,8 @@ async def test_both_close_in_order_and_leave_nothing(world, usb_domain, frontend
     frontend.do("start", NAME)
     await frontend.stop()
     assert world.read(f"/local/domain/{usb_domain}/device/vusb/0/state") == "6"
-    await backend.see("info", "usb frontend disconnected")
+    (facts,) = await backend.see("info", "usb frontend disconnected")
+    assert facts["urbs_waiting"] == 0  # the frontend has taken back what stood on the IN endpoints
     await backend.stop()
     counts = world.statistics()
     assert (counts[usb_domain]["shared"], counts[usb_domain]["ports"]) == (0, 0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.realxen.lab import DONGLE, Lab
+from tests.realxen.lab import DONGLE, DRIVER_DOMAIN, Lab
 from tests.realxen.steady import Steady
 from tests.realxen.usage import Usage, usage, wait_usage
 
@@ -69,21 +69,24 @@ def test_watch_storm(lab: Lab, work: Steady) -> None:
     assert not work.lost
 
 
-def test_paused(lab: Lab, work: Steady) -> None:
-    """A guest that does not run for a while goes on afterwards."""
-    lab.dom0.run("xl", "pause", work.domain.name)
-    assert not work.domain.answers()
-    lab.dom0.run("xl", "unpause", work.domain.name)
+@pytest.mark.parametrize("name", ["work", DRIVER_DOMAIN])
+def test_paused(lab: Lab, work: Steady, name: str) -> None:
+    """A guest, or the driver domain, that does not run for a while goes on afterwards, and so do the channels."""
+    lab.dom0.run("xl", "pause", name)
+    assert not lab.domains[name].answers()
+    lab.dom0.run("xl", "unpause", name)
     work.wait_exchanging()
     assert not work.lost
 
 
-def test_usbbtd_killed(lab: Lab, work: Steady, alone: Usage) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_usbbtd_ends(lab: Lab, work: Steady, alone: Usage, number: signal.Signals) -> None:
     """The guest gets an error on its channels, and opens new ones when the service is there again."""
     assert lab.usbbtd
+    work.lost.clear()
     before = usage(lab, lab.sys_bt.domid)
-    lab.usbbtd.signal(signal.SIGKILL)
-    assert lab.usbbtd.wait_end() == -signal.SIGKILL
+    lab.usbbtd.signal(number)
+    assert lab.usbbtd.wait_end() == (0 if number == signal.SIGTERM else -number)
     lab.start_usbbtd(lab.sys_bt)
     lab.usbbtd.wait_logged("adapter up", timeout_s=120)
     work.wait_lost()

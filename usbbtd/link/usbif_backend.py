@@ -78,8 +78,10 @@ class UsbifController:
                     raise
             case Action.DETACH if self._connection is not None:
                 connection, self._connection = self._connection, None
+                statistics = connection.statistics()
                 connection.close()
-                self._log.info("usb frontend disconnected", reason=self._device.reason or "closed by the frontend")
+                reason = self._device.reason or "closed by the frontend"
+                self._log.info("usb frontend disconnected", reason=reason, **statistics)
         return None
 
     async def _attach(self) -> None:
@@ -119,6 +121,9 @@ class _Connection:
         except XenError:
             self._close_memory()
             raise
+
+    def statistics(self) -> dict[str, int]:
+        return self._core.statistics()
 
     def plug(self, port: int, device: UsbDevice) -> None:
         self._core.plug(port, device)

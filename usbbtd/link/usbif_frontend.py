@@ -1,6 +1,7 @@
 """The pump of one virtual USB controller: xenbus and rings on one side, Bluetooth dongles on the other."""
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.retry import Retry
 from usbbtd.link.usbif_dongle import UsbifDongle
+from usbbtd.link.usbif_ports import detach_ports
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.usb import usbif
 from usbbtd.usb.enumeration import Found, enumerate_device
@@ -24,6 +26,9 @@ from usbbtd.xenbus import Action
 
 #: How long a device may take for one request while it is being enumerated.
 REQUEST_TIMEOUT_S = 5.0
+
+#: How long a backend has to give back what it has before it is disconnected.
+EMPTY_S = 1.0
 
 #: URBs in flight on one endpoint, where the backend says that it can have several.
 DEPTH = 4
@@ -54,6 +59,7 @@ async def serve_usbif(
     """
     _check_not_taken(devid)
     device = XenbusDevice(store, "frontend", f"device/vusb/{devid}")
+    await detach_ports(store, device.path, log)
     controller = _UsbController(device, devid, evtchn, grants, on_dongle, log)
     await device.run(controller.perform)
 
@@ -109,7 +115,7 @@ class _UsbController:
             device.other_domid, self._evtchn, self._grants, self._on_dongle, name=f"vusb {self._devid}", ports=ports,
             depth=DEPTH if queued else 1, broken=device.fail, log=self._log,
         )  # fmt: skip
-        return self._connection.nodes
+        return {usbif.DETACH_PORTS: "0", **self._connection.nodes}
 
 
 class _Connection:
@@ -127,6 +133,7 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._flush_scheduled = False
         self._closed = False
+        self._emptied: asyncio.Event | None = None  # set when the backend has given everything back at last
         self._futures: dict[int, asyncio.Future[Completion]] = {}  # of enumerations, by URB
         self._dongles: dict[int, UsbifDongle] = {}  # by pipe
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by port
@@ -174,19 +181,30 @@ class _Connection:
         for pipe, status in core.take_failures():
             dongles[pipe].fail_in(pipe, status)
         self._flush()
+        if self._emptied is not None and not core.is_busy():
+            self._emptied.set()
 
     def statistics(self) -> dict[str, int]:
         return self._core.statistics()
 
     async def close(self, reason: str) -> None:
-        """Drivers hear ``reason``; nothing stays shared."""
-        self._closed = True
+        """Drivers hear ``reason``; nothing stays shared.
+
+        The backend has EMPTY_S to give back what it still has: QEMU's does not survive to be disconnected before.
+        """
+        self._emptied = asyncio.Event()
         for dongle in {*self._dongles.values()}:
             dongle.lose(reason)
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EMPTY_S):
+                self.receive()  # which cancels what is under way
+                if not self._closed and self._core.is_busy():
+                    await self._emptied.wait()
+        self._closed = True
         self._channel.close()
         self._close_memory()
 
@@ -226,6 +244,8 @@ class _Connection:
     # Devices.
 
     def _change_port(self, port: int, speed: int) -> None:
+        if self._emptied is not None:
+            return
         previous = self._tasks.get(port)
         if previous is not None:
             # At once: with a detached device behind it, QEMU's backend does not survive a control request.

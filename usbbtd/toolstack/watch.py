@@ -14,6 +14,7 @@ from usbbtd.manager import notify
 from usbbtd.toolstack.devices import Device
 from usbbtd.toolstack.domains import Domain, read_domains
 from usbbtd.toolstack.files import ConfigFiles
+from usbbtd.toolstack.ports import Ports
 from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.error import XenError
@@ -40,6 +41,7 @@ class Watcher:
         self._store = store
         self._files = files
         self._log: FilteringBoundLogger = structlog.get_logger()
+        self._ports = Ports(store, self._log)
         self._problems: set[str] = set()
         self._devices: list[Device] = []
 
@@ -62,6 +64,7 @@ class Watcher:
     async def _look(self) -> None:
         configured, problems = self._files.read()
         domains = await self._store.transaction(read_domains)
+        await self._ports.follow(domains)
         self._devices = []
         for domid, name in domains.items():
             guest = Domain(domid, name)

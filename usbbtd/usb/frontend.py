@@ -234,6 +234,10 @@ class UsbifFrontend:
         changes, self._port_changes = self._port_changes, []
         return changes
 
+    def is_busy(self) -> bool:
+        """Whether the backend has requests that it did not answer."""
+        return any(self._in_flight)
+
     def statistics(self) -> dict[str, int]:
         return {
             "urbs_in_flight": sum(self._in_flight),

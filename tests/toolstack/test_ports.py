@@ -1,0 +1,53 @@
+"""usbbtd was killed while QEMU had requests of it: its successor, and dom0's service, on the simulated Xen."""
+
+import pytest
+
+
+@pytest.fixture
+def driver(host):
+    """Its domid: a domain with a controller that is connected, though to nobody any more."""
+    domid = host.create("sys-bt")
+    host.world.attach_vusb(domid, 0)
+    back, front = paths(domid)
+    record = f"/libxl/{domid}/device/vusb/0/backend"
+    nodes = {f"{back}/port/1": "1-2", f"{back}/port/2": "", f"{back}/state": "4", f"{front}/state": "4", record: back}
+    host.world.change_store(write=[(path, value, None) for path, value in nodes.items()])
+    return domid
+
+
+def paths(domid):
+    return f"/local/domain/0/backend/qusb/{domid}/0", f"/local/domain/{domid}/device/vusb/0"
+
+
+def test_ports_are_empty_while_the_old_connection_is_closed(host, driver, tmp_path):
+    back, front = paths(driver)
+    watch = host.watch("--config-dir", str(tmp_path))
+    watch.wait_logged("usbbt-toolstack watches")
+    usbbtd = host.serve(driver)
+    usbbtd.wait_logged("usb ports are to be emptied")
+    host.world.wait_value(f"{front}/state", "5")
+    assert host.world.read(f"{back}/port/1") == ""
+    host.world.change_store(write=[(f"{back}/state", "6", None)])
+    host.world.wait_value(f"{front}/state", "1")
+    host.world.change_store(write=[(f"{back}/state", "2", None)])
+    host.world.wait_value(f"{front}/state", "3")
+    host.world.wait_value(f"{back}/port/1", "1-2")
+    assert host.world.read(f"{back}/port/2") == ""
+    assert host.world.read(f"{back}/detached/1") is None
+    watch.wait_logged("usb ports filled again", f"domid={driver}")
+
+
+def test_a_port_that_was_filled_meanwhile_keeps_what_it_has(host, driver, tmp_path):
+    back, front = paths(driver)
+    host.world.change_store(write=[(f"{back}/detached/1", "1-1", None)])
+    host.watch("--config-dir", str(tmp_path))
+    host.world.wait_value(f"{back}/detached/1", None)
+    assert host.world.read(f"{back}/port/1") == "1-2"
+    host.world.change_store(write=[(f"{front}/detach-ports", "1", None)])
+    host.world.wait_value(f"{back}/port/1", "")
+
+
+def test_without_the_service_it_goes_on_after_a_warning(host, driver):
+    usbbtd = host.serve(driver)
+    host.world.wait_value(f"{paths(driver)[1]}/state", "5", timeout_s=30)
+    usbbtd.wait_logged("usb ports stay occupied")

@@ -1,0 +1,44 @@
+"""The ports of QEMU's usbif backend are emptied before a connection is closed whose frontend was killed.
+
+QEMU ends, the whole process, when it is disconnected with requests in its hands. A frontend that lives takes them back;
+one that was killed cannot, and its rings died with it. Taking the devices off their ports ends the requests too, and
+that dom0 can do: ``usbbt-toolstack watch`` follows the node ``DETACH_PORTS``, see usbbtd/toolstack/ports.py.
+"""
+
+import asyncio
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd import xenbus
+from usbbtd.usb.usbif import DETACH_PORTS
+from usbbtd.xen.store import Store
+
+#: How long dom0 has to take the devices off.
+DETACH_S = 10.0
+
+
+async def detach_ports(store: Store, path: str, log: FilteringBoundLogger) -> None:
+    """For the controller at ``path``, ours: returns at once where nobody left a connection, else when ports are empty.
+
+    A warning, and on as if they were, when dom0 does not do it within DETACH_S.
+    """
+    state, backend = await store.read(f"{path}/state"), await store.read(f"{path}/backend")
+    if backend is None or state not in (str(xenbus.INITIALISED), str(xenbus.CONNECTED)):
+        return
+
+    async def occupied() -> bool:
+        ports = await store.list(f"{backend}/port") or ()
+        return any([await store.read(f"{backend}/port/{port}") for port in ports])
+
+    if not await occupied():
+        return
+    log.info("usb ports are to be emptied", reason="the last owner of the connection was killed")
+    await store.write(f"{path}/{DETACH_PORTS}", "1")
+    try:
+        async with asyncio.timeout(DETACH_S), store.watch(f"{backend}/port") as changes:
+            async for _ in changes:
+                if not await occupied():
+                    return
+    except TimeoutError:
+        reason = "usbbt-toolstack watch does not do it in dom0; QEMU's USB backend may end now"
+        log.warning("usb ports stay occupied", reason=reason)

@@ -1,0 +1,76 @@
+"""The ports of virtual USB controllers, emptied for a while when the driver domain asks: see link/usbif_ports.py.
+
+What was on a port waits beside it, in ``detached/<port>`` of the backend's directory, which is dom0's. A driver domain
+gets no more by this than a replug of the devices that it has.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.toolstack.domains import home
+from usbbtd.usb.usbif import DETACH_PORTS
+from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
+from usbbtd.xen.transaction import Transaction
+
+#: Between two looks at one controller: its frontend can write as often as it likes.
+_PAUSE_S = 0.5
+
+
+class Ports:
+    """Follows the controllers of all domains that have some."""
+
+    def __init__(self, store: Store, log: FilteringBoundLogger) -> None:
+        self._store = store
+        self._log = log
+        self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
+
+    async def follow(self, domids: Iterable[int]) -> None:
+        """These domains, and no others from now on."""
+        found: set[tuple[int, int]] = set()
+        for domid in domids:
+            names = await self._store.list(_records(domid)) or ()
+            found.update((domid, int(name)) for name in names if name.isdecimal())
+        for key in self._tasks.keys() - found:
+            self._tasks.pop(key).cancel()
+        for key in found - self._tasks.keys():
+            self._tasks[key] = asyncio.create_task(self._serve(*key))
+
+    async def _serve(self, domid: int, devid: int) -> None:
+        try:
+            async with self._store.watch(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") as changes:
+                async for _ in changes:
+                    if what := await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
+                        self._log.info(what, domid=domid, devid=devid)
+                    await asyncio.sleep(_PAUSE_S)
+        except XenError as error:
+            self._log.error("usb controller given up", domid=domid, devid=devid, reason=str(error))
+
+
+def settle_ports(transaction: Transaction, domid: int, devid: int) -> str:
+    """Empties the ports, or puts back what was on them, as the frontend asks. What was done, "" for nothing."""
+    backend = transaction.read(f"{_records(domid)}/{devid}/backend")
+    if backend is None or not re.fullmatch(rf"/local/domain/[0-9]+/backend/qusb/{domid}/{devid}", backend):
+        return ""
+    asked = transaction.read(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") == "1"
+    done = ""
+    for port in transaction.list(f"{backend}/port") or ():
+        here, aside = f"{backend}/port/{port}", f"{backend}/detached/{port}"
+        if asked and (device := transaction.read(here)):
+            transaction.write(aside, device)
+            transaction.write(here, "")
+            done = "usb ports emptied"
+        elif not asked and (device := transaction.read(aside)):
+            if not transaction.read(here):  # else somebody has attached it meanwhile
+                transaction.write(here, device)
+            transaction.remove(aside)
+            done = "usb ports filled again"
+    return done
+
+
+def _records(domid: int) -> str:
+    """libxl's, which only dom0 can write."""
+    return f"/libxl/{domid}/device/vusb"
