@@ -19,6 +19,9 @@ REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
 
+# A machine with Xen keeps one processor busy, most of the time.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: help
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +32,7 @@ demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dong
 
 .PHONY: test
 test: lint types xen-image ## lint, types and every test, those on real Xen among them
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SHARED)
 
 .PHONY: test-sim
 test-sim: build ## the tests on the simulation, which take two minutes; arguments for pytest: ARGS=
@@ -59,7 +62,7 @@ xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, 
 
 .PHONY: xen-test
 xen-test: xen-image ## the tests on real Xen alone
-	@$(BIN)/python -m pytest tests/realxen
+	@$(BIN)/python -m pytest $(SHARED) tests/realxen
 
 .PHONY: xen-bench
 xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build/xen-bench.json

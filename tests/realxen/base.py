@@ -3,6 +3,7 @@
 Built without root and without a loop device, kept in the cache under a checksum of what it is built from.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import lzma
@@ -63,18 +64,23 @@ def base() -> Path:
 
 
 def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """A directory of the cache that is whole or not there. A new one takes the place of all others of its kind."""
+    """A directory of the cache that is whole or not there. A new one takes the place of all others of its kind.
+
+    Who wants it while another process builds it waits.
+    """
     directory = CACHE / f"{kind}-{key}"
-    if not directory.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"new-{kind}-") as unfinished:
-            result = Path(unfinished, "result")
-            result.mkdir()
-            build(result)
-            result.rename(directory)
-        for other in CACHE.glob(f"{kind}-*"):
-            if other != directory:
-                shutil.rmtree(other, ignore_errors=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{kind}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"new-{kind}-") as unfinished:
+                result = Path(unfinished, "result")
+                result.mkdir()
+                build(result)
+                result.rename(directory)
+            for other in CACHE.glob(f"{kind}-*"):
+                if other != directory:
+                    shutil.rmtree(other, ignore_errors=True)
     return directory
 
 

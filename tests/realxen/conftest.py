@@ -22,6 +22,16 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For workers that share the files: one of ours comes first, which sets the lab up, and the others come last, so
+    that nobody waits for that.
+    """
+    ours = [item for item in items if "lab" in getattr(item, "fixturenames", ())]
+    first = [item for item in ours if item.path == ours[0].path]
+    last = [item for item in ours if item.path != ours[0].path]
+    items[:] = [*first, *(item for item in items if item not in ours), *last]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Reporting:
     """Keeps the logs of a test that fails, and says where they are."""
