@@ -1,6 +1,7 @@
 """A remote device with Bumble's stack: ``remote_peer.py SOCKET``, the socket of its controller in ``usbbtd.sim.air``.
 
 Over both transports it takes channels to three PSMs: ECHO echoes, FLOOD sends without end, SILENT does nothing.
+Standard error has a line for each connection: the transport and who connects.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ async def be_silent(channel):
 
 async def run(socket):
     device = await power_on(socket, plan.ECHO)
+    device.on("connection", lambda link: sys.stderr.write(f"{link.transport.name} {link.peer_address}\n"))
     tasks = set()
 
     def serve(transport, psm, does):

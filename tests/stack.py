@@ -16,11 +16,11 @@ from pathlib import Path
 from usbbtd.sim.demo import plan
 
 TIME_LIMIT_S = 15
-CONFIGURATION = f"""\
-[adapter]
-address = "{plan.ADAPTER_LE_ADDRESS}"
+CONFIGURATION = """\
 [guests]
 unread_bytes = 65536
+[state]
+directory = "{state}"
 [log]
 target = "stderr"
 """
@@ -115,7 +115,9 @@ class Stack:
             self.world.attach_vusb(self.driver, plan.DOM0)
             stack.callback(lambda: self.world.change_store(remove=[self.qusb]))
             self._config = self._directory / "usbbtd.toml"
-            self._config.write_text(CONFIGURATION)
+            state = self._directory / "state"
+            state.mkdir(0o700)
+            self._config.write_text(CONFIGURATION.format(state=state))
             self.start_air()
             self.start_daemon()
             self.daemon.wait_logged("adapter up")

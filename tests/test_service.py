@@ -182,7 +182,7 @@ def test_a_dongle_that_goes_away_and_comes_back_is_taken_up_again(stack, new_dom
     stack.detach(guest)
 
 
-def test_a_service_that_crashes_is_started_again_and_guests_go_on(stack, new_domain):
+def test_a_service_that_crashes_is_started_again_with_the_same_address_and_guests_go_on(stack, new_domain):
     guests = [stack.new_guest(new_domain) for _ in range(2)]
     running = [guest.start(outlive_a_restart) for guest in guests]
     for guest in guests:
@@ -191,6 +191,9 @@ def test_a_service_that_crashes_is_started_again_and_guests_go_on(stack, new_dom
     stack.start_daemon()
     stack.daemon.wait_logged("adapter up")
     assert [each.result() for each in running] == [["ChannelLost", True]] * 2
+    addresses = [line for line in stack.peer.log if line.startswith("LE ")]
+    assert len(addresses) >= 2
+    assert len(set(addresses)) == 1
     for guest in guests:
         stack.detach(guest)
 

@@ -19,14 +19,23 @@ class ConfigError(Exception):
     """What is wrong with a configuration: one line ``file:line: key: what`` for each mistake."""
 
 
-def _static_address(text: object) -> bytes:
-    """Random static address of Vol 6, Part B, 1.3.2.1, from its usual form to octets, least significant first."""
+def static_address(text: object) -> bytes:
+    """Random static address of Vol 6, Part B, 1.3.2.1, from its usual form to octets, least significant first.
+
+    Raises ValueError.
+    """
     if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
         raise ValueError('not an address such as "C0:12:34:56:78:9A"')
     address = int(text.replace(":", ""), 16)
     if address >> 46 != 0b11 or address & (1 << 46) - 1 in (0, (1 << 46) - 1):
         raise ValueError("not a random static address: the first octet is C0 to FF, the rest neither all 0 nor all 1")
     return address.to_bytes(6, "little")
+
+
+def _absolute(text: object) -> Path:
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise ValueError('not an absolute path such as "/var/lib/usbbtd"')
+    return Path(text)
 
 
 def _selection(text: str) -> str:
@@ -44,7 +53,7 @@ class Adapter(_Section):
 
     usb: Literal["usbif", "libusb"] = "usbif"
     select: Annotated[str, AfterValidator(_selection)] = "any"
-    address: Annotated[bytes, BeforeValidator(_static_address)] | None = None
+    address: Annotated[bytes, BeforeValidator(static_address)] | None = None
     command_timeout_s: float = Field(default=2.0, ge=0.1, le=60)
 
     def selects(self, vendor_id: int, product_id: int, serial: str | None) -> bool:
@@ -75,12 +84,19 @@ class Log(_Section):
     target: Literal["auto", "stderr", "journal"] = "auto"
 
 
+class State(_Section):
+    """Where that is kept which outlives a restart."""
+
+    directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/var/lib/usbbtd")
+
+
 class Config(_Section):
     """The whole file; a section or key that is left out has its default."""
 
     adapter: Adapter = Adapter()
     guests: Guests = Guests()
     log: Log = Log()
+    state: State = State()
 
 
 def load(path: Path) -> Config:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import re
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -23,6 +22,7 @@ from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.manager import notify
+from usbbtd.state import State
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -66,7 +66,9 @@ async def run(config: Config) -> None:
             libusb = LibusbContext()
             stack.callback(libusb.close)
             serve_dongle = partial(serve_libusb, libusb, config.adapter.selects)
-        await Service(config, store, evtchn, grants, await store.domid(), serve_dongle).run()
+        state = State(config.state.directory, structlog.get_logger())
+        stack.callback(state.close)
+        await Service(config, state, store, evtchn, grants, await store.domid(), serve_dongle).run()
 
 
 class Service:
@@ -76,7 +78,7 @@ class Service:
     """
 
     def __init__(
-        self, config: Config, store: Store, evtchn: EventChannels, grants: Grants, domid: int,
+        self, config: Config, state: State, store: Store, evtchn: EventChannels, grants: Grants, domid: int,
         serve_dongle: ServeDongle | None = None,
     ) -> None:  # fmt: skip
         self._config = config
@@ -91,7 +93,7 @@ class Service:
         self._dongles: Tasks = {}
         self._changes: Watch | None = None
         self._adapter = Adapter(
-            random_address=config.adapter.address or random_static_address(),
+            random_address=config.adapter.address or state.adapter_address(),
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=config.guests.unread_bytes),
             log=self._log,
@@ -226,8 +228,3 @@ async def cancel_all(tasks: Tasks) -> None:
         task.cancel()
     if ending:
         await asyncio.wait(ending, timeout=STOP_S)
-
-
-def random_static_address() -> bytes:
-    """A random static address for this run: Vol 6, Part B, 1.3.2.1."""
-    return secrets.token_bytes(5) + bytes((secrets.randbelow(0x40) | 0xC0,))
