@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 SYSTEM := build/stamps/system
-$(SYSTEM): SYSTEM_PACKAGES := gcc libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev python3-venv xenstore-utils
+$(SYSTEM): SYSTEM_PACKAGES := gcc groff-base libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev python3-venv xenstore-utils
 XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements

@@ -1,0 +1,117 @@
+"""The manual: a page for every command with exactly its options, one for the configuration with exactly its keys."""
+
+import argparse
+import importlib
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from usbbtd.config import Config
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs/man").iterdir())
+COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+class Form(NamedTuple):
+    """What can follow a command. True: an option that has an argument; an argument that is needed."""
+
+    options: dict[str, bool]
+    arguments: list[bool]
+
+
+class Parsed(BaseException):
+    """Instead of parsing: the parser."""
+
+
+def parser_of(main: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
+    """The one that ``main``, module:function, would parse its arguments with."""
+
+    def take(parser: argparse.ArgumentParser, *_: object) -> None:
+        raise Parsed(parser)
+
+    module, _, function = main.partition(":")
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", take)
+    with pytest.raises(Parsed) as caught:
+        getattr(importlib.import_module(module), function)([])
+    parser: argparse.ArgumentParser = caught.value.args[0]
+    return parser
+
+
+def forms_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, Form]:
+    """By subcommand, of however many words."""
+    form, below = Form({}, []), {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, each in action.choices.items():
+                below |= forms_of(each, f"{words} {name}".strip())
+        elif action.option_strings:
+            form.options[action.option_strings[-1]] = action.nargs != 0
+        else:
+            form.arguments.append(action.nargs not in ("?", "*"))
+    del form.options["--help"]
+    if not below:
+        return {words: form}
+    return {name: Form(form.options | each.options, form.arguments + each.arguments) for name, each in below.items()}
+
+
+def section(page: str, name: str) -> str:
+    found = re.search(rf"^\.Sh {name}\n(.*?)(?=^\.Sh |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def forms_in(page: str) -> dict[str, Form]:
+    """As the synopsis has them: a form begins with .Nm, and has a macro to each option and argument; "|" is "or"."""
+    forms = {}
+    for text in section(page, "SYNOPSIS").split(".Nm\n")[1:]:
+        commands, form = [""], Form({}, [])
+        for line in text.splitlines():
+            if options := re.findall(r"\bFl (\S+)( Ar)?", line):
+                form.options.update({f"-{name}": argument != "" for name, argument in options})
+            elif line.startswith(".Cm "):
+                commands = line.removeprefix(".Cm ").split(" | ")
+            elif argument := re.fullmatch(r"\.(Op )?Ar \S+", line):
+                form.arguments.append(argument[1] is None)
+            else:
+                pytest.fail(f"not in a synopsis: {line}")
+        forms |= dict.fromkeys(commands, form)
+    return forms
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_groff_has_no_warning(page: Path) -> None:
+    done = subprocess.run(["groff", "-mdoc", "-ww", "-z", page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_page_has_the_options_of_its_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = (path for path in PAGES if path.stem == command and path.suffix in (".1", ".8"))
+    page = path.read_text()
+    forms = forms_of(parser_of(COMMANDS[command], monkeypatch))
+    assert forms_in(page) == forms
+    described = set(re.findall(r"^\.It Fl (\S+)", section(page, "OPTIONS"), re.MULTILINE))
+    assert described - {"-help"} == {option[1:] for form in forms.values() for option in form.options}
+
+
+def test_every_key_of_the_configuration_has_its_default() -> None:
+    page = (ROOT / "docs/man/usbbtd.toml.5").read_text()
+    described: dict[str, dict[str, object]] = {}
+    for line in section(page, "KEYS").splitlines():
+        if head := re.fullmatch(r"\.Ss \[(.+)\]", line):
+            described[head[1]] = {}
+        elif key := re.fullmatch(r"\.It Li (\w+)( = .+)?", line):
+            value = tomllib.loads(f"{key[1]}{key[2]}".replace(r"\(dq", '"')) if key[2] else {key[1]: None}
+            described[list(described)[-1]] |= value
+    assert described == Config().model_dump(mode="json")
+
+
+def test_pages_refer_to_pages_that_are_there() -> None:
+    references = {name for path in PAGES for name in re.findall(r"^\.Xr (\S+ \d)", path.read_text(), re.MULTILINE)}
+    ours = {name.replace(" ", ".") for name in references if name.startswith(("usbbt", "xl-"))}
+    assert ours <= {path.name for path in PAGES}
