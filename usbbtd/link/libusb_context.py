@@ -22,7 +22,7 @@ class LibusbContext:
 
     def __init__(self) -> None:
         """Raises DongleError where there is no libusb, or none that hears of devices that come and go."""
-        self.on_events: Callable[[], None] = _nothing
+        self.on_events: Callable[[], None] | None = None
         self.error = ""
         self._loop = asyncio.get_running_loop()
         try:
@@ -46,11 +46,12 @@ class LibusbContext:
         except usb1.USBError as error:  # it would fail again at once, and for ever
             self.error = f"libusb fails: {error}"
             self._forget_all()
-        self.on_events()
+        if self.on_events is not None:
+            self.on_events()
 
     def close(self) -> None:
         """Idempotent. Whatever was opened must be closed before."""
-        self.on_events = _nothing
+        self.on_events = None
         self.usb.setPollFDNotifiers(None, None)
         self._forget_all()
         self.usb.close()
@@ -71,7 +72,3 @@ class LibusbContext:
     def _forget(self, descriptor: int, _: Any = None) -> None:
         if (remove := self._removers.pop(descriptor, None)) is not None:
             remove(descriptor)
-
-
-def _nothing() -> None:
-    """Nobody listens."""

@@ -78,7 +78,7 @@ class _Source:
             candidate.due = now + candidate.retry.next_pause_s(now - began)
 
     def close(self) -> None:
-        self._libusb.on_events = _nothing
+        self._libusb.on_events = None
         self._libusb.usb.hotplugDeregisterCallback(self._hotplug)
 
     # What comes from libusb.
@@ -166,7 +166,3 @@ class _Source:
                 self._libusb.handle_events()
             self._serving = None
             device.give_back(self._log)
-
-
-def _nothing() -> None:
-    """Nobody listens."""
