@@ -132,6 +132,20 @@ def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
     assert stack.world.read(stack.backend(guest)) is None
 
 
+def test_a_device_that_the_script_of_a_page_has_made_works(stack, new_domain):
+    guest = new_domain()
+    page = (HERE.parent / "docs/xcp-ng.md").read_text()
+    script = page.partition("```sh\n")[2].partition("```\n")[0]
+    command = ["sh", "-c", script, "attach-vl2cap", str(guest.domid), str(stack.driver), f"guest-{guest.domid}"]
+    environment = os.environ | stack.world.environment(plan.DOM0)
+    left = f"{guest.home}/device/vl2cap/0/state", "6", None  # of a driver domain that is no more
+    stack.world.change_store(write=[left])
+    for status in (0, 6):  # the second finds that it is there
+        assert subprocess.run(command, env=environment, timeout=20, check=False).returncode == status
+    assert guest.run(round_trips) is True
+    stack.detach(guest)
+
+
 @pytest.fixture(scope="module")
 def c_frontend(tmp_path_factory):
     program = tmp_path_factory.mktemp("c_frontend") / "c_frontend"
