@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 _ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _SELECT = re.compile(r"any|[0-9a-f]{4}:[0-9a-f]{4}(:.+)?")
+_LONGEST_SOCKET_PATH = 107  # unix(7)
 _SYNTAX_ERROR_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)")
 
 
@@ -41,6 +42,12 @@ def _absolute(text: object) -> Path:
 def _selection(text: str) -> str:
     if not _SELECT.fullmatch(text):
         raise ValueError('"any", "vvvv:pppp" or "vvvv:pppp:serial", in lower-case hexadecimal')
+    return text
+
+
+def _socket_path(text: str) -> str:
+    if text and (not text.startswith("/") or len(text.encode()) > _LONGEST_SOCKET_PATH):
+        raise ValueError(f"not an absolute path of at most {_LONGEST_SOCKET_PATH} bytes, nor empty")
     return text
 
 
@@ -90,6 +97,13 @@ class State(_Section):
     directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/var/lib/usbbtd")
 
 
+class Control(_Section):
+    """The socket of usbbtctl. An empty path: none."""
+
+    socket: Annotated[str, AfterValidator(_socket_path)] = "/run/usbbtd/control"
+    group: str = "usbbtd"
+
+
 class Config(_Section):
     """The whole file; a section or key that is left out has its default."""
 
@@ -97,6 +111,7 @@ class Config(_Section):
     guests: Guests = Guests()
     log: Log = Log()
     state: State = State()
+    control: Control = Control()
 
 
 def load(path: Path) -> Config:

@@ -7,7 +7,10 @@ Addresses are given as in HCI, six octets with the least significant first, and 
 import logging
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -25,12 +28,31 @@ _JOURNAL_FIELDS = {
     "psm": "BT_PSM",
     "cid": "L2CAP_CID",
 }
+#: Events that are remembered.
+MOST_RECENT = 200
 #: Syslog's numbers for them.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
-def configure(settings: Log, program: str = "usbbtd") -> None:
-    """Sets up logging for the process, which the journal calls ``program``.
+class RecentEvents:
+    """A structlog processor that remembers the last events, for who asks what has happened lately."""
+
+    def __init__(self, most: int = MOST_RECENT) -> None:
+        self._events: deque[tuple[float, dict[str, Any]]] = deque(maxlen=most)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        self._events.append((time.time(), dict(event)))
+        return event
+
+    def events(self) -> list[dict[str, str]]:
+        """The oldest first; ``time``: seconds since 1970."""
+        return [
+            {"time": f"{when:.3f}"} | {key: str(value) for key, value in event.items()} for when, event in self._events
+        ]
+
+
+def configure(settings: Log, program: str = "usbbtd", recent: RecentEvents | None = None) -> None:
+    """Sets up logging for the process, which the journal calls ``program``. ``recent`` gets every event too.
 
     The target ``auto`` is the journal where systemd has connected standard error to it, and standard error elsewhere.
     """
@@ -39,6 +61,7 @@ def configure(settings: Log, program: str = "usbbtd") -> None:
         processors=[
             structlog.processors.add_log_level,
             readable_facts,
+            *([recent] if recent is not None else []),
             *(
                 (structlog.processors.format_exc_info, JournalSender(journal.send, program))
                 if to_journal
@@ -55,10 +78,15 @@ def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     """A structlog processor: addresses as text, PSMs and CIDs in hexadecimal."""
     for key, value in event.items():
         if isinstance(value, bytes):
-            event[key] = value[::-1].hex(":").upper() if len(value) == 6 else value.hex()
+            event[key] = readable_octets(value)
         elif key in ("psm", "cid") and isinstance(value, int):
             event[key] = f"0x{value:04x}"
     return event
+
+
+def readable_octets(octets: bytes) -> str:
+    """Six are an address."""
+    return octets[::-1].hex(":").upper() if len(octets) == 6 else octets.hex()
 
 
 class JournalSender:

@@ -14,6 +14,8 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd import xenbus
 from usbbtd.config import Config
+from usbbtd.control.answers import Answers
+from usbbtd.control.server import serve
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits as GuestLimits
 from usbbtd.link.adapter import Adapter
@@ -21,6 +23,7 @@ from usbbtd.link.dongle import Dongle
 from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.log import RecentEvents
 from usbbtd.manager import notify
 from usbbtd.state import State
 from usbbtd.xen.error import XenError
@@ -46,10 +49,11 @@ ServeDongle = Callable[[Callable[[Dongle], Awaitable[None]], FilteringBoundLogge
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
-async def run(config: Config) -> None:
-    """Serves until SIGTERM or SIGINT.
+async def run(config: Config, recent: RecentEvents) -> None:
+    """Serves until SIGTERM or SIGINT. ``recent``: what is logged.
 
     Raises XenError where this is no domain that can, DongleError where libusb is asked for and cannot: what is missing.
+    Raises ControlError where the control socket is another's.
     """
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open()
@@ -68,7 +72,13 @@ async def run(config: Config) -> None:
             serve_dongle = partial(serve_libusb, libusb, config.adapter.selects)
         state = State(config.state.directory, structlog.get_logger())
         stack.callback(state.close)
-        await Service(config, state, store, evtchn, grants, await store.domid(), serve_dongle).run()
+        domid = await store.domid()
+        service = Service(config, state, store, evtchn, grants, domid, serve_dongle)
+        answers = Answers(
+            adapter=service.adapter, guests=service.guests, config=config, store=store, domid=domid, recent=recent
+        )
+        await stack.enter_async_context(serve(config.control, answers, structlog.get_logger()))
+        await service.run()
 
 
 class Service:
@@ -90,14 +100,19 @@ class Service:
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._limits = GuestLimits(**config.guests.model_dump(exclude={"unread_bytes"}))
         self._guests: Tasks = {}
+        self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
         self._dongles: Tasks = {}
         self._changes: Watch | None = None
-        self._adapter = Adapter(
+        self.adapter = Adapter(
             random_address=config.adapter.address or state.adapter_address(),
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=config.guests.unread_bytes),
             log=self._log,
         )
+
+    def guests(self) -> list[GuestDevice]:
+        """The guests' devices that are served now."""
+        return list(self._devices.values())
 
     async def run(self) -> None:
         signalled = asyncio.Event()
@@ -108,7 +123,7 @@ class Service:
         watching = asyncio.create_task(self._watch())
         needed = [watching]
         if self._serve_dongle is not None:
-            needed.append(asyncio.create_task(self._serve_dongle(self._adapter.take_dongle, self._log)))
+            needed.append(asyncio.create_task(self._serve_dongle(self.adapter.take_dongle, self._log)))
             self._dongles["libusb"] = needed[-1]
         await asyncio.wait((*needed, stopping), return_when=asyncio.FIRST_COMPLETED)
         for task in (watching, stopping):
@@ -194,7 +209,7 @@ class Service:
 
     async def _take_dongle(self, dongle: Dongle) -> None:
         if self._config.adapter.selects(dongle.vendor_id, dongle.product_id, dongle.serial):
-            await self._adapter.take_dongle(dongle)
+            await self.adapter.take_dongle(dongle)
         else:
             self._log.info("dongle left alone", dongle=dongle.name, reason="adapter.select names another")
             dongle.close()
@@ -204,10 +219,14 @@ class Service:
         log = self._log.bind(domid=guest, devid=devid)
         device = XenbusDevice(self._store, "backend", path)
         served = GuestDevice(
-            device, adapter=self._adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log
+            device, adapter=self.adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log
         )
         log.info("guest attached", path=path)
-        await device.run(served.perform)
+        self._devices[path] = served
+        try:
+            await device.run(served.perform)
+        finally:
+            del self._devices[path]
         log.info("guest detached", path=path)
 
     async def _stop(self) -> None:
@@ -215,8 +234,8 @@ class Service:
         notify("STOPPING=1")
         self._log.info("usbbtd stops", guests=len(self._guests))
         await cancel_all(self._guests)
-        await self._adapter.disconnect_all(DRAIN_S)
-        self._adapter.close()
+        await self.adapter.disconnect_all(DRAIN_S)
+        self.adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
 

@@ -20,6 +20,12 @@ CLOSED = 6
 RECONFIGURING = 7
 RECONFIGURED = 8
 
+#: What people call them, by number.
+STATE_NAMES = (
+    "Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed", "Reconfiguring",
+    "Reconfigured",
+)  # fmt: skip
+
 _GONE = -1
 _STATES = range(UNKNOWN, RECONFIGURED + 1)
 _KNOWN: dict[int | None, int] = {None: _GONE} | {state: state for state in _STATES}

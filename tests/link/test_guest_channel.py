@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link.channel import ADAPTER_GONE
-from usbbtd.link.guest_channel import END_ERRORS, GuestChannel
+from usbbtd.link.guest_channel import END_ERRORS, GuestChannel, Peer
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.l2capif_frontend import SharedStream
 
@@ -20,6 +20,7 @@ air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 
 GUEST, DRIVER = 7, 3
 MTU = 2000
+PEER = Peer(bytes(6), air.BREDR, air.PSM[air.BREDR])
 OUT_PROD, IN_CONS = 128, 64  # in the page of indices
 TRANSPORTS = [air.BREDR, air.LE]
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
@@ -33,7 +34,7 @@ class Rig:
         self._changed = asyncio.Event()
         self.shared = SharedStream(xen, xen, DRIVER, 1, self)
         self.ring = self.shared.ring
-        self.tested = GuestChannel(structlog.get_logger(), self.ended.append)
+        self.tested = GuestChannel(structlog.get_logger(), self.ended.append, PEER)
         self.tested.take_stream(
             GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.tested.guest_event)
         )

@@ -34,13 +34,15 @@ def serve(config: Config) -> int:
     import asyncio
 
     from usbbtd import log, service
+    from usbbtd.control.server import ControlError
     from usbbtd.link.dongle import DongleError
     from usbbtd.xen.error import XenError
 
-    log.configure(config.log)
+    recent = log.RecentEvents()
+    log.configure(config.log, recent=recent)
     try:
-        asyncio.run(service.run(config))
-    except DongleError as error:
+        asyncio.run(service.run(config, recent))
+    except (DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED
     except XenError as error:

@@ -175,6 +175,11 @@ class Mux:
     def channels(self) -> list[ChannelInfo]:
         return [channel.info() for link in self._links.values() for channel in link.channels.values()]
 
+    def channel(self, handle: int, cid: int) -> ChannelInfo | None:
+        """None: there is no such channel (any more)."""
+        link = self._links.get(handle)
+        return None if link is None or (channel := link.channels.get(cid)) is None else channel.info()
+
     # -- the rest of signalling
 
     def echo(self, handle: int, data: bytes, now: float) -> None:

@@ -30,8 +30,9 @@ from usbbtd.link.channel import (
     Unreachable,
     format_address,
 )
-from usbbtd.link.controller import Controller
+from usbbtd.link.controller import Controller, Tap
 from usbbtd.link.dongle import Dongle
+from usbbtd.link.info import TRANSPORTS, AdapterInfo, LinkInfo
 from usbbtd.link.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
@@ -58,6 +59,7 @@ class Adapter:
         self._listeners: dict[tuple[int, int], Listener] = {}
         self._scans: set[ScanUser] = set()
         self._advertiser: Advertiser | None = None
+        self._tap: Tap | None = None
 
     # Facts.
 
@@ -89,6 +91,37 @@ class Adapter:
             own |= {f"l2cap_{name}": value for name, value in self._controller.mux.statistics().items()}
         return own
 
+    def info(self) -> AdapterInfo:
+        dongle = self._controller
+        host = dongle.host if dongle is not None else None
+        controller = host.controller if host is not None else None
+        return AdapterInfo(
+            state=host.state if host is not None else "no dongle",
+            dongle=dongle.dongle.name if dongle is not None else None,
+            address=format_address(controller.address) if controller else None,
+            random_address=format_address(self._random_address),
+            transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
+            hci_version=controller.hci_version if controller else None,
+            company_identifier=controller.company_identifier if controller else None,
+            bredr_buffers=controller.bredr_buffers if controller else None,
+            le_buffers=controller.le_buffers if controller else None,
+            links=len(self._links.by_handle),
+            channels=len(self._channels),
+            listeners=len(self._listeners),
+            scans=len(self._scans),
+            advertising=self._advertiser is not None,
+        )
+
+    def links(self) -> list[LinkInfo]:
+        """The links there are."""
+        return self._links.info(self._controller) if self._controller is not None else []
+
+    def set_tap(self, tap: Tap | None) -> None:
+        """Shows it every packet of this dongle and those to come: ``Controller.set_tap``."""
+        self._tap = tap
+        if self._controller is not None:
+            self._controller.set_tap(tap)
+
     # The dongle.
 
     async def take_dongle(self, dongle: Dongle) -> None:
@@ -102,6 +135,7 @@ class Adapter:
             dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
             limits=self._limits, log=self._log,
         )  # fmt: skip
+        self._controller.set_tap(self._tap)
         self._controller.start()
 
     async def disconnect_all(self, timeout_s: float) -> None:

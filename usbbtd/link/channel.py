@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.channel import ChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.link.controller import Controller
 
@@ -54,7 +55,7 @@ class Exhausted(AdapterError):
 class Link:
     """An ACL link."""
 
-    __slots__ = ("address", "address_type", "channels", "closing", "controller", "handle", "idle", "ours")
+    __slots__ = ("address", "address_type", "channels", "closing", "controller", "handle", "idle", "ours", "since")
 
     def __init__(self, controller: Controller, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
         self.controller = controller
@@ -62,6 +63,7 @@ class Link:
         self.address = address
         self.address_type = address_type
         self.ours = ours
+        self.since = controller.now()
         self.closing = False  # we have asked for its end
         self.channels = 0  # open, opening, and asked for by the peer
         self.idle: asyncio.TimerHandle | None = None
@@ -89,6 +91,7 @@ class Channel:
         self.user: ChannelUser | None = None
         self.open = True
         self.reason = ""  # why it is not open any more
+        self.bytes_sent = 0
         self._controller = link.controller
         self._early: list[bytes] = []  # SDUs from before there was a user; bounded by credits or by Limits.unread_bytes
 
@@ -112,7 +115,7 @@ class Channel:
         Raises LocalProtocolError where an SDU is longer than ``tx_mtu``; those before it are sent.
         """
         mux, handle, cid = self._controller.mux, self.handle, self.cid
-        room = self.room()
+        start = room = self.room()
         taken = 0
         try:
             for sdu in sdus:
@@ -122,6 +125,7 @@ class Channel:
                 room -= len(sdu) + SDU_OVERHEAD
                 taken += 1
         finally:
+            self.bytes_sent += start - room - taken * SDU_OVERHEAD
             self._controller.flush_soon()
         return taken
 
@@ -130,6 +134,10 @@ class Channel:
         if self.open:
             self._controller.mux.release_sdus(self.handle, self.cid, count)
             self._controller.flush_soon()
+
+    def info(self) -> ChannelInfo | None:
+        """What L2CAP knows of it; None when it has ended."""
+        return self._controller.mux.channel(self.handle, self.cid)
 
     def finish(self) -> None:
         """Disconnects when the peer has taken what was sent; then the user hears ``channel_closed``."""

@@ -27,6 +27,14 @@ MIN_INTERVAL, MAX_INTERVAL, MAX_LATENCY, MIN_TIMEOUT, MAX_TIMEOUT = 6, 3200, 499
 
 LE = 1
 
+#: H4's packet types: Vol 4, Part A, 2.
+COMMAND, ACL_DATA, EVENT = 1, 2, 4
+
+#: Is shown packets: whether they were received, their type, and one or more whole packets.
+Tap = Callable[[bool, int, list[bytes]], None]
+
+Cut = Callable[[bytes], list[bytes]]
+
 
 class Owner(Protocol):
     """Who takes what a controller has received. None of these may raise or wait."""
@@ -54,6 +62,9 @@ class Controller:
         self.now: Callable[[], float] = self._loop.time
         self._events = EventReassembler()
         self._acl = AclReassembler()
+        self._tap: Tap | None = None
+        self._cut_event: Cut = self._events.receive
+        self._cut_acl: Cut = self._acl.receive
         self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -64,6 +75,14 @@ class Controller:
         self.dongle.start(self)
         self.host.start(self.now())
         self._flush()
+
+    def set_tap(self, tap: Tap | None) -> None:
+        """Shows it every packet both ways from now on; None: nothing is shown, which costs nothing."""
+        self._tap = tap
+        self._cut_event, self._cut_acl = self._events.receive, self._acl.receive
+        if tap is not None:
+            self._cut_event = _tapped(tap, EVENT, self._cut_event)
+            self._cut_acl = _tapped(tap, ACL_DATA, self._cut_acl)
 
     def close(self, reason: str) -> None:
         """Gives the dongle up. Idempotent; the owner hears of it once."""
@@ -92,14 +111,15 @@ class Controller:
             # Data before events: a disconnection must not overtake what the peer sent before it. What comes
             # the other way round, data before its connection, waits in the host for the event.
             if bulks:
-                receive_acl, cut = host.receive_acl, self._acl.receive
+                receive_acl, cut = host.receive_acl, self._cut_acl
                 for transfer in bulks:
                     for packet in cut(transfer):
                         receive_acl(packet)
                 self._receive_pdus(now)
             if interrupts:
+                cut = self._cut_event
                 for transfer in interrupts:
-                    for event in self._events.receive(transfer):
+                    for event in cut(transfer):
                         host.receive_event(event, now)
                 self._take_hci_events()
                 self._receive_pdus(now)
@@ -174,15 +194,24 @@ class Controller:
                 for pdu in mux.take_pdus(handle, LINK_BURST):
                     host.send_pdu(handle, pdu)
                     moved = True
-        for command in host.take_commands():
+        commands, acl = host.take_commands(), host.take_acl()
+        if self._tap is not None:
+            self._show_sent(self._tap, commands, acl)
+        for command in commands:
             dongle.send_control(control_setup(command), command)
         bulk = self._bulk
-        bulk += host.take_acl()
+        bulk += acl
         if bulk:
             del bulk[: dongle.send_bulk(bulk)]
         if writable := mux.take_writable():
             self._owner.channels_writable(writable)
         self._set_timer()
+
+    def _show_sent(self, tap: Tap, commands: list[bytes], acl: list[bytes]) -> None:
+        """In the order in which they are handed to the dongle."""
+        for packet_type, packets in ((COMMAND, commands), (ACL_DATA, acl)):
+            if packets:
+                tap(False, packet_type, packets)
 
     def _set_timer(self) -> None:
         due, other = self.host.next_timeout(), self.mux.next_timeout()
@@ -205,3 +234,12 @@ class Controller:
         self._take_hci_events()
         if not self._lost:
             self._flush()
+
+
+def _tapped(tap: Tap, packet_type: int, cut: Cut) -> Cut:
+    def show(transfer: bytes) -> list[bytes]:
+        if packets := cut(transfer):
+            tap(True, packet_type, packets)
+        return packets
+
+    return show

@@ -3,13 +3,15 @@
 import asyncio
 import errno
 from collections.abc import Callable
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
-from usbbtd.link.channel import ADAPTER_GONE, Channel
+from usbbtd.link.channel import ADAPTER_GONE, Channel, format_address
 from usbbtd.link.guest_stream import GuestStream
+from usbbtd.link.info import ADDRESS_TYPES, ChannelInfo, Traffic
 
 #: What a guest reads in its ring after the last SDU, by the reason why the channel ended; for others, -EBADMSG.
 END_ERRORS = {
@@ -22,17 +24,27 @@ END_ERRORS = {
 }
 
 
+class Peer(NamedTuple):
+    """Whom a channel is to, and what for."""
+
+    address: bytes
+    address_type: int
+    psm: int
+
+
 class GuestChannel:
     """Carries SDUs both ways and credits with them: the peer may send as the guest reads.
 
     ``ended`` is called once, with the reason, when the channel has ended by itself.
     """
 
-    def __init__(self, log: FilteringBoundLogger, ended: Callable[[str], None]) -> None:
+    def __init__(self, log: FilteringBoundLogger, ended: Callable[[str], None], peer: Peer) -> None:
+        self._peer = peer
         self._log = log
         self._ended = ended
         self._channel: Channel | None = None
         self._stream: GuestStream | None = None
+        self._carried: Channel | None = None  # the channel, after its end too: for whoever looks
         self._serving = False  # the ring may be used: from when the channel is open until the guest breaks the ring
         self._over = False  # ``ended`` has been called
         self._unsent: list[bytes] = []  # read from the ring when there was no room any more
@@ -49,9 +61,28 @@ class GuestChannel:
         """The guest's ring, which this object closes."""
         self._stream = stream
 
+    def info(self, domid: int, devid: int, number: int, state: str) -> ChannelInfo:
+        """With what the guest and its device call it."""
+        channel = self._channel
+        l2cap = channel.info() if channel is not None else None
+        facts: tuple[int | None, ...] = (None, None, None, None, None, 0, 0)
+        if l2cap is not None:
+            facts = (
+                l2cap.handle, l2cap.cid, l2cap.dcid, l2cap.tx_mtu, l2cap.rx_mtu, l2cap.queued, l2cap.unread
+            )  # fmt: skip
+        address, address_type, psm = self._peer
+        peer = format_address(address), ADDRESS_TYPES[address_type], psm
+        return ChannelInfo._make((domid, devid, number, state, *peer, *facts, *self.traffic()))
+
+    def traffic(self) -> Traffic:
+        """What was carried until now; to be asked before ``close``."""
+        bytes_to_guest = self._stream.written_bytes if self._stream is not None else 0
+        bytes_from_guest = self._carried.bytes_sent if self._carried is not None else 0
+        return Traffic(self.sdus_to_guest, bytes_to_guest, self.sdus_from_guest, bytes_from_guest)
+
     def start(self, channel: Channel) -> None:
         """From now on SDUs flow. What either side has sent already is carried first."""
-        self._channel = channel
+        self._channel = self._carried = channel
         self._serving = True
         channel.set_user(self)
         self.guest_event()

@@ -4,7 +4,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from functools import partial
+from functools import partial, reduce
 
 from structlog.typing import FilteringBoundLogger
 
@@ -28,9 +28,10 @@ from usbbtd.link.channel import (
     Unreachable,
     format_address,
 )
-from usbbtd.link.guest_channel import GuestChannel
+from usbbtd.link.guest_channel import GuestChannel, Peer
 from usbbtd.link.guest_objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
 from usbbtd.link.guest_stream import GuestStream
+from usbbtd.link.info import ConnectionInfo, Traffic
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -58,6 +59,7 @@ class GuestConnection:
         self._objects: dict[int, GuestObject] = {}
         self._offers: dict[int, Offer] = {}
         self._offer_count = 0
+        self._past = Traffic()  # of channels that were released
         with ExitStack() as stack:
             page = grants.map(domid, [ref])
             stack.callback(page.close)
@@ -71,6 +73,24 @@ class GuestConnection:
     def statistics(self) -> dict[str, int]:
         """The counters of the guest's calls."""
         return self._backend.statistics()
+
+    def info(self, domid: int, devid: int) -> ConnectionInfo:
+        """The guest's objects, each channel with the numbers of its device."""
+        states = {number: state for number, _, state in self._backend.objects()}
+        channels = [
+            thing.info(domid, devid, number, states[number])
+            for number, thing in self._objects.items()
+            if isinstance(thing, GuestChannel)
+        ]
+        things = self._objects.values()
+        return ConnectionInfo(
+            channels=channels,
+            listeners=[thing.info() for thing in things if isinstance(thing, GuestListener)],
+            scans=[thing.info() for thing in things if isinstance(thing, GuestScan)],
+            advertising=any(isinstance(thing, GuestAdvertisement) for thing in things),
+            traffic=reduce(Traffic.plus, (Traffic(*channel[-4:]) for channel in channels), self._past),
+            counters=self.statistics(),
+        )
 
     def close(self) -> None:
         """Ends all that the guest has, then gives its ring back. Idempotent."""
@@ -118,14 +138,18 @@ class GuestConnection:
                 self._answer_info(req_id)
             case calls.Connect():
                 connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
-                self._open(call, connect, None, call.timeout_s)
+                peer = Peer(call.address, call.address_type, call.psm)
+                self._open(call, connect, peer, None, call.timeout_s)
             case calls.Accept():
                 offer = self._offers.pop(call.offer)
-                self._open(call, partial(self._adapter.accept, offer, call.mtu), offer, None)
+                peer = Peer(offer.link.address, offer.link.address_type, offer.psm)
+                self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
             case calls.Refuse(number):
                 self._adapter.refuse(self._offers.pop(number))
             case calls.Release(req_id, id_):
                 if (thing := self._objects.pop(id_, None)) is not None:
+                    if isinstance(thing, GuestChannel):
+                        self._past = self._past.plus(thing.traffic())
                     thing.close()
                 self._backend.complete(req_id)
             case calls.Listen() | calls.Scan() | calls.Advertise():
@@ -182,11 +206,11 @@ class GuestConnection:
         return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
 
     def _open(
-        self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], offer: Offer | None,
-        timeout_s: float | None,
+        self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], peer: Peer,
+        offer: Offer | None, timeout_s: float | None,
     ) -> None:  # fmt: skip
         """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
-        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id))
+        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), peer)
         try:
             stream = self._stream(call.ref, call.evtchn, user.guest_event)
             user.take_stream(stream)

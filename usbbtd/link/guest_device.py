@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd import xenbus
 from usbbtd.abi import layout
 from usbbtd.l2capif.checks import Limits
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.guest_connection import GuestConnection
+from usbbtd.link.info import GuestInfo
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -31,6 +33,9 @@ class GuestDevice:
         self._limits = limits
         self._log = log
         self._connection: GuestConnection | None = None
+        domid, devid = device.path.split("/")[-2:]
+        self._numbers = int(domid), int(devid)
+        self.name: str | None = None  # the guest's, where somebody knows it
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         """Publishes the features, connects, disconnects."""
@@ -46,6 +51,17 @@ class GuestDevice:
     def statistics(self) -> dict[str, int]:
         """Counters of the connection there is; empty without one."""
         return self._connection.statistics() if self._connection is not None else {}
+
+    def info(self) -> GuestInfo:
+        domid, devid = self._numbers
+        return GuestInfo(
+            domid=domid,
+            devid=devid,
+            name=self.name,
+            state=xenbus.STATE_NAMES[self._device.state],
+            reason=self._device.reason,
+            connection=self._connection.info(domid, devid) if self._connection is not None else None,
+        )
 
     def _features(self) -> dict[str, str]:
         return {

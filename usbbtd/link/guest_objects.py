@@ -11,6 +11,7 @@ from usbbtd.l2capif import wire
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import Advertiser, Listener, Offer, ScanUser
 from usbbtd.link.guest_stream import GuestStream
+from usbbtd.link.info import TRANSPORTS, ListenerInfo, ScanInfo
 
 #: Reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -36,6 +37,10 @@ class GuestListener:
         self._adapter = adapter
         self._key = transport, psm
         adapter.listen(transport, psm, Listener(offered, withdrawn))
+
+    def info(self) -> ListenerInfo:
+        transport, psm = self._key
+        return ListenerInfo(TRANSPORTS[transport], psm)
 
     def close(self) -> None:
         self._adapter.unlisten(*self._key)
@@ -64,6 +69,9 @@ class GuestScan:
                 self._stream.take_consumed()
             except RemoteProtocolError as error:
                 self._end(-errno.EBADMSG, str(error))
+
+    def info(self) -> ScanInfo:
+        return ScanInfo(self._scan.active, self._scan.duplicates, self.dropped)
 
     def close(self) -> None:
         self._adapter.stop_scan(self._scan)

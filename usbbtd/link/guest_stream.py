@@ -11,7 +11,7 @@ from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 
 MIN_ORDER = layout.constants.L2CAPIF_MIN_RING_ORDER
-MESSAGE_OVERHEAD = layout.constants.L2CAPIF_LENGTH_SIZE
+MESSAGE_OVERHEAD: int = layout.constants.L2CAPIF_LENGTH_SIZE
 
 _unpack_intf = layout.record("struct l2capif_data_intf").unpack_from
 _RING_ORDER = 10  # ring_order's place among the fields; the grant references follow it
@@ -31,6 +31,7 @@ class GuestStream:
         self._queue: list[bytes] = []
         self._unread: deque[int] = deque()  # sizes in the ring of the messages that the guest has not read
         self._unread_octets = 0  # their sum
+        self._written = self._written_octets = 0  # in the ring so far: messages, and their sizes there
         self._consumed_octets = 0  # what the guest has consumed of the first of them
         self._error = 0
         with ExitStack() as stack:
@@ -53,6 +54,11 @@ class GuestStream:
     def queued(self) -> int:
         """Messages that wait for space in the ring."""
         return len(self._queue)
+
+    @property
+    def written_bytes(self) -> int:
+        """Of the messages that are in the ring or have been."""
+        return self._written_octets - self._written * MESSAGE_OVERHEAD
 
     def write(self, messages: list[bytes]) -> bool:  # hot: per wake-up
         """Queues the messages and moves what fits into the ring. Raises RemoteProtocolError for a broken ring.
@@ -121,10 +127,13 @@ class GuestStream:
         notify = False
         if queue:
             count, notify = self.ring.write(queue)
+            unread_before = self._unread_octets
             for message in queue[:count]:
                 size = len(message) + MESSAGE_OVERHEAD
                 self._unread.append(size)
                 self._unread_octets += size
+            self._written_octets += self._unread_octets - unread_before
+            self._written += count
             del queue[:count]
         if self._error and not queue:
             self.ring.set_error(self._error)

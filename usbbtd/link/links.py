@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from usbbtd.hci import events as hci_events
 from usbbtd.link.channel import AdapterError, Link, Unreachable, format_address
 from usbbtd.link.controller import Controller
+from usbbtd.link.info import ADDRESS_TYPES, ROLES, LinkInfo
 
 #: A link that we made and that carries no channel any more is kept for the next one so long.
 IDLE_LINK_S = 4.0
@@ -60,6 +61,18 @@ class Links:
         """A channel uses it no more."""
         link.channels -= 1
         self._leave(link)
+
+    def info(self, controller: Controller) -> list[LinkInfo]:
+        """The links there are."""
+        now = controller.now()
+        return [
+            LinkInfo(
+                handle, format_address(address), ADDRESS_TYPES[address_type], ROLES[role], link.channels,
+                round(now - link.since, 1), queued, outstanding,
+            )
+            for handle, address, address_type, role, queued, outstanding in controller.host.links()
+            if (link := self.by_handle.get(handle)) is not None
+        ]  # fmt: skip
 
     async def disconnect_all(self, timeout_s: float) -> None:
         """Ends every link as soon as its channels have ended. Waits at most ``timeout_s``."""

@@ -26,6 +26,9 @@ address = "{plan.ADAPTER_LE_ADDRESS}"
 
 [log]
 target = "stderr"
+
+[control]
+socket = ""
 """
 
 

@@ -1,0 +1,211 @@
+"""What the service tells: a method for each command. An answer is what JSON can carry; each has a line of its own."""
+
+import base64
+import functools
+import os
+import platform
+import re
+import resource
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.config import Config
+from usbbtd.control.capture import Captures, LinkFilter
+from usbbtd.control.credentials import Credentials
+from usbbtd.control.protocol import Message, RequestError
+from usbbtd.control.xenstore import nodes_below
+from usbbtd.link.adapter import Adapter
+from usbbtd.link.guest_device import GuestDevice
+from usbbtd.link.info import GuestInfo
+from usbbtd.log import RecentEvents, readable_octets
+from usbbtd.xen.store import Store
+
+Answer = Mapping[str, Any]
+Answering = AsyncGenerator[Answer, None]
+
+#: What of xenstore is ours.
+DIRECTORIES = ("device/vusb", "backend/vl2cap")
+
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_HIGHEST_HANDLE = 0x0EFF
+
+
+class Answers:
+    """``guests``: the devices that are served now. ``recent``: what was logged lately."""
+
+    def __init__(
+        self, *, adapter: Adapter, guests: Callable[[], list[GuestDevice]], config: Config, store: Store, domid: int,
+        recent: RecentEvents,
+    ) -> None:  # fmt: skip
+        self._adapter = adapter
+        self._guests = guests
+        self._config = config
+        self._store = store
+        self._domid = domid
+        self._recent = recent
+        self._captures = Captures(adapter.set_tap)
+        self._started = time.monotonic()
+        self._log: FilteringBoundLogger = structlog.get_logger()
+        self._commands: dict[str, Callable[[], Answering]] = {
+            "status": self._status,
+            "adapters": self._adapters,
+            "guests": self._guest_rows,
+            "channels": self._channels,
+            "links": self._links,
+            "stats": self._stats,
+            "dump": self._dump,
+        }
+
+    def ask(self, untrusted: Message, who: Credentials) -> Answering:
+        """The answers to a request. Raises RequestError, as the generator may."""
+        command, arguments = untrusted.get("command"), untrusted.keys() - {"command"}
+        if command == "capture":
+            return self._capture(untrusted, who)
+        answer = self._commands.get(command) if isinstance(command, str) else None
+        if answer is None:
+            known = ", ".join([*self._commands, "capture"])
+            raise RequestError(f"no such command: {command!r:.40}; there are {known}")
+        _check_arguments(arguments, frozenset())
+        return answer()
+
+    async def _status(self) -> Answering:
+        adapter, guests = self._adapter.info(), [guest.info() for guest in self._guests()]
+        yield {
+            "version": _version(),
+            "pid": os.getpid(),
+            "domid": self._domid,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "adapter": adapter.state,
+            "address": adapter.address,
+            "transports": adapter.transports,
+            "guests": len(guests),
+            "guests_connected": sum(guest.connection is not None for guest in guests),
+            "links": adapter.links,
+            "channels": adapter.channels,
+            "listeners": adapter.listeners,
+            "scans": adapter.scans,
+            **_process(),
+        }
+
+    async def _adapters(self) -> Answering:
+        yield self._adapter.info()._asdict()
+
+    async def _guest_rows(self) -> Answering:
+        for guest in self._guests():
+            yield _guest_row(guest.info())
+
+    async def _channels(self) -> Answering:
+        for guest in self._guests():
+            if (connection := guest.info().connection) is not None:
+                for channel in connection.channels:
+                    yield channel._asdict()
+
+    async def _links(self) -> Answering:
+        for link in self._adapter.links():
+            yield link._asdict()
+
+    async def _stats(self) -> Answering:
+        """Counters and gauges: of the process, the adapter, and each connected guest."""
+        yield {"of": "process", "values": _process() | {"uptime_s": round(time.monotonic() - self._started, 1)}}
+        yield {"of": "adapter", "values": {"up": int(self._adapter.powered), **self._adapter.statistics()}}
+        for guest in self._guests():
+            info = guest.info()
+            if (connection := info.connection) is not None:
+                labels = {"domid": info.domid, "devid": info.devid, "name": info.name}
+                yield {"of": "guest", **labels, "values": connection.counters | connection.traffic._asdict()}
+
+    async def _dump(self) -> Answering:
+        """All for a bug report: sections, each perhaps in several parts."""
+        yield {"section": "versions", "content": _versions()}
+        yield {"section": "config", "content": _readable(self._config.model_dump())}
+        for section, answering in (
+            ("status", self._status), ("adapters", self._adapters), ("links", self._links),
+            ("guests", self._guest_rows), ("channels", self._channels), ("stats", self._stats),
+        ):  # fmt: skip
+            yield {"section": section, "content": [answer async for answer in answering()]}
+        for directory in DIRECTORIES:
+            yield {"section": f"xenstore {directory}", "content": await nodes_below(self._store, directory)}
+        yield {"section": "log", "content": self._recent.events()}
+
+    async def _capture(self, untrusted: Message, who: Credentials) -> Answering:
+        """Records of a btsnoop file, in base64, until the client goes."""
+        _check_arguments(untrusted.keys() - {"command"}, frozenset({"link", "payload"}))
+        payload, untrusted_link = untrusted.get("payload", True), untrusted.get("link")
+        if not isinstance(payload, bool):
+            raise RequestError("payload: true or false")
+        links = None if untrusted_link is None else self._link_filter(untrusted_link)
+        with self._captures.open(links, payload=payload) as capture:
+            self._log.info("capture started", uid=who.uid, pid=who.pid, link=untrusted_link or "all", payload=payload)
+            try:
+                while True:
+                    records, count = await capture.take()
+                    yield {"records": base64.b64encode(records).decode(), "count": count, "dropped": capture.dropped}
+            finally:
+                self._log.info("capture ended", uid=who.uid, pid=who.pid, dropped=capture.dropped)
+
+    def _link_filter(self, untrusted: object) -> LinkFilter:
+        links = self._adapter.links()
+        if isinstance(untrusted, int) and not isinstance(untrusted, bool) and 0 <= untrusted <= _HIGHEST_HANDLE:
+            if untrusted not in {link.handle for link in links}:
+                raise RequestError(f"no link has handle 0x{untrusted:04x}")
+            return LinkFilter({untrusted}, None)
+        if isinstance(untrusted, str) and _ADDRESS.fullmatch(untrusted):
+            handles = {link.handle for link in links if link.address == untrusted.upper()}
+            return LinkFilter(handles, bytes.fromhex(untrusted.replace(":", ""))[::-1])
+        raise RequestError("link: a handle, or an address such as C0:FF:EE:00:00:01")
+
+
+def _check_arguments(untrusted: set[str], known: frozenset[str]) -> None:
+    if unknown := untrusted - known:
+        raise RequestError(f"no such argument: {min(unknown)!r:.40}")
+
+
+def _guest_row(guest: GuestInfo) -> Answer:
+    """Flat, but for lists; what only a connected guest has is left out of another's."""
+    row = guest._asdict()
+    if (connection := row.pop("connection")) is None:
+        return row | {"connected": False}
+    return row | {
+        "connected": True,
+        "channels": len(connection.channels),
+        "listeners": [listener._asdict() for listener in connection.listeners],
+        "scans": [scan._asdict() for scan in connection.scans],
+        "advertising": connection.advertising,
+        **connection.traffic._asdict(),
+        "counters": connection.counters,
+    }
+
+
+def _readable(value: Any) -> Any:
+    """Settings as JSON can carry them."""
+    if isinstance(value, dict):
+        return {key: _readable(inner) for key, inner in value.items()}
+    return readable_octets(value) if isinstance(value, bytes) else value
+
+
+def _process() -> dict[str, float]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        resident = int(statm.read().split()[1]) * resource.getpagesize()
+    return {"cpu_s": round(usage.ru_utime + usage.ru_stime, 3), "memory_bytes": resident}
+
+
+@functools.cache
+def _version() -> str:
+    return metadata.version("usbbtd")
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("cffi", "libusb1", "pydantic", "structlog", "systemd-python")
+    return {
+        "usbbtd": _version(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        **{name: metadata.version(name) for name in libraries},
+    }

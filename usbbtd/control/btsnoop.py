@@ -1,0 +1,24 @@
+"""Captures in the form that btmon and Wireshark read: btsnoop version 1, with packets of HCI's UART transport (H4)."""
+
+import struct
+
+_DATALINK_H4 = 1002
+_RECEIVED, _COMMAND_OR_EVENT = 1, 2
+_ACL_DATA = 2
+#: Microseconds from the beginning of the year 0, from which btsnoop counts, to that of 1970.
+_EPOCH_US = 0x00DCDDB30F2F8000
+
+FILE_HEADER = struct.pack(">8sII", b"btsnoop\0", 1, _DATALINK_H4)
+
+_pack_record = struct.Struct(">IIIIqB").pack
+
+
+def pack_record(
+    packet: bytes, *, received: bool, packet_type: int, original: int, drops: int, unix_time_us: int
+) -> bytes:
+    """A packet, perhaps cut, that had ``original`` octets, with its H4 type in front of it.
+
+    ``drops``: packets of this capture that were lost so far.
+    """
+    flags = _RECEIVED * received | _COMMAND_OR_EVENT * (packet_type != _ACL_DATA)
+    return _pack_record(original + 1, len(packet) + 1, flags, drops, unix_time_us + _EPOCH_US, packet_type) + packet

@@ -1,0 +1,140 @@
+"""Packets between us and the dongle, for whoever captures them. Nobody: the tap is out, and it costs nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from usbbtd.control import btsnoop
+from usbbtd.control.protocol import RequestError
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci import controller_events as hci_events
+from usbbtd.link.controller import ACL_DATA, EVENT, Tap
+
+MAX_CAPTURES = 4
+
+#: Bytes that wait for a client; more packets are dropped, and counted.
+MAX_WAITING = 1 << 20
+
+#: What there is after so long is handed over, nothing too: so a client that has gone is noticed.
+TURN_S = 1.0
+
+_HANDLE = 0x0FFF
+_CONTINUATION = 0x1000
+_ACL_HEADER, _L2CAP_HEADER = 4, 4
+_SIGNALLING_CIDS = (0x0001, 0x0005)
+
+
+class LinkFilter:
+    """Lets through the data of links, and the events with which they begin and end.
+
+    ``address``: of the peer, also of links to come; None: only ``handles``, each until its link ends.
+    """
+
+    def __init__(self, handles: set[int], address: bytes | None) -> None:
+        self._handles = handles
+        self._address = address
+
+    def wants(self, packet_type: int, packet: bytes) -> bool:
+        if packet_type == ACL_DATA:
+            return int.from_bytes(packet[:2], "little") & _HANDLE in self._handles
+        return packet_type == EVENT and self._wants_event(packet)
+
+    def _wants_event(self, packet: bytes) -> bool:
+        try:
+            event = hci_events.parse_event(packet)
+        except RemoteProtocolError:
+            return False
+        match event:
+            case hci_events.DisconnectionComplete():
+                wanted = event.handle in self._handles
+                if not event.status:
+                    self._handles.discard(event.handle)
+                return wanted
+            case (
+                hci_events.ConnectionComplete()
+                | hci_events.LeConnectionComplete()
+                | hci_events.LeEnhancedConnectionComplete()
+            ) if event.address == self._address:
+                if not event.status:
+                    self._handles.add(event.handle)
+                return True
+        return False
+
+
+class Capture:
+    """One client's. ``receive`` is a Tap. ``payload``: without it, data ends after the L2CAP header, but for that of
+    the signalling channels."""
+
+    def __init__(self, links: LinkFilter | None, *, payload: bool) -> None:
+        self._links = links
+        self._payload = payload
+        self._records: list[bytes] = []
+        self._waiting = 0
+        self._more = asyncio.Event()
+        self.dropped = 0
+
+    def receive(self, received: bool, packet_type: int, packets: list[bytes]) -> None:
+        now_us = time.time_ns() // 1000
+        for packet in packets:
+            if self._links is not None and not self._links.wants(packet_type, packet):
+                continue
+            kept = packet if self._payload or packet_type != ACL_DATA else without_payload(packet)
+            if self._waiting + len(kept) > MAX_WAITING:
+                self.dropped += 1
+                continue
+            record = btsnoop.pack_record(
+                kept, received=received, packet_type=packet_type, original=len(packet), drops=self.dropped,
+                unix_time_us=now_us,
+            )  # fmt: skip
+            self._records.append(record)
+            self._waiting += len(record)
+        if self._records:
+            self._more.set()
+
+    async def take(self) -> tuple[bytes, int]:
+        """Whole records, and how many they are: none after TURN_S without."""
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._more.wait()
+        except TimeoutError:
+            return b"", 0
+        self._more.clear()
+        records, self._records = self._records, []
+        self._waiting = 0
+        return b"".join(records), len(records)
+
+
+class Captures:
+    """Those of one adapter: ``set_tap`` is Adapter.set_tap."""
+
+    def __init__(self, set_tap: Callable[[Tap | None], None]) -> None:
+        self._set_tap = set_tap
+        self._captures: list[Capture] = []
+
+    @contextmanager
+    def open(self, links: LinkFilter | None, *, payload: bool) -> Iterator[Capture]:
+        """RequestError: there are MAX_CAPTURES."""
+        if len(self._captures) >= MAX_CAPTURES:
+            raise RequestError(f"{MAX_CAPTURES} captures run already")
+        capture = Capture(links, payload=payload)
+        self._captures.append(capture)
+        self._set_tap(self._show)
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            if not self._captures:
+                self._set_tap(None)
+
+    def _show(self, received: bool, packet_type: int, packets: list[bytes]) -> None:
+        for capture in self._captures:
+            capture.receive(received, packet_type, packets)
+
+
+def without_payload(packet: bytes) -> bytes:
+    """An ACL data packet as far as its L2CAP header goes, and no further than its own header in a continuation."""
+    if int.from_bytes(packet[:2], "little") & _CONTINUATION:
+        return packet[:_ACL_HEADER]
+    cid = int.from_bytes(packet[_ACL_HEADER + 2 : _ACL_HEADER + 4], "little")
+    return packet if cid in _SIGNALLING_CIDS else packet[: _ACL_HEADER + _L2CAP_HEADER]

@@ -1,0 +1,186 @@
+"""The control socket itself: who may ask, and that nobody who asks disturbs those who are served."""
+
+import asyncio
+import contextlib
+import grp
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.config import Control
+from usbbtd.control.answers import Answers
+from usbbtd.control.credentials import Credentials, credentials_of, may_control
+from usbbtd.control.protocol import MAX_REQUEST, Message, RequestError, encode
+
+MAX_CLIENTS = 16
+
+#: How long a client may take to read what it asked for, and to ask.
+READ_S, ASK_S = 5.0, 300.0
+
+#: Answers that are written before the event loop has its turn.
+BURST = 16
+
+_MODE = 0o660
+
+
+class ControlError(Exception):
+    """The socket cannot be had although its directory is there: what stands in the way."""
+
+
+@contextlib.asynccontextmanager
+async def serve(settings: Control, answers: Answers, log: FilteringBoundLogger) -> AsyncIterator[None]:
+    """Answers clients as long as it lasts; where there is no place for the socket, says so and serves nobody.
+
+    Raises ControlError.
+    """
+    if not settings.socket:
+        yield
+        return
+    group = _group_number(settings.group, log)
+    try:
+        listener = _bind(settings.socket, group)
+    except OSError as error:
+        log.warning("no control socket", socket=settings.socket, reason=error.strerror or str(error))
+        yield
+        return
+    clients = _Clients(answers, settings.group, group, log)
+    server = await asyncio.start_unix_server(clients.serve, sock=listener, limit=MAX_REQUEST)
+    try:
+        yield
+    finally:
+        server.close()
+        clients.close()
+        with contextlib.suppress(OSError):
+            os.unlink(settings.socket)
+
+
+class _Clients:
+    def __init__(self, answers: Answers, group_name: str, group: int | None, log: FilteringBoundLogger) -> None:
+        self._answers = answers
+        self._group_name = group_name
+        self._group = group
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client, until it goes, or is sent away."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        who = credentials_of(writer.get_extra_info("socket"))
+        try:
+            if (refusal := self._refusal(who)) is not None:
+                self._log.warning("control refused", uid=who.uid, pid=who.pid, reason=refusal)
+                writer.write(encode({"error": refusal}))
+                await _drain(writer)
+            else:
+                while await self._serve_request(reader, writer, who):
+                    pass
+        except ConnectionError:
+            pass  # it has gone
+        except TimeoutError:
+            self._log.info("control client dropped", uid=who.uid, pid=who.pid, reason="it does not read, or ask")
+            writer.transport.abort()
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _refusal(self, who: Credentials) -> str | None:
+        if not may_control(who, self._group):
+            return f"not permitted: this is for root and for members of the group {self._group_name}"
+        return f"{MAX_CLIENTS} clients are connected already" if len(self._tasks) > MAX_CLIENTS else None
+
+    async def _serve_request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: Credentials
+    ) -> bool:
+        """False: the client is done, or cannot be understood any more."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                line = await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError:
+            return False
+        except asyncio.LimitOverrunError:
+            writer.write(encode({"error": f"a request is a line of at most {MAX_REQUEST} bytes"}))
+            await _drain(writer)
+            return False
+        try:
+            answers = self._answers.ask(_request(line), who)
+            async with contextlib.aclosing(answers):
+                count = 0
+                async for answer in answers:
+                    writer.write(encode({"answer": answer}))
+                    count += 1
+                    await _drain(writer)
+                    if count % BURST == 0:
+                        await asyncio.sleep(0)
+            writer.write(encode({"end": True}))
+        except RequestError as error:
+            writer.write(encode({"error": str(error)}))
+        await _drain(writer)
+        return True
+
+
+def _request(line: bytes) -> Message:
+    try:
+        untrusted = json.loads(line)
+    except (ValueError, RecursionError):
+        raise RequestError("not a line of JSON") from None
+    if not isinstance(untrusted, dict):
+        raise RequestError("not a JSON object")
+    return untrusted
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(READ_S):
+        await writer.drain()
+
+
+def _group_number(name: str, log: FilteringBoundLogger) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        log.info("control socket for root alone", reason=f"there is no group {name}")
+        return None
+
+
+def _bind(path: str, group: int | None) -> socket.socket:
+    """A listening socket. OSError: there is no place for one. ControlError: it is not ours."""
+    _make_way(path)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        # Nobody can connect before listen().
+        if group is not None and os.stat(path).st_gid != group:
+            os.chown(path, -1, group)
+        os.chmod(path, _MODE)
+        listener.listen(MAX_CLIENTS)
+        stack.pop_all()
+    return listener
+
+
+def _make_way(path: str) -> None:
+    """Removes what a killed service has left."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path}: there is something else than a socket: control.socket must name another place")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # somebody listens, and is busy
+    raise ControlError(f"{path}: another usbbtd serves this socket: stop it, or set control.socket to another place")
