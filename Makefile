@@ -24,7 +24,7 @@ SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
@@ -67,6 +67,10 @@ xen-test: xen-image ## the tests on real Xen alone
 .PHONY: xen-bench
 xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build/xen-bench.json
 	@$(BIN)/python -m tests.realxen.bench
+
+.PHONY: completions
+completions: build ## bash completion of the commands, in completions/
+	@$(BIN)/python -m usbbtd.cli.completion completions
 
 .PHONY: fuzz
 fuzz: build ## every Hypothesis property, for long

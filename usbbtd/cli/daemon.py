@@ -13,19 +13,23 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NO_XEN = 1, 2, 3
 
 def main(argv: list[str] | None = None) -> int:
     """Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration, 3 no Xen."""
-    parser = argparse.ArgumentParser(prog="usbbtd", description="L2CAP channels for Xen guests, from a driver domain.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="serve until SIGTERM")
-    check = commands.add_parser("check-config", help="read the configuration and say what is wrong with it")
-    for command in (run, check):
-        command.add_argument("--config", type=Path, help=f"default: {DEFAULT_CONFIG}, where it exists")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         config = read_config(arguments.config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
     return 0 if arguments.command == "check-config" else serve(config)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="usbbtd", description="L2CAP channels for Xen guests, from a driver domain.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve until SIGTERM")
+    check = commands.add_parser("check-config", help="read the configuration and say what is wrong with it")
+    for command in (run, check):
+        command.add_argument("--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, where it exists")
+    return parser
 
 
 def serve(config: Config) -> int:

@@ -41,7 +41,7 @@ Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         return run(_run(arguments))
     except NoAdapter as error:
@@ -264,7 +264,7 @@ class StandardInput:
                 return  # the program is done
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     every = argparse.ArgumentParser(add_help=False)
     every.add_argument("--device", type=int, default=0, metavar="N", help="the adapter device/vl2cap/N (default: 0)")
     every.add_argument("--wait", type=float, default=5.0, metavar="S", help="for the adapter, seconds (default: 5)")

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from usbbtd.cli.arguments import seconds
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
 from usbbtd.toolstack import commands, errors
@@ -41,7 +42,7 @@ Command: TypeAlias = Callable[[Store, Arguments], Awaitable[None]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         return run(_run(arguments))
     except errors.ToolstackError as error:
@@ -118,7 +119,7 @@ def _print_changes(changes: Sequence[Change], arguments: Arguments) -> None:
             print(change)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
 
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("guest", metavar="GUEST", help="the domain, by name or number")
     change.add_argument("--dry-run", action="store_true", help="print what would be changed in xenstore, and end")
     change.add_argument(
-        "--timeout", type=_seconds, default=10.0, metavar="S", help="for the backend to answer (default: 10)"
+        "--timeout", type=seconds, default=10.0, metavar="S", help="for the backend to answer (default: 10)"
     )
 
     parser = argparse.ArgumentParser(prog="usbbt-toolstack", description=__doc__, allow_abbrev=False)
@@ -167,16 +168,6 @@ def _usage(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
-    return seconds
 
 
 def _directory(text: str) -> Path:

@@ -35,12 +35,13 @@ class GuestDevice:
         self._connection: GuestConnection | None = None
         domid, devid = device.path.split("/")[-2:]
         self._numbers = int(domid), int(devid)
-        self.name: str | None = None  # the guest's, where somebody knows it
+        self._name: str | None = None  # the guest's, where the toolstack says it
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         """Publishes the features, connects, disconnects."""
         match action:
             case Action.PUBLISH:
+                self._name = await self._device.read_own("domain")
                 return self._features()
             case Action.ATTACH:
                 await self._attach()
@@ -57,7 +58,7 @@ class GuestDevice:
         return GuestInfo(
             domid=domid,
             devid=devid,
-            name=self.name,
+            name=self._name,
             state=xenbus.STATE_NAMES[self._device.state],
             reason=self._device.reason,
             connection=self._connection.info(domid, devid) if self._connection is not None else None,

@@ -25,12 +25,7 @@ from usbbtd.xen.transaction import Transaction
 _REASON_MAX = 200  # characters of what a backend says
 _OFFERED = tuple(map(str, (xenbus.INIT_WAIT, xenbus.INITIALISED, xenbus.CONNECTED)))
 _REFUSED = tuple(map(str, (xenbus.CLOSING, xenbus.CLOSED)))
-_STATES = {
-    str(number): name
-    for number, name in enumerate(
-        ("Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed")
-    )
-}
+_STATES = {str(number): name for number, name in enumerate(xenbus.STATE_NAMES)}
 
 
 class Row(NamedTuple):

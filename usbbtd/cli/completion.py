@@ -1,0 +1,103 @@
+"""Bash completion of our commands, from their argument parsers: ``python -m usbbtd.cli.completion DIRECTORY``."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from usbbtd.cli import ctl, daemon, guest, toolstack
+
+#: What an argument that is called so in the usage is completed with, as options of compgen.
+_KINDS = {"FILE": "-f", "PATH": "-f", "DIR": "-d"}
+
+_SCRIPT = """\
+# bash completion of {program}; made from its arguments by 'make completions'
+
+_{function}() {{
+    COMPREPLY=()
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= word words= paths=
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD - 1}}"; do
+        case "$command $word" in
+        {commands}) command+=" $word" ;;
+        esac
+    done
+    case "$command $previous" in
+{values}
+    *)
+        case "$command" in
+{words}
+        esac
+        ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    if [[ $paths ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t -O ${{#COMPREPLY[@]}} COMPREPLY < <(compgen $paths -- "$current")
+    fi
+}}
+complete -F _{function} {program}
+"""
+
+
+def script(parser: argparse.ArgumentParser) -> str:
+    """Commands, options and choices; files where a file is wanted."""
+    parsers = list(_parsers(parser, ""))
+    commands = " | ".join(f'"{path}"' for path, _ in parsers if path)
+    values = [
+        f'    "{path} {option}") {_completion(action)} ;;'
+        for path, each in parsers
+        for action in _options(each)
+        for option in action.option_strings
+        if action.nargs != 0
+    ]
+    words = [f'        "{path}") {_words(each)} ;;' for path, each in parsers]
+    return _SCRIPT.format(
+        program=parser.prog, function=parser.prog.replace("-", "_"), commands=commands,
+        values="\n".join(values), words="\n".join(words),
+    )  # fmt: skip
+
+
+def main(directory: Path) -> None:
+    for module in (daemon, ctl, guest, toolstack):
+        parser = module.make_parser()
+        (directory / parser.prog).write_text(script(parser), encoding="utf-8")
+
+
+def _parsers(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Each with the names of the commands that lead to it, a blank before each."""
+    yield path, parser
+    for name, inner in _subcommands(parser).items():
+        yield from _parsers(inner, f"{path} {name}")
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
+def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [action for action in parser._actions if action.option_strings]
+
+
+def _words(parser: argparse.ArgumentParser) -> str:
+    options = [option for action in _options(parser) for option in action.option_strings if option.startswith("--")]
+    words = f'words="{" ".join([*_subcommands(parser), *options])}"'
+    kinds = [
+        _KINDS[str(action.metavar)]
+        for action in parser._actions
+        if action.metavar in _KINDS and not action.option_strings
+    ]
+    return f"{words} paths={kinds[0]}" if kinds else words
+
+
+def _completion(action: argparse.Action) -> str:
+    if action.choices is not None:
+        return f'words="{" ".join(map(str, action.choices))}"'
+    return f"paths={kind}" if (kind := _KINDS.get(str(action.metavar))) else "return"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,52 @@
+"""usbbtctl: what the Bluetooth service does, and what is wrong with it, in the driver domain.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from usbbtd.cli.ctl import capture, doctor, dump, lists, stats, status, top
+from usbbtd.cli.ctl.client import Failed, NoDaemon
+from usbbtd.control.protocol import SOCKET
+
+FAILED, NO_DAEMON = 1, 3
+
+#: Each adds its subcommands, which set ``run``: a function of the arguments that returns the exit status.
+GROUPS = (status, lists, stats, top, capture, dump, doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = make_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except NoDaemon as error:
+        return _fail(NO_DAEMON, str(error))
+    except Failed as error:
+        return _fail(FAILED, str(error))
+    except BrokenPipeError:  # as of `| head`
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        return 128 + 2
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="usbbtctl", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--socket", default=SOCKET, metavar="PATH", help="usbbtd's control socket (default: %(default)s)"
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in GROUPS:
+        group.add_parser(subparsers)
+    return parser
+
+
+def _fail(code: int, text: str) -> int:
+    print(f"usbbtctl: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,7 @@
+"""``python -m usbbtd.cli.ctl`` is usbbtctl."""
+
+import sys
+
+from usbbtd.cli.ctl import main
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+"""usbbtctl capture: packets between usbbtd and the dongle, for btmon and Wireshark."""
+
+import argparse
+import base64
+import itertools
+import os
+import re
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from usbbtd.cli.arguments import seconds
+from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl.output import add_command
+from usbbtd.control.btsnoop import FILE_HEADER
+
+if TYPE_CHECKING:
+    from usbbtd.cli.ctl.output import Subparsers
+
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_TEXT = "commands, events and data between usbbtd and its dongle, to a btsnoop file, until a signal"
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    parser = add_command(subparsers, "capture", _capture, _TEXT, json=False)
+    parser.add_argument("file", metavar="FILE", help="'-': standard output, as for 'wireshark -k -i -'")
+    parser.add_argument(
+        "--link", type=_link, metavar="HANDLE|ADDRESS",
+        help="only this link's data, and the events with which it begins and ends; links to come too, by address",
+    )  # fmt: skip
+    parser.add_argument("--no-payload", action="store_true", help="cut data after its L2CAP header")
+    parser.add_argument("--seconds", type=seconds, metavar="N", help="end after so long")
+
+
+def _capture(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request = {} if arguments.link is None else {"link": arguments.link}
+    count = dropped = 0
+    with Client(arguments.socket) as client:
+        answers = client.ask("capture", payload=not arguments.no_payload, **request)
+        ends = float("inf") if arguments.seconds is None else time.monotonic() + arguments.seconds
+        first = next(answers)  # before there is a file: it may be refused
+        with _open(arguments.file) as file:
+            file.write(FILE_HEADER)
+            try:
+                for answer in itertools.chain([first], answers):
+                    file.write(base64.b64decode(answer["records"]))
+                    file.flush()
+                    count, dropped = count + answer["count"], answer["dropped"]
+                    if time.monotonic() >= ends:
+                        break
+            except KeyboardInterrupt:
+                pass  # as it is ended
+    print(f"{count} packets{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
+    return 0
+
+
+def _link(text: str) -> int | str:
+    if _ADDRESS.fullmatch(text):
+        return text
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
+
+
+def _open(path: str) -> BinaryIO:
+    """A new file for its owner alone: what it is to hold is confidential."""
+    if path == "-":
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None

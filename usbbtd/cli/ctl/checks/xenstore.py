@@ -1,0 +1,94 @@
+"""xenstore: whether it answers, and the devices that the toolstack has made for this domain."""
+
+import asyncio
+import errno
+
+from usbbtd.cli.ctl.checks import Finding, Status
+from usbbtd.cli.ctl.output import printable
+from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
+from usbbtd.xenbus import CLOSED, CLOSING, CONNECTED, INIT_WAIT, INITIALISED, INITIALISING, STATE_NAMES
+
+_PATIENCE_S = 10
+_ATTACH_CONTROLLER = "in dom0: xl usbctrl-attach DOMAIN type=qusb version=2 ports=4, or usbctrl= in its configuration"
+_ATTACH_DONGLE = "in dom0: xl usbdev-attach DOMAIN hostbus=BUS hostaddr=ADDRESS (lsusb tells both)"
+_ATTACH_GUEST = "in dom0: usbbt-toolstack attach GUEST backend=DOMAIN, or vl2cap= in the guest's configuration"
+_NOT_SERVED = "start usbbtd: 'systemctl start usbbtd'"
+_CHECK = "xenstore"
+
+
+def check_xenstore(*, usbif: bool) -> list[Finding]:
+    try:
+        return asyncio.run(asyncio.wait_for(_look(usbif), _PATIENCE_S))
+    except XenError as error:
+        advice = "be root, or in a domain of Xen: xenstore-ls should work"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return [Finding(_CHECK, Status.NOT_CHECKED, str(error), "be root")]
+        return [Finding(_CHECK, Status.FAILED, str(error), advice)]
+    except TimeoutError:
+        return [Finding(_CHECK, Status.FAILED, f"no answer in {_PATIENCE_S} s", "see whether xenstored runs in dom0")]
+
+
+async def _look(usbif: bool) -> list[Finding]:
+    store = await Store.open()
+    try:
+        found = [Finding(_CHECK, Status.OK, f"this is domain {await store.domid()}")]
+        if usbif:
+            found += await _look_at_controllers(store)
+        return found + await _look_at_guests(store)
+    finally:
+        await store.close()
+
+
+async def _look_at_controllers(store: Store) -> list[Finding]:
+    devids = await store.list("device/vusb")
+    if not devids:
+        return [Finding("USB controller", Status.FAILED, "the toolstack has made none", _ATTACH_CONTROLLER)]
+    return [await _look_at_controller(store, f"device/vusb/{devid}") for devid in devids]
+
+
+async def _look_at_controller(store: Store, path: str) -> Finding:
+    state, backend = _number(await store.read(f"{path}/state")), await store.read(f"{path}/backend")
+    found = STATE_NAMES[state]
+    if state in (INITIALISING, CLOSING, CLOSED):
+        return Finding(path, Status.WARNING, f"{found}: usbbtd does not use it", _NOT_SERVED)
+    if state != CONNECTED:
+        return Finding(path, Status.WARNING, f"{found}: its backend has not answered", "see the log of QEMU in dom0")
+    ports = await store.list(f"{backend}/port") or [] if backend else []
+    if not any([await store.read(f"{backend}/port/{port}") for port in ports]):
+        return Finding(path, Status.WARNING, f"{found}, with nothing plugged in", _ATTACH_DONGLE)
+    return Finding(path, Status.OK, f"{found}, with a device plugged in")
+
+
+async def _look_at_guests(store: Store) -> list[Finding]:
+    paths = [
+        f"backend/vl2cap/{guest}/{devid}"
+        for guest in await store.list("backend/vl2cap") or ()
+        for devid in await store.list(f"backend/vl2cap/{guest}") or ()
+    ]
+    if not paths:
+        return [Finding("guests", Status.WARNING, "none has a device of this domain", _ATTACH_GUEST)]
+    return [await _look_at_guest(store, path) for path in paths]
+
+
+async def _look_at_guest(store: Store, path: str) -> Finding:
+    state, frontend = _number(await store.read(f"{path}/state")), await store.read(f"{path}/frontend")
+    try:
+        other = STATE_NAMES[_number(await store.read(f"{frontend}/state"))] if frontend else "not there"
+    except XenError:
+        other = "not readable: the guest is dead"
+    found = f"{STATE_NAMES[state]}; the guest's end is {printable(other)}"
+    if state == INITIALISING:
+        return Finding(path, Status.WARNING, found, _NOT_SERVED)
+    if state == INIT_WAIT:
+        return Finding(path, Status.OK, f"{found}: no program in the guest uses it")
+    if state in (CONNECTED, INITIALISED):
+        return Finding(path, Status.OK, found)
+    return Finding(path, Status.WARNING, found, "usbbtctl guests says why; the guest's program may start again")
+
+
+def _number(untrusted_text: str | None) -> int:
+    """A state; 0, Unknown, for what is none."""
+    if untrusted_text is None or untrusted_text not in map(str, range(len(STATE_NAMES))):
+        return 0
+    return int(untrusted_text)

@@ -1,0 +1,84 @@
+"""usbbtctl guests, channels, links: what there is."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from usbbtd.cli.ctl.client import Client
+from usbbtd.cli.ctl.output import NONE, Row, add_command, duration, hexadecimal, number_of_bytes, printable, show_rows
+
+if TYPE_CHECKING:
+    from usbbtd.cli.ctl.output import Subparsers
+
+_GUESTS = (
+    "GUEST",
+    "DOMID",
+    "DEVID",
+    "STATE",
+    "CHANNELS",
+    "LISTENS ON",
+    "SCANS",
+    "SDUS TO",
+    "BYTES",
+    "SDUS FROM",
+    "BYTES",
+)
+_CHANNELS = (
+    "DOMID", "DEVID", "OBJECT", "STATE", "PEER", "TYPE", "PSM", "CID", "MTU OUT", "IN", "SDUS TO", "BYTES", "SDUS FROM",
+    "BYTES",
+)  # fmt: skip
+_LINKS = ("HANDLE", "PEER", "TYPE", "ROLE", "CHANNELS", "AGE", "QUEUED", "OUTSTANDING")
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    add_command(subparsers, "guests", _guests, "guests' devices: their states, what they have, what they carried")
+    channels = add_command(subparsers, "channels", _channels, "guests' channels: peers, sizes, what they carried")
+    channels.add_argument("--guest", type=int, metavar="DOMID", help="only those of this guest")
+    add_command(subparsers, "links", _links, "links to peers")
+
+
+def _guests(arguments: argparse.Namespace) -> int:
+    with Client(arguments.socket) as client:
+        show_rows(client.ask("guests"), _GUESTS, _guest_cells, arguments)
+    return 0
+
+
+def _channels(arguments: argparse.Namespace) -> int:
+    with Client(arguments.socket) as client:
+        rows = (row for row in client.ask("channels") if arguments.guest in (None, row["domid"]))
+        show_rows(rows, _CHANNELS, _channel_cells, arguments)
+    return 0
+
+
+def _links(arguments: argparse.Namespace) -> int:
+    with Client(arguments.socket) as client:
+        show_rows(client.ask("links"), _LINKS, _link_cells, arguments)
+    return 0
+
+
+def _guest_cells(row: Row) -> list[str]:
+    known = [printable(row["name"]), str(row["domid"]), str(row["devid"]), row["state"]]
+    if not row["connected"]:
+        return [*known, *[NONE] * 7]
+    psms = [("LE:" if each["transport"] == "LE" else "") + hexadecimal(each["psm"]) for each in row["listeners"]]
+    return [*known, str(row["channels"]), ",".join(psms) or NONE, str(len(row["scans"])), *traffic_cells(row)]
+
+
+def _channel_cells(row: Row) -> list[str]:
+    numbers = [str(row[name]) for name in ("domid", "devid", "object")]
+    mtus = [NONE if row[name] is None else str(row[name]) for name in ("tx_mtu", "rx_mtu")]
+    peer = [row["state"], row["address"], row["address_type"], hexadecimal(row["psm"]), hexadecimal(row["cid"])]
+    return [*numbers, *peer, *mtus, *traffic_cells(row)]
+
+
+def _link_cells(row: Row) -> list[str]:
+    peer = [hexadecimal(row["handle"]), row["address"], row["address_type"], row["role"]]
+    return [*peer, str(row["channels"]), duration(row["age_s"]), str(row["queued"]), str(row["outstanding"])]
+
+
+def traffic_cells(row: Row) -> list[str]:
+    """SDUs and bytes to the guest, then from it."""
+    return [
+        cell
+        for way in ("to_guest", "from_guest")
+        for cell in (str(row[f"sdus_{way}"]), number_of_bytes(row[f"bytes_{way}"]))
+    ]

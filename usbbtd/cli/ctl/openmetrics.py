@@ -1,0 +1,108 @@
+"""Counters and gauges in the text form of OpenMetrics 1.0: https://openmetrics.io, as Prometheus reads it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from usbbtd.cli.ctl.output import Row
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+class Metric(NamedTuple):
+    """A family."""
+
+    name: str
+    kind: str
+    help: str
+
+
+def _family(of: str, kind: str, helps: Mapping[str, str]) -> dict[tuple[str, str], Metric]:
+    return {(of, name): Metric(f"usbbtd_{of}_{name}", kind, text) for name, text in helps.items()}
+
+
+#: By what ``stats`` says a value is of, and its name there.
+METRICS: dict[tuple[str, str], Metric] = {
+    ("process", "cpu_s"): Metric("usbbtd_process_cpu_seconds", "counter", "Processor time of the service."),
+    ("process", "uptime_s"): Metric("usbbtd_process_uptime_seconds", "gauge", "Since the service was started."),
+    **_family("process", "gauge", {"memory_bytes": "Resident memory of the service."}),
+    **_family("adapter", "gauge", {
+        "up": "Whether there is a dongle whose controller is up.",
+        "links": "ACL links.",
+        "channels": "Open channels of guests.",
+        "listeners": "PSMs that guests have taken.",
+        "l2cap_links": "Links that L2CAP serves.",
+        "l2cap_channels": "L2CAP channels in any state.",
+    }),
+    **_family("adapter", "counter", {
+        "hci_resets": "Resets of a controller that was silent or reported an error.",
+        "hci_events_ignored": "HCI events that nobody acts on.",
+        "hci_advertisements_dropped": "Advertising reports that came faster than they were taken.",
+        "hci_commands_sent": "HCI commands.",
+        "hci_commands_dropped": "HCI commands beyond those that may wait.",
+        "hci_answers_stray": "Answers to no command.",
+        "hci_links_opened": "ACL links that came up.",
+        "hci_links_closed": "ACL links that ended.",
+        "hci_links_refused": "BR/EDR peers whose link was refused.",
+        "hci_link_events_stray": "Events of links that there are not.",
+        "hci_acl_fragments_sent": "ACL fragments to the controller.",
+        "hci_acl_pdus_received": "Whole L2CAP PDUs from the controller.",
+        "hci_acl_sent_undelivered": "ACL fragments that waited when their link ended.",
+        "hci_acl_unknown_handle": "ACL packets of no link.",
+        "hci_acl_malformed": "ACL packets with a wrong length or flags.",
+        "hci_acl_short_start": "First fragments without the PDU's length.",
+        "hci_acl_stray_continuation": "Continuations of nothing.",
+        "hci_acl_overrun": "Fragments with more than their PDU has.",
+        "hci_acl_incomplete": "PDUs that were not finished.",
+        "hci_acl_completed_clamped": "Completed packets beyond those that were sent.",
+        "l2cap_channels_failed": "Channels ended because the peer broke a rule, or a limit was reached.",
+        "l2cap_pdus_malformed": "L2CAP PDUs with a wrong length.",
+        "l2cap_pdus_without_link": "L2CAP PDUs of no link.",
+        "l2cap_pdus_without_channel": "L2CAP PDUs of no channel.",
+        "l2cap_pdus_on_fixed_channels": "L2CAP PDUs on fixed channels other than signalling.",
+        "l2cap_signalling_dropped": "Signalling beyond what may wait.",
+        "l2cap_signalling_ignored": "Signalling that means nothing here.",
+        "l2cap_sdus_received": "SDUs from peers.",
+        "l2cap_pdus_sent": "L2CAP PDUs to peers.",
+    }),
+    **_family("guest", "gauge", {
+        "channels": "Channels of the guest in any state.",
+        "listeners": "Its listeners.",
+        "scans": "Its scans.",
+        "advertisements": "Its advertisements.",
+        "in_flight": "Its requests that wait for an answer.",
+    }),
+    **_family("guest", "counter", {
+        "requests": "Requests of the guest.",
+        "responses": "Responses to it.",
+        "errors": "Responses with an error.",
+        "offers": "Peers that came to its listeners.",
+        "offers_refused": "Peers that were sent away because its backlog was full.",
+        "sdus_to_guest": "SDUs to the guest.",
+        "bytes_to_guest": "Their bytes, as far as they are in its rings.",
+        "sdus_from_guest": "SDUs from the guest.",
+        "bytes_from_guest": "Their bytes.",
+    }),
+}  # fmt: skip
+
+
+def lines(stats: Iterable[Row]) -> Iterator[str]:
+    """``stats``: what the command of this name answers. A name that is not known here is a gauge without words."""
+    samples: dict[Metric, list[str]] = {}
+    for answer in stats:
+        labels = _labels(answer)
+        for name, value in answer["values"].items():
+            metric = METRICS.get((answer["of"], name)) or Metric(f"usbbtd_{answer['of']}_{name}", "gauge", name)
+            suffix = "_total" if metric.kind == "counter" else ""
+            samples.setdefault(metric, []).append(f"{metric.name}{suffix}{labels} {value}")
+    for metric, of_family in samples.items():
+        yield f"# TYPE {metric.name} {metric.kind}"
+        yield f"# HELP {metric.name} {metric.help.translate(_ESCAPES)}"
+        yield from of_family
+    yield "# EOF"
+
+
+def _labels(answer: Row) -> str:
+    if answer["of"] != "guest":
+        return ""
+    pairs = {"domid": answer["domid"], "devid": answer["devid"], "guest": answer["name"] or ""}
+    return "{" + ",".join(f'{name}="{str(value).translate(_ESCAPES)}"' for name, value in pairs.items()) + "}"

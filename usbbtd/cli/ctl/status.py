@@ -1,0 +1,79 @@
+"""usbbtctl status, adapters: how the service and its dongle are."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from usbbtd.cli.ctl.client import Client
+from usbbtd.cli.ctl.output import NONE, Row, add_command, duration, number_of_bytes, printable
+
+if TYPE_CHECKING:
+    from usbbtd.cli.ctl.output import Subparsers
+
+#: Assigned numbers, 2.1: HCI_Version.
+_VERSIONS = ("1.0b", "1.1", "1.2", "2.0", "2.1", "3.0", "4.0", "4.1", "4.2", "5.0", "5.1", "5.2", "5.3", "5.4", "6.0")
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    add_command(subparsers, "status", _status, "whether the service is well, in some lines")
+    add_command(subparsers, "adapters", _adapters, "the Bluetooth adapter: its dongle, controller and buffers")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    with Client(arguments.socket) as client:
+        status = client.ask_one("status")
+    if arguments.json:
+        print(json.dumps(status))
+        return 0
+    adapter = [status["adapter"], *filter(None, [status["address"]]), *status["transports"]]
+    _print_pairs({
+        "usbbtd": f"{status['version']}, process {status['pid']}, domain {status['domid']}",
+        "up": duration(status["uptime_s"]),
+        "adapter": ", ".join(adapter),
+        "guests": f"{status['guests']}, {status['guests_connected']} of them connected",
+        "links": f"{status['links']}, with {status['channels']} channels",
+        "listeners": f"{status['listeners']}; scans: {status['scans']}",
+        "used": f"{status['cpu_s']:.1f} s of processor time, {number_of_bytes(status['memory_bytes'])} of memory",
+    })  # fmt: skip
+    return 0
+
+
+def _adapters(arguments: argparse.Namespace) -> int:
+    with Client(arguments.socket) as client:
+        adapters = list(client.ask("adapters"))
+    for adapter in adapters:
+        if arguments.json:
+            print(json.dumps(adapter))
+        else:
+            _print_pairs(_described(adapter))
+    return 0
+
+
+def _described(adapter: Row) -> dict[str, str]:
+    version, company = adapter["hci_version"], adapter["company_identifier"]
+    return {
+        "state": adapter["state"],
+        "dongle": printable(adapter["dongle"]),
+        "address": adapter["address"] or NONE,
+        "LE address": adapter["random_address"],
+        "transports": ", ".join(adapter["transports"]) or NONE,
+        "version": NONE if version is None else _VERSIONS[version] if version < len(_VERSIONS) else f"HCI {version}",
+        "company": NONE if company is None else f"0x{company:04x}",
+        "buffers": _buffers(adapter["bredr_buffers"]),
+        "LE buffers": _buffers(adapter["le_buffers"]),
+        "links": str(adapter["links"]),
+        "channels": str(adapter["channels"]),
+        "listeners": str(adapter["listeners"]),
+        "scans": str(adapter["scans"]),
+        "advertising": "yes" if adapter["advertising"] else "no",
+    }
+
+
+def _buffers(buffers: list[int] | None) -> str:
+    return NONE if buffers is None else f"{buffers[1]} of {buffers[0]} bytes"
+
+
+def _print_pairs(pairs: dict[str, Any]) -> None:
+    width = max(map(len, pairs))
+    for name, value in pairs.items():
+        print(f"{name:<{width}}  {value}")
