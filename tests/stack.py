@@ -23,6 +23,8 @@ unread_bytes = 65536
 directory = "{state}"
 [log]
 target = "stderr"
+[control]
+socket = "{socket}"
 """
 
 
@@ -104,6 +106,7 @@ class Stack:
         self.driver = next(domids)
         self._domids = domids
         self._directory = directory
+        self.config, self.socket = directory / "usbbtd.toml", directory / "control"
         self._undo = contextlib.ExitStack()
         self.daemon = self.air = self.peer = None
 
@@ -114,10 +117,9 @@ class Stack:
             stack.callback(self._destroy, self.driver)
             self.world.attach_vusb(self.driver, plan.DOM0)
             stack.callback(lambda: self.world.change_store(remove=[self.qusb]))
-            self._config = self._directory / "usbbtd.toml"
             state = self._directory / "state"
             state.mkdir(0o700)
-            self._config.write_text(CONFIGURATION.format(state=state))
+            self.config.write_text(CONFIGURATION.format(state=state, socket=self.socket))
             self.start_air()
             self.start_daemon()
             self.daemon.wait_logged("adapter up")
@@ -150,7 +152,7 @@ class Stack:
         self.air.kill()
 
     def start_daemon(self, **environment):
-        self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self._config, **environment)
+        self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self.config, **environment)
 
     def held(self):
         """What the driver domain has of the hypervisor: pages shared and mapped, ports."""
@@ -164,10 +166,10 @@ class Stack:
                 raise TimeoutError(f"the driver domain holds {held}, expected was {expected}")
             time.sleep(0.01)  # the simulated hypervisor has no watch on its counters
 
-    def new_guest(self, new_domain):
-        """A domain with device 0."""
+    def new_guest(self, new_domain, **config):
+        """A domain with device 0; ``config``: nodes that the toolstack adds for the backend."""
         guest = new_domain()
-        self.world.attach_vl2cap(guest.domid, self.driver)
+        self.world.attach_vl2cap(guest.domid, self.driver, **config)
         return guest
 
     def detach(self, guest):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from usbbtd.config import Adapter, Config, ConfigError, line_of, load, parse
+from usbbtd.control.protocol import SOCKET
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "usbbtd.toml"
 
@@ -35,6 +36,10 @@ def test_the_shipped_file_shows_every_key_with_its_default() -> None:
     assert not set().union(*map(left_out, (config, *dict(config).values())))
 
 
+def test_the_socket_is_where_usbbtctl_looks_for_it() -> None:
+    assert Config().control.socket == SOCKET
+
+
 def test_values_are_read() -> None:
     config = parse('[guests]\nchannels = 3\n[adapter]\naddress = "C0:12:34:56:78:9a"\ncommand_timeout_s = 1', "x.toml")
     assert config.guests.channels == 3
@@ -56,6 +61,8 @@ def test_values_are_read() -> None:
         ('[adapter]\naddress = "C0:12"', "x.toml:2: adapter.address: not an address such as"),
         ('[adapter]\naddress = "12:34:56:78:9A:BC"', "x.toml:2: adapter.address: not a random static address"),
         ('[adapter]\naddress = "FF:FF:FF:FF:FF:FF"', "x.toml:2: adapter.address: not a random static address"),
+        ('[control]\nsocket = "run/x"', "x.toml:2: control.socket: not an absolute path of at most 107 bytes"),
+        (f'[control]\nsocket = "/{"x" * 107}"', "x.toml:2: control.socket: not an absolute path of at most 107 bytes"),
         ("[adapter]\naddress = 3", "x.toml:2: adapter.address: not an address such as"),
         ('[state]\ndirectory = "var"', "x.toml:2: state.directory: not an absolute path such as"),
         ("[guests]\nchannels = \n", "x.toml:2: Invalid value"),

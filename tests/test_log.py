@@ -80,6 +80,18 @@ def test_fields_of_the_journal() -> None:
     ]
 
 
+def test_the_last_events_are_remembered_as_they_are_shown() -> None:
+    recent = log.RecentEvents(2)
+    log.configure(Log(target="stderr"), recent=recent)
+    for number in range(3):
+        structlog.get_logger().info("channel opened", addr=ADDRESS, psm=number)
+    structlog.get_logger().debug("below the level")
+    first, second = recent.events()
+    assert float(first.pop("time")) <= float(second.pop("time"))
+    assert first == {"event": "channel opened", "level": "info", "addr": "C0:FF:EE:00:00:01", "psm": "0x0001"}
+    assert second["psm"] == "0x0002"
+
+
 def journal_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
     sent: list[tuple[str, dict[str, str]]] = []
     monkeypatch.setattr("systemd.journal.send", lambda message, **fields: sent.append((message, fields)))

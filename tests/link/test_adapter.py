@@ -23,6 +23,7 @@ from usbbtd.link.channel import (
     ScanUser,
     Unreachable,
 )
+from usbbtd.link.info import ADDRESS_TYPES
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
@@ -56,6 +57,7 @@ def scan_user(*, active=False, duplicates=False):
 async def test_without_a_dongle_nothing_works_and_listening_waits(adapter):
     assert (adapter.powered, adapter.address, adapter.transports) == (False, bytes(6), (False, False))
     assert adapter.statistics() == {"links": 0, "channels": 0, "listeners": 0}
+    assert (adapter.info().state, adapter.info().address, adapter.links()) == ("no dongle", None, [])
     with pytest.raises(NoAdapter):
         await connect(adapter, air.BREDR)
     with pytest.raises(NoAdapter):
@@ -70,6 +72,10 @@ async def test_what_a_dongle_is(adapter, dongle):
     assert adapter.address == octets(air.OUR_ADDRESS)
     assert adapter.transports == (True, True)
     assert adapter.statistics()["hci_resets"] == adapter.statistics()["l2cap_channels"] == 0
+    info = adapter.info()
+    assert (info.state, info.dongle, info.address) == ("up", dongle.name, air.OUR_ADDRESS)
+    assert (info.transports, info.random_address) == (["BR/EDR", "LE"], air.OUR_LE_ADDRESS)
+    assert (info.links, info.channels, info.listeners, info.scans, info.advertising) == (0, 0, 0, 0, False)
 
 
 async def test_a_second_dongle_is_left_alone(adapter, dongle, new_dongle):
@@ -104,6 +110,9 @@ async def test_a_controller_that_was_reset_goes_on_with_its_listeners(adapter, d
 async def test_sdus_go_both_ways_over_a_channel(adapter, dongle, peer, transport):
     peer.serve_echo(transport)
     user = User(await connect(adapter, transport))
+    (link,) = adapter.links()
+    address, address_type = air.PEER[transport]
+    assert link[:5] == (user.channel.handle, address, ADDRESS_TYPES[address_type], "central", 1)
     sent = [bytes([number % 256]) * size for number, size in enumerate(air.SIZES * 20)]
     await user.send(sent)
     assert await user.receive(len(sent)) == sent

@@ -13,7 +13,7 @@ from bumble import hci
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
-from usbbtd.link.controller import Controller
+from usbbtd.link.controller import ACL_DATA, COMMAND, EVENT, Controller
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets = air.octets
@@ -268,3 +268,25 @@ async def test_a_controller_that_stays_silent_is_given_up(controller, owner, don
     assert "reset" in owner.lost[0]
     assert owner.of(hci_events.Failed) == []  # owners hear controller_lost instead
     assert dongle.closed
+
+
+async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(controller, owner, peer, dongle):
+    shown = []
+    controller.set_tap(lambda received, packet_type, packets: shown.extend((received, packet_type, p) for p in packets))
+    peer.serve_echo(air.BREDR)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, air.BREDR)
+    controller.mux.send_sdu(handle, cid, b"seen")
+    controller.flush_soon()
+    await owner.until(lambda: owner.sdus() == [b"seen"])
+    assert [packet for received, kind, packet in shown if (received, kind) == (False, COMMAND)] == dongle.commands
+    assert {(received, kind) for received, kind, _ in shown if kind != COMMAND} == {
+        (False, ACL_DATA), (True, ACL_DATA), (True, EVENT)
+    }  # fmt: skip
+    assert [received for received, kind, packet in shown if packet.endswith(b"seen")] == [False, True]
+    controller.set_tap(None)
+    count = len(shown)
+    controller.mux.send_sdu(handle, cid, b"unseen")
+    controller.flush_soon()
+    await owner.until(lambda: owner.sdus() == [b"seen", b"unseen"])
+    assert len(shown) == count

@@ -268,3 +268,26 @@ async def test_a_ring_that_is_found_broken_at_the_end_is_logged_once(rig, open_r
             await asyncio.sleep(0)
     assert len([log for log in logs if "broken" in log["event"]]) <= 1
     assert len(rig.ended) == 1
+
+
+# For whoever looks
+
+
+@both_transports
+async def test_it_tells_what_it_is_and_what_it_carried(rig, open_rig, transport):
+    named = GUEST, 0, 5
+    assert rig.tested.info(*named, "opening")[:7] == (*named, "opening", "00:00:00:00:00:00", "BR/EDR", PEER.psm)
+    remote = await open_rig(transport)
+    sdus = [bytes(size) for size in (0, 1, 700, MTU)]
+    await rig.write(sdus)
+    assert [await remote.recv() for _ in sdus] == sdus
+    await send_all(remote, sdus[1:])
+    assert await rig.read(3) == sdus[1:]
+    carried = (3, sum(map(len, sdus)), 4, sum(map(len, sdus)))
+    channel, info = rig.tested._channel, rig.tested.info(*named, "open")
+    assert (info.handle, info.cid, info.tx_mtu, info.rx_mtu) == (channel.handle, channel.cid, channel.tx_mtu, MTU)
+    assert rig.tested.traffic() == info[-4:] == carried
+    rig.tested.channel_closed("the peer disconnected")
+    ended = rig.tested.info(*named, "ended")
+    assert (ended.handle, ended.cid, ended.rx_mtu, *ended[-4:]) == (None, None, None, *carried)
+    channel.close()

@@ -123,6 +123,34 @@ async def test_sdus_of_all_sizes_go_there_and_back(guest, dongle, peer, transpor
         received += await stream.receive_many()
     assert received == sent
     await sending
+
+
+async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(guest, dongle, peer):
+    peer.serve_echo(air.BREDR)
+    await guest.listen(psm=0x1077)
+    stream = guest.stream()
+    opened = await guest.connect(stream=stream)
+    await stream.send([b"four", b""])
+    received = []
+    while len(received) < 2:
+        received += await stream.receive_many()
+    info = guest.served.info(GUEST, 2)
+    (channel,) = info.channels
+    assert (channel.domid, channel.devid, channel.object, channel.state) == (GUEST, 2, opened.id, "open")
+    assert (channel.address, channel.psm) == (air.PEER[air.BREDR][0], air.PSM[air.BREDR])
+    assert (info.listeners, info.scans, info.advertising) == ([("BR/EDR", 0x1077)], [], False)
+    assert info.counters["channels"] == 1
+    assert info.traffic == (2, 4, 2, 4)
+    assert (await guest.release(opened.id)).ret == 0
+    info = guest.served.info(GUEST, 2)
+    assert (info.channels, info.traffic) == ([], (2, 4, 2, 4))
+
+
+async def test_it_tells_what_a_guest_waits_for(guest, dongle, peer):
+    guest.connect(address=NOBODY)
+    await asyncio.sleep(0)
+    (channel,) = guest.served.info(GUEST, 0).channels
+    assert (channel.state, channel.address, channel.handle, channel.tx_mtu) == ("opening", air.NOBODY, None, None)
     assert guest.served.statistics()["channels"] == 1
 
 

@@ -41,16 +41,15 @@ complete -F _{function} {program}
 
 def script(parser: argparse.ArgumentParser) -> str:
     """Commands, options and choices; files where a file is wanted."""
-    parsers = list(_parsers(parser, ""))
-    commands = " | ".join(f'"{path}"' for path, _ in parsers if path)
+    found = list(parsers(parser))
+    commands = " | ".join(f'"{path}"' for path, _ in found if path)
     values = [
         f'    "{path} {option}") {_completion(action)} ;;'
-        for path, each in parsers
-        for action in _options(each)
-        for option in action.option_strings
+        for path, each in found
+        for option, action in options(each).items()
         if action.nargs != 0
     ]
-    words = [f'        "{path}") {_words(each)} ;;' for path, each in parsers]
+    words = [f'        "{path}") {_words(each)} ;;' for path, each in found]
     return _SCRIPT.format(
         program=parser.prog, function=parser.prog.replace("-", "_"), commands=commands,
         values="\n".join(values), words="\n".join(words),
@@ -63,11 +62,11 @@ def main(directory: Path) -> None:
         (directory / parser.prog).write_text(script(parser), encoding="utf-8")
 
 
-def _parsers(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def parsers(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Each with the names of the commands that lead to it, a blank before each."""
     yield path, parser
     for name, inner in _subcommands(parser).items():
-        yield from _parsers(inner, f"{path} {name}")
+        yield from parsers(inner, f"{path} {name}")
 
 
 def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -78,13 +77,13 @@ def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.Argument
     return found
 
 
-def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [action for action in parser._actions if action.option_strings]
+def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """By their long names."""
+    return {option: action for action in parser._actions for option in action.option_strings if option.startswith("--")}
 
 
 def _words(parser: argparse.ArgumentParser) -> str:
-    options = [option for action in _options(parser) for option in action.option_strings if option.startswith("--")]
-    words = f'words="{" ".join([*_subcommands(parser), *options])}"'
+    words = f'words="{" ".join([*_subcommands(parser), *options(parser)])}"'
     kinds = [
         _KINDS[str(action.metavar)]
         for action in parser._actions

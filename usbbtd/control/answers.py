@@ -3,12 +3,10 @@
 import base64
 import functools
 import os
-import platform
 import re
 import resource
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from importlib import metadata
 from typing import Any
 
 import structlog
@@ -197,10 +195,15 @@ def _process() -> dict[str, float]:
 
 @functools.cache
 def _version() -> str:
+    from importlib import metadata  # here: it takes longer to import than all of this package
+
     return metadata.version("usbbtd")
 
 
 def _versions() -> dict[str, str]:
+    import platform
+    from importlib import metadata
+
     libraries = ("cffi", "libusb1", "pydantic", "structlog", "systemd-python")
     return {
         "usbbtd": _version(),

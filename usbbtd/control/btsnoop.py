@@ -10,15 +10,14 @@ _EPOCH_US = 0x00DCDDB30F2F8000
 
 FILE_HEADER = struct.pack(">8sII", b"btsnoop\0", 1, _DATALINK_H4)
 
-_pack_record = struct.Struct(">IIIIqB").pack
+_record = struct.Struct(">IIIIqB")
+
+#: Octets of a record besides the packet.
+OVERHEAD = _record.size
 
 
-def pack_record(
-    packet: bytes, *, received: bool, packet_type: int, original: int, drops: int, unix_time_us: int
-) -> bytes:
-    """A packet, perhaps cut, that had ``original`` octets, with its H4 type in front of it.
-
-    ``drops``: packets of this capture that were lost so far.
-    """
+def pack_record(packet: bytes, *, received: bool, packet_type: int, drops: int, unix_time_us: int) -> bytes:
+    """A whole packet, with its H4 type in front of it. ``drops``: packets of this capture that were lost so far."""
+    size = len(packet) + 1
     flags = _RECEIVED * received | _COMMAND_OR_EVENT * (packet_type != _ACL_DATA)
-    return _pack_record(original + 1, len(packet) + 1, flags, drops, unix_time_us + _EPOCH_US, packet_type) + packet
+    return _record.pack(size, size, flags, drops, unix_time_us + _EPOCH_US, packet_type) + packet

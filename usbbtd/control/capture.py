@@ -63,8 +63,8 @@ class LinkFilter:
 
 
 class Capture:
-    """One client's. ``receive`` is a Tap. ``payload``: without it, data ends after the L2CAP header, but for that of
-    the signalling channels."""
+    """One client's. ``receive`` is a Tap. ``payload``: without it, what follows the L2CAP header is zeros, but for the
+    signalling channels."""
 
     def __init__(self, links: LinkFilter | None, *, payload: bool) -> None:
         self._links = links
@@ -80,13 +80,12 @@ class Capture:
             if self._links is not None and not self._links.wants(packet_type, packet):
                 continue
             kept = packet if self._payload or packet_type != ACL_DATA else without_payload(packet)
-            if self._waiting + len(kept) > MAX_WAITING:
+            if self._waiting + len(kept) + btsnoop.OVERHEAD > MAX_WAITING:
                 self.dropped += 1
                 continue
             record = btsnoop.pack_record(
-                kept, received=received, packet_type=packet_type, original=len(packet), drops=self.dropped,
-                unix_time_us=now_us,
-            )  # fmt: skip
+                kept, received=received, packet_type=packet_type, drops=self.dropped, unix_time_us=now_us
+            )
             self._records.append(record)
             self._waiting += len(record)
         if self._records:
@@ -133,8 +132,14 @@ class Captures:
 
 
 def without_payload(packet: bytes) -> bytes:
-    """An ACL data packet as far as its L2CAP header goes, and no further than its own header in a continuation."""
-    if int.from_bytes(packet[:2], "little") & _CONTINUATION:
-        return packet[:_ACL_HEADER]
-    cid = int.from_bytes(packet[_ACL_HEADER + 2 : _ACL_HEADER + 4], "little")
-    return packet if cid in _SIGNALLING_CIDS else packet[: _ACL_HEADER + _L2CAP_HEADER]
+    """An ACL data packet with zeros behind its L2CAP header; behind its own where it is a continuation.
+
+    Not cut short, although the form of the file has room for that: btmon takes a packet's original length for the one
+    that is there.
+    """
+    kept = _ACL_HEADER
+    if not int.from_bytes(packet[:2], "little") & _CONTINUATION:
+        if int.from_bytes(packet[_ACL_HEADER + 2 : _ACL_HEADER + 4], "little") in _SIGNALLING_CIDS:
+            return packet
+        kept += _L2CAP_HEADER
+    return packet[:kept].ljust(len(packet), b"\0")

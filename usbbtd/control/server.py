@@ -157,6 +157,7 @@ def _bind(path: str, group: int | None) -> socket.socket:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(path)
+        stack.callback(os.unlink, path)
         # Nobody can connect before listen().
         if group is not None and os.stat(path).st_gid != group:
             os.chown(path, -1, group)

@@ -29,7 +29,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         "--link", type=_link, metavar="HANDLE|ADDRESS",
         help="only this link's data, and the events with which it begins and ends; links to come too, by address",
     )  # fmt: skip
-    parser.add_argument("--no-payload", action="store_true", help="cut data after its L2CAP header")
+    parser.add_argument("--no-payload", action="store_true", help="zeros for data, but for signalling")
     parser.add_argument("--seconds", type=seconds, metavar="N", help="end after so long")
 
 

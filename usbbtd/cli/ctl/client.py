@@ -1,5 +1,6 @@
 """The client's end of the control socket."""
 
+import contextlib
 import errno
 import json
 import socket
@@ -54,7 +55,8 @@ class Client:
     def ask(self, command: str, **arguments: Any) -> Iterator[Message]:
         """The answers, as they come."""
         try:
-            self._socket.sendall(encode({"command": command, **arguments}))
+            with contextlib.suppress(BrokenPipeError):  # sent away already: what was said can be read
+                self._socket.sendall(encode({"command": command, **arguments}))
             for line in self._lines:
                 message: Message = json.loads(line)
                 if "error" in message:

@@ -35,8 +35,8 @@ def show_rows(
     if arguments.json:
         for row in rows:
             print(json.dumps(row))
-    elif table := [cells(row) for row in rows]:
-        print_table(head, table)
+    else:
+        print_table(head, [cells(row) for row in rows])
 
 
 def number_of_bytes(count: float) -> str:

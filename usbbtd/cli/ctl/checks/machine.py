@@ -17,7 +17,6 @@ _NODES = {
     "gntalloc": ("xen-gntalloc", "sharing pages with the USB backend"),
     "xenbus": ("", "xenstore"),
 }
-_NO_XENBUS = "a kernel of a Xen domain has it: CONFIG_XEN_XENBUS_FRONTEND"
 _BLUETOOTH = ("e0", "01", "01")  # class, subclass and protocol of an interface
 
 
@@ -37,19 +36,21 @@ def _check_node(name: str) -> Finding:
     node = f"/dev/xen/{name}"
     module, purpose = _NODES[name]
     if not os.path.exists(node):
-        if os.path.isdir(f"/sys/module/{module.replace('-', '_')}"):
-            advice = "see whether /dev is a devtmpfs, and what the unit's DeviceAllow= says" if module else _NO_XENBUS
+        if not module:
+            advice = "a kernel of a Xen domain has it: CONFIG_XEN_XENBUS_FRONTEND"
+        elif os.path.isdir(f"/sys/module/{module.replace('-', '_')}"):
+            advice = "its module is loaded: see whether /dev is a devtmpfs"
         else:
             advice = f"modprobe {module}; for every start: modules-load.d(5)"
         return Finding(node, Status.FAILED, f"there is no such node, for {purpose}", advice)
-    who, may = _access(node)
+    who, may = access(node)
     if may:
         return Finding(node, Status.OK, f"{who} may use it")
     advice = f'a udev rule: KERNEL=="xen/{name}", GROUP="{USER}", MODE="0660"; then udevadm trigger'
     return Finding(node, Status.FAILED, f"{who} may not read and write it", advice)
 
 
-def _access(node: str) -> tuple[str, bool]:
+def access(node: str) -> tuple[str, bool]:
     """Whose rights count, and whether they suffice. An access control list is not looked at."""
     try:
         user = pwd.getpwnam(USER)
