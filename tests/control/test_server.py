@@ -158,6 +158,23 @@ async def test_a_client_that_goes_while_it_is_answered_is_no_trouble(directory: 
     assert logs == []
 
 
+async def test_clients_that_are_there_when_the_service_stops_see_an_end_and_nothing_is_wrong(directory: Path) -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    async with served(directory / "control") as logs:
+        silent, busy = [await Client.connect(directory / "control") for _ in range(2)]
+        await silent.ask(encode({"command": "who"}))
+        busy.writer.write(encode({"command": "endless"}))
+        assert await busy.reader.readline()
+    async with asyncio.timeout(TIME_LIMIT_S):
+        assert await silent.reader.read() == b""
+        while await busy.reader.read(1 << 16):
+            pass
+    for client in (silent, busy):
+        client.close()
+    assert wrong == logs == []
+
+
 # Who may ask
 
 

@@ -48,12 +48,12 @@ async def serve(settings: Control, answers: Answers, log: FilteringBoundLogger) 
         yield
         return
     clients = _Clients(answers, settings.group, group, log)
-    server = await asyncio.start_unix_server(clients.serve, sock=listener, limit=MAX_REQUEST)
+    server = await asyncio.start_unix_server(clients.connected, sock=listener, limit=MAX_REQUEST)
     try:
         yield
     finally:
         server.close()
-        clients.close()
+        await clients.close()
         with contextlib.suppress(OSError):
             os.unlink(settings.socket)
 
@@ -66,11 +66,19 @@ class _Clients:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, until it goes, or is sent away."""
-        task = asyncio.current_task()
-        assert task is not None
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A new client. The task is ours: asyncio's own complains when it is cancelled."""
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client, until it goes, or is sent away."""
         who = credentials_of(writer.get_extra_info("socket"))
         try:
             if (refusal := self._refusal(who)) is not None:
@@ -86,12 +94,7 @@ class _Clients:
             self._log.info("control client dropped", uid=who.uid, pid=who.pid, reason="it does not read, or ask")
             writer.transport.abort()
         finally:
-            self._tasks.discard(task)
             writer.close()
-
-    def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
 
     def _refusal(self, who: Credentials) -> str | None:
         if not may_control(who, self._group):
@@ -112,15 +115,15 @@ class _Clients:
             await _drain(writer)
             return False
         try:
+            await asyncio.sleep(0)  # requests may lie in the buffer, one behind the other
             answers = self._answers.ask(_request(line), who)
             async with contextlib.aclosing(answers):
                 count = 0
                 async for answer in answers:
-                    writer.write(encode({"answer": answer}))
-                    count += 1
-                    await _drain(writer)
-                    if count % BURST == 0:
+                    if (count := count + 1) % BURST == 0:
                         await asyncio.sleep(0)
+                    writer.write(encode({"answer": answer}))
+                    await _drain(writer)
             writer.write(encode({"end": True}))
         except RequestError as error:
             writer.write(encode({"error": str(error)}))

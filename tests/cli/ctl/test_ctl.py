@@ -249,9 +249,9 @@ def test_a_capture_by_address_begins_with_the_link(stack: Any, new_domain: Any, 
         stack.world.wait_value(f"{guest.home}/data/done", "flowing")
         guest.destroy()
         stack.world.wait_value(stack.backend(guest), None)
-        stack.daemon.wait_logged("link down", f"addr={address}", since=since)
+        output = read_until(process.stdout.fileno(), rb"\x04\x05\x04\x00")  # Disconnection Complete
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=TIME_LIMIT_S)
+        output += process.communicate(timeout=TIME_LIMIT_S)[0]
     assert process.returncode == 0
     (tmp_path / "piped").write_bytes(output)
     kinds = [type(hci.HCI_Packet.from_bytes(packet)).__name__ for _, packet in captured(tmp_path / "piped")]
@@ -418,13 +418,12 @@ def test_top_leaves_the_terminal_as_it_was(guest: Any, stack: Any) -> None:
     termios.tcsetwinsize(theirs, (24, 80))
     before = termios.tcgetattr(theirs)
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        shown = read_until(ours, rb"to guests +[1-9]")
-        assert shown.startswith("\x1b[?1049h")
+        assert read_until(ours, rb"to guests +[1-9]").startswith(b"\x1b[?1049h")
         assert termios.tcgetattr(theirs) != before
         os.write(ours, b"q")
         shown = read_until(ours, rb"\x1b\[\?1049l")
         assert process.wait(TIME_LIMIT_S) == 0
-    assert shown.endswith("\x1b[?25h\x1b[?1049l")
+    assert shown.endswith(b"\x1b[?25h\x1b[?1049l")
     assert termios.tcgetattr(theirs) == before
     os.close(theirs)
     os.close(ours)
@@ -435,9 +434,10 @@ def test_top_wants_a_terminal(stack: Any, usbbtctl: Any, monkeypatch: pytest.Mon
     usbbtctl("top", status=1)
 
 
-def read_until(terminal: int, pattern: bytes) -> str:
-    shown = b""
-    while not re.search(pattern, shown):
-        assert select.select([terminal], [], [], TIME_LIMIT_S)[0], shown
-        shown += os.read(terminal, 4096)
-    return shown.decode()
+def read_until(descriptor: int, pattern: bytes) -> bytes:
+    read = b""
+    while not re.search(pattern, read):
+        assert select.select([descriptor], [], [], TIME_LIMIT_S)[0], read
+        assert (more := os.read(descriptor, 4096)), read
+        read += more
+    return read

@@ -2,12 +2,14 @@
 
 import argparse
 import base64
+import contextlib
 import itertools
 import os
 import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from usbbtd.cli.arguments import seconds
@@ -34,26 +36,39 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def _capture(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = {} if arguments.link is None else {"link": arguments.link}
     count = dropped = 0
-    with Client(arguments.socket) as client:
+    with Client(arguments.socket) as client, _signals() as signalled:
         answers = client.ask("capture", payload=not arguments.no_payload, **request)
         ends = float("inf") if arguments.seconds is None else time.monotonic() + arguments.seconds
         first = next(answers)  # before there is a file: it may be refused
         with _open(arguments.file) as file:
             file.write(FILE_HEADER)
-            try:
-                for answer in itertools.chain([first], answers):
-                    file.write(base64.b64decode(answer["records"]))
-                    file.flush()
-                    count, dropped = count + answer["count"], answer["dropped"]
-                    if time.monotonic() >= ends:
-                        break
-            except KeyboardInterrupt:
-                pass  # as it is ended
+            for answer in itertools.chain([first], answers):  # one a second at least
+                file.write(base64.b64decode(answer["records"]))
+                file.flush()
+                count, dropped = count + answer["count"], answer["dropped"]
+                if signalled or time.monotonic() >= ends:
+                    break
     print(f"{count} packets{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Those that came, so that no record is cut short by one; the second of a kind is not waited with."""
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _link(text: str) -> int | str:
