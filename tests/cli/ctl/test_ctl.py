@@ -391,6 +391,26 @@ def test_without_a_service_the_exit_status_is_3_and_it_says_what_to_start(tmp_pa
     assert done.stderr.endswith("'systemctl start usbbtd'\n")
 
 
+def test_a_dump_without_a_service_has_what_doctor_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "none"))
+    assert ctl.main(["--socket", str(tmp_path / "none"), "dump", "--json"]) == 3
+    output = capsys.readouterr()
+    (section,) = rows(output.out)
+    assert section["section"] == "doctor"
+    assert "there is no such socket" in output.err
+
+
+def test_who_has_seen_enough_of_a_list_is_not_bothered(stack: Any) -> None:
+    command = [sys.executable, "-m", "usbbtd.cli.ctl", "--socket", str(stack.socket), "stats"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=TIME_LIMIT_S, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["capture"], ["capture", "x", "--link", "kitchen"], ["top", "-n"]])
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -438,6 +458,7 @@ def read_until(descriptor: int, pattern: bytes) -> bytes:
     read = b""
     while not re.search(pattern, read):
         assert select.select([descriptor], [], [], TIME_LIMIT_S)[0], read
-        assert (more := os.read(descriptor, 4096)), read
+        more = os.read(descriptor, 4096)
+        assert more, read
         read += more
     return read

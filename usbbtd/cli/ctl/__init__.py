@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,12 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except NoDaemon as error:
         return _fail(NO_DAEMON, str(error))
     except Failed as error:
         return _fail(FAILED, str(error))
-    except BrokenPipeError:  # as of `| head`
-        sys.stderr.close()
+    except BrokenPipeError:  # as of `| head`: at the exit, Python would try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return 128 + 2
