@@ -92,19 +92,18 @@ class Adapter:
         return own
 
     def info(self) -> AdapterInfo:
-        dongle = self._controller
-        host = dongle.host if dongle is not None else None
-        controller = host.controller if host is not None else None
+        controller = self._controller
+        found = controller.host.controller if controller is not None else None
         return AdapterInfo(
-            state=host.state if host is not None else "no dongle",
-            dongle=dongle.dongle.name if dongle is not None else None,
-            address=format_address(controller.address) if controller else None,
+            state=controller.host.state if controller is not None else "no dongle",
+            dongle=controller.dongle.name if controller is not None else None,
+            address=format_address(found.address) if found else None,
             random_address=format_address(self._random_address),
             transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
-            hci_version=controller.hci_version if controller else None,
-            company_identifier=controller.company_identifier if controller else None,
-            bredr_buffers=controller.bredr_buffers if controller else None,
-            le_buffers=controller.le_buffers if controller else None,
+            hci_version=found.hci_version if found else None,
+            company_identifier=found.company_identifier if found else None,
+            bredr_buffers=found.bredr_buffers if found else None,
+            le_buffers=found.le_buffers if found else None,
             links=len(self._links.by_handle),
             channels=len(self._channels),
             listeners=len(self._listeners),

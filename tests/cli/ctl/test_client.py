@@ -13,7 +13,7 @@ from usbbtd.cli.ctl.client import Client, Failed, NoDaemon
 def test_a_socket_that_nobody_serves_any_more(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(tmp_path / "control"))
-    with pytest.raises(NoDaemon, match="usbbtd has ended: 'systemctl start usbbtd'"):
+    with pytest.raises(NoDaemon, match="usbbtd has ended: start it: 'systemctl start usbbtd'"):
         Client(str(tmp_path / "control"))
 
 

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ GROUPS = (status, lists, stats, top, capture, dump, doctor)
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not know all letters of a name
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -13,7 +13,7 @@ from usbbtd.control.protocol import Message, encode
 #: usbbtd answers at once; a captured packet or a sign of life comes every second.
 _PATIENCE_S = 10.0
 
-_START = "'systemctl start usbbtd'"
+_START = "start it: 'systemctl start usbbtd'"
 _JOIN = "be root, or join the group: 'usermod -aG usbbtd USER', and log in again"
 
 

@@ -24,8 +24,12 @@ def add_command(
     parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run)
     if json:
-        parser.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
+        add_json(parser)
     return parser
+
+
+def add_json(parser: "argparse._ActionsContainer") -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
 
 
 def show_rows(

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING
 
 from usbbtd.cli.ctl import openmetrics
 from usbbtd.cli.ctl.client import Client
-from usbbtd.cli.ctl.output import add_command, printable, show_rows
+from usbbtd.cli.ctl.output import add_command, add_json, printable, show_rows
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
 
 def add_parser(subparsers: "Subparsers") -> None:
-    parser = add_command(subparsers, "stats", _stats, "counters of the service, the adapter and the guests")
-    parser.add_argument("--openmetrics", action="store_true", help="OpenMetrics text, as Prometheus reads it")
+    parser = add_command(subparsers, "stats", _stats, "counters of the service, the adapter and the guests", json=False)
+    form = parser.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument("--openmetrics", action="store_true", help="OpenMetrics text, as Prometheus reads it")
 
 
 def _stats(arguments: argparse.Namespace) -> int:
