@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.cli import completion, ctl
+from usbbtd.cli import completion
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 
@@ -45,13 +45,3 @@ def test_bash_offers_what_fits(line: str, offered: set[str], tmp_path: Path) -> 
     found = set(done.stdout.split())
     assert done.stderr == ""
     assert found == offered | ({"some-directory"} & found if "some-file" in offered else set())
-
-
-def test_every_command_is_in_the_man_page() -> None:
-    """The parsers are what completion is made from: so they are read the same way."""
-    page = (COMPLETIONS.parent / "docs/man/usbbtctl.8").read_text()
-    for path, parser in completion.parsers(ctl.make_parser()):
-        for name in path.split():
-            assert f".It Cm {name}" in page, name
-        for option in completion.options(parser):
-            assert f"Fl {option[1:]}" in page, f"{path} {option}"

@@ -7,6 +7,7 @@ import re
 import resource
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -120,7 +121,7 @@ class Answers:
     async def _dump(self) -> Answering:
         """All for a bug report: sections, each perhaps in several parts."""
         yield {"section": "versions", "content": _versions()}
-        yield {"section": "config", "content": _readable(self._config.model_dump())}
+        yield {"section": "config", "content": readable(self._config.model_dump())}
         for section, answering in (
             ("status", self._status), ("adapters", self._adapters), ("links", self._links),
             ("guests", self._guest_rows), ("channels", self._channels), ("stats", self._stats),
@@ -179,10 +180,12 @@ def _guest_row(guest: GuestInfo) -> Answer:
     }
 
 
-def _readable(value: Any) -> Any:
+def readable(value: Any) -> Any:
     """Settings as JSON can carry them."""
     if isinstance(value, dict):
-        return {key: _readable(inner) for key, inner in value.items()}
+        return {key: readable(inner) for key, inner in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return readable_octets(value) if isinstance(value, bytes) else value
 
 

@@ -113,7 +113,7 @@ def test_status_tells_how_it_goes(stack: Any, guest: Any, usbbtctl: Any) -> None
 def test_the_adapter_is_described(usbbtctl: Any) -> None:
     (adapter,) = rows(usbbtctl("adapters", "--json"))
     assert (adapter["state"], adapter["address"]) == ("up", plan.DONGLE_ADDRESS)
-    assert adapter["random_address"] == plan.ADAPTER_LE_ADDRESS
+    assert int(adapter["random_address"][:2], 16) >= 0xC0
     assert adapter["dongle"].startswith("vusb 0 port 1: ")
     octets, count = adapter["bredr_buffers"]
     assert f"{count} of {octets} bytes" in usbbtctl("adapters")
@@ -292,7 +292,7 @@ def test_a_dump_has_everything_for_a_bug_report(guest: Any, stack: Any, usbbtctl
     sections = {row["section"]: row["content"] for row in rows(usbbtctl("dump", "--json", "--config", stack.config))}
     assert sections["versions"]["python"].startswith("3.")
     assert sections["config"]["control"]["socket"] == str(stack.socket)
-    assert sections["config"]["adapter"]["address"] == plan.ADAPTER_LE_ADDRESS
+    assert sections["config"]["state"]["directory"] == str(stack.config.parent / "state")
     assert sections["status"][0]["channels"] == len(sections["channels"]) == 2
     assert f'backend/vl2cap/{guest.domid}/0/state = "4"' in sections["xenstore backend/vl2cap"]
     assert 'device/vusb/0/state = "4"' in sections["xenstore device/vusb"]
