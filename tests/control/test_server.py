@@ -280,6 +280,20 @@ async def test_without_a_place_for_it_there_is_none_and_that_is_told_once(direct
         assert [(log["event"], log["reason"]) for log in logs] == [("no control socket", "No such file or directory")]
 
 
+async def test_a_group_that_cannot_be_given_the_socket_is_told_and_nothing_is_left(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    async with served(directory / "control") as logs:
+        (log,) = logs
+        group = grp.getgrnam("daemon").gr_gid
+        assert log["reason"] == f"cannot give it to group {group}: Operation not permitted"
+        assert not (directory / "control").exists()
+
+
 async def test_an_empty_path_is_none_in_silence() -> None:
     with capture_logs() as logs:
         async with server.serve(Control(socket=""), Answers(), structlog.get_logger()):

@@ -163,11 +163,18 @@ def _bind(path: str, group: int | None) -> socket.socket:
         stack.callback(os.unlink, path)
         # Nobody can connect before listen().
         if group is not None and os.stat(path).st_gid != group:
-            os.chown(path, -1, group)
+            _give(path, group)
         os.chmod(path, _MODE)
         listener.listen(MAX_CLIENTS)
         stack.pop_all()
     return listener
+
+
+def _give(path: str, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:  # we are not in the group, or live in a user namespace without it
+        raise OSError(error.errno, f"cannot give it to group {group}: {error.strerror}") from error
 
 
 def _make_way(path: str) -> None:
