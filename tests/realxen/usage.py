@@ -5,13 +5,15 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
-from tests.realxen.agents import Failed
+from tests.realxen.agents import Domain, Failed
 from tests.realxen.lab import Lab
 
 _GRANTER = re.compile(r"grant-table for remote d(\d+)")
 _GRANT = re.compile(r"\[0x[0-9a-f]+\] +(\d+) 0x")
 _PORTS_OF = re.compile(r"Event channel information for domain (\d+)")
 _PORT = re.compile(r"\d+ \[\d/\d/.*\]: s=[1-6]")
+#: The brackets keep the pattern from finding itself.
+_PRINT_PSS = "awk '/^Pss:/ {print $2}' $(dirname $(grep -l '/usr/bin/[u]sbbtd' /proc/[0-9]*/cmdline))/smaps_rollup"
 
 
 class Usage(NamedTuple):
@@ -27,6 +29,11 @@ def usage(lab: Lab, domid: int) -> Usage:
     text = debug_keys(lab, "ge")
     nodes = lab.dom0.run("xenstore-ls", "-f", f"/local/domain/{domid}").out.splitlines()
     return Usage(_mapped(text)[domid], _ports(text)[domid], len(nodes))
+
+
+def memory_kb(domain: Domain) -> int:
+    """KiB that the domain's usbbtd has for itself, and its share of what others have too: Linux's Pss."""
+    return int(domain.shell(_PRINT_PSS))
 
 
 def debug_keys(lab: Lab, keys: str) -> str:
