@@ -24,7 +24,7 @@ from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
-from usbbtd.manager import notify
+from usbbtd.manager import feed_watchdog, notify
 from usbbtd.state import State
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
@@ -40,6 +40,12 @@ DRAIN_S = 2.0
 
 #: How long devices have to close.
 STOP_S = 5.0
+
+#: How long a start waits at most for a dongle to be up or given up: two silent commands, and some.
+READY_S = 5.0
+
+#: How often the status is looked at.
+STATUS_S = 1.0
 
 #: What serves a device, by its path.
 Tasks = dict[str, asyncio.Task[None]]
@@ -103,6 +109,7 @@ class Service:
         self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
         self._dongles: Tasks = {}
         self._changes: Watch | None = None
+        self._scanned = asyncio.Event()
         self.adapter = Adapter(
             random_address=config.adapter.address or state.adapter_address(),
             command_timeout_s=config.adapter.command_timeout_s,
@@ -120,13 +127,14 @@ class Service:
             asyncio.get_running_loop().add_signal_handler(number, signalled.set)
         self._log.info("usbbtd starts", domid=self._domid)
         stopping = asyncio.create_task(signalled.wait())
-        watching = asyncio.create_task(self._watch())
-        needed = [watching]
+        own = [asyncio.create_task(self._watch()), asyncio.create_task(self._report())]
+        needed = list(own)
         if self._serve_dongle is not None:
             needed.append(asyncio.create_task(self._serve_dongle(self.adapter.take_dongle, self._log)))
             self._dongles["libusb"] = needed[-1]
+        feeding = asyncio.create_task(feed_watchdog(partial(self._goes_on, needed)))
         await asyncio.wait((*needed, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for task in (watching, stopping):
+        for task in (*own, stopping, feeding):
             task.cancel()
         await self._stop()
         for task in needed:
@@ -135,14 +143,36 @@ class Service:
 
     async def _watch(self) -> None:
         """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
-        told = ""
         async with self._store.watch(VUSB, VL2CAP) as self._changes:
             async for _ in self._changes:
                 await self._scan()
-                status = f"STATUS={len(self._guests)} guests, {len(self._dongles)} USB controllers"
-                if status != told:  # the manager may be slow, and is waited for
-                    notify(status if told else f"READY=1\n{status}")
-                    told = status
+                self._scanned.set()
+
+    async def _report(self) -> None:
+        """Tells the manager that we are ready, then our status whenever it has changed.
+
+        Ready: all devices have been looked at, and the dongle is up, or was given up, or none comes.
+        """
+        await self._scanned.wait()
+        if self._dongles:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.adapter.wait_tried(), READY_S)
+        told = ""
+        while True:
+            status = f"STATUS={self._status()}"
+            if status != told:  # the manager may be slow, and is waited for
+                notify(status if told else f"READY=1\n{status}")
+                told = status
+            await asyncio.sleep(STATUS_S)
+
+    def _status(self) -> str:
+        channels = self.adapter.statistics()["channels"]
+        return f"{len(self._guests)} guests, {channels} channels, hci {'up' if self.adapter.powered else 'down'}"
+
+    async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
+        """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
+        await self._store.read("domid")
+        return not self.adapter.is_stuck() and not any(task.done() for task in needed)
 
     async def _scan(self) -> None:
         for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
@@ -151,9 +181,9 @@ class Service:
             for devid in await self._numbers(f"{VL2CAP}/{guest}"):
                 path = f"{VL2CAP}/{guest}/{devid}"
                 try:
-                    wanted = path not in self._guests and await self._is_wanted(path)
+                    wanted = path not in self._guests and await self._is_wanted(guest, path)
                 except XenError as error:  # not ours yet, for one: a watch fires again when its permissions change
-                    self._log.warning("device passed over", path=path, reason=str(error))
+                    self._log.warning("device passed over", domid=guest, devid=devid, path=path, reason=str(error))
                     continue
                 if wanted:
                     self._keep(self._guests, path, partial(self._serve_guest, guest, devid))
@@ -161,7 +191,7 @@ class Service:
     async def _numbers(self, path: str) -> list[int]:
         return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
 
-    async def _is_wanted(self, path: str) -> bool:
+    async def _is_wanted(self, guest: int, path: str) -> bool:
         """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
 
         libxl takes no notice of device classes that it does not know, so nobody else would. Not looked at in a
@@ -180,7 +210,7 @@ class Service:
         online, own = await read(f"{path}/online"), await read(f"{path}/state")
         if other is None:
             await self._store.remove(path)
-            self._log.info("directory of a dead guest removed", path=path)
+            self._log.info("directory of a dead guest removed", domid=guest, path=path)
             return False
         return online != "0" or own != str(xenbus.CLOSED)
 
@@ -231,7 +261,7 @@ class Service:
 
     async def _stop(self) -> None:
         """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
-        notify("STOPPING=1")
+        notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(2e6 * (STOP_S + DRAIN_S + STOP_S))}")
         self._log.info("usbbtd stops", guests=len(self._guests))
         await cancel_all(self._guests)
         await self.adapter.disconnect_all(DRAIN_S)

@@ -412,7 +412,10 @@ async def test_listeners_and_the_advertiser_work_on_the_next_dongle(adapter, don
 async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_dongle, radio):
     silent = new_dongle()
     silent.deaf = {RESET[:2]}
+    tried = asyncio.create_task(adapter.wait_tried())
     await adapter.take_dongle(silent)
-    await air.turns(lambda: silent.closed)
+    await air.turns(lambda: silent.closed or tried.done())
+    assert silent.closed
+    await air.turns(tried.done)
     await adapter.take_dongle(new_dongle())
     await adapter.wait_powered()

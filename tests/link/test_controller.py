@@ -13,7 +13,7 @@ from bumble import hci
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
-from usbbtd.link.controller import ACL_DATA, COMMAND, EVENT, Controller
+from usbbtd.link.controller import ACL_DATA, COMMAND, EVENT, STUCK_S, Controller
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets = air.octets
@@ -290,3 +290,18 @@ async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(cont
     controller.flush_soon()
     await owner.until(lambda: owner.sdus() == [b"seen", b"unseen"])
     assert len(shown) == count
+
+
+async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, owner, dongle):
+    await start(controller, owner)
+    assert not controller.is_stuck()
+    dongle.deaf = {WRITE_SCAN_ENABLE}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert not controller.is_stuck()
+    controller._timer.cancel()
+    controller.now = lambda: asyncio.get_running_loop().time() + 2 * STUCK_S
+    assert controller.is_stuck()
+    controller.close("it is over")
+    assert not controller.is_stuck()

@@ -52,6 +52,7 @@ class Adapter:
         self._loop = asyncio.get_running_loop()
         self._controller: Controller | None = None
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()
         self._links = Links(log)
         self._channels: dict[tuple[int, int], Channel] = {}
         self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
@@ -82,6 +83,14 @@ class Adapter:
 
     async def wait_powered(self) -> None:
         await self._up.wait()
+
+    async def wait_tried(self) -> None:
+        """Until a dongle has come up, or has been given up, for the first time."""
+        await self._tried.wait()
+
+    def is_stuck(self) -> bool:
+        """Whether the controller is waited for in vain, and nothing will come of it: a bug of ours."""
+        return self._controller is not None and self._controller.is_stuck()
 
     def statistics(self) -> dict[str, int]:
         """Counters of the adapter and of both cores under it."""
@@ -288,6 +297,7 @@ class Adapter:
         self._log.warning("adapter down", reason=reason)
         self._controller = None
         self._up.clear()
+        self._tried.set()
         error = NoAdapter(reason)
         self._links.lost(error)
         opening, self._opening = self._opening, {}
@@ -330,6 +340,7 @@ class Adapter:
             self._log.warning("adapter was reset")
             return  # the cores remember what was wanted
         self._up.set()
+        self._tried.set()
         bredr, le = controller.host.supports_bredr, controller.host.supports_le
         self._log.info("adapter up", addr=format_address(controller.host.address), bredr=bredr, le=le)
         for transport, psm in self._listeners:

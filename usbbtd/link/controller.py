@@ -27,6 +27,9 @@ MIN_INTERVAL, MAX_INTERVAL, MAX_LATENCY, MIN_TIMEOUT, MAX_TIMEOUT = 6, 3200, 499
 
 LE = 1
 
+#: So late nothing is dealt with any more: the timer is lost.
+STUCK_S = 5.0
+
 #: H4's packet types: Vol 4, Part A, 2.
 COMMAND, ACL_DATA, EVENT = 1, 2, 4
 
@@ -93,6 +96,11 @@ class Controller:
             self._timer.cancel()
         self.dongle.close()
         self._owner.controller_lost(reason)
+
+    def is_stuck(self) -> bool:
+        """Whether something that the controller or a peer should have answered is overdue and nothing comes of it."""
+        due = [time for time in (self.host.next_timeout(), self.mux.next_timeout()) if time is not None]
+        return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
 
     def flush_soon(self) -> None:
         """Sends what the cores have, once, after everything else that is ready in this turn of the event loop."""

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,14 @@ class World:
             "XENSTORED_PATH": str(self.directory / f"xenstored.{domid}"),
             "LD_LIBRARY_PATH": f"{LIBRARIES}:{others}" if others else str(LIBRARIES),
         }
+
+    @property
+    def pid(self) -> int:
+        """Of the process that is the hypervisor, xenstored and dom0's toolstack."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.directory / "toolstack"))
+            (pid,) = struct.unpack("i8x", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
 
     def create_domain(self, domid: int, name: str) -> None:
         """With the nodes that xl makes, so not `backend`: that comes with the first device, and is dom0's."""
