@@ -194,6 +194,27 @@ def test_a_failure_closes_the_connection_and_another_is_made(pair: Pair) -> None
     assert frontend.stop()[:5] == ["offer 5", "attach", "detach", "offer 5", "attach"]
 
 
+def test_dom0_finds_why_a_device_was_closed(pair: Pair) -> None:
+    frontend, backend = pair
+    world, home = frontend.domain.world, backend.domain.home
+    told = f"{home}/error/backend/vl2cap/{frontend.domain.domid}/0/error"
+    frontend.process.kill()
+    backend.tell("fail", "a lie in the ring")
+    backend.wait("5")
+    assert world.read(told) == f"{errno.EPROTO} a lie in the ring"
+    frontend.start()
+    world.wait_value(told, None)
+    pair.connect()
+    frontend.process.kill()
+    backend.tell("fail", "another")
+    backend.wait("5")
+    assert world.read(told) == f"{errno.EPROTO} another"
+    frontend.domain.destroy()
+    assert backend.result()[-1] == "over"
+    assert world.read(f"{home}/error/backend") is None
+    assert world.read(f"{home}/error") == ""
+
+
 def test_nonsense_in_the_state_node_ends_the_connection(pair: Pair) -> None:
     frontend, backend = pair
     world = frontend.domain.world

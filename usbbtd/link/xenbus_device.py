@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from usbbtd import xenbus
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.link.error_node import ErrorNode
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
@@ -36,7 +37,8 @@ class XenbusDevice:
     """The device whose nodes on our side are under ``path``: ``device/vl2cap/0`` or ``backend/vl2cap/3/0``.
 
     ``other_path``, ``other_domid``: the other end's directory and domain as the toolstack wrote them; known when the
-    first action is performed. ``reason``: why we closed the last connection, "" if we did not.
+    first action is performed. ``reason``: why we closed the last connection, "" if we did not; dom0 finds it in
+    xenstore until there is another connection: see ``ErrorNode``.
     ``lingers``: see ``Handshake``.
     """
 
@@ -47,6 +49,8 @@ class XenbusDevice:
         self.other_domid = -1
         self.reason = ""
         self._store = store
+        self._error_node = ErrorNode(store, path)
+        self._error_code = 0  # of ``reason``
         self._handshake = Handshake(role, lingers=lingers)
         self._wake = asyncio.Event()
         self._failed = False
@@ -81,10 +85,12 @@ class XenbusDevice:
                     await self._finish(perform)
                 finally:
                     watcher.cancel()
+        await self._error_node.remove()
 
     def fail(self, reason: str) -> None:
         """The other end broke a rule: closes the connection. For any handler; DETACH follows, later a new attempt."""
-        self.reason = self.reason or reason
+        if not self.reason:
+            self.reason, self._error_code = reason, errno.EPROTO
         self._failed = True
         self._wake.set()
 
@@ -163,13 +169,16 @@ class XenbusDevice:
         except (XenError, RemoteProtocolError) as exc:
             if action is Action.DETACH:
                 raise
-            self.reason = str(exc)
+            self.reason, self._error_code = str(exc), getattr(exc, "errno", None) or errno.EPROTO
             await perform(Action.DETACH)
             nodes, state = {}, xenbus.CLOSING
+        if state == xenbus.CLOSING and self.reason:
+            await self._error_node.write(self._error_code, self.reason)  # before the state that makes dom0 look
         await self._write(state, nodes)
         self._handshake.entered(state)
         if state == xenbus.CONNECTED:
             self._pause_s = _FIRST_PAUSE_S
+            await self._error_node.remove()
         elif state == xenbus.CLOSED and self.reason:
             self._closed_until = asyncio.get_running_loop().time() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _LAST_PAUSE_S)

@@ -1,0 +1,47 @@
+"""Why a device was closed, for dom0: the node that Linux's xenbus drivers write, too."""
+
+import contextlib
+
+from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
+from usbbtd.xen.transaction import Transaction
+
+_TOP = "error"
+#: Characters of a reason; a node holds 4 KiB.
+_LENGTH = 512
+
+
+class ErrorNode:
+    """``error/<path>/error`` in our own domain's directory: "<errno> <message>".
+
+    libxl lets every domain write under ``error``. Where that is not so nothing is told here, and nothing else changes.
+    What an earlier process left of a device is taken for ours.
+    """
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._store = store
+        self._directory = f"{_TOP}/{path}"
+        self._written = True
+
+    async def write(self, code: int, reason: str) -> None:
+        with contextlib.suppress(XenError):
+            await self._store.write(f"{self._directory}/error", f"{code} {reason:.{_LENGTH}}")
+            self._written = True
+
+    async def remove(self) -> None:
+        """Idempotent; costs nothing unless there may be something."""
+        if self._written:
+            self._written = False
+            with contextlib.suppress(XenError):
+                await self._store.transaction(self._remove)
+
+    def _remove(self, transaction: Transaction) -> None:
+        """With those above it that are empty then: a domain has a limited number of nodes."""
+        path = self._directory
+        if transaction.read(path) is None:
+            return
+        while path != _TOP:
+            transaction.remove(path)
+            path = path.rpartition("/")[0]
+            if transaction.list(path):
+                return
