@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 SYSTEM := build/stamps/system
-$(SYSTEM): SYSTEM_PACKAGES := gcc groff-base libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev python3-venv xenstore-utils
+$(SYSTEM): SYSTEM_PACKAGES := gcc groff-base libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev \
+  python3-venv systemd xenstore-utils
 XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
@@ -51,6 +52,11 @@ types: build ## mypy --strict
 .PHONY: bench
 bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
 	@$(BIN)/python -m usbbtd.sim.bench
+
+.PHONY: catalog
+catalog: build ## the journal's catalog and docs/events.md, from the table of events
+	@$(BIN)/python -m usbbtd.events catalog > systemd/usbbtd.catalog
+	@$(BIN)/python -m usbbtd.events page > docs/events.md
 
 .PHONY: xen-image
 xen-image: build $(XEN_SYSTEM) ## a real Xen for QEMU, from Debian's packages, in ~/.cache/usbbtd: docs/testbed.md

@@ -23,6 +23,7 @@ unread_bytes = 65536
 directory = "{state}"
 [log]
 target = "stderr"
+addresses = "{addresses}"
 [control]
 socket = "{socket}"
 """
@@ -117,9 +118,8 @@ class Stack:
             stack.callback(self._destroy, self.driver)
             self.world.attach_vusb(self.driver, plan.DOM0)
             stack.callback(lambda: self.world.change_store(remove=[self.qusb]))
-            state = self._directory / "state"
-            state.mkdir(0o700)
-            self.config.write_text(CONFIGURATION.format(state=state, socket=self.socket))
+            self.state = self._directory / "state"
+            self.state.mkdir(0o700)
             self.start_air()
             self.start_daemon()
             self.daemon.wait_logged("adapter up")
@@ -151,7 +151,8 @@ class Stack:
         self.peer.kill()
         self.air.kill()
 
-    def start_daemon(self, **environment):
+    def start_daemon(self, addresses="shown", **environment):
+        self.config.write_text(CONFIGURATION.format(state=self.state, addresses=addresses, socket=self.socket))
         self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self.config, **environment)
 
     def held(self):

@@ -1,17 +1,31 @@
 """What a log line looks like for people and for the journal."""
 
 import asyncio
+import json
 import logging
 import os
+import re
+import runpy
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from usbbtd import log
 from usbbtd.config import Log
+from usbbtd.events.table import by_phrase
+from usbbtd.flood import BURST
+from usbbtd.sim.world import World
 
+if TYPE_CHECKING:
+    from tests.conftest import NewDomain
+
+HERE = Path(__file__).parent
 ADDRESS = bytes.fromhex("010000eeffc0")
 
 
@@ -43,7 +57,8 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_fields_of_the_journal() -> None:
     sent: list[tuple[str, dict[str, str]]] = []
-    sender = log.JournalSender(lambda message, **fields: sent.append((message, fields)))
+    ids = {"channel opened": "0123456789abcdef0123456789abcdef"}
+    sender = log.JournalSender(lambda message, **fields: sent.append((message, fields)), "usbbtd", ids)
     event = {"domid": 3, "devid": 0, "state": "Connected", "path": "device/vl2cap/0", "addr": ADDRESS}
     event |= {
         "psm": 0x1001,
@@ -66,6 +81,7 @@ def test_fields_of_the_journal() -> None:
                 "PRIORITY": "4",
                 "SYSLOG_IDENTIFIER": "usbbtd",
                 "USBBTD_EVENT": "channel opened",
+                "MESSAGE_ID": "0123456789abcdef0123456789abcdef",
                 "XEN_DOMID": "3",
                 "XEN_DEVID": "0",
                 "XENBUS_STATE": "Connected",
@@ -134,3 +150,123 @@ async def test_exceptions_that_nobody_awaited_are_logged(capsys: pytest.CaptureF
     assert "forgotten task" in text
     assert "RuntimeError: nobody looked" in text
     assert "library=asyncio" in text
+
+
+def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
+    code = (
+        "import sys; from usbbtd import config, log, service\n"
+        "for target in ('stderr', 'journal'):\n"
+        "    log.configure(config.Log(target=target)); print('usbbtd.events.table' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_hashed_addresses(capsys: pytest.CaptureFixture[str]) -> None:
+    def lines_with(key: bytes | None) -> list[str]:
+        log.configure(Log(target="stderr", addresses="hashed"), address_key=key)
+        logger = structlog.get_logger()
+        logger.info("one", addr=ADDRESS)
+        logger.info("two", addr="c0:ff:ee:00:00:01", reason="C0:FF:EE:00:00:02 and C0:FF:EE:00:00:01 said no")
+        logger.info("three", peers=["C0:FF:EE:00:00:01"])
+        try:
+            raise KeyError("C0:FF:EE:00:00:01")
+        except KeyError:
+            logger.exception("four")
+        return capsys.readouterr().err.splitlines()
+
+    one, two, three, *four = lines_with(b"a key")
+    [digits] = re.findall(r"addr=([0-9a-f]{12})$", one)
+    assert f"addr={digits} " in two
+    assert re.search(rf"reason='[0-9a-f]{{12}} and {digits} said no'", two)
+    assert digits in three
+    assert f"KeyError: '{digits}'" in four[-1]
+    assert ":FF:EE" not in "".join([two, three, *four])
+    assert digits in lines_with(b"a key")[0]  # as long as the key is the same
+    assert digits not in "".join(lines_with(b"another key") + lines_with(None))
+
+
+async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, dict[str, str]]] = []
+    told = asyncio.Event()
+
+    def send(message: str, **fields: str) -> None:
+        sent.append((message, fields))
+        if fields["USBBTD_EVENT"] == "events suppressed":
+            told.set()
+
+    monkeypatch.setattr("systemd.journal.send", send)
+    log.configure(Log(target="journal"))
+    logger = structlog.get_logger().bind(domid=3)
+    for _ in range(BURST + 9):
+        logger.info("link up")
+        logger.error("link up")  # an error is never dropped
+        logger.info("usbbtd starts")  # nor is what nobody else can cause
+    counts = {
+        (phrase, priority): sum(
+            fields["USBBTD_EVENT"] == phrase and fields["PRIORITY"] == priority for _, fields in sent
+        )
+        for phrase in ("link up", "usbbtd starts")
+        for priority in ("3", "6")
+    }
+    admitted = counts.pop(("link up", "6"))
+    assert BURST <= admitted < BURST + 9
+    assert counts == {("link up", "3"): BURST + 9, ("usbbtd starts", "3"): 0, ("usbbtd starts", "6"): BURST + 9}
+    await asyncio.wait_for(told.wait(), 30)
+    message, fields = sent[-1]
+    assert message == f"events suppressed suppressed=link up count={BURST + 9 - admitted} domid=3"
+    assert fields["XEN_DOMID"] == "3"
+    assert fields["MESSAGE_ID"] == by_phrase()["events suppressed"].message_id
+
+
+def test_what_was_suppressed_is_told_at_the_latest_when_the_process_ends() -> None:
+    code = (
+        "from usbbtd import config, log; import structlog\n"
+        "log.configure(config.Log(target='stderr'))\n"
+        f"for _ in range({BURST} + 500): structlog.get_logger().info('link up', domid=3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    counts = [int(count) for line in lines for count in re.findall(r"count=(\d+)", line)]
+    assert "events suppressed" in lines[-1]
+    assert sum("link up   " in line for line in lines) + sum(counts) == BURST + 500
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[Any]:
+    catalog = HERE.parent / "systemd" / "usbbtd.catalog"
+    with runpy.run_path(str(HERE / "journald.py"))["Journald"](tmp_path, catalog) as running:
+        yield running
+
+
+def test_what_a_real_journal_has_of_a_guest(
+    world: World, new_domain: "NewDomain", tmp_path: Path, journald: Any
+) -> None:
+    driver, guest = new_domain(), new_domain()
+    config = tmp_path / "usbbtd.toml"
+    (tmp_path / "state").mkdir(0o700)
+    config.write_text(f'log.target = "journal"\ncontrol.socket = ""\nstate.directory = "{tmp_path}/state"')
+    command = journald.inside(sys.executable, "-m", "usbbtd", "run", "--config", config)
+    with subprocess.Popen(command, env=os.environ | world.environment(driver.domid)) as daemon:
+        world.attach_vl2cap(guest.domid, driver.domid)
+        world.wait_value(f"{driver.home}/backend/vl2cap/{guest.domid}/0/state", "2", timeout_s=60)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(60) == 0
+    world.detach_vl2cap(guest.domid, driver.domid)
+    entries = [json.loads(line) for line in journald.read(f"_PID={daemon.pid}", "-o", "json")]
+    phrases = ["usbbtd starts", "guest attached", "usbbtd stops", "usbbtd stopped"]
+    assert [entry["USBBTD_EVENT"] for entry in entries] == phrases
+    assert [entry["MESSAGE_ID"] for entry in entries] == [by_phrase()[phrase].message_id for phrase in phrases]
+    path = f"backend/vl2cap/{guest.domid}/0"
+    expected = {
+        "MESSAGE": f"guest attached domid={guest.domid} devid=0 path={path}",
+        "XEN_DOMID": str(guest.domid),
+        "XEN_DEVID": "0",
+        "XENSTORE_PATH": path,
+        "SYSLOG_IDENTIFIER": "usbbtd",
+        "PRIORITY": "6",
+    }
+    assert {name: entries[1][name] for name in expected} == expected
+    text = journald.read(f"XEN_DOMID={guest.domid}", "-x")
+    assert f"░░ Device 0 of guest {guest.domid} is offered to it from now on." in text
+    assert "░░ Subject: guest attached" in text

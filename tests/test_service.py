@@ -4,8 +4,12 @@ Guests run functions of this file, with the guest library, and tell what they ha
 """
 
 import asyncio
+import contextlib
+import hmac
 import itertools
+import json
 import os
+import re
 import runpy
 import signal
 import socket
@@ -16,7 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from usbbtd.guest import AdapterGone, ChannelClosed, NoController, open_adapter
+from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
@@ -109,6 +113,14 @@ async def outlive_a_replug():
         await wait_powered(adapter)
         await listener.close()
         return reason
+
+
+async def be_refused(times):
+    """By a peer that is there, at a PSM that nobody has."""
+    async with open_adapter() as adapter:
+        for _ in range(times):
+            with contextlib.suppress(L2capRefused):
+                await adapter.connect(plan.ECHO.address, 0x1099)
 
 
 async def wait_powered(adapter):
@@ -212,6 +224,32 @@ def test_a_service_that_crashes_is_started_again_with_the_same_address_and_guest
         stack.detach(guest)
 
 
+def test_a_guest_cannot_flood_the_log_nor_does_it_show_peers_where_it_must_not(stack, new_domain):
+    assert stack.daemon.terminate() == 0
+    stack.start_daemon(addresses="hashed")
+    stack.daemon.wait_logged("adapter up")
+    guest = stack.new_guest(new_domain)
+    assert guest.run(round_trips) is True
+    guest.run(be_refused, 60)
+    stack.detach(guest)
+    assert stack.daemon.terminate() == 0
+    log = stack.daemon.log
+    told = [int(re.search(r"count=(\d+)", line)[1]) for line in log if "suppressed='channel not opened'" in line]
+    assert told
+    assert sum("] channel not opened " in line for line in log) + sum(told) == 60
+    hidden = re.sub(r"[:\-_ ]|\\x", "", "\n".join(log)).lower()
+    for address in (plan.ECHO.address, plan.ECHO.le_address):
+        octets = address.lower().split(":")
+        assert "".join(octets) not in hidden
+        assert "".join(reversed(octets)) not in hidden
+    key = bytes.fromhex(json.loads((stack.state / "log-key").read_text().splitlines()[1]))
+    digits = {hmac.digest(key, address.encode(), "sha256").hex()[:12] for address in plan.ECHO[1:]}
+    for phrase in ("link up", "link down", "channel open"):
+        assert {re.search(r" addr=(\w+)", line)[1] for line in log if f"] {phrase} " in line} == digits
+    stack.start_daemon()
+    stack.daemon.wait_logged("adapter up")
+
+
 @pytest.fixture
 def notifications():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
@@ -220,17 +258,19 @@ def notifications():
 
 def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path, notifications):
     assert stack.daemon.terminate() == 0
-    notifications.settimeout(10)
+    notifications.settimeout(2 * stack_module.TIME_LIMIT_S)
     notifications.bind(str(tmp_path / "notify"))
     stack.start_daemon(NOTIFY_SOCKET=str(tmp_path / "notify"))
-    assert notifications.recv(4096).startswith(b"READY=1\nSTATUS=")
-    stack.daemon.wait_logged("adapter up")
+    assert notifications.recv(4096) == b"READY=1\nSTATUS=0 guests, 0 channels, hci up"
     guest = stack.new_guest(new_domain)
     victim = guest.start(traffic_for_ever)
     stack.world.wait_value(done_path(guest), "flowing")
-    assert stack.daemon.terminate() == 0
-    while notifications.recv(4096) != b"STOPPING=1":
+    while notifications.recv(4096) != b"STATUS=1 guests, 1 channels, hci up":
         pass
+    assert stack.daemon.terminate() == 0
+    while not (last := notifications.recv(4096)).startswith(b"STOPPING=1\n"):
+        pass
+    assert re.fullmatch(rb"EXTEND_TIMEOUT_USEC=[0-9]{8}", last.splitlines()[1])
     assert not [line for line in stack.daemon.log if "[error" in line]
     assert stack.daemon.log[-1].split("]")[1].strip() == "usbbtd stopped"
     assert stack.world.read(f"{stack.backend(guest)}/state") == "6"
@@ -240,6 +280,58 @@ def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path,
     stack.start_daemon()
     stack.daemon.wait_logged("adapter up")
     stack.detach(guest)
+
+
+@pytest.fixture
+def start_managed(world, tmp_path, notifications):
+    """Starts usbbtd in a domain, without a dongle, for a service manager that listens to ``notifications``."""
+    notifications.settimeout(stack_module.TIME_LIMIT_S)
+    notifications.bind(str(tmp_path / "notify"))
+    with contextlib.ExitStack() as running:
+
+        def start(domain, **environment):
+            command = ("-m", "usbbtd", "run", "--config", "/dev/null")
+            environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+            daemon = stack_module.Process(world, domain.domid, *command, **environment)
+            running.callback(daemon.kill)
+            return daemon
+
+        yield start
+
+
+def test_a_dongle_that_does_not_come_delays_readiness_only(world, new_domain, start_managed, notifications):
+    driver = new_domain()
+    world.attach_vusb(driver.domid, plan.DOM0)
+    daemon = start_managed(driver)
+    assert notifications.recv(4096) == b"READY=1\nSTATUS=0 guests, 0 channels, hci down"
+    assert daemon.terminate() == 0
+
+
+def test_the_watchdog_is_fed_while_the_service_and_xenstored_go_on(world, new_domain, start_managed, notifications):
+    daemon = start_managed(new_domain(), WATCHDOG_USEC="100000")
+
+    def wait_fed():
+        notifications.settimeout(stack_module.TIME_LIMIT_S)
+        while notifications.recv(4096) != b"WATCHDOG=1":
+            pass
+
+    def fed_for_ever():
+        notifications.settimeout(0.5)  # five periods
+        with contextlib.suppress(TimeoutError):
+            for _ in range(100):  # some had been sent before
+                notifications.recv(4096)
+            return True
+        return False
+
+    wait_fed()
+    for pid in (daemon.pid, world.pid):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert not fed_for_ever()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_fed()
+    assert daemon.terminate() == 0
 
 
 @pytest.mark.parametrize("usb", ["usbif", "libusb"])

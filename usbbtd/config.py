@@ -85,10 +85,11 @@ class Guests(_Section):
 
 
 class Log(_Section):
-    """Where the log goes."""
+    """Where the log goes, and what it shows."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     target: Literal["auto", "stderr", "journal"] = "auto"
+    addresses: Literal["shown", "hashed"] = "shown"
 
 
 class State(_Section):

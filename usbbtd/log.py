@@ -4,12 +4,18 @@ An event is a short constant phrase and its facts: ``log.info("channel opened", 
 Addresses are given as in HCI, six octets with the least significant first, and shown the usual way.
 """
 
+import asyncio
+import atexit
+import contextlib
+import hmac
 import logging
 import os
+import re
+import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -17,21 +23,17 @@ from structlog.typing import EventDict, WrappedLogger
 from systemd import journal
 
 from usbbtd.config import Log
+from usbbtd.events.fields import field_of
+from usbbtd.flood import RATE, Flood
 
-#: Facts with a journal field of an agreed name; any other fact ``x`` becomes USBBTD_X.
-_JOURNAL_FIELDS = {
-    "domid": "XEN_DOMID",
-    "devid": "XEN_DEVID",
-    "state": "XENBUS_STATE",
-    "path": "XENSTORE_PATH",
-    "addr": "BT_ADDR",
-    "psm": "BT_PSM",
-    "cid": "L2CAP_CID",
-}
 #: Events that are remembered.
 MOST_RECENT = 200
-#: Syslog's numbers for them.
+#: Syslog's numbers of the levels.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_NEVER_SUPPRESSED = ("error", "critical")
+
+_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
+_HASHED_DIGITS = 12
 
 
 class RecentEvents:
@@ -51,19 +53,27 @@ class RecentEvents:
         ]
 
 
-def configure(settings: Log, program: str = "usbbtd", recent: RecentEvents | None = None) -> None:
+def configure(
+    settings: Log, program: str = "usbbtd", recent: RecentEvents | None = None, address_key: bytes | None = None
+) -> None:
     """Sets up logging for the process, which the journal calls ``program``. ``recent`` gets every event too.
 
     The target ``auto`` is the journal where systemd has connected standard error to it, and standard error elsewhere.
+    ``address_key``: the secret with which addresses are hashed where the settings say so; None draws one, so that they
+    are hashed to something else in each run.
     """
     to_journal = settings.target == "journal" or (settings.target == "auto" and _stderr_is_the_journal())
+    hashed = settings.addresses == "hashed"
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            FloodGate(time.monotonic),
+            structlog.processors.format_exc_info,
             readable_facts,
+            *((AddressHasher(address_key or secrets.token_bytes(32)),) if hashed else ()),
             *([recent] if recent is not None else []),
             *(
-                (structlog.processors.format_exc_info, JournalSender(journal.send, program))
+                (JournalSender(journal.send, program, _message_ids()),)
                 if to_journal
                 else (structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False), _console())
             ),
@@ -72,6 +82,42 @@ def configure(settings: Log, program: str = "usbbtd", recent: RecentEvents | Non
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
+
+
+class FloodGate:
+    """A structlog processor that drops what comes too often, and tells its count when the flood pauses or we end."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._flood = Flood(_is_limited)
+        self._timer: asyncio.TimerHandle | None = None
+        atexit.register(self._tell, None)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        now = self._clock()
+        if self._flood.suppressing:
+            self._tell(now)
+        if event["level"] in _NEVER_SUPPRESSED or self._flood.admits(event["event"], event.get("domid"), now):
+            return event
+        self._set_timer()
+        raise structlog.DropEvent
+
+    def _tell(self, now: float | None) -> None:
+        for (phrase, domid), count in self._flood.take_suppressed(now):
+            guest = {} if domid is None else {"domid": domid}
+            structlog.get_logger().warning("events suppressed", suppressed=phrase, count=count, **guest)
+
+    def _set_timer(self) -> None:
+        """For a flood that nothing follows. Outside of an event loop the next event tells, or the end."""
+        if self._timer is None:
+            with contextlib.suppress(RuntimeError):
+                self._timer = asyncio.get_running_loop().call_later(1 / RATE, self._timeout)
+
+    def _timeout(self) -> None:
+        self._timer = None
+        self._tell(self._clock())
+        if self._flood.suppressing:
+            self._set_timer()
 
 
 def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -89,16 +135,42 @@ def readable_octets(octets: bytes) -> str:
     return octets[::-1].hex(":").upper() if len(octets) == 6 else octets.hex()
 
 
-class JournalSender:
-    """A structlog processor that hands each event to ``send``, which takes a message and the fields of the journal."""
+class AddressHasher:
+    """A structlog processor: in all that an event says, each Bluetooth address becomes digits that hide it.
 
-    def __init__(self, send: Callable[..., object], program: str = "usbbtd") -> None:
+    The same ones for the same address, so that a device can be followed. Behind whatever makes text of a fact.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        for key, value in event.items():
+            text = value if isinstance(value, str) else str(value)
+            if _ADDRESS.search(text):
+                event[key] = _ADDRESS.sub(self._hash, text)
+        return event
+
+    def _hash(self, match: re.Match[str]) -> str:
+        return hmac.digest(self._key, match[0].upper().encode(), "sha256").hex()[:_HASHED_DIGITS]
+
+
+class JournalSender:
+    """A structlog processor that hands each event to ``send``, which takes a message and the fields of the journal.
+
+    ``message_ids``: of the events that have one.
+    """
+
+    def __init__(self, send: Callable[..., object], program: str, message_ids: Mapping[str, str]) -> None:
         self._send = send
         self._program = program
+        self._message_ids = message_ids
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         phrase, level, trace = event.pop("event"), event.pop("level"), event.pop("exception", None)
-        fields = {_JOURNAL_FIELDS.get(key, f"USBBTD_{key.upper()}"): str(value) for key, value in event.items()}
+        fields = {field_of(key): str(value) for key, value in event.items()}
+        if (message_id := self._message_ids.get(phrase)) is not None:
+            fields["MESSAGE_ID"] = message_id
         message = " ".join([phrase, *(f"{key}={value}" for key, value in event.items())])
         self._send(
             f"{message}\n{trace}" if trace else message,
@@ -117,7 +189,22 @@ class _LibraryHandler(logging.Handler):
         if sys.is_finalizing():  # nothing is left to format it with
             return
         log = structlog.get_logger()
-        log.log(record.levelno, record.getMessage(), library=record.name, exc_info=record.exc_info)
+        log.log(
+            record.levelno, "library message", library=record.name, text=record.getMessage(), exc_info=record.exc_info
+        )
+
+
+def _message_ids() -> dict[str, str]:
+    from usbbtd.events.table import by_phrase  # here only: who writes to standard error needs none of its texts
+
+    return {phrase: event.message_id for phrase, event in by_phrase().items()}
+
+
+def _is_limited(phrase: str) -> bool:
+    from usbbtd.events.table import by_phrase
+
+    event = by_phrase().get(phrase)
+    return event is not None and event.limited
 
 
 def _console() -> structlog.dev.ConsoleRenderer:

@@ -24,6 +24,7 @@ from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
+from usbbtd.log import configure as configure_log
 from usbbtd.manager import feed_watchdog, notify
 from usbbtd.state import State
 from usbbtd.xen.error import XenError
@@ -78,6 +79,8 @@ async def run(config: Config, recent: RecentEvents) -> None:
             serve_dongle = partial(serve_libusb, libusb, config.adapter.selects)
         state = State(config.state.directory, structlog.get_logger())
         stack.callback(state.close)
+        if config.log.addresses == "hashed":
+            configure_log(config.log, recent=recent, address_key=state.log_key())
         domid = await store.domid()
         service = Service(config, state, store, evtchn, grants, domid, serve_dongle)
         answers = Answers(
@@ -261,7 +264,8 @@ class Service:
 
     async def _stop(self) -> None:
         """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
-        notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(2e6 * (STOP_S + DRAIN_S + STOP_S))}")
+        limit_s = 2 * (STOP_S + DRAIN_S + STOP_S)  # a busy machine may need more than its due
+        notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
         self._log.info("usbbtd stops", guests=len(self._guests))
         await cancel_all(self._guests)
         await self.adapter.disconnect_all(DRAIN_S)

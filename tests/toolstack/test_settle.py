@@ -43,7 +43,7 @@ def test_a_driver_domain_that_is_gone_is_waited_for(dom0: TestDomain, new_domain
     guest, driver = new_domain(), new_domain()
     driver.destroy()
     names = [(domain.domid, f"guest-{domain.domid}") for domain in (guest, driver)]
-    assert dom0.run(settle, *names) == [["device waits for its driver domain", None]]
+    assert dom0.run(settle, *names) == [["waits", None]]
     assert dom0.world.read(driver.home) is None
     assert dom0.world.read(f"{guest.home}/device/vl2cap") is None
     assert dom0.run(settle, *names) == []
@@ -52,7 +52,7 @@ def test_a_driver_domain_that_is_gone_is_waited_for(dom0: TestDomain, new_domain
 def test_a_guest_is_not_attached_to_itself(dom0: TestDomain, new_domain: NewDomain) -> None:
     guest = new_domain()
     itself = (guest.domid, f"guest-{guest.domid}")
-    assert dom0.run(settle, itself, itself) == [["device waits for its driver domain", None]]
+    assert dom0.run(settle, itself, itself) == [["waits", None]]
 
 
 async def reap_all(driver: int, guests: list[int]) -> list[bool]:
@@ -66,7 +66,11 @@ def test_only_what_dead_guests_had_is_removed(dom0: TestDomain, new_domain: NewD
     guest, dead, driver = new_domain(), new_domain(), new_domain()
     for domain in (guest, dead):
         dom0.world.attach_vl2cap(domain.domid, driver.domid)
+    errors = f"{driver.home}/error/backend/vl2cap"
+    dom0.world.change_store(write=[(f"{errors}/{each.domid}/0/error", "71 no", None) for each in (guest, dead)])
     dead.destroy()
     assert dom0.run(reap_all, driver.domid, [guest.domid, dead.domid, dead.domid]) == [False, True, False]
     assert dom0.world.read(f"{driver.home}/backend/vl2cap/{guest.domid}/0/state") == "1"
     assert dom0.world.read(f"{driver.home}/backend/vl2cap/{dead.domid}") is None
+    assert dom0.world.read(f"{errors}/{guest.domid}/0/error") == "71 no"
+    assert dom0.world.read(f"{errors}/{dead.domid}") is None

@@ -32,7 +32,7 @@ class LeEvent(Packet):
 def parse_event(event: bytes) -> Event | LeEvent | None:
     """A whole event packet; None: not one that we act on. RemoteProtocolError: cut short, or a wrong length."""
     if len(event) < 2 or event[1] != len(event) - 2:
-        raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:8].hex()}")
+        raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:2].hex()}")
     made: Event | LeEvent | None = None
     if event[0] != LE_META:
         if known := Event.registry.get(event[0]):

@@ -314,7 +314,7 @@ class _Connection:
         standing = sum(2 * dongle.depth for dongle in {*self._dongles.values()})
         depth = 1 if standing else self._depth
         if standing + 2 * depth > MAX_STANDING:
-            self._log.error("usb device ignored", device=name, reason="this controller's ring is full of dongles")
+            self._log.error("dongle has no room", device=name, reason="this controller's ring is full of dongles")
             return False
         dongle = UsbifDongle(
             self._core, port, found, found.bluetooth, name=name, depth=depth, flush_soon=self._flush_soon, log=self._log

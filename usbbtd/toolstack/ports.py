@@ -7,6 +7,7 @@ gets no more by this than a replug of the devices that it has.
 import asyncio
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
@@ -43,31 +44,34 @@ class Ports:
         try:
             async with self._store.watch(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") as changes:
                 async for _ in changes:
-                    if what := await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
-                        self._log.info(what, domid=domid, devid=devid)
+                    match await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
+                        case "emptied":
+                            self._log.info("usb ports emptied", domid=domid, devid=devid)
+                        case "filled":
+                            self._log.info("usb ports filled again", domid=domid, devid=devid)
                     await asyncio.sleep(_PAUSE_S)
         except XenError as error:
             self._log.error("usb controller given up", domid=domid, devid=devid, reason=str(error))
 
 
-def settle_ports(transaction: Transaction, domid: int, devid: int) -> str:
-    """Empties the ports, or puts back what was on them, as the frontend asks. What was done, "" for nothing."""
+def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["emptied", "filled"] | None:
+    """Empties the ports, or puts back what was on them, as the frontend asks. What was done, None for nothing."""
     backend = transaction.read(f"{_records(domid)}/{devid}/backend")
     if backend is None or not re.fullmatch(rf"/local/domain/[0-9]+/backend/qusb/{domid}/{devid}", backend):
-        return ""
+        return None
     asked = transaction.read(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") == "1"
-    done = ""
+    done: Literal["emptied", "filled"] | None = None
     for port in transaction.list(f"{backend}/port") or ():
         here, aside = f"{backend}/port/{port}", f"{backend}/detached/{port}"
         if asked and (device := transaction.read(here)):
             transaction.write(aside, device)
             transaction.write(here, "")
-            done = "usb ports emptied"
+            done = "emptied"
         elif not asked and (device := transaction.read(aside)):
             if not transaction.read(here):  # else somebody has attached it meanwhile
                 transaction.write(here, device)
             transaction.remove(aside)
-            done = "usb ports filled again"
+            done = "filled"
     return done
 
 

@@ -6,7 +6,7 @@ has a record that says so, and stays detached as long as its guest lives.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from usbbtd.toolstack.changes import apply, remove_directory
 from usbbtd.toolstack.devices import Device, make_device, make_record, read_devices, remove_device
@@ -15,12 +15,15 @@ from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.transaction import Transaction
 
+#: ``removed``, because its driver domain is gone; ``waits``, for one to come.
+Done = Literal["attached", "removed", "waits"]
+
 
 class Outcome(NamedTuple):
     """``devices``: all that the guest has now. ``done``: what was changed, and of which."""
 
     devices: list[Device]
-    done: list[tuple[str, Device]]
+    done: list[tuple[Done, Device]]
 
 
 def settle_guest(
@@ -36,34 +39,34 @@ def settle_guest(
         new = device.wanted is None and devid in configured
         if new:
             device = device._replace(wanted=True, backend_name=configured[devid].backend)
-        device, what = _settle_device(transaction, guest, device, new, domains)
+        device, done = _settle_device(transaction, guest, device, new, domains)
         outcome.devices.append(device)
-        if what:
-            outcome.done.append((what, device))
+        if done is not None:
+            outcome.done.append((done, device))
     return outcome
 
 
 def _settle_device(
     transaction: Transaction, guest: Domain, device: Device, new: bool, domains: Mapping[int, str]
-) -> tuple[Device, str]:
-    """``new``: it has no record yet. Returns what it is now, and what was done, "" if nothing was."""
+) -> tuple[Device, Done | None]:
+    """``new``: it has no record yet. Returns what it is now, and what was done, None if nothing was."""
     gone = device.backend is not None and name_of(transaction, device.backend) is None
     if device.backend is not None and not gone:
         if new:  # something else has attached it
             apply(transaction, make_record(transaction, device))
-        return device, ""
+        return device, None
     backend = _find_backend(transaction, domains, device) if device.wanted else None
     if backend is not None:
         apply(transaction, make_device(transaction, guest, device.devid, backend))
-        return device._replace(backend_name=backend.name, backend=backend.domid), "device attached"
+        return device._replace(backend_name=backend.name, backend=backend.domid), "attached"
     if gone:
         apply(transaction, remove_device(transaction, device))
         device = device._replace(backend=None)
     if (gone or new) and device.wanted is not None:
         apply(transaction, make_record(transaction, device))
     if gone:
-        return device, "device removed: its driver domain is gone"
-    return device, "device waits for its driver domain" if new else ""
+        return device, "removed"
+    return device, "waits" if new else None
 
 
 def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: Device) -> Domain | None:
@@ -88,4 +91,6 @@ def reap(transaction: Transaction, driver: int, guest: int) -> bool:
     if name_of(transaction, guest) is not None or transaction.read(path) is None:
         return False
     apply(transaction, remove_directory(transaction, path, home(driver)))
+    error = f"{home(driver)}/error"
+    apply(transaction, remove_directory(transaction, f"{error}/backend/vl2cap/{guest}", error))
     return True

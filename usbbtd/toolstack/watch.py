@@ -82,11 +82,19 @@ class Watcher:
         work = partial(settle_guest, guest=guest, configured=configured, domains=domains)
         outcome = await self._store.transaction(work)
         self._devices += outcome.devices
-        for what, device in outcome.done:
-            self._log.info(what, domid=guest.domid, name=guest.name, devid=device.devid, backend=device.backend_name)
+        for done, device in outcome.done:
+            log = self._log.bind(domid=guest.domid, name=guest.name, devid=device.devid, backend=device.backend_name)
+            match done:
+                case "attached":
+                    log.info("device attached")
+                case "waits":
+                    log.info("device waits for its driver domain")
+                case "removed":
+                    log.info("device removed: its driver domain is gone")
 
     async def _reap(self, driver: Domain, domains: Mapping[int, str]) -> None:
         find = partial(dead_guests, driver=driver.domid, domains=domains)
         for guest in await self._store.transaction(find):
             if await self._store.transaction(partial(reap, driver=driver.domid, guest=guest)):
-                self._log.info("directory of a dead guest removed", domid=guest, backend=driver.name)
+                path = f"{driver.home}/backend/vl2cap/{guest}"
+                self._log.info("directory of a dead guest removed", domid=guest, path=path, backend=driver.name)
