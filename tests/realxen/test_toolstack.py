@@ -1,6 +1,7 @@
 """usbbt-toolstack in a real dom0, beside the real xl: by hand, by the config line, and through the lives of domains."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -74,31 +75,43 @@ def test_create(lab: Lab, third: Domain) -> None:
     assert {row["guest"] for row in toolstack(lab, "list")} == {"work", "personal", GUEST}
 
 
-@pytest.mark.parametrize("command", ["reboot", "shutdown"])
-def test_ends(lab: Lab, third: Domain, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "name"), [("reboot", GUEST), ("shutdown", GUEST), ("destroy", "personal")], ids=lambda value: value
+)
+def test_ends(lab: Lab, third: Domain, command: str, name: str) -> None:
     """Nothing is left of the old domain; a new one of the same name has its device again."""
-    lab.dom0.run("xl", command, "--wait", GUEST, timeout_s=120)
-    lab.dom0.wait(f"! xenstore-exists /local/domain/{third.domid}", timeout_s=60)
-    gone = f"/local/domain/{lab.sys_bt.domid}/backend/vl2cap/{third.domid}"
-    lab.dom0.wait(f"! xenstore-exists {gone}", timeout_s=60)
-    assert not [line for line in nodes(lab) if f"/{third.domid}/" in line]
+    old = lab.domains[name].domid
+    lab.dom0.run("xl", command, *(("--wait",) if command != "destroy" else ()), name, timeout_s=120)
+    lab.dom0.wait(f"! xenstore-exists /local/domain/{old}", timeout_s=60)
+    lab.dom0.wait(f"! xenstore-exists /local/domain/{lab.sys_bt.domid}/backend/vl2cap/{old}", timeout_s=60)
+    assert not [line for line in nodes(lab) if f"/{old}/" in line]
     if command == "reboot":
-        again = lab.finish_create(GUEST)
+        again = lab.finish_create(name)
         assert "down" in again.run(*INFO, timeout_s=120).out
 
 
-def test_driver_domain_reboots(lab: Lab, third: Domain) -> None:
-    """It has another domid afterwards: the guests' devices follow it, and a program that uses one goes on."""
+@pytest.fixture(scope="module")
+def work(lab: Lab) -> Iterator[Steady]:
+    """Exchanges SDUs from here to the end."""
     lab.give_dongle()
-    work = Steady(lab.domains["work"])
-    work.wait_exchanging()
+    steady = Steady(lab.domains["work"])
+    steady.wait_exchanging()
+    yield steady
+    steady.finish()
+
+
+@pytest.mark.parametrize("command", ["reboot", "destroy"])
+def test_driver_domain_ends(lab: Lab, work: Steady, command: str) -> None:
+    """It has another domid when it is back: the guests' devices follow it, and a program that uses one goes on."""
     old = lab.sys_bt.domid
-    lab.dom0.run("xl", "reboot", DRIVER_DOMAIN)
+    work.lost.clear()
+    lab.dom0.run("xl", command, DRIVER_DOMAIN)
     lab.dom0.wait(f"! xenstore-exists /local/domain/{old}", timeout_s=60)
+    if command == "destroy":
+        lab.dom0.run("xl", "create", f"/etc/xen/{DRIVER_DOMAIN}.cfg", timeout_s=120)
     usbbtd = lab.start_usbbtd(lab.finish_create(DRIVER_DOMAIN))
     lab.attach_dongle(lab.sys_bt)  # libxl lost it: "Device present in JSON but not in xenstore, ignored"
     usbbtd.wait_logged("adapter up", timeout_s=120)
     work.wait_lost()
     work.wait_exchanging()
-    work.finish()
     assert not [line for line in nodes(lab) if f"/local/domain/{old}/" in line]
