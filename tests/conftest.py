@@ -45,6 +45,10 @@ settings.register_profile("normal", deadline=None, suppress_health_check=[Health
 settings.register_profile("fuzz", settings.get_profile("normal"), max_examples=5_000)
 settings.load_profile("normal")
 
+# A shell that starts a command in the background has it ignore SIGINT, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 DomainCode = Callable[..., Coroutine[Any, Any, Any]]
 
 
