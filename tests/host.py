@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from usbbtd.sim.configuration import write_configuration
+
 Process = runpy.run_path(str(Path(__file__).with_name("stack.py")))["Process"]
 DOM0 = 0
 TIME_LIMIT_S = 30
@@ -48,7 +50,8 @@ class Host:
 
     def serve(self, domid):
         """usbbtd runs there, without a dongle."""
-        process = Process(self.world, domid, "-m", "usbbtd", "run", "--config", "/dev/null")
+        config = write_configuration(self.world.directory, "")
+        process = Process(self.world, domid, "-m", "usbbtd", "run", "--config", config)
         self._domains[domid].append(process)
         process.wait_logged("usbbtd starts")
         return process

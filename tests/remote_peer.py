@@ -2,10 +2,15 @@
 
 Over both transports it takes channels to three PSMs: ECHO echoes, FLOOD sends without end, SILENT does nothing.
 Standard error has a line for each connection: the transport and who connects.
+At ``{"psm": n}`` it asks our adapter for a BR/EDR channel, and reports ``{"said": text}``, which is "" for success.
 """
 
 import asyncio
 import sys
+
+from bumble import hci
+from bumble.core import PhysicalTransport
+from bumble.l2cap import L2capError
 
 from usbbtd.sim.demo import lines, plan
 from usbbtd.sim.demo.peers import PeerChannel, power_on, spec_of
@@ -13,6 +18,7 @@ from usbbtd.sim.demo.peers import PeerChannel, power_on, spec_of
 ECHO = plan.ECHO_PSM
 FLOOD = {"bredr": 0x1011, "le": 0x0091}
 SILENT = {"bredr": 0x1013, "le": 0x0093}
+TIME_LIMIT_S = 10
 FLOOD_SDU = bytes(range(250)) * 4
 
 
@@ -30,6 +36,18 @@ async def flood(channel):
 async def be_silent(channel):
     while True:
         await channel.recv()
+
+
+async def call(device, psm):
+    adapter = hci.Address(plan.DONGLE_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS)
+    try:
+        async with asyncio.timeout(TIME_LIMIT_S):
+            connection = device.find_connection_by_bd_addr(adapter, PhysicalTransport.BR_EDR)
+            connection = connection or await device.connect(adapter, PhysicalTransport.BR_EDR)
+            await connection.create_l2cap_channel(spec_of("bredr", psm))
+    except L2capError as error:
+        return str(error)
+    return ""
 
 
 async def run(socket):
@@ -57,7 +75,10 @@ async def run(socket):
             serve(transport, psms[transport], does)
     await device.set_connectable(True)
     await device.start_advertising(auto_restart=True)
+    reader = await lines.commands()
     lines.report(up=True)
+    while (command := await lines.take(reader)) is not None:
+        lines.report(said=await call(device, command["psm"]))
     await asyncio.get_running_loop().create_future()
 
 

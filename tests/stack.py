@@ -4,6 +4,7 @@ Test files get it with ``runpy.run_path``. Everything waits for what is to be, w
 """
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from usbbtd.sim.configuration import ALLOW_ALL, write_configuration
 from usbbtd.sim.demo import plan
 
 TIME_LIMIT_S = 15
@@ -56,6 +58,14 @@ class Process:
         """A line on standard output: the process is ready."""
         assert self._process.stdout.readline(), self.tail()
 
+    def ask(self, **command):
+        """A command of usbbtd.sim.demo.lines, and its report."""
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self.tail()
+        return json.loads(line)
+
     def wait_logged(self, *words, since=0):
         """The first line from ``since`` on with all these words. ``len(log)`` before something gives a ``since``."""
         end = time.monotonic() + TIME_LIMIT_S
@@ -71,6 +81,9 @@ class Process:
         """Asks it to end: its exit status."""
         self._process.send_signal(number)
         return self._end()
+
+    def signal(self, number):
+        self._process.send_signal(number)
 
     def kill(self):
         """As a crash. Also when it has ended."""
@@ -110,6 +123,7 @@ class Stack:
         self.config, self.socket = directory / "usbbtd.toml", directory / "control"
         self._undo = contextlib.ExitStack()
         self.daemon = self.air = self.peer = None
+        self._policy = ALLOW_ALL
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -152,8 +166,14 @@ class Stack:
         self.air.kill()
 
     def start_daemon(self, addresses="shown", **environment):
-        self.config.write_text(CONFIGURATION.format(state=self.state, addresses=addresses, socket=self.socket))
+        configuration = CONFIGURATION.format(state=self.state, addresses=addresses, socket=self.socket)
+        write_configuration(self._directory, configuration, self._policy)
         self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self.config, **environment)
+
+    def set_policy(self, policy):
+        """For the next start, or the next SIGHUP."""
+        self._policy = policy
+        (self._directory / "policy.d" / "guests.toml").write_text(policy)
 
     def held(self):
         """What the driver domain has of the hypervisor: pages shared and mapped, ports."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from usbbtd.config import Adapter, Config, ConfigError, line_of, load, parse
+from usbbtd.config import Adapter, Config, ConfigError, load, parse
 from usbbtd.control.protocol import SOCKET
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "usbbtd.toml"
@@ -58,13 +58,14 @@ def test_values_are_read() -> None:
         ('[log]\nlevel = "loud"', "x.toml:2: log.level: should be 'debug', 'info', 'warning' or 'error'"),
         ("log = 3", "x.toml:1: log: should be a valid dictionary or instance of Log"),
         ('[adapter]\nselect = "usb 1-2"', 'x.toml:2: adapter.select: "any", "vvvv:pppp" or'),
-        ('[adapter]\naddress = "C0:12"', "x.toml:2: adapter.address: not an address such as"),
+        ('[adapter]\naddress = "C0:12"', "x.toml:2: adapter.address: 'C0:12' is not a Bluetooth address"),
         ('[adapter]\naddress = "12:34:56:78:9A:BC"', "x.toml:2: adapter.address: not a random static address"),
         ('[adapter]\naddress = "FF:FF:FF:FF:FF:FF"', "x.toml:2: adapter.address: not a random static address"),
         ('[control]\nsocket = "run/x"', "x.toml:2: control.socket: not an absolute path of at most 107 bytes"),
         (f'[control]\nsocket = "/{"x" * 107}"', "x.toml:2: control.socket: not an absolute path of at most 107 bytes"),
         ("[adapter]\naddress = 3", "x.toml:2: adapter.address: not an address such as"),
-        ('[state]\ndirectory = "var"', "x.toml:2: state.directory: not an absolute path such as"),
+        ('[state]\ndirectory = "var"', "x.toml:2: state.directory: not an absolute path"),
+        ('[policy]\ndirectory = "policy.d"', "x.toml:2: policy.directory: not an absolute path"),
         ("[guests]\nchannels = \n", "x.toml:2: Invalid value"),
         ("[guests]\nchannels = [1,\n", "x.toml:2: "),
     ],
@@ -86,32 +87,42 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load(tmp_path / "latin.toml")
 
 
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
-        (("top",), 2),
-        (("a", "b", "c"), 4),
-        (("a", "b", "quoted.key"), 5),
-        (("a", "b", "long"), 6),
-        (("a", "b", "after"), 10),
-        (("a", "b", "inline", "deep"), 11),
-        (("a", "d"), 12),
-        (("a", "d", "c"), 13),
-        (("missing",), 1),
-    ],
-)
-def test_line_of(path: tuple[str, ...], line: int) -> None:
-    text = (
-        "# c = 0\ntop = 1\n[a.b]\nc = 1\n'quoted.key' = 2\nlong = [\n  '''\nafter = 1''',\n]\nafter = 3\n"
-        "inline = { deep = 1 }\n[a.d]\nc = 4"
-    )
-    assert line_of(text, path) == line
-
-
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ConfigError):
         parse(text, "x.toml")
+
+
+def test_drop_ins_win_key_by_key_in_the_order_of_their_names(tmp_path: Path) -> None:
+    file, drop_ins = tmp_path / "usbbtd.toml", tmp_path / "conf.d"
+    file.write_text('[guests]\nchannels = 1\nscans = 2\n[log]\nlevel = "error"')
+    drop_ins.mkdir()
+    (drop_ins / "20-b.toml").write_text("guests.channels = 20")
+    (drop_ins / "10-a.toml").write_text("[guests]\nchannels = 10\nlisteners = 10")
+    (drop_ins / "30-off.toml~").write_text("guests.channels = 30")
+    config = load(file)
+    assert (config.guests.channels, config.guests.listeners, config.guests.scans) == (20, 10, 2)
+    assert config.log.level == "error"
+    file.unlink()
+    assert load(file, must_exist=False).guests.channels == 20
+    with pytest.raises(ConfigError, match=r"usbbtd\.toml: No such file or directory"):
+        load(file)
+
+
+def test_a_mistake_in_a_drop_in_is_told_where_it_is_with_those_of_other_files(tmp_path: Path) -> None:
+    file, drop_ins = tmp_path / "usbbtd.toml", tmp_path / "conf.d"
+    file.write_text("\n[guests]\nchannels = 0")
+    drop_ins.mkdir()
+    (drop_ins / "a.toml").write_text("# here\nguests.chanels = 1")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value).splitlines() == [
+        f"{file}:3: guests.channels: should be greater than or equal to 1",
+        f"{drop_ins}/a.toml:2: guests.chanels: no such key; is channels meant?",
+    ]
+    (drop_ins / "b.toml").write_text("= 1")
+    with pytest.raises(ConfigError, match=r"b\.toml:1: "):
+        load(file)
 
 
 def test_selection_of_a_dongle() -> None:

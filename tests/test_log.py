@@ -20,6 +20,7 @@ from usbbtd import log
 from usbbtd.config import Log
 from usbbtd.events.table import by_phrase
 from usbbtd.flood import BURST
+from usbbtd.sim.configuration import write_configuration
 from usbbtd.sim.world import World
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ def test_what_a_real_journal_has_of_a_guest(
     world: World, new_domain: "NewDomain", tmp_path: Path, journald: Any
 ) -> None:
     driver, guest = new_domain(), new_domain()
-    config = tmp_path / "usbbtd.toml"
     (tmp_path / "state").mkdir(0o700)
-    config.write_text(f'log.target = "journal"\ncontrol.socket = ""\nstate.directory = "{tmp_path}/state"')
+    settings = f'log.target = "journal"\ncontrol.socket = ""\nstate.directory = "{tmp_path}/state"'
+    config = write_configuration(tmp_path, settings)
     command = journald.inside(sys.executable, "-m", "usbbtd", "run", "--config", config)
     with subprocess.Popen(command, env=os.environ | world.environment(driver.domid)) as daemon:
         world.attach_vl2cap(guest.domid, driver.domid)
@@ -254,19 +255,19 @@ def test_what_a_real_journal_has_of_a_guest(
         assert daemon.wait(60) == 0
     world.detach_vl2cap(guest.domid, driver.domid)
     entries = [json.loads(line) for line in journald.read(f"_PID={daemon.pid}", "-o", "json")]
-    phrases = ["usbbtd starts", "guest attached", "usbbtd stops", "usbbtd stopped"]
+    phrases = ["usbbtd starts", "policy loaded", "guest attached", "usbbtd stops", "usbbtd stopped"]
     assert [entry["USBBTD_EVENT"] for entry in entries] == phrases
     assert [entry["MESSAGE_ID"] for entry in entries] == [by_phrase()[phrase].message_id for phrase in phrases]
     path = f"backend/vl2cap/{guest.domid}/0"
     expected = {
-        "MESSAGE": f"guest attached domid={guest.domid} devid=0 path={path}",
+        "MESSAGE": f"guest attached domid={guest.domid} devid=0 guest=guest-{guest.domid} path={path} tags=",
         "XEN_DOMID": str(guest.domid),
         "XEN_DEVID": "0",
         "XENSTORE_PATH": path,
         "SYSLOG_IDENTIFIER": "usbbtd",
         "PRIORITY": "6",
     }
-    assert {name: entries[1][name] for name in expected} == expected
+    assert {name: entries[2][name] for name in expected} == expected
     text = journald.read(f"XEN_DOMID={guest.domid}", "-x")
     assert f"░░ Device 0 of guest {guest.domid} is offered to it from now on." in text
     assert "░░ Subject: guest attached" in text

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 from systemd import daemon
@@ -15,6 +16,11 @@ def notify(state: str) -> None:
     """Tells the service manager, if there is one that listens."""
     with contextlib.suppress(OSError):
         daemon.notify(state)
+
+
+def notify_reloading() -> None:
+    """Tells it that the files are read anew; ``notify("READY=1")`` is to follow."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 async def feed_watchdog(goes_on: Callable[[], Awaitable[bool]]) -> None:

@@ -13,19 +13,24 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd import xenbus
-from usbbtd.config import Config
+from usbbtd.config import Config, ConfigError
 from usbbtd.control.answers import Answers
 from usbbtd.control.server import serve
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits as GuestLimits
+from usbbtd.link.access import Access
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.guest_device import GuestDevice
+from usbbtd.link.guest_identity import read_identity
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
 from usbbtd.log import configure as configure_log
-from usbbtd.manager import feed_watchdog, notify
+from usbbtd.manager import feed_watchdog, notify, notify_reloading
+from usbbtd.policy.files import load as load_policy
+from usbbtd.policy.rules import Limits as AccessLimits
+from usbbtd.policy.rules import Policy
 from usbbtd.state import State
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
@@ -56,8 +61,8 @@ ServeDongle = Callable[[Callable[[Dongle], Awaitable[None]], FilteringBoundLogge
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
-async def run(config: Config, recent: RecentEvents) -> None:
-    """Serves until SIGTERM or SIGINT. ``recent``: what is logged.
+async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
+    """Serves until SIGTERM or SIGINT; SIGHUP makes it read the policy anew. ``recent``: what is logged.
 
     Raises XenError where this is no domain that can, DongleError where libusb is asked for and cannot: what is missing.
     Raises ControlError where the control socket is another's.
@@ -82,7 +87,7 @@ async def run(config: Config, recent: RecentEvents) -> None:
         if config.log.addresses == "hashed":
             configure_log(config.log, recent=recent, address_key=state.log_key())
         domid = await store.domid()
-        service = Service(config, state, store, evtchn, grants, domid, serve_dongle)
+        service = Service(config, policy, state, store, evtchn, grants, domid, serve_dongle)
         answers = Answers(
             adapter=service.adapter, guests=service.guests, config=config, store=store, domid=domid, recent=recent
         )
@@ -97,26 +102,30 @@ class Service:
     """
 
     def __init__(
-        self, config: Config, state: State, store: Store, evtchn: EventChannels, grants: Grants, domid: int,
-        serve_dongle: ServeDongle | None = None,
+        self, config: Config, policy: Policy, state: State, store: Store, evtchn: EventChannels, grants: Grants,
+        domid: int, serve_dongle: ServeDongle | None = None,
     ) -> None:  # fmt: skip
         self._config = config
+        self._policy = policy
         self._store = store
         self._evtchn = evtchn
         self._grants = grants
         self._domid = domid
         self._serve_dongle = serve_dongle
         self._log: FilteringBoundLogger = structlog.get_logger()
-        self._limits = GuestLimits(**config.guests.model_dump(exclude={"unread_bytes"}))
+        guests = config.guests
+        self._limits = GuestLimits(**guests.model_dump(exclude={"unread_bytes", "connects_per_minute"}))
+        self._access_limits = AccessLimits(guests.channels, guests.unread_bytes, guests.connects_per_minute)
         self._guests: Tasks = {}
         self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
+        self._ready = asyncio.Event()
         self._dongles: Tasks = {}
         self._changes: Watch | None = None
         self._scanned = asyncio.Event()
         self.adapter = Adapter(
             random_address=config.adapter.address or state.adapter_address(),
             command_timeout_s=config.adapter.command_timeout_s,
-            limits=L2capLimits(unread_bytes=config.guests.unread_bytes),
+            limits=L2capLimits(unread_bytes=guests.unread_bytes),
             log=self._log,
         )
 
@@ -128,9 +137,13 @@ class Service:
         signalled = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+        reload = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
         self._log.info("usbbtd starts", domid=self._domid)
+        self._log_policy()
         stopping = asyncio.create_task(signalled.wait())
-        own = [asyncio.create_task(self._watch()), asyncio.create_task(self._report())]
+        work = (self._watch(), self._report(), self._reload_whenever(reload))
+        own = [asyncio.create_task(each) for each in work]
         needed = list(own)
         if self._serve_dongle is not None:
             needed.append(asyncio.create_task(self._serve_dongle(self.adapter.take_dongle, self._log)))
@@ -166,6 +179,7 @@ class Service:
             if status != told:  # the manager may be slow, and is waited for
                 notify(status if told else f"READY=1\n{status}")
                 told = status
+                self._ready.set()
             await asyncio.sleep(STATUS_S)
 
     def _status(self) -> str:
@@ -176,6 +190,34 @@ class Service:
         """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
         await self._store.read("domid")
         return not self.adapter.is_stuck() and not any(task.done() for task in needed)
+
+    async def _reload_whenever(self, signalled: asyncio.Event) -> None:
+        await self._ready.wait()
+        while True:
+            await signalled.wait()
+            signalled.clear()
+            notify_reloading()
+            await self._reload()
+            notify("READY=1")
+
+    async def _reload(self) -> None:
+        """All or nothing: a mistake in any file leaves the policy as it is."""
+        try:
+            policy = await asyncio.to_thread(load_policy, self._config.policy.directory)
+        except ConfigError as error:
+            for mistake in str(error).splitlines():
+                self._log.error("policy refused", reason=mistake)
+            return
+        self._policy = policy
+        self._log_policy()
+        for device in self.guests():
+            device.change_policy(policy.for_guest(device.identity))
+
+    def _log_policy(self) -> None:
+        directory = str(self._config.policy.directory)
+        self._log.info("policy loaded", directory=directory, rules=len(self._policy.rules))
+        if not any(rule.allows for rule in self._policy.rules):
+            self._log.warning("no guest may do anything", reason=f"no rule in {directory} allows it")
 
     async def _scan(self) -> None:
         for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
@@ -250,11 +292,14 @@ class Service:
     async def _serve_guest(self, guest: int, devid: int) -> None:
         path = f"{VL2CAP}/{guest}/{devid}"
         log = self._log.bind(domid=guest, devid=devid)
+        identity = await read_identity(self._store, path, guest, log)
+        log = log.bind(guest=identity.name)
         device = XenbusDevice(self._store, "backend", path)
         served = GuestDevice(
-            device, adapter=self.adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log
-        )
-        log.info("guest attached", path=path)
+            device, identity=identity, access=Access(self._policy.for_guest(identity), self._access_limits, log),
+            adapter=self.adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log,
+        )  # fmt: skip
+        log.info("guest attached", path=path, tags=" ".join(sorted(identity.tags)))
         self._devices[path] = served
         try:
             await device.run(served.perform)

@@ -12,7 +12,7 @@ from usbbtd.config import Config, ConfigError
 
 def test_a_good_configuration_is_passed_over_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "usbbtd.toml"
-    file.write_text("[guests]\nchannels = 8\n")
+    file.write_text(f'[guests]\nchannels = 8\n[policy]\ndirectory = "{tmp_path}/none"')
     assert daemon.main(["check-config", "--config", str(file)]) == 0
     assert capsys.readouterr() == ("", "")
 
@@ -25,6 +25,20 @@ def test_a_bad_configuration_is_told_with_file_line_and_key(
     file.write_text("[guests]\n\nchanels = 8\n")
     assert daemon.main([command, "--config", str(file)]) == 2
     assert capsys.readouterr() == ("", f"{file}:3: guests.chanels: no such key; is channels meant?\n")
+
+
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_a_bad_policy_is_told_with_file_line_and_key(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, rules = tmp_path / "usbbtd.toml", tmp_path / "policy" / "10-work.toml"
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "policy.toml").write_text(f'policy.directory = "{tmp_path / "policy"}"')
+    (tmp_path / "policy").mkdir()
+    file.write_text("")
+    rules.write_text("[[rule]]\nguest = 'work'\naction = 'scan'\nverdict = 'yes'")
+    assert daemon.main([command, "--config", str(file)]) == 2
+    assert capsys.readouterr() == ("", f"{rules}:4: rule.verdict: should be 'allow' or 'deny'\n")
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

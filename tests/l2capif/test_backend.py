@@ -77,7 +77,9 @@ def test_error_numbers_are_those_of_xen() -> None:
         for line in find_header("xen/errno.h").read_text().splitlines()
         if line.startswith("XEN_ERRNO(E")
     )
-    used = "EACCES EADDRINUSE EBADMSG ECONNREFUSED EEXIST EFAULT EINVAL EMFILE ENOBUFS ENODEV ENOTCONN EOPNOTSUPP"
+    used = (
+        "EACCES EAGAIN EADDRINUSE EBADMSG ECONNREFUSED EEXIST EFAULT EINVAL EMFILE ENOBUFS ENODEV ENOTCONN EOPNOTSUPP"
+    )
     for name in (*used.split(), "ETIMEDOUT"):
         assert getattr(errno, name) == int(numbers[name])
 
@@ -441,6 +443,88 @@ def test_a_waiting_accept_is_not_the_adapters() -> None:
     backend.ask(accept(2, 2, 1))
     with pytest.raises(LocalProtocolError):
         backend.fail(2, errno.EIO)
+
+
+# What the administrator does not allow any more.
+
+
+def test_a_connect_that_is_revoked_is_answered_and_its_id_is_free() -> None:
+    backend = Driven()
+    backend.ask(connect(1, 5))
+    backend.revoke(5)
+    assert backend.answers() == [(1, -errno.EACCES)]
+    assert backend.objects() == []
+
+
+def test_a_channel_that_is_revoked_ends_and_keeps_its_id() -> None:
+    backend = Driven()
+    backend.open_channel(5)
+    for _ in range(2):
+        backend.revoke(5)
+        assert backend.objects() == [ObjectInfo(5, Kind.CHANNEL, State.ENDED)]
+    assert backend.answers() == []
+    assert backend.ask(release(2, 5)) == [calls.Release(2, 5, Kind.CHANNEL)]
+    backend.revoke(5)
+    backend.complete(2)
+    assert backend.answers() == [(2, 0)]
+
+
+def test_a_listener_that_is_revoked_answers_what_waits_now_and_later() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 2, 1))
+    backend.revoke(1)
+    assert backend.answers() == [(2, -errno.EACCES)]
+    assert not backend.offer(1, 77)
+    assert backend.ask(accept(3, 3, 1)) == []
+    assert backend.answers() == [(3, -errno.EACCES)]
+    backend.ask(release(4, 1))
+    backend.complete(4)
+    assert backend.answers() == [(4, 0)]
+
+
+def test_peers_of_a_listener_that_is_revoked_are_refused() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    assert backend.offer(1, 77)
+    backend.revoke(1)
+    assert backend.take_calls() == [calls.Refuse(77)]
+
+
+@pytest.mark.parametrize("first", ["accept", "listener"])
+def test_an_accept_that_has_its_peer(first: str) -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 2, 1))
+    backend.offer(1, 77)
+    backend.take_calls()
+    if first == "accept":
+        backend.revoke(2)
+        backend.withdraw(77)  # it is not known any more
+    else:
+        backend.revoke(1)
+        assert backend.answers() == []
+        backend.withdraw(77)
+    assert backend.answers() == [(2, -errno.EACCES)]
+
+
+def test_what_is_not_there_or_waits_is_not_revoked() -> None:
+    backend = Driven()
+    backend.open_listener(1)
+    backend.ask(accept(2, 2, 1))
+    backend.revoke(2)
+    backend.revoke(99)
+    assert backend.answers() == []
+
+
+def test_limits_may_change_and_end_nothing() -> None:
+    backend = Driven(channels=2)
+    backend.open_channel(1)
+    backend.limits = Limits(channels=1)
+    backend.ask(connect(2, 2))
+    assert backend.answers() == [(2, -errno.EMFILE)]
+    backend.limits = Limits(channels=3)
+    backend.open_channel(2)
 
 
 def test_close_answers_everything() -> None:

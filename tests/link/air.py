@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 
+import structlog
 from bumble import hci
 from bumble.core import PhysicalTransport
 from bumble.device import Device, DeviceConfiguration
@@ -14,9 +15,13 @@ from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 from bumble.transport.common import AsyncPipeSink
 
+from usbbtd.link.access import Access
 from usbbtd.link.channel import Listener
+from usbbtd.policy.files import compile_policy
+from usbbtd.policy.rules import Identity, Limits
 from usbbtd.sim.controller import new_controller
 from usbbtd.sim.demo.peers import PeerChannel
+from usbbtd.tomlfile import parse_document
 
 BREDR, LE = 0, 1
 TIME_LIMIT_S = 10
@@ -34,6 +39,18 @@ SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
 
 EVENT_PACKET_SIZE = 16
 _CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL, _LE_CREATE_CONNECTION_CANCEL = b"\x05\x04", b"\x08\x04", b"\x0e\x20"
+
+
+ALLOW_ALL = '[[rule]]\nguest = "any"\naction = "any"\nverdict = "allow"\n'
+
+
+def guest_policy(text=ALLOW_ALL):
+    """Of the guest 7, "work"."""
+    return compile_policy([parse_document(text, "policy.toml")]).for_guest(Identity(7, "work"))
+
+
+def access(text=ALLOW_ALL, channels=64):
+    return Access(guest_policy(text), Limits(channels, 1 << 18, 600), structlog.get_logger())
 
 
 def octets(address):

@@ -14,6 +14,7 @@ from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
 from usbbtd.link import guest_connection
+from usbbtd.link.access import Denied, TooOften
 from usbbtd.link.channel import Exhausted, InUse, NoAdapter, NotSupported, Refused, Unreachable
 from usbbtd.link.guest_connection import GuestConnection, error_code
 from usbbtd.link.l2capif_frontend import Connection
@@ -34,14 +35,15 @@ both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 class Guest:
     """Both ends of one device: the guest library's connection, and ``served``, what is tested."""
 
-    def __init__(self, adapter, xen, limits=None):
+    def __init__(self, adapter, xen, limits=None, policy=air.ALLOW_ALL):
         self.xen = xen
+        self.access = air.access(policy)
         self.broken = []
         self.connection = Connection(xen, xen, DRIVER, 5, self.broken.append)
         nodes = self.connection.nodes
         self.port = int(nodes["event-channel"])
         self.served = GuestConnection(
-            GUEST, int(nodes["ring-ref"]), self.port, adapter=adapter, grants=xen, evtchn=xen,
+            GUEST, int(nodes["ring-ref"]), self.port, access=self.access, adapter=adapter, grants=xen, evtchn=xen,
             limits=limits or Limits(), broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
 
@@ -305,12 +307,187 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
         (NotSupported(), (errno.EOPNOTSUPP, 0, 0)),
         (Exhausted(), (errno.EMFILE, 0, 0)),
         (InUse(), (errno.EADDRINUSE, 0, 0)),
+        (Denied(), (errno.EACCES, 0, 0)),
+        (TooOften(), (errno.EAGAIN, 0, 0)),
         (XenError(errno.ENOENT, ""), (errno.EFAULT, 0, 0)),
         (guest_connection.RemoteProtocolError(), (errno.EINVAL, 0, 0)),
     ],
 )
 def test_every_failure_has_its_error(error, code):
     assert error_code(error) == code
+
+
+# Policy
+
+
+RULES = f"""
+[[rule]]
+guest = "work"
+action = ["connect", "listen"]
+peer = "{air.PEER_ADDRESS}"
+psm = {air.PSM[air.BREDR]}
+verdict = "allow"
+[[rule]]
+guest = "work"
+action = ["connect", "listen"]
+peer = "{air.PEER_LE_ADDRESS}/random"
+spsm = {air.PSM[air.LE]}
+verdict = "allow"
+[[rule]]
+guest = "other"
+action = "any"
+verdict = "allow"
+"""
+OTHERS_ONLY = '[[rule]]\nguest = "other"\naction = "any"\nverdict = "allow"'
+STRANGERS_ONLY = f'''
+[[rule]]
+guest = "any"
+action = "any"
+peer = ["{air.PEER_ADDRESS}", "{air.PEER_LE_ADDRESS}"]
+verdict = "deny"
+[[rule]]
+guest = "any"
+action = "any"
+verdict = "allow"
+'''
+
+
+async def end_of(stream):
+    """What the guest reads after the last message."""
+    try:
+        while True:
+            await stream.receive()
+    except ConnectionError as error:
+        return error.errno
+
+
+def change(guest, policy):
+    guest.served.revoke(*guest.access.change(air.guest_policy(policy)), Limits())
+
+
+@both_transports
+async def test_what_policy_allows_is_done_and_nothing_else(adapter, xen, dongle, peer, transport):
+    guest = Guest(adapter, xen, policy=RULES)
+    peer.serve_echo(transport)
+    assert (await guest.connect(transport)).ret == 0
+    commands = len(dongle.commands)
+    assert (await guest.connect(transport, NOBODY)).ret == -errno.EACCES
+    assert (await guest.connect(transport, psm=air.PSM[transport] + 2)).ret == -errno.EACCES
+    assert (await guest.ask(lambda core: core.listen(transport, air.PSM[transport] + 2, mtu=MTU))).ret == -errno.EACCES
+    shared = guest.stream().shared
+    assert (await guest.ask(lambda core: core.scan(ref=shared.ref, evtchn=shared.port))).ret == -errno.EACCES
+    assert (await guest.ask(lambda core: core.advertise(b""))).ret == -errno.EACCES
+    assert len(dongle.commands) == commands  # the air heard nothing of it
+    await guest.listen(transport)
+    guest.close()
+
+
+@both_transports
+async def test_a_peer_that_may_not_come_is_refused_with_the_reason(adapter, xen, dongle, peer, transport):
+    guest = Guest(adapter, xen, policy=STRANGERS_ONLY)
+    await guest.listen(transport)
+    assert (await guest.ask(lambda core: core.advertise(b"", interval_ms=20))).ret == 0
+    connection = await peer.connect(transport)
+    with pytest.raises(Exception, match=r"SECURITY|AUTHORIZATION"):
+        await peer.open(connection, transport)
+    assert guest.served.statistics()["offers"] == 0
+    guest.close()
+
+
+@both_transports
+async def test_a_channel_that_is_not_allowed_any_more_ends_and_others_go_on(guest, dongle, peer, transport, adapter):
+    peer.serve(transport)
+    other = air.LE - transport
+    peer.serve_echo(other)
+    ended, kept = guest.stream(), guest.stream()
+    connecting = guest.connect(transport, stream=ended)
+    assert (await connecting).ret == 0
+    assert (await guest.connect(other, stream=kept)).ret == 0
+    remote = await peer.accepted.get()
+    await remote.send(b"before")
+    assert await ended.receive() == b"before"
+    change(guest, RULES.replace(air.PEER[transport][0], "C0:FF:EE:00:00:55"))
+    with pytest.raises(ConnectionError):
+        await remote.recv()
+    assert await end_of(ended) == errno.EACCES
+    await kept.send([b"still here"])
+    assert await kept.receive() == b"still here"
+    assert (await guest.release(connecting.number)).ret == 0
+    assert (await guest.connect(transport)).ret == -errno.EACCES
+
+
+async def test_a_connect_under_way_that_is_not_allowed_any_more_is_answered(guest, dongle, adapter):
+    connecting = guest.connect(air.BREDR, NOBODY)
+    await air.turns(lambda: adapter._links._waiters)
+    change(guest, RULES)
+    assert (await connecting).ret == -errno.EACCES
+    assert guest.xen.mapped == 1
+    await air.turns(lambda: not adapter._links._waiters)
+
+
+async def test_a_listener_that_is_not_allowed_any_more_answers_what_waits(guest, dongle, peer, adapter):
+    listener = await guest.listen()
+    accepting = [guest.accept(listener) for _ in range(2)]
+    await air.turns(lambda: guest.served.statistics()["in_flight"] == 2)
+    change(guest, OTHERS_ONLY)
+    assert [(await each).ret for each in accepting] == [-errno.EACCES] * 2
+    assert (await guest.accept(listener)).ret == -errno.EACCES
+    assert adapter.statistics()["listeners"] == 0
+    other = Guest(adapter, guest.xen)
+    await other.listen()
+    assert (await guest.release(listener)).ret == 0  # and takes nothing of the other's
+    assert adapter.statistics()["listeners"] == 1
+    other.close()
+
+
+async def test_a_peer_that_waits_and_may_not_any_more_is_refused(guest, dongle, peer):
+    listener = await guest.listen()
+    connection = await peer.connect(air.BREDR)
+    waiting = asyncio.create_task(peer.open(connection, air.BREDR))
+    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
+    change(guest, STRANGERS_ONLY)
+    with pytest.raises(Exception, match="SECURITY"):
+        await waiting
+    accepting = guest.accept(listener)  # the listener is still allowed, for others
+    assert (await guest.release(listener)).ret == 0
+    assert (await accepting).ret == -errno.ENOTCONN
+
+
+async def test_a_scan_and_an_advertisement_that_are_not_allowed_any_more_end(guest, dongle, adapter):
+    stream = guest.stream()
+    scanning = guest.send(lambda core: core.scan(ref=stream.shared.ref, evtchn=stream.shared.port))
+    advertising = guest.send(lambda core: core.advertise(b""))
+    assert [(await each).ret for each in (scanning, advertising)] == [0, 0]
+    change(guest, OTHERS_ONLY)
+    assert await end_of(stream) == errno.EACCES
+    other = Guest(adapter, guest.xen)
+    assert (await other.ask(lambda core: core.advertise(b""))).ret == 0
+    for each in (scanning, advertising):
+        assert (await guest.release(each.number)).ret == 0
+    other.close()
+
+
+async def test_channels_by_a_rule_and_unread_bytes(adapter, xen, dongle, peer):
+    guest = Guest(adapter, xen, policy=f"{air.ALLOW_ALL}channels = 1\nunread_bytes = 5000")
+    peer.serve(air.BREDR)
+    first = guest.connect()
+    assert (await first).ret == 0
+    assert (await guest.connect()).ret == -errno.EMFILE
+    remote = await peer.accepted.get()
+    for _ in range(3):  # 2112 octets each, with what an SDU costs
+        await remote.send(bytes(MTU))
+    with pytest.raises(ConnectionError):
+        await remote.recv()
+    assert (await guest.release(first.number)).ret == 0
+    assert (await guest.connect()).ret == 0
+    guest.close()
+
+
+async def test_connects_a_minute(adapter, xen, dongle, peer):
+    guest = Guest(adapter, xen, policy=f'{air.ALLOW_ALL}[[limits]]\nguest = "work"\nconnects_per_minute = 2')
+    answers = [(await guest.connect()).ret for _ in range(3)]
+    assert answers == [-errno.ECONNREFUSED, -errno.ECONNREFUSED, -errno.EAGAIN]
+    guest.close()
 
 
 # RELEASE in every state
@@ -419,8 +596,8 @@ class RawGuest:
         self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
         self.channel = xen.bind_unbound(DRIVER, lambda: None)
         self.served = GuestConnection(
-            GUEST, self.page.refs[0], self.channel.port, adapter=adapter, grants=xen, evtchn=xen, limits=Limits(),
-            broken=[].append, log=structlog.get_logger(),
+            GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, grants=xen, evtchn=xen,
+            limits=Limits(), broken=[].append, log=structlog.get_logger(),
         )  # fmt: skip
 
     async def put(self, *requests):
@@ -486,8 +663,8 @@ async def test_a_ring_that_cannot_be_had_leaves_nothing(adapter, xen, ref, port)
     nodes = connection.nodes
     with pytest.raises(XenError):
         GuestConnection(
-            GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), adapter=adapter, grants=xen,
-            evtchn=xen, limits=Limits(), broken=[].append, log=structlog.get_logger(),
+            GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), access=air.access(),
+            adapter=adapter, grants=xen, evtchn=xen, limits=Limits(), broken=[].append, log=structlog.get_logger(),
         )  # fmt: skip
     assert xen.mapped == 0
     connection.close()

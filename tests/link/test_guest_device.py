@@ -11,10 +11,12 @@ from usbbtd.l2capif.checks import Limits
 from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.policy.rules import Identity
 from usbbtd.xen.error import XenError
 from usbbtd.xenbus import Action
 
 GUEST, DRIVER = 7, 3
+AIR = runpy.run_path(str(Path(__file__).with_name("air.py")))
 PLAIN_XEN = runpy.run_path(str(Path(__file__).with_name("plain_xen.py")))["PlainXen"]
 
 
@@ -46,18 +48,26 @@ async def frontend(xen):
 def device_with(adapter, xen):
     """The device of a guest that has written these nodes."""
 
-    def make(nodes, limits=None):
+    def make(nodes, limits=None, access=None):
         device = XenbusDevice(Nodes(nodes), "backend", "backend/vl2cap/7/0")
         device.other_path, device.other_domid = "other", GUEST
         return GuestDevice(
-            device, adapter=adapter, grants=xen, evtchn=xen, limits=limits or Limits(), log=structlog.get_logger()
+            device,
+            identity=Identity(GUEST, "work"),
+            access=access or AIR["access"](),
+            adapter=adapter,
+            grants=xen,
+            evtchn=xen,
+            limits=limits or Limits(),
+            log=structlog.get_logger(),
         )
 
     return make
 
 
 async def test_it_publishes_its_limits_and_features(device_with):
-    nodes = await device_with({}, Limits(channels=5, max_page_order=3)).perform(Action.PUBLISH)
+    device = device_with({}, Limits(max_page_order=3), AIR["access"](channels=5))
+    nodes = await device.perform(Action.PUBLISH)
     assert nodes == {
         "versions": "1", "max-page-order": "3", "max-channels": "5", "feature-bredr": "1", "feature-le": "1",
         "feature-scan": "1", "feature-advertise": "1",

@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 from tests.realxen import air
 from tests.realxen.agents import Agents, Domain, Failed, Program
 from tests.realxen.machine import HCI_PORT, KERNEL_ARGUMENTS, Machine, MachineError
+from usbbtd.sim.configuration import ALLOW_ALL
 from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
@@ -36,6 +37,7 @@ vcpus = 1
 on_crash = "destroy"
 {more}
 """
+_POLICY_DIRECTORY = "/etc/usbbtd/policy.d"  # where usbbtd looks by itself
 _USBBTD_CONFIG = f"""\
 [adapter]
 address = "{plan.ADAPTER_LE_ADDRESS}"
@@ -211,10 +213,16 @@ class Lab:
     def start_usbbtd(self, domain: Domain) -> Program:
         """Returns when it serves."""
         domain.write("/etc/usbbtd.toml", _USBBTD_CONFIG.encode())
+        self.allow_all(domain)
         log = f"/var/log/usbbtd-{time.monotonic_ns()}"  # nothing of an earlier one is taken for this one's
         self.usbbtd = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=log)
         self.usbbtd.wait_logged("usbbtd starts", timeout_s=240)
         return self.usbbtd
+
+    def allow_all(self, domain: Domain) -> None:
+        """The policy of usbbtd in this domain."""
+        domain.run("mkdir", "-p", _POLICY_DIRECTORY)
+        domain.write(f"{_POLICY_DIRECTORY}/guests.toml", ALLOW_ALL.encode())
 
     def attach_vl2cap(self, guest: Domain, driver: Domain, devid: int = 0) -> None:
         """Returns when usbbtd in ``driver`` has taken the device up."""

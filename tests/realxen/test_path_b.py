@@ -37,6 +37,7 @@ def usbbtd(lab: Lab) -> Program:
     lab.plug_dongle()
     wait_driver(lab.dom0, "btusb")
     lab.dom0.write("/etc/usbbtd.toml", CONFIG.encode())
+    lab.allow_all(lab.dom0)
     program = lab.dom0.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=LOG)
     program.wait_logged("adapter up", timeout_s=180)
     for guest in lab.guests:

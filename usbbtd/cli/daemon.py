@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from usbbtd.config import Config, ConfigError, load
+from usbbtd.policy.files import load as load_policy
+from usbbtd.policy.rules import Policy
 
 DEFAULT_CONFIG = Path("/etc/usbbtd/usbbtd.toml")
 
@@ -16,23 +18,24 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         config = read_config(arguments.config)
+        policy = load_policy(config.policy.directory)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    return 0 if arguments.command == "check-config" else serve(config)
+    return 0 if arguments.command == "check-config" else serve(config, policy)
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="usbbtd", description="L2CAP channels for Xen guests, from a driver domain.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve until SIGTERM")
-    check = commands.add_parser("check-config", help="read the configuration and say what is wrong with it")
+    check = commands.add_parser("check-config", help="read configuration and policy, and say what is wrong with them")
     for command in (run, check):
         command.add_argument("--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_CONFIG}, where it exists")
     return parser
 
 
-def serve(config: Config) -> int:
+def serve(config: Config, policy: Policy) -> int:
     """The exit code, after a signal. What it imports itself is half of the time to start, which check-config saves;
     nor do Xen's libraries have to be where a configuration is checked."""
     import asyncio
@@ -45,7 +48,7 @@ def serve(config: Config) -> int:
     recent = log.RecentEvents()
     log.configure(config.log, recent=recent)
     try:
-        asyncio.run(service.run(config, recent))
+        asyncio.run(service.run(config, policy, recent))
     except (DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -56,7 +59,5 @@ def serve(config: Config) -> int:
 
 
 def read_config(path: Path | None) -> Config:
-    """The file that was named, which must exist; else the default one, which need not."""
-    if path is None:
-        return load(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else Config()
-    return load(path)
+    """The file that was named, which must exist; else the default one, which need not. Raises ConfigError."""
+    return load(DEFAULT_CONFIG, must_exist=False) if path is None else load(path)

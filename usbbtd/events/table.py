@@ -119,7 +119,51 @@ _DAEMON: tuple[Event, ...] = (
     ),
     # Guests
     Event(
-        "guest attached", "info", "0ecce2cf7c7548e8bc37677da1aa3cb3", "domid devid path",
+        "policy loaded", "info", "17f37daccffe40f4bd46e7ca43235a4d", "directory rules",
+        "{rules} rules of {directory} say from now on what guests may do.",
+        NOTHING,
+    ),
+    Event(
+        "policy refused", "error", "1f5b03d25b7744b79d6e465798a83243", "reason",
+        "A file of policy has a mistake: {reason}. The policy stays as it was.",
+        "Mend the file; usbbtctl policy check says whether it is right. Then systemctl reload usbbtd.",
+    ),
+    Event(
+        "no guest may do anything", "warning", "a77a1166a38f4eb3880968132e4b4782", "reason",
+        "What no rule allows is denied, and {reason}.",
+        "Write rules: docs/policy.md. Then systemctl reload usbbtd.",
+    ),
+    Event(
+        "name of guest passed over", "warning", "ef20bd792c8446789a285405b3537af9", "domid devid reason",
+        "The toolstack gave guest {domid} a name that cannot be one: {reason}. Rules that name it do not match.",
+        "Attach the device again with usbbt-toolstack.",
+    ),
+    Event(
+        "tags of guest passed over", "warning", "0def99ef043f42a299690a86b0126d52", "domid devid reason",
+        "The toolstack gave guest {domid} tags that cannot be any: {reason}. The guest has none.",
+        "Correct tags= in the guest's configuration, and attach the device again.",
+    ),
+    Event(
+        "access granted", "info", "f4758f8e589b42888c32c0befcb339cd", "domid devid action rule reason (addr) (psm)",
+        "Guest {domid} may do that: {action}, by the rule at {rule}.",
+        NOTHING,
+        limited=True,
+    ),
+    Event(
+        "access denied", "warning", "9ffc248157b348708082ad43d0aaf625", "domid devid action rule reason (addr) (psm)",
+        "Guest {domid} may not do that: {action}. What decided is {rule}: {reason}.",
+        "Nothing, if that is right. Otherwise add a rule before that one: docs/policy.md; usbbtctl policy explain "
+        "shows what it does.",
+        limited=True,
+    ),
+    Event(
+        "access revoked", "warning", "a99c69afe2414104ab007a506c42a80f", "domid devid action rule reason (addr) (psm)",
+        "Guest {domid} had that, and the new policy does not allow it: {action}. It was ended. What decided is {rule}: "
+        "{reason}.",
+        "Nothing, if that is right. Otherwise correct the rules, and systemctl reload usbbtd.",
+    ),
+    Event(
+        "guest attached", "info", "0ecce2cf7c7548e8bc37677da1aa3cb3", "domid devid path tags",
         "Device {devid} of guest {domid} is offered to it from now on.",
         'Nothing. "guest connected" follows when a program in the guest opens the device.',
     ),

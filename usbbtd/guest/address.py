@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from usbbtd.abi.layout import constants
+from usbbtd.address import format_address as format_address
+from usbbtd.address import parse_address as parse_address
 
 AddressType = Literal["bredr", "public", "random"]
 Transport = Literal["bredr", "le"]
@@ -18,20 +19,7 @@ ADDRESS_TYPES: dict[AddressType, int] = {
 }
 TRANSPORTS: dict[Transport, int] = {"bredr": constants.L2CAPIF_TRANSPORT_BREDR, "le": constants.L2CAPIF_TRANSPORT_LE}
 
-_TEXT = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _TYPE_NAMES = {number: name for name, number in ADDRESS_TYPES.items()}
-
-
-def parse_address(text: str) -> bytes:
-    """``"C0:FF:EE:00:00:01"`` as the 6 octets of HCI, least significant first. ValueError: not an address."""
-    if not _TEXT.fullmatch(text):
-        raise ValueError(f"{text!r} is not a Bluetooth address: write it like C0:FF:EE:00:00:01")
-    return bytes.fromhex(text.replace(":", ""))[::-1]
-
-
-def format_address(address: bytes) -> str:
-    """The 6 octets of HCI as ``"C0:FF:EE:00:00:01"``."""
-    return address[::-1].hex(":").upper()
 
 
 def address_type_name(number: int) -> AddressType:

@@ -29,6 +29,7 @@ _LE_RESULTS = {
 
 #: What an ``error`` in the data ring means for a channel.
 _CLOSE_REASONS = {
+    errno.EACCES: "the driver domain does not allow it any more",
     errno.ENOTCONN: "the peer disconnected",
     errno.ETIMEDOUT: "the link was lost",
     errno.ENOBUFS: "this program did not read",
@@ -81,7 +82,7 @@ class PermissionDenied(AdapterError, PermissionError):
 
 
 class LimitReached(AdapterError):
-    """This guest has as many channels, listeners or scans as the driver domain lets it have."""
+    """This guest has as many channels, listeners or scans as the driver domain lets it have, or connects too often."""
 
 
 class ChannelClosed(AdapterError, ConnectionError):
@@ -110,6 +111,8 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
             return ConnectTimeout(number, f"{what}: no answer{detail}", status)
         case errno.EACCES:
             return PermissionDenied(number, f"{what}: the driver domain does not allow it")
+        case errno.EAGAIN:
+            return LimitReached(number, f"{what}: this guest has connected too often in the last minute")
         case errno.EMFILE:
             return LimitReached(number, f"{what}: the driver domain's limit for this guest is reached")
         case errno.EADDRINUSE:

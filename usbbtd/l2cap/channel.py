@@ -142,6 +142,10 @@ class Channel(ABC):
     def release(self, count: int) -> None:
         """The oldest ``count`` SDUs that were delivered are read. LocalProtocolError: there are not so many."""
 
+    @abstractmethod
+    def limit_unread(self, octets: int) -> None:
+        """Sets the channel's own ``Limits.unread_bytes``, where the peer cannot be told to wait."""
+
     @property
     @abstractmethod
     def unread(self) -> int:

@@ -251,6 +251,9 @@ class ClassicChannel(Channel):
         for _ in range(count):
             self._unread_bytes -= delivered.popleft()
 
+    def limit_unread(self, octets: int) -> None:
+        self._unread_limit = octets
+
     @property
     def unread(self) -> int:
         return len(self._delivered)

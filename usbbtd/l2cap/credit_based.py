@@ -151,6 +151,9 @@ class CreditBasedChannel(Channel):
             owed = 0
         self._owed = owed
 
+    def limit_unread(self, octets: int) -> None:
+        """Credits are its limit."""
+
     @property
     def unread(self) -> int:
         return len(self._delivered)

@@ -75,6 +75,12 @@ class Mux:
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.release(count)
 
+    def limit_unread(self, handle: int, cid: int, octets: int) -> None:
+        """Sets a channel's own ``Limits.unread_bytes``. Harmless on a dead one."""
+        link = self._links.get(handle)
+        if link is not None and (channel := link.channels.get(cid)) is not None:
+            channel.limit_unread(octets)
+
     def send_sdu(self, handle: int, cid: int, sdu: bytes) -> None:  # hot: per packet
         """Queue an SDU; empty ones are legal. LocalProtocolError: the channel is not open, the SDU is larger than its
         ``tx_mtu``, or there is no room."""

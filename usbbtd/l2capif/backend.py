@@ -6,7 +6,7 @@ have each number in flight once.
 """
 
 from collections.abc import Callable
-from errno import EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN, EOPNOTSUPP
+from errno import EACCES, EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN, EOPNOTSUPP
 from typing import Any, ClassVar, NamedTuple
 
 from usbbtd.abi.layout import constants
@@ -57,13 +57,7 @@ class Backend:
     """One frontend. LocalProtocolError where the driver answers what is not in flight, or not in that way."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self._limit_of = {
-            Kind.CHANNEL: limits.channels,
-            Kind.LISTENER: limits.listeners,
-            Kind.SCAN: limits.scans,
-            Kind.ADVERTISEMENT: limits.advertisements,
-        }
+        self.limits = limits  # of what is made from now on
         self._objects: dict[int, Object] = {}
         self._in_flight: dict[int, Request] = {}
         self._offers: dict[int, Object] = {}  # the listener that an offer waits at, or the channel that it becomes
@@ -183,7 +177,7 @@ class Backend:
         holder.offer = None
         if not listener.listens():
             del self._objects[holder.request.id]
-            self._answer(_failure(holder.request, ENOTCONN))
+            self._answer(_failure(holder.request, EACCES if listener.state is State.ENDED else ENOTCONN))
             return
         holder.enter(State.WAITING)
         listener.accepts.appendleft(holder.request.id)
@@ -196,6 +190,23 @@ class Backend:
         """
         found = self._objects.get(number)
         if found is not None and found.state not in (State.ENDED, State.RELEASING):
+            found.enter(State.ENDED)
+
+    def revoke(self, number: int) -> None:
+        """The administrator does not allow an object any more, which the driver ends by itself.
+
+        What waits for it is answered with -EACCES, and peers that wait for it are refused. What was open keeps its id
+        until its RELEASE. Passed over where there is no such object, or it has ended.
+        """
+        found = self._objects.get(number)
+        if found is None:
+            return
+        if found.state is State.OPENING:
+            del self._objects[number]
+            self._forget_offer(found)
+            self._answer(_failure(found.request, EACCES))
+        elif found.state is State.OPEN:
+            self._abandon(found, EACCES)
             found.enter(State.ENDED)
 
     # The whole.
@@ -256,6 +267,8 @@ class Backend:
 
     def _accept(self, request: AcceptRequest) -> int:
         listener = self._objects.get(request.listener)
+        if listener is not None and listener.kind is Kind.LISTENER and listener.state is State.ENDED:
+            return EACCES  # the only reason why a listener ends by itself
         if listener is None or not listener.listens():
             return EINVAL
         if error := self._make(Kind.CHANNEL, request, listener):
@@ -287,12 +300,7 @@ class Backend:
             self._answer(_failure(found.request, ENOTCONN))
             self._respond(PlainResponse(request.req_id, RELEASE, request.id, 0))
             return 0
-        while found.accepts:
-            self._answer(_failure(self._objects.pop(found.accepts.popleft()).request, ENOTCONN))
-        while found.offers:
-            offer = found.offers.popleft()
-            del self._offers[offer]
-            self._calls.append(Refuse(offer))
+        self._abandon(found, ENOTCONN)
         self._forget_offer(found)
         found.enter(State.RELEASING)
         self._in_flight[request.req_id] = request
@@ -317,7 +325,7 @@ class Backend:
         """An object: by a call to the adapter, or by a listener with its next peer."""
         if request.id in self._objects:
             return EEXIST
-        if self._count(kind) >= self._limit_of[kind]:
+        if self._count(kind) >= getattr(self.limits, f"{kind}s"):
             return EMFILE
         if isinstance(by, Object):
             self._objects[request.id] = Object(kind, State.WAITING, request, by)
@@ -341,6 +349,15 @@ class Backend:
     def _backlog_is_full(self, listener: Object) -> bool:
         most = self.limits.backlog
         return not listener.accepts and len(listener.offers) >= min(listener.request.backlog or most, most)
+
+    def _abandon(self, listener: Object, error: int) -> None:
+        """Answers the ACCEPTs that wait, and refuses the peers; any other object has neither."""
+        while listener.accepts:
+            self._answer(_failure(self._objects.pop(listener.accepts.popleft()).request, error))
+        while listener.offers:
+            offer = listener.offers.popleft()
+            del self._offers[offer]
+            self._calls.append(Refuse(offer))
 
     def _forget_offer(self, channel: Object) -> None:
         if channel.offer is not None:

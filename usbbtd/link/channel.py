@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from usbbtd.address import format_address as format_address
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import ChannelInfo
@@ -104,6 +105,11 @@ class Channel:
         if not self.open:
             user.channel_closed(self.reason)
 
+    def limit_unread(self, octets: int) -> None:
+        """Where the peer cannot be told to wait, the channel ends when the user has left more than this unread."""
+        if self.open:
+            self._controller.mux.limit_unread(self.handle, self.cid, octets)
+
     def room(self) -> int:
         """Octets that may be sent now, SDU_OVERHEAD more than its length for each SDU; not above 0: wait for
         ``channel_writable``."""
@@ -199,8 +205,3 @@ class Advertiser(NamedTuple):
     data: bytes
     interval_ms: int
     connectable: bool
-
-
-def format_address(address: bytes) -> str:
-    """As people write it: ``C0:FF:EE:00:00:01``."""
-    return ":".join(f"{octet:02X}" for octet in reversed(address))

@@ -24,6 +24,10 @@ END_ERRORS = {
 }
 
 
+#: The reason why what policy does not allow any more has ended.
+REVOKED = "policy does not allow it any more"
+
+
 class Peer(NamedTuple):
     """Whom a channel is to, and what for."""
 
@@ -56,6 +60,11 @@ class GuestChannel:
     def max_message(self) -> int:
         """The largest SDU that the guest's ring takes; 0 without a ring."""
         return self._stream.ring.max_message if self._stream is not None else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer has given it, and has not taken it back."""
+        return self._channel is not None
 
     def take_stream(self, stream: GuestStream) -> None:
         """The guest's ring, which this object closes."""
@@ -101,6 +110,12 @@ class GuestChannel:
             channel.close()
         if stream is not None:
             stream.close()
+
+    def revoke(self) -> None:
+        """Policy does not allow the channel any more: disconnects the peer, and the guest reads why."""
+        if self._channel is not None:
+            self._channel.close()
+        self._end(REVOKED, -errno.EACCES)
 
     def guest_event(self) -> None:  # hot: per wake-up
         """The guest has written, or has read, or both."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from functools import partial, reduce
 
@@ -13,6 +13,7 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import Limits
+from usbbtd.link.access import REFUSED_BY_POLICY, Access, Denied, TooOften
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import (
     BREDR,
@@ -46,10 +47,11 @@ class GuestConnection:
 
     def __init__(
         self, domid: int, ref: int, port: int, *, adapter: Adapter, grants: Grants, evtchn: EventChannels,
-        limits: Limits, broken: Callable[[str], None], log: FilteringBoundLogger,
+        access: Access, limits: Limits, broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._domid = domid
         self._adapter = adapter
+        self._access = access
         self._grants = grants
         self._evtchn = evtchn
         self._limits = limits
@@ -71,8 +73,8 @@ class GuestConnection:
         self._ring_event()
 
     def statistics(self) -> dict[str, int]:
-        """The counters of the guest's calls."""
-        return self._backend.statistics()
+        """The counters of the guest's calls, and of what policy said to them."""
+        return self._backend.statistics() | self._access.statistics()
 
     def info(self, domid: int, devid: int) -> ConnectionInfo:
         """The guest's objects, each channel with the numbers of its device."""
@@ -103,7 +105,25 @@ class GuestConnection:
         offers, self._offers = self._offers, {}
         for offer in offers.values():
             self._adapter.refuse(offer)
+        self._access.clear()
         self._resources.close()
+
+    def revoke(self, objects: Iterable[int], offers: Iterable[int], limits: Limits) -> None:
+        """Policy has changed: these are not allowed any more, and ``limits`` are those of what is made from now on."""
+        self._limits = self._backend.limits = limits
+        for number in offers:
+            offer = self._offers.pop(number)
+            self._backend.withdraw(number)
+            self._adapter.refuse(offer, REFUSED_BY_POLICY[offer.link.transport])
+        for id_ in objects:
+            self._backend.revoke(id_)
+            match self._objects[id_]:
+                case GuestChannel(is_open=True) | GuestScan() as streaming:
+                    streaming.revoke()
+                case thing:
+                    del self._objects[id_]
+                    thing.close()
+        self._work()
 
     # The command ring.
 
@@ -137,16 +157,17 @@ class GuestConnection:
             case calls.Info(req_id):
                 self._answer_info(req_id)
             case calls.Connect():
-                connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
-                peer = Peer(call.address, call.address_type, call.psm)
-                self._open(call, connect, peer, None, call.timeout_s)
+                self._connect(call)
             case calls.Accept():
                 offer = self._offers.pop(call.offer)
+                self._access.accept(call.offer, call.id)
                 peer = Peer(offer.link.address, offer.link.address_type, offer.psm)
                 self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
             case calls.Refuse(number):
+                self._access.release_offer(number)
                 self._adapter.refuse(self._offers.pop(number))
             case calls.Release(req_id, id_):
+                self._access.release(id_)
                 if (thing := self._objects.pop(id_, None)) is not None:
                     if isinstance(thing, GuestChannel):
                         self._past = self._past.plus(thing.traffic())
@@ -156,6 +177,7 @@ class GuestConnection:
                 try:
                     self._objects[call.id] = self._make(call)
                 except FAILURES as error:
+                    self._access.release(call.id)
                     self._fail(call.req_id, error)
                 else:
                     self._backend.complete(call.req_id)
@@ -163,10 +185,12 @@ class GuestConnection:
     def _make(self, call: calls.Listen | calls.Scan | calls.Advertise) -> GuestObject:
         match call:
             case calls.Listen(_, id_, transport, psm):
+                self._access.listen(id_, transport, psm)
                 return GuestListener(
                     self._adapter, transport, psm, lambda offer: self._offered(id_, offer), self._withdrawn
                 )
             case calls.Scan(_, id_):
+                self._access.scan(id_)
                 scan = GuestScan(
                     self._adapter, active=call.active, duplicates=call.duplicates,
                     ended=partial(self._ended, id_),
@@ -177,12 +201,14 @@ class GuestConnection:
                     scan.close()
                     raise
                 return scan
-            case calls.Advertise():
+            case calls.Advertise(_, id_):
+                self._access.advertise(id_)
                 advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
                 return GuestAdvertisement(self._adapter, advertiser)
 
     def _ended(self, id_: int, reason: str) -> None:
         """A channel or a scan, by itself."""
+        self._access.release(id_)
         self._log.info("object ended", object=id_, reason=reason)
         self._backend.end_object(id_)
 
@@ -204,6 +230,17 @@ class GuestConnection:
 
     def _stream(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
         return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
+
+    def _connect(self, call: calls.Connect) -> None:
+        try:
+            now = asyncio.get_running_loop().time()
+            self._access.connect(call.id, (call.address, call.address_type), call.psm, now)
+        except FAILURES as error:
+            self._fail(call.req_id, error)
+        else:
+            connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
+            peer = Peer(call.address, call.address_type, call.psm)
+            self._open(call, connect, peer, None, call.timeout_s)
 
     def _open(
         self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], peer: Peer,
@@ -246,11 +283,13 @@ class GuestConnection:
             self._backend.complete_channel(
                 call.req_id, link.address, link.address_type, channel.psm, tx_mtu, channel.rx_mtu
             )
+            channel.limit_unread(self._access.unread_bytes(call.id))
             user.start(channel)
         self._work()
 
     def _not_opened(self, call: calls.Connect | calls.Accept, user: GuestChannel, error: BaseException) -> None:
         user.close()
+        self._access.release(call.id)
         if isinstance(call, calls.Accept) and isinstance(error, AdapterError):
             self._backend.withdraw(call.offer)  # the peer has gone: the ACCEPT waits for the next
             return
@@ -258,10 +297,20 @@ class GuestConnection:
         self._fail(call.req_id, error)
 
     def _offered(self, listener_id: int, offer: Offer) -> None:
-        self._offer_count += 1
-        self._offers[self._offer_count] = offer
-        if not self._backend.offer(listener_id, self._offer_count):
-            del self._offers[self._offer_count]
+        self._offer_count = number = self._offer_count + 1
+        link = offer.link
+        try:
+            self._access.offer(number, (link.address, link.address_type), offer.psm)
+        except Denied:
+            self._adapter.refuse(offer, REFUSED_BY_POLICY[link.transport])
+            return
+        except Exhausted:
+            self._adapter.refuse(offer)
+            return
+        self._offers[number] = offer
+        if not self._backend.offer(listener_id, number):
+            del self._offers[number]
+            self._access.release_offer(number)
             self._adapter.refuse(offer)
         self._work()
 
@@ -269,6 +318,7 @@ class GuestConnection:
         for number, known in self._offers.items():
             if known is offer:
                 del self._offers[number]
+                self._access.release_offer(number)
                 self._backend.withdraw(number)
                 self._work()
                 return
@@ -289,6 +339,10 @@ def error_code(error: BaseException) -> tuple[int, int, int]:
             return errno.EOPNOTSUPP, 0, 0
         case Exhausted():
             return errno.EMFILE, 0, 0
+        case Denied():
+            return errno.EACCES, 0, 0
+        case TooOften():
+            return errno.EAGAIN, 0, 0
         case InUse():
             return errno.EADDRINUSE, 0, 0
         case XenError():

@@ -7,10 +7,12 @@ from structlog.typing import FilteringBoundLogger
 from usbbtd import xenbus
 from usbbtd.abi import layout
 from usbbtd.l2capif.checks import Limits
+from usbbtd.link.access import Access
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.guest_connection import GuestConnection
 from usbbtd.link.info import GuestInfo
 from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.policy.rules import GuestPolicy, Identity
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xenbus import Action
@@ -23,10 +25,12 @@ class GuestDevice:
     """Serves one ``backend/vl2cap/<guest>/<devid>``: ``perform`` is for ``XenbusDevice.run``."""
 
     def __init__(
-        self, device: XenbusDevice, *, adapter: Adapter, grants: Grants, evtchn: EventChannels, limits: Limits,
-        log: FilteringBoundLogger,
+        self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: Adapter, grants: Grants,
+        evtchn: EventChannels, limits: Limits, log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
+        self.identity = identity
         self._device = device
+        self._access = access
         self._adapter = adapter
         self._grants = grants
         self._evtchn = evtchn
@@ -35,19 +39,23 @@ class GuestDevice:
         self._connection: GuestConnection | None = None
         domid, devid = device.path.split("/")[-2:]
         self._numbers = int(domid), int(devid)
-        self._name: str | None = None  # the guest's, where the toolstack says it
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         """Publishes the features, connects, disconnects."""
         match action:
             case Action.PUBLISH:
-                self._name = await self._device.read_own("domain")
                 return self._features()
             case Action.ATTACH:
                 await self._attach()
             case Action.DETACH:
                 self._detach()
         return None
+
+    def change_policy(self, policy: GuestPolicy) -> None:
+        """Ends what the guest has and may not have any more; nothing else is touched."""
+        objects, offers = self._access.change(policy)
+        if self._connection is not None:
+            self._connection.revoke(objects, offers, self._own_limits())
 
     def statistics(self) -> dict[str, int]:
         """Counters of the connection there is; empty without one."""
@@ -58,7 +66,7 @@ class GuestDevice:
         return GuestInfo(
             domid=domid,
             devid=devid,
-            name=self._name,
+            name=self.identity.name,
             state=xenbus.STATE_NAMES[self._device.state],
             reason=self._device.reason,
             connection=self._connection.info(domid, devid) if self._connection is not None else None,
@@ -68,12 +76,15 @@ class GuestDevice:
         return {
             "versions": str(VERSION),
             "max-page-order": str(self._limits.max_page_order),
-            "max-channels": str(self._limits.channels),
+            "max-channels": str(self._access.channels),
             "feature-bredr": "1",
             "feature-le": "1",
             "feature-scan": "1",
             "feature-advertise": "1",
         }
+
+    def _own_limits(self) -> Limits:
+        return self._limits._replace(channels=self._access.channels)
 
     async def _attach(self) -> None:
         device = self._device
@@ -81,8 +92,8 @@ class GuestDevice:
         ref = await device.read_other_int("ring-ref", 0, MAX_U32)
         port = await device.read_other_int("event-channel", 0, MAX_U32)
         self._connection = GuestConnection(
-            device.other_domid, ref, port, adapter=self._adapter, grants=self._grants, evtchn=self._evtchn,
-            limits=self._limits, broken=device.fail, log=self._log,
+            device.other_domid, ref, port, access=self._access, adapter=self._adapter, grants=self._grants,
+            evtchn=self._evtchn, limits=self._own_limits(), broken=device.fail, log=self._log,
         )  # fmt: skip
         self._log.info("guest connected")
 

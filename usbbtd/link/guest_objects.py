@@ -10,6 +10,7 @@ from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import Advertiser, Listener, Offer, ScanUser
+from usbbtd.link.guest_channel import REVOKED
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.info import TRANSPORTS, ListenerInfo, ScanInfo
 
@@ -78,6 +79,10 @@ class GuestScan:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
+
+    def revoke(self) -> None:
+        """Policy does not allow the scan any more: the guest reads why."""
+        self._end(-errno.EACCES, REVOKED)
 
     def _report(self, advertisement: Advertisement) -> None:
         stream = self._stream

@@ -76,7 +76,8 @@ class World:
         self._ask({"do": "destroy", "domid": domid})
 
     def attach_vl2cap(self, guest: int, driver_domain: int, devid: int = 0, **config: str) -> None:
-        """`config`: what the administrator wrote on the config line; nodes of the backend directory."""
+        """`config`: what the administrator wrote on the config line; nodes of the backend directory, as the name is."""
+        config = {"domain": self.read(f"/local/domain/{guest}/name") or ""} | config
         self._attach(f"/local/domain/{guest}/device/vl2cap/{devid}", guest, "vl2cap", driver_domain, devid, config)
 
     def detach_vl2cap(self, guest: int, driver_domain: int, devid: int = 0, *, timeout_s: float = 10) -> None:

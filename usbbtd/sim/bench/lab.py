@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from usbbtd.sim.bench.path_end import DIRECT, PEERS
+from usbbtd.sim.configuration import write_configuration
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.process import Process
 from usbbtd.sim.demo.scenario import CONFIGURATION
@@ -47,7 +48,7 @@ class Lab:
             self._stack.callback(loop.remove_reader, self._notified)
             self._world.create_domain(plan.DRIVER_DOMAIN, "sys-bluetooth")
             self._world.attach_vusb(plan.DRIVER_DOMAIN, plan.DOM0)
-            (self._directory / "usbbtd.toml").write_text(CONFIGURATION, encoding="utf-8")
+            self._configuration = write_configuration(self._directory, CONFIGURATION)
             on_air = [word for peer in (*PEERS, DIRECT) for word in ("--peer", peer.address, self._socket(peer))]
             arguments = ["--frontend", str(plan.DRIVER_DOMAIN), "--address", plan.DONGLE_ADDRESS, *on_air]
             await self._start("air", "usbbtd.sim.air", *arguments, domid=plan.DOM0)
@@ -66,7 +67,7 @@ class Lab:
         self._ready.clear()
         start = perf_counter()
         process = await Process.start(
-            "usbbtd", self._logs / "usbbtd.log", "usbbtd", "run", "--config", str(self._directory / "usbbtd.toml"),
+            "usbbtd", self._logs / "usbbtd.log", "usbbtd", "run", "--config", str(self._configuration),
             environment=environment,
         )  # fmt: skip
         self._stack.push_async_callback(process.kill)

@@ -2,6 +2,7 @@
 
 Commands, each answered by one report:
 ``{"do": "open"}`` connects to the echoing peer over both transports, and listens on both;
+``{"do": "trespass"}`` connects to a PSM that policy does not let it have;
 ``{"do": "ping", "count": n}`` sends streams of small SDUs, one at a time, on channels of their own;
 ``{"do": "traffic", "count": n, "window": n}`` sends streams on the channels of ``open``, reporting progress;
 ``{"do": "close"}`` ends everything and tells what was seen of incoming streams.
@@ -14,7 +15,7 @@ from contextlib import AsyncExitStack
 
 from usbbtd import log
 from usbbtd.config import Log
-from usbbtd.guest import Adapter, AdapterError, Channel, open_adapter
+from usbbtd.guest import Adapter, AdapterError, Channel, PermissionDenied, open_adapter
 from usbbtd.guest.channel import Listener
 from usbbtd.sim.demo import lines, plan
 from usbbtd.sim.demo.traffic import MTU, Counts, Sender, echo
@@ -46,6 +47,13 @@ class Guest:
         if self._domid == plan.GUESTS[0]:
             await self._stack.enter_async_context(self._adapter.advertise(interval_ms=20, connectable=True))
         return {"channels": len(self._channels)}
+
+    async def trespass(self) -> lines.Message:
+        try:
+            await self._adapter.connect(plan.ECHO.address, plan.FORBIDDEN_PSM)
+        except PermissionDenied:
+            return {"denied": True}
+        return {"denied": False}
 
     async def ping(self, count: int) -> lines.Message:
         rtt_us: dict[str, list[float]] = {}
@@ -98,7 +106,8 @@ async def run(domid: int) -> None:
     async with open_adapter() as adapter:
         guest = Guest(domid, adapter)
         does: dict[str, Callable[..., Awaitable[lines.Message]]]
-        does = {"open": guest.open, "ping": guest.ping, "traffic": guest.traffic, "close": guest.close}
+        does = {"open": guest.open, "trespass": guest.trespass, "ping": guest.ping}
+        does |= {"traffic": guest.traffic, "close": guest.close}
         reader = await lines.commands()
         lines.report(up=True, address=adapter.info.address)
         while (command := await lines.take(reader)) is not None:

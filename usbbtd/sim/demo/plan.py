@@ -31,6 +31,8 @@ CALLER = Peer("caller", "C0:FF:EE:00:00:12", "F0:F1:F2:00:00:12")
 
 #: On the echoing peer.
 ECHO_PSM = {"bredr": 0x1001, "le": 0x0080}
+#: No rule of the demo's policy names it.
+FORBIDDEN_PSM = 0x1003
 
 
 def listener_psm(guest: int, transport: Transport) -> int:

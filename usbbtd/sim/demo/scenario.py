@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from usbbtd.sim.configuration import write_configuration
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.display import Display, bytes_text
 from usbbtd.sim.demo.lines import Message
@@ -29,6 +30,20 @@ target = "stderr"
 
 [control]
 socket = ""
+"""
+
+POLICY = f"""\
+[[rule]]
+guest = {[f"guest-{domid}" for domid in plan.GUESTS]}
+action = "connect"
+psm = {plan.ECHO_PSM["bredr"]}
+spsm = {plan.ECHO_PSM["le"]}
+verdict = "allow"
+
+[[rule]]
+guest = "any"
+action = ["listen", "advertise"]
+verdict = "allow"
 """
 
 
@@ -131,8 +146,7 @@ class Scenario:
             self._peers = await self._start_service(None, "peers", "usbbtd.sim.demo.peers", *arguments)
             await self._peers.take_report()
         with display.step("usbbtd in its driver domain, the dongle driven by usbif"):
-            configuration = self._directory / "usbbtd.toml"
-            configuration.write_text(CONFIGURATION, encoding="utf-8")
+            configuration = write_configuration(self._directory, CONFIGURATION, POLICY)
             arguments = ["run", "--config", str(configuration)]
             self._daemon = await self._start_service(plan.DRIVER_DOMAIN, "usbbtd", "usbbtd", *arguments)
             await self._daemon.wait_logged("adapter up")
@@ -149,6 +163,11 @@ class Scenario:
                 await guest.take_report()
         with self._display.step("channels to the remote side: BR/EDR to a PSM, LE to an SPSM"):
             await asyncio.gather(*(guest.ask(do="open") for guest in self._guests.values()))
+        with self._display.step("a PSM that policy does not allow is refused to a guest"):
+            report = await self._guests[plan.GUESTS[0]].ask(do="trespass")
+            if not report["denied"]:
+                raise DemoError("policy did not refuse a PSM that no rule allows")
+            await self._daemon.wait_logged("access denied", "rule=default")
 
     async def _ping(self) -> None:
         with self._display.step(f"{self._load.pings} round trips of 64 bytes, one at a time, over each transport"):

@@ -1,0 +1,137 @@
+"""The first rule that matches decides, and "no" where none does: beside a naive reading of the same rules."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbbtd.policy.rules import (
+    ACTIONS,
+    ADDRESS_TYPES,
+    DEFAULT,
+    Identity,
+    Limits,
+    LimitsTable,
+    Policy,
+    Request,
+    Rule,
+    Service,
+)
+
+ADDRESSES = [bytes([number] * 6) for number in range(3)]
+PEERS = list(itertools.product(ADDRESSES, ADDRESS_TYPES.values()))
+STRANGER = bytes([99] * 6)
+NAMES, TAGS = ["work", "home"], ["a", "b"]
+SERVICES = [Service("psm", 1), Service("psm", 3), Service("spsm", 1), Service("spsm", 2), Service("cid", 4)]
+BREDR, LE = {"bredr"}, {"public", "random"}
+TRANSPORT = {"psm": BREDR, "spsm": LE, "cid": BREDR | LE}
+
+
+def subsets(values: list) -> st.SearchStrategy:
+    return st.none() | st.frozensets(st.sampled_from(values), min_size=1, max_size=3)
+
+
+rules = st.builds(
+    Rule,
+    where=st.integers(0, 10**6).map(lambda number: f"x.toml:{number}"),
+    guests=subsets([*NAMES, 3, 4, "tag:a", "tag:b"]),
+    actions=st.frozensets(st.sampled_from(ACTIONS), min_size=1),
+    peers=subsets(PEERS),
+    bonded=st.booleans(),
+    services=st.none()
+    | st.lists(
+        st.tuples(st.sampled_from(["psm", "spsm", "cid"]), st.builds(range, st.integers(1, 2), st.integers(2, 5))),
+        min_size=1, max_size=2,
+    ).map(tuple),
+    allows=st.booleans(),
+    security=st.sampled_from(["none", "encrypted"]),
+).map(lambda rule: rule._replace(security="none") if not rule.allows else rule)  # fmt: skip
+
+guests = st.builds(
+    Identity, st.sampled_from([3, 4, 5]), st.none() | st.sampled_from(NAMES), st.frozensets(st.sampled_from(TAGS))
+)
+
+
+def naive(policy: Policy, guest: Identity, request: Request) -> tuple[bool, str]:
+    """As docs/policy.md says it, in as many words."""
+    for rule in policy.rules:
+        if rule.guests is not None and not any(
+            label in (guest.domid, guest.name) or (isinstance(label, str) and label[4:] in guest.tags)
+            for label in rule.guests
+        ):
+            continue
+        if request.action not in rule.actions:
+            continue
+        if rule.peers is not None and request.peer not in rule.peers and not (rule.bonded and request.bonded):
+            continue
+        if rule.services is not None and not any(
+            request.service is not None and request.service == Service(naming, number)
+            for naming, numbers in rule.services
+            for number in numbers
+        ):
+            continue
+        return rule.allows and rule.security == "none", rule.where
+    return False, "default"
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    action = draw(st.sampled_from(ACTIONS))
+    if action in ("scan", "advertise"):
+        return Request(action)
+    peer = draw(st.sampled_from([*PEERS, (STRANGER, 0)]))
+    service = draw(st.sampled_from(SERVICES)) if action != "agent" else None
+    return Request(action, peer, service, draw(st.booleans()))
+
+
+policies = st.lists(rules, max_size=6).map(lambda made: Policy(tuple(made)))
+
+
+@given(policies, guests, requests())
+def test_the_first_match_decides(policy: Policy, guest: Identity, request: Request) -> None:
+    decision = policy.for_guest(guest).decide(request)
+    assert (decision.allowed, decision.where) == naive(policy, guest, request)
+    assert decision.reason
+
+
+@given(policies, guests, st.sampled_from(SERVICES))
+def test_listening_is_allowed_where_some_peer_could_come(policy: Policy, guest: Identity, service: Service) -> None:
+    types = [ADDRESS_TYPES[name] for name in TRANSPORT[service.naming]]
+    peers = [(address, kind) for address in (*ADDRESSES, STRANGER) for kind in types]
+    could = any(
+        naive(policy, guest, Request("listen", peer, service, bonded))[0] for peer in peers for bonded in (False, True)
+    )
+    assert policy.for_guest(guest).decide(Request("listen", None, service)).allowed == could
+
+
+def test_what_no_rule_allows_is_denied() -> None:
+    assert Policy().for_guest(Identity(3)).decide(Request("scan")) == DEFAULT
+    assert (DEFAULT.allowed, DEFAULT.where) == (False, "default")
+
+
+def test_security_above_none_refuses_with_that_reason() -> None:
+    rule = Rule("x.toml:1", None, frozenset({"connect"}), None, False, None, True, "authenticated")
+    decision = Policy((rule,)).for_guest(Identity(3)).decide(Request("connect", PEERS[0], SERVICES[0]))
+    assert not decision.allowed
+    assert decision.reason == "this rule wants security 'authenticated', and there is no pairing yet"
+
+
+def test_a_name_that_reads_like_a_tag_is_none() -> None:
+    rule = Rule("x.toml:1", frozenset({"tag:a"}), frozenset({"scan"}), None, False, None, True)
+    policy = Policy((rule,))
+    assert not policy.for_guest(Identity(3, "tag:a")).decide(Request("scan")).allowed
+    assert policy.for_guest(Identity(3, None, frozenset({"a"}))).decide(Request("scan")).allowed
+
+
+def test_each_limit_is_that_of_the_first_table_that_has_it() -> None:
+    tables = (
+        LimitsTable(frozenset({"home"}), Limits(channels=9)),
+        LimitsTable(frozenset({"work"}), Limits(channels=1)),
+        LimitsTable(None, Limits(2, None, 0)),
+    )
+    policy = Policy((), tables)
+    assert policy.for_guest(Identity(3, "work")).limits == Limits(1, None, 0)
+    assert policy.for_guest(Identity(3)).limits == Limits(2, None, 0)
+    assert Policy().for_guest(Identity(3)).limits == Limits()

@@ -1,0 +1,94 @@
+"""Where a key is in a file, for every form that TOML has."""
+
+import contextlib
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbbtd.tomlfile import ConfigError, key_lines, line_of, parse_document
+
+TEXT = (
+    "# c = 0\ntop = 1\n[a.b]\nc = 1\n'quoted.key' = 2\nlong = [\n  '''\nafter = 1''',\n]\nafter = 3\n"
+    "inline = { deep = 1 }\n[a.d]\nc = 4\n[[e]]\n[[e]]\nf.g = 1\n[[e.h]]\ni = [\n{ j = 1 }]\n[e.k]"
+)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (("top",), 2),
+        (("a", "b", "c"), 4),
+        (("a", "b", "quoted.key"), 5),
+        (("a", "b", "long"), 6),
+        (("a", "b", "after"), 10),
+        (("a", "b", "inline", "deep"), 11),
+        (("a", "d"), 12),
+        (("a", "d", "c"), 13),
+        (("e", 0), 14),
+        (("e", 1), 15),
+        (("e", 1, "f"), 16),
+        (("e", 1, "f", "g"), 16),
+        (("e", 1, "h", 0), 17),
+        (("e", 1, "h", 0, "i", 0, "j"), 18),
+        (("e", 1, "k"), 20),
+        (("e", 0, "missing"), 14),
+        (("missing",), 1),
+    ],
+)
+def test_the_line_of_a_key(ends: str, key: tuple[str | int, ...], line: int) -> None:
+    text = TEXT.replace("\n", ends)
+    tomllib.loads(text)
+    assert line_of(key_lines(text), key) == line
+
+
+@given(st.text())
+def test_any_text_is_toml_with_a_line_for_every_key_or_a_mistake(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        document = parse_document(text, "x.toml")
+        lines = key_lines(text)
+        assert {key[0] for key in lines} == set(document.content)
+
+
+_STRINGS = st.text("ab\"'\\\\#[]{}=\n", max_size=6)
+
+
+@st.composite
+def _values(draw: st.DrawFn) -> str:
+    """In any form that can go over lines, or have in it what ends a statement elsewhere."""
+    form, content = draw(st.integers(0, 5)), draw(_STRINGS)
+    escaped = content.replace("\\", "\\\\").replace('"', '\\"')
+    match form:
+        case 0:
+            return f'"""{escaped}"""'
+        case 1:
+            return "'''" + content.replace("'", "") + "'''"
+        case 2:
+            return '"' + escaped.replace("\n", "\\n") + '"'
+        case 3:
+            return "'" + content.replace("'", "").replace("\n", "") + "'"
+        case 4:
+            return "[" + "\n".join(f" {draw(_values())}, # ]'\"" for _ in range(draw(st.integers(0, 2)))) + "\n]"
+        case _:
+            return f"{{ x = {draw(_values())} }}"
+
+
+@given(st.lists(_values(), max_size=6))
+def test_a_statement_ends_where_the_shortest_run_of_lines_is_toml(values: list[str]) -> None:
+    text = "".join(f"k{number} = {value} # '\"[\n[t{number}]\n" for number, value in enumerate(values))
+    tomllib.loads(text)
+    expected, first, lines = {}, 0, text.split("\n")
+    for end in range(1, len(lines) + 1):
+        with contextlib.suppress(ValueError):
+            expected |= dict.fromkeys(tomllib.loads("\n".join(lines[first:end])), first + 1)
+            first = end
+    found = {str(key[-1]): line for key, line in key_lines(text).items() if str(key[-1])[0] in "kt" and len(key) < 3}
+    assert found == expected
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000, "a = 1\na = 2"])
+def test_what_tomllib_takes_badly_is_a_mistake(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^x\.toml:[12]: "):
+        parse_document(text, "x.toml")

@@ -1,0 +1,22 @@
+"""Who a guest is, as the toolstack wrote it into the backend's directory, which the guest cannot write."""
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.policy.rules import Identity
+from usbbtd.tags import parse_tags
+from usbbtd.xen.store import Store
+
+NAME_MAX = 255
+
+
+async def read_identity(store: Store, path: str, domid: int, log: FilteringBoundLogger) -> Identity:
+    """Of the guest whose backend directory is ``path``. What makes no sense is logged, and does not count."""
+    name, tags = await store.read(f"{path}/domain"), await store.read(f"{path}/tags")
+    if name is not None and not (0 < len(name) <= NAME_MAX and name.isprintable()):
+        log.warning("name of guest passed over", reason=f"{name!r:.80} cannot be a domain's name")
+        name = None
+    try:
+        return Identity(domid, name, parse_tags(tags or ""))
+    except ValueError as error:
+        log.warning("tags of guest passed over", reason=str(error))
+        return Identity(domid, name)

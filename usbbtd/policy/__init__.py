@@ -1,0 +1,1 @@
+"""Which guest may do what, with which peer: the administrator's rules, read from files and asked request by request."""

@@ -1,0 +1,120 @@
+"""The files of ``policy.d``: TOML in, a Policy out. docs/policy.md is their reference."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+
+from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Limits, LimitsTable, Naming, Peer, Policy, Rule
+from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
+from usbbtd.tomlfile import Document, Section, key_lines, line_of, read_directory, validate_all
+
+#: Actions that have no peer, and those that have no PSM.
+_WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
+_WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent"}
+_OPENS: frozenset[Action] = frozenset({"connect", "listen"})
+_NAMINGS: tuple[Naming, ...] = ("psm", "spsm", "cid")
+
+_Guests = Annotated[frozenset[str | int] | None, PlainValidator(parse_guests)]
+_Ranges = tuple[range, ...] | None
+
+
+class _Limited(Section):
+    channels: int | None = Field(default=None, ge=0, le=4096)
+    unread_bytes: int | None = Field(default=None, ge=4096, le=1 << 26)
+    connects_per_minute: int | None = Field(default=None, ge=0, le=100_000)
+
+    def limits(self) -> Limits:
+        return Limits(self.channels, self.unread_bytes, self.connects_per_minute)
+
+
+class _GuestLimits(_Limited):
+    guest: _Guests
+
+
+class _RuleTable(_Limited):
+    guest: _Guests
+    action: Annotated[frozenset[Action], PlainValidator(parse_actions)]
+    verdict: Literal["allow", "deny"]
+    peer: Annotated[tuple[frozenset[Peer], bool] | None, PlainValidator(parse_peers)] = None
+    psm: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "psm"))] = None
+    spsm: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "spsm"))] = None
+    cid: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "cid"))] = None
+    security: Literal["none", "encrypted", "authenticated", "secure"] = "none"
+
+    # What would never matter is not what the administrator means.
+
+    @field_validator("action")
+    @classmethod
+    def _takes_the_limits(cls, actions: frozenset[Action], info: ValidationInfo) -> frozenset[Action]:
+        if info.data.get("connects_per_minute") is not None and "connect" not in actions:
+            raise ValueError("connects_per_minute is a limit of connect")
+        if any(info.data.get(key) is not None for key in ("channels", "unread_bytes")) and not actions & _OPENS:
+            raise ValueError("channels and unread_bytes are limits of connect and listen")
+        return actions
+
+    @field_validator("verdict")
+    @classmethod
+    def _denies_without_limits(cls, verdict: str, info: ValidationInfo) -> str:
+        if verdict == "deny" and (limits := [key for key in Limits._fields if info.data.get(key) is not None]):
+            raise ValueError(f"what is denied has no {' or '.join(limits)}")
+        return verdict
+
+    @field_validator("peer", *_NAMINGS)
+    @classmethod
+    def _belongs_to_the_action(cls, value: Any, info: ValidationInfo) -> Any:
+        without = _WITHOUT_PEER if info.field_name == "peer" else _WITHOUT_SERVICE
+        actions: frozenset[Action] = info.data.get("action", frozenset())
+        if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any": those that have one
+            raise ValueError(f"{' and '.join(sorted(actions & without))} has no {info.field_name}")
+        return value
+
+    @field_validator("psm", "spsm")
+    @classmethod
+    def _is_of_the_peers_transport(cls, value: _Ranges, info: ValidationInfo) -> _Ranges:
+        peers, bonded = info.data.get("peer") or (frozenset(), True)
+        bredr, other = (True, "an spsm") if info.field_name == "psm" else (False, "a psm")
+        if not bonded and all((kind == ADDRESS_TYPES["bredr"]) is not bredr for _, kind in peers):
+            raise ValueError(f"a peer with an address of this type has {other}")
+        return value
+
+    @field_validator("security")
+    @classmethod
+    def _denies_without_security(cls, security: str, info: ValidationInfo) -> str:
+        if info.data.get("verdict") == "deny" and security != "none":
+            raise ValueError("what is denied needs none")
+        return security
+
+    def rule(self, where: str) -> Rule:
+        services = tuple(
+            (naming, numbers) for naming in _NAMINGS for numbers in getattr(self, naming) or ()
+        )  # fmt: skip
+        peers, bonded = self.peer or (None, False)
+        allows = self.verdict == "allow"
+        return Rule(
+            where, self.guest, self.action, peers, bonded, services or None, allows, self.security, self.limits()
+        )
+
+
+class _File(Section):
+    rule: list[_RuleTable] = Field(default_factory=list)
+    limits: list[_GuestLimits] = Field(default_factory=list)
+
+
+def load(directory: Path) -> Policy:
+    """All files of a directory, which need not exist. Raises ConfigError with every mistake of all."""
+    return compile_policy(read_directory(directory))
+
+
+def compile_policy(documents: list[Document]) -> Policy:
+    """Raises ConfigError."""
+    rules: list[Rule] = []
+    tables: list[LimitsTable] = []
+    for document, file in zip(documents, validate_all(documents, _File), strict=True):
+        lines = key_lines(document.text)
+        rules += (
+            table.rule(f"{document.name}:{line_of(lines, ('rule', number))}") for number, table in enumerate(file.rule)
+        )
+        tables += (LimitsTable(table.guest, table.limits()) for table in file.limits)
+    return Policy(tuple(rules), tuple(tables))

@@ -1,0 +1,197 @@
+"""Rules, and what they decide: the first that matches, and "no" where none does. Without I/O.
+
+Addresses are 6 octets, least significant first, with a type of l2capif.h; so are the numbers of security levels.
+"""
+
+from typing import Literal, NamedTuple
+
+from usbbtd.abi.layout import constants
+
+Action = Literal["connect", "listen", "scan", "advertise", "agent"]
+ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent")
+
+#: A channel's other end is named by a PSM on BR/EDR, an SPSM on LE, or the number of a fixed channel on either.
+Naming = Literal["psm", "spsm", "cid"]
+
+#: l2capif.h's numbers by the names that files have for them.
+ADDRESS_TYPES: dict[str, int] = {
+    "bredr": constants.L2CAPIF_ADDR_BREDR,
+    "public": constants.L2CAPIF_ADDR_LE_PUBLIC,
+    "random": constants.L2CAPIF_ADDR_LE_RANDOM,
+}
+SECURITY_LEVELS: dict[str, int] = {
+    "none": constants.L2CAPIF_SECURITY_NONE,
+    "encrypted": constants.L2CAPIF_SECURITY_ENCRYPTED,
+    "authenticated": constants.L2CAPIF_SECURITY_MITM,
+    "secure": constants.L2CAPIF_SECURITY_SC,
+}
+#: Of the peers that such a service can be reached by.
+_TYPES_OF: dict[Naming, frozenset[int]] = {
+    "psm": frozenset({ADDRESS_TYPES["bredr"]}),
+    "spsm": frozenset({ADDRESS_TYPES["public"], ADDRESS_TYPES["random"]}),
+    "cid": frozenset(ADDRESS_TYPES.values()),
+}
+#: The highest that a link can have here: there is no pairing yet.
+HIGHEST_SECURITY = "none"
+
+Peer = tuple[bytes, int]
+
+
+class Identity(NamedTuple):
+    """Who a guest is, as dom0's toolstack says. ``name`` None: the toolstack has not told."""
+
+    domid: int
+    name: str | None = None
+    tags: frozenset[str] = frozenset()
+
+    def labels(self) -> frozenset[str | int]:
+        """All that a rule may call it. A name that reads like a tag is none."""
+        labels: set[str | int] = {self.domid, *(f"tag:{tag}" for tag in self.tags)}
+        if self.name is not None and not self.name.startswith("tag:"):
+            labels.add(self.name)
+        return frozenset(labels)
+
+
+class Service(NamedTuple):
+    """What a channel leads to."""
+
+    naming: Naming
+    number: int
+
+
+class Request(NamedTuple):
+    """What a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
+
+    ``peer`` None of a listener: whoever comes.
+    """
+
+    action: Action
+    peer: Peer | None = None
+    service: Service | None = None
+    bonded: bool = False
+
+
+class Limits(NamedTuple):
+    """How much. None: not said here."""
+
+    channels: int | None = None
+    unread_bytes: int | None = None
+    connects_per_minute: int | None = None
+
+
+class Rule(NamedTuple):
+    """``where``: file:line. What is None does not matter to the rule."""
+
+    where: str
+    guests: frozenset[str | int] | None
+    actions: frozenset[Action]
+    peers: frozenset[Peer] | None
+    bonded: bool
+    services: tuple[tuple[Naming, range], ...] | None
+    allows: bool
+    security: str = "none"
+    limits: Limits = Limits()
+
+    def concerns(self, labels: frozenset[str | int]) -> bool:
+        """Whether it is about a guest with these labels."""
+        return self.guests is None or not self.guests.isdisjoint(labels)
+
+    def covers(self, action: Action, service: Service | None) -> bool:
+        """Whether it is about this, whoever the peer is."""
+        return action in self.actions and (self.services is None or self._leads_to(service))
+
+    def matches(self, request: Request) -> bool:
+        if not self.covers(request.action, request.service):
+            return False
+        return self.peers is None or request.peer in self.peers or (self.bonded and request.bonded)
+
+    def decide(self) -> "Decision":
+        """Of a request that it matches."""
+        if not self.allows:
+            return Decision(False, self, "this rule denies it")
+        if SECURITY_LEVELS[self.security] > SECURITY_LEVELS[HIGHEST_SECURITY]:
+            return Decision(False, self, f"this rule wants security {self.security!r}, and there is no pairing yet")
+        return Decision(True, self, "this rule allows it")
+
+    def _leads_to(self, service: Service | None) -> bool:
+        return service is not None and any(
+            naming == service.naming and service.number in numbers for naming, numbers in self.services or ()
+        )
+
+
+class Decision(NamedTuple):
+    """``rule`` None: no rule matches. ``reason`` is for people."""
+
+    allowed: bool
+    rule: Rule | None
+    reason: str
+
+    @property
+    def where(self) -> str:
+        """What decided: file:line, or "default"."""
+        return self.rule.where if self.rule is not None else "default"
+
+
+DEFAULT = Decision(False, None, "no rule matches, and what no rule allows is denied")
+
+
+class LimitsTable(NamedTuple):
+    """A table ``[[limits]]``."""
+
+    guests: frozenset[str | int] | None
+    limits: Limits
+
+    def concerns(self, labels: frozenset[str | int]) -> bool:
+        return self.guests is None or not self.guests.isdisjoint(labels)
+
+
+class GuestPolicy(NamedTuple):
+    """What concerns one guest: its rules, in order, and the limits that tables give it."""
+
+    rules: tuple[Rule, ...] = ()
+    limits: Limits = Limits()
+
+    def decide(self, request: Request) -> Decision:
+        """The first rule that matches. To listen without a peer is allowed where a peer's channel could be."""
+        if request.action == "listen" and request.peer is None and request.service is not None:
+            return self._decide_listen(request.service)
+        for rule in self.rules:
+            if rule.matches(request):
+                return rule.decide()
+        return DEFAULT
+
+    def _decide_listen(self, service: Service) -> Decision:
+        decided: set[Peer | str] = set()  # by an earlier rule: a later one has no say
+        refusal = DEFAULT
+        for rule in self.rules:
+            if not rule.covers("listen", service):
+                continue
+            decision = rule.decide()
+            if rule.peers is None:
+                return decision  # for all others
+            matched: set[Peer | str] = {
+                peer for peer in rule.peers if peer[1] in _TYPES_OF[service.naming] and peer not in decided
+            }
+            if rule.bonded and "bonded" not in decided:
+                matched.add("bonded")
+            if matched and decision.allowed:
+                return decision
+            if matched and refusal is DEFAULT:
+                refusal = decision
+            decided |= matched
+        return refusal
+
+
+class Policy(NamedTuple):
+    """All files, in order."""
+
+    rules: tuple[Rule, ...] = ()
+    tables: tuple[LimitsTable, ...] = ()
+
+    def for_guest(self, guest: Identity) -> GuestPolicy:
+        """What concerns this guest. Each limit is that of the first table that has it."""
+        labels = guest.labels()
+        rules = tuple(rule for rule in self.rules if rule.concerns(labels))
+        tables = [table.limits for table in self.tables if table.concerns(labels)]
+        limits = (next((value for value in values if value is not None), None) for values in zip(*tables, strict=True))
+        return GuestPolicy(rules, Limits(*limits) if tables else Limits())
