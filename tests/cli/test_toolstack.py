@@ -183,7 +183,11 @@ def test_what_cannot_be(host, driver, guest):
         (("attach", "work", "backend=work"), 2, f"work (domain {guest}) cannot be its own backend"),
         (("attach", "work", "backend=sys-bt,devid=3"), 6, "has a device 3 already, attached to sys-bt: detach that"),
         (("attach", "work", "backend=sys-bt,devid=4"), 6, f"a device 4 already, attached to domain {driver}"),
-        (("attach", "work", "backend=sys-bt,psm=1"), 2, "character 16: there is no key 'psm', only backend and devid"),
+        (
+            ("attach", "work", "backend=sys-bt,psm=1"),
+            2,
+            "character 16: there is no key 'psm', only backend, devid and tags",
+        ),
         (("attach", "work", "--timeout", "soon"), 2, "'soon' is no time in seconds"),
         (("detach", "sys-bt"), 7, f"sys-bt (domain {driver}) has no device"),
         (("detach", "work", "5"), 7, f"work (domain {guest}) has no device 5"),

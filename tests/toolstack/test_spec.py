@@ -13,6 +13,7 @@ from usbbtd.toolstack.spec import Spec, number_specs, parse_devid, parse_spec
         ("backend=sys-bt", Spec("sys-bt", None)),
         ("devid=3,backend=7", Spec("7", 3)),
         (" backend = sys bt , devid=0,", Spec("sys bt", 0)),
+        ("tags= input  headset input", Spec("0", None, "headset input")),
     ],
 )
 def test_specs(text: str, spec: Spec) -> None:
@@ -23,10 +24,13 @@ def test_specs(text: str, spec: Spec) -> None:
     ("text", "character", "said"),
     [
         ("sys-bt", 1, "'sys-bt' is not of the form KEY=VALUE"),
-        ("backend=sys-bt, psm=1", 17, "there is no key 'psm', only backend and devid"),
-        ("=3", 1, "there is no key '', only backend and devid"),
+        ("backend=sys-bt, psm=1", 17, "there is no key 'psm', only backend, devid and tags"),
+        ("=3", 1, "there is no key '', only backend, devid and tags"),
         ("devid=1,backend=", 9, "backend has no value"),
         ("devid=1,devid=1", 9, "devid is given twice"),
+        ("tags=a,tags=b", 8, "tags is given twice"),
+        ("tags=a/b", 1, "'a/b' is no tag: up to 64 letters, digits, and . _ -"),
+        ("tags=" + "a " * 33, 1, "33 tags, and 32 are the most"),
         ("devid=-1", 1, "devid is a number from 0 to 9999, not '-1'"),
         ("devid=10000", 1, "devid is a number from 0 to 9999, not '10000'"),
         ("devid=٣", 1, "devid is a number from 0 to 9999, not '٣'"),

@@ -96,14 +96,17 @@ def test_a_driver_domain_is_started_anew(host, directory, new_domain):
 
 def test_a_driver_domain_that_is_back_before_anybody_looked(host, directory):
     guest, driver = host.create("work"), host.create("sys-bt")
-    configure(directory, "work", "backend=sys-bt")
+    configure(directory, "work", "backend=sys-bt,tags=input headset")
     process = watch(host, directory)
     wait_attached(host, guest, driver)
     process.kill()
     host.destroy(driver)
     again = host.create("sys-bt")
+    configure(directory, "work", "backend=sys-bt")  # of the next start
     watch(host, directory)
     wait_attached(host, guest, again)
+    assert host.world.read(f"{host.backend(guest, again)}/domain") == "work"
+    assert host.world.read(f"{host.backend(guest, again)}/tags") == "headset input"
 
 
 def test_what_was_detached_by_hand_stays_detached_while_the_guest_lives(host, directory):

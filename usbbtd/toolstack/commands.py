@@ -69,10 +69,10 @@ class Attachment:
             has = taken[devid]
             other = has.backend_name or f"domain {has.backend}"
             raise AlreadyAttached(f"{guest} has a device {devid} already, attached to {other}: detach that first")
-        self.device = Device(guest.domid, devid, True, backend.name, backend.domid)
+        self.device = Device(guest.domid, devid, True, backend.name, backend.domid, spec.tags)
         self._before = devices.get(devid)
         self._planned = True
-        return list(make_device(transaction, guest, devid, backend))
+        return list(make_device(transaction, guest, devid, backend, spec.tags))
 
     def undo(self, transaction: Transaction) -> None:
         """Does nothing where nothing was made, or where it is another device by now."""

@@ -22,7 +22,7 @@ class Device(NamedTuple):
     """A guest's device ``devid``.
 
     ``wanted``: by the administrator; None when there is no record. ``backend``: the domid of the driver domain towards
-    which there are nodes; None when there are none.
+    which there are nodes; None when there are none. ``tags``: see ``Spec``.
     """
 
     guest: int
@@ -30,6 +30,7 @@ class Device(NamedTuple):
     wanted: bool | None = None
     backend_name: str = ""
     backend: int | None = None
+    tags: str = ""
 
     @property
     def present(self) -> bool:
@@ -61,25 +62,27 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Device]:
 def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
     """The device as its record has it; where there is none, as the guest's directory has it."""
     device = Device(guest, devid)
-    online, name, backend = (
-        transaction.read(f"{device.record_path}/{node}") for node in ("online", "backend-name", "backend")
+    online, name, backend, tags = (
+        transaction.read(f"{device.record_path}/{node}") for node in ("online", "backend-name", "backend", "tags")
     )
     if online is None:
         backend = transaction.read(f"{device.frontend_path}/backend")
     else:
-        device = device._replace(wanted=online == "1", backend_name=name or "")
+        device = device._replace(wanted=online == "1", backend_name=name or "", tags=tags or "")
     # The guest may have written it: whatever it names, it is this guest's device of this number and no other path.
     match = re.fullmatch(rf"/local/domain/([0-9]{{1,5}})/backend/vl2cap/{guest}/{devid}", backend or "")
     return device._replace(backend=int(match[1])) if match else device
 
 
-def make_device(transaction: Transaction, guest: Domain, devid: int, backend: Domain) -> Iterator[Change]:
+def make_device(
+    transaction: Transaction, guest: Domain, devid: int, backend: Domain, tags: str = ""
+) -> Iterator[Change]:
     """The nodes of a device, in the place of any that there are."""
-    device = Device(guest.domid, devid, True, backend.name, backend.domid)
+    device = Device(guest.domid, devid, True, backend.name, backend.domid, tags)
     front, back = device.frontend_path, device.backend_path
     frontend_nodes = {"backend": back, "backend-id": str(backend.domid), "state": str(xenbus.INITIALISING)}
-    backend_nodes = {"frontend": front, "frontend-id": str(guest.domid), "online": "1"}
-    backend_nodes |= {"state": str(xenbus.INITIALISING)}
+    backend_nodes = {"frontend": front, "frontend-id": str(guest.domid), "online": "1", "domain": guest.name}
+    backend_nodes |= {"state": str(xenbus.INITIALISING)} | ({"tags": tags} if tags else {})
     for path, top, owner, reader, nodes in (
         (front, f"{guest.home}/device", guest.domid, backend.domid, frontend_nodes),
         (back, backend.home, backend.domid, guest.domid, backend_nodes),
@@ -95,6 +98,7 @@ def make_record(transaction: Transaction, device: Device) -> Iterator[Change]:
     top = f"/libxl/{device.guest}/device"
     yield from make_directory(transaction, device.record_path, top, _NOBODY_ELSE, _NOBODY_ELSE)
     nodes = {"online": "1" if device.wanted else "0", "backend-name": device.backend_name}
+    nodes |= {"tags": device.tags} if device.tags else {}
     if device.backend is not None:
         nodes |= {"frontend": device.frontend_path, "backend": device.backend_path}
     for node, value in nodes.items():

@@ -38,7 +38,8 @@ def settle_guest(
         device = devices.get(devid, Device(guest.domid, devid))
         new = device.wanted is None and devid in configured
         if new:
-            device = device._replace(wanted=True, backend_name=configured[devid].backend)
+            spec = configured[devid]
+            device = device._replace(wanted=True, backend_name=spec.backend, tags=spec.tags)
         device, done = _settle_device(transaction, guest, device, new, domains)
         outcome.devices.append(device)
         if done is not None:
@@ -57,7 +58,7 @@ def _settle_device(
         return device, None
     backend = _find_backend(transaction, domains, device) if device.wanted else None
     if backend is not None:
-        apply(transaction, make_device(transaction, guest, device.devid, backend))
+        apply(transaction, make_device(transaction, guest, device.devid, backend, device.tags))
         return device._replace(backend_name=backend.name, backend=backend.domid), "attached"
     if gone:
         apply(transaction, remove_device(transaction, device))

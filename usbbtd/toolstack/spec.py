@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from usbbtd.tags import parse_tags
 from usbbtd.toolstack.errors import BadSpec
 
 _DEVID = re.compile("[0-9]{1,4}")
@@ -11,14 +12,21 @@ _DOM0 = "0"
 
 
 class Spec(NamedTuple):
-    """``backend``: the driver domain, by name or domid. ``devid`` None: the lowest number that is free."""
+    """``backend``: the driver domain, by name or domid. ``devid`` None: the lowest number that is free.
+
+    ``tags``: of the guest, for the driver domain's policy; in alphabetical order, with a blank between them.
+    """
 
     backend: str = _DOM0
     devid: int | None = None
+    tags: str = ""
 
 
 def parse_spec(text: str) -> Spec:
-    """``backend=sys-bt,devid=0``; either may be missing, and blanks may surround what they like. BadSpec says where."""
+    """``backend=sys-bt,devid=0,tags=headset input``; any may be missing, and blanks may surround what they like.
+
+    BadSpec says where.
+    """
     values: dict[str, str] = {}
     position = 1
     for item in text.split(","):
@@ -26,20 +34,31 @@ def parse_spec(text: str) -> Spec:
         problem = None
         if key and not equals:
             problem = f"{key!r} is not of the form KEY=VALUE"
-        elif equals and key not in ("backend", "devid"):
-            problem = f"there is no key {key!r}, only backend and devid"
+        elif equals and key not in ("backend", "devid", "tags"):
+            problem = f"there is no key {key!r}, only backend, devid and tags"
         elif equals and not value:
             problem = f"{key} has no value"
         elif key in values:
             problem = f"{key} is given twice"
         elif key == "devid" and not _DEVID.fullmatch(value):
             problem = f"devid is a number from 0 to 9999, not {value!r}"
+        elif key == "tags":
+            value, problem = _normal_tags(value)
         if problem:
             raise BadSpec(f"{text!r}, character {position + len(item) - len(item.lstrip())}: {problem}")
         if key:
             values[key] = value
         position += len(item) + 1
-    return Spec(values.get("backend", _DOM0), int(values["devid"]) if "devid" in values else None)
+    devid = int(values["devid"]) if "devid" in values else None
+    return Spec(values.get("backend", _DOM0), devid, values.get("tags", ""))
+
+
+def _normal_tags(text: str) -> tuple[str, str | None]:
+    """(the tags as Spec has them, what is wrong with them)"""
+    try:
+        return " ".join(sorted(parse_tags(text))), None
+    except ValueError as error:
+        return text, str(error)
 
 
 def parse_devid(text: str) -> int:
