@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from usbbtd.cli.ctl import capture, doctor, dump, lists, stats, status, top
+from usbbtd.cli.ctl import capture, doctor, dump, lists, policy, stats, status, top
 from usbbtd.cli.ctl.client import Failed, NoDaemon
 from usbbtd.control.protocol import SOCKET
 
 FAILED, NO_DAEMON = 1, 3
 
 #: Each adds its subcommands, which set ``run``: a function of the arguments that returns the exit status.
-GROUPS = (status, lists, stats, top, capture, dump, doctor)
+GROUPS = (status, lists, stats, top, capture, dump, doctor, policy)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
