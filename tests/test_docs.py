@@ -1,4 +1,4 @@
-"""The documentation: what it quotes is what is printed."""
+"""The documentation: what it quotes is what is printed, its links lead somewhere, its rules are rules."""
 
 import ast
 import errno
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from usbbtd.policy.files import load
+
 ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+RULES = re.findall("```toml\n(.*?)```", (ROOT / "docs/policy-cookbook.md").read_text(), re.DOTALL)
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
 SYMPTOMS = [line.split("|")[1] for line in TROUBLESHOOTING.splitlines() if line.startswith("| ")]
 QUOTED = {
@@ -34,3 +38,26 @@ def printed() -> set[str]:
 @pytest.mark.parametrize("quoted", sorted(part for part in QUOTED if len(part) > 4))
 def test_a_message_is_one_that_is_printed(printed: set[str], quoted: str) -> None:
     assert any(quoted in text for text in printed)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+        if "://" in path:
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_rules_of_the_cookbook_are_rules(rules: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(rules)
+    policy = load(tmp_path)
+    assert len(policy.rules) + len(policy.tables) == rules.count("[[")
