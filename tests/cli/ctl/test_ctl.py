@@ -316,7 +316,7 @@ def test_doctor_sees_a_service_that_is_well_and_the_nodes_that_are_missing(
         node = found[f"/dev/xen/{name}"]
         assert node["status"] == "failed"
         assert node["advice"].startswith(f"modprobe {module}")
-    well = {"xenstore", "configuration", "control socket", "adapter", f"backend/vl2cap/{guest.domid}/0"}
+    well = {"xenstore", "configuration", "policy", "control socket", "adapter", f"backend/vl2cap/{guest.domid}/0"}
     assert {found[check]["status"] for check in well} == {"ok"}
     assert found["xenstore"]["found"] == f"this is domain {stack.driver}"
     assert found["device/vusb/0"]["found"].startswith("Connected")
@@ -342,6 +342,17 @@ def test_doctor_says_what_to_do_about_a_broken_configuration_and_no_service(
     text = capsys.readouterr().out
     assert "-> correct it" in text
     assert re.search(r"^\d+ failed, \d+ to look at$", text, re.MULTILINE)
+
+
+def test_doctor_names_the_line_of_a_broken_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "usbbtd.toml").write_text(f'[policy]\ndirectory = "{tmp_path}/policy.d"\n')
+    (tmp_path / "policy.d").mkdir()
+    (tmp_path / "policy.d/10-work.toml").write_text('[[rule]]\nguest = "work"\nverdict = "alow"\n')
+    arguments = ["--socket", str(tmp_path / "none"), "doctor", "--config", str(tmp_path / "usbbtd.toml"), "--json"]
+    assert ctl.main(arguments) == 1
+    (found,) = [row for row in rows(capsys.readouterr().out) if row["check"] == "policy"]
+    assert found["status"] == "failed"
+    assert f"{tmp_path}/policy.d/10-work.toml:3: rule" in found["found"]
 
 
 @pytest.mark.usefixtures("in_driver_domain")

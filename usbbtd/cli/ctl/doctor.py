@@ -36,6 +36,7 @@ def checks(arguments: argparse.Namespace) -> Iterator["Finding"]:
     yield from machine.check_drivers(usbif=usbif)
     yield from xenstore.check_xenstore(usbif=usbif)
     yield of_config
+    yield service.check_policy(config)
     yield service.check_unit()
     yield from service.check_socket(arguments.socket, config)
 

@@ -1,4 +1,4 @@
-"""The service: its configuration, its unit, its socket, its dongle."""
+"""The service: its configuration, its policy, its unit, its socket, its dongle."""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ from usbbtd.cli.ctl.checks import Finding, Status
 from usbbtd.cli.ctl.client import Client, Failed, NoDaemon
 from usbbtd.cli.daemon import DEFAULT_CONFIG, read_config
 from usbbtd.config import Config, ConfigError
+from usbbtd.policy import files as policy
 
 _UNIT = "usbbtd.service"
 _PATIENCE_S = 10
@@ -24,6 +25,19 @@ def check_config(path: Path | None) -> tuple[Finding, Config]:
         return Finding("configuration", Status.FAILED, str(error), advice), Config()
     there = path or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     return Finding("configuration", Status.OK, str(there or "all defaults: there is no file")), config
+
+
+def check_policy(config: Config) -> Finding:
+    directory = config.policy.directory
+    try:
+        rules = policy.load(directory).rules
+    except ConfigError as error:
+        advice = "correct it; 'usbbtctl policy check' says whether it is right"
+        return Finding("policy", Status.FAILED, str(error), advice)
+    if not any(rule.allows for rule in rules):
+        advice = f"write a rule into a file {directory}/*.toml, then 'systemctl reload usbbtd': usbbtctl(8)"
+        return Finding("policy", Status.WARNING, f"{directory}: no guest may do anything", advice)
+    return Finding("policy", Status.OK, f"{directory}: {len(rules)} rules")
 
 
 def check_unit() -> Finding:
