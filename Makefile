@@ -15,7 +15,7 @@ SYSTEM := build/stamps/system
 $(SYSTEM): SYSTEM_PACKAGES := gcc groff-base libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev \
   python3-venv systemd xenstore-utils
 XEN_SYSTEM := build/stamps/xen-system
-$(XEN_SYSTEM): SYSTEM_PACKAGES := kmod qemu-system-x86
+$(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
@@ -32,7 +32,7 @@ demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dong
 	@$(BIN)/python -m usbbtd.sim.demo
 
 .PHONY: test
-test: lint types xen-image ## lint, types and every test, those on real Xen among them
+test: lint types xen-image deb ## lint, types and every test, those on real Xen among them
 	@$(BIN)/python -m pytest $(SHARED)
 
 .PHONY: test-sim
@@ -67,7 +67,7 @@ xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, 
 	@$(BIN)/python -m tests.realxen.shell
 
 .PHONY: xen-test
-xen-test: xen-image ## the tests on real Xen alone
+xen-test: xen-image deb ## the tests on real Xen alone
 	@$(BIN)/python -m pytest $(SHARED) tests/realxen
 
 .PHONY: xen-bench
@@ -86,6 +86,8 @@ fuzz: build ## every Hypothesis property, for long
 build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries
 	@$(MAKE) --silent -C usbbtd/sim/lib OUT=$(CURDIR)/build/sim/lib
 
+include install.mk
+
 .PHONY: clean
 clean: ## what was built; .venv stays
 	@rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
@@ -99,7 +101,7 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network.
-$(SYSTEM) $(XEN_SYSTEM): Makefile
+$(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
 	done); \

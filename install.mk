@@ -1,0 +1,71 @@
+# `make install` and `make deb`. Each part is what one kind of domain needs; usbbt-common is what all of them need.
+
+DESTDIR ?=
+prefix ?= /usr/local
+library = $(prefix)/lib/usbbtd
+unitdir ?= $(prefix)/lib/systemd/system
+sysconfdir ?= /etc
+# Not the .venv's: that goes with the tree.
+interpreter ?= $(shell command -v $(PYTHON))
+
+PARTS := usbbt-common usbbtd usbbt-guest usbbt-toolstack
+DEB_SYSTEM := build/stamps/deb-system
+$(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
+COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
+
+# Files by name: guests and dom0 have what is called like their command, the driver domain has the rest.
+GUEST_FILES := $(wildcard docs/man/usbbt-guest.* completions/usbbt-guest systemd/*/usbbt-guest.*)
+TOOLSTACK_FILES := $(wildcard docs/man/usbbt-toolstack.* docs/man/xl-* completions/usbbt-toolstack systemd/usbbt-toolstack.*)
+DAEMON_FILES := $(filter-out $(GUEST_FILES) $(TOOLSTACK_FILES),$(wildcard docs/man/* completions/* systemd/*.* systemd/*.d/* systemd/udev/*))
+
+# (files, directory): which may be none
+copy = $(if $(strip $(1)),install -D --mode=644 --target-directory=$(DESTDIR)$(strip $(2)) $(1),:)
+
+# (files of a part): each to its place, units with the prefix of the commands.
+define install_files
+	@$(foreach section,1 5 7 8,$(call copy,$(filter docs/man/%.$(section),$(1)),$(prefix)/share/man/man$(section));)
+	@$(call copy,$(filter completions/%,$(1)),$(prefix)/share/bash-completion/completions)
+	@$(foreach directory,sysusers.d tmpfiles.d modules-load.d modprobe.d, \
+	  $(call copy,$(filter systemd/$(directory)/%,$(1)),$(prefix)/lib/$(directory));)
+	@$(call copy,$(filter systemd/udev/%,$(1)),$(prefix)/lib/udev/rules.d)
+	@$(call copy,$(filter systemd/%.catalog,$(1)),$(prefix)/lib/systemd/catalog)
+	@$(call copy,$(filter systemd/usbbtd-%.conf,$(1)),$(prefix)/share/usbbtd)
+	@$(foreach unit,$(filter systemd/%.service,$(1)), \
+	  $(call copy,$(unit),$(unitdir)); \
+	  sed -i 's,/usr/bin/usbbt,$(prefix)/bin/usbbt,' $(DESTDIR)$(unitdir)/$(notdir $(unit));)
+endef
+# (commands of a part)
+define install_commands
+	@$(foreach command,$(1),$(BUNDLE) --interpreter=$(interpreter) --command=$(prefix)/bin/$(command);)
+endef
+BUNDLE = $(BIN)/python bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR)) --library=$(library)
+
+.PHONY: install
+install: $(PARTS:%=install-%) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
+
+.PHONY: $(PARTS:%=install-%)
+install-usbbt-common: $(PACKAGE)
+	@$(BUNDLE)
+
+install-usbbtd: $(PACKAGE)
+	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)))
+	$(call install_files,$(DAEMON_FILES))
+	@$(call copy,etc/usbbtd.toml,$(sysconfdir)/usbbtd)
+	@$(call copy,$(wildcard etc/policy.d/*),$(sysconfdir)/usbbtd/policy.d)
+
+install-usbbt-guest: $(PACKAGE)
+	$(call install_commands,usbbt-guest)
+	$(call install_files,$(GUEST_FILES))
+
+install-usbbt-toolstack: $(PACKAGE)
+	$(call install_commands,usbbt-toolstack)
+	$(call install_files,$(TOOLSTACK_FILES))
+
+# In a copy of debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
+.PHONY: deb
+deb: $(PACKAGE) $(DEB_SYSTEM) ## Debian packages for the three kinds of domain, in build/deb
+	@rm -rf build/debian build/deb && mkdir -p build/debian build/deb && cp -r debian build/debian
+	@sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | { read version; printf \
+	  'usbbtd (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- usbbtd <usbbtd@localhost>  %s\n' \
+	  "$$version" "$$(git log -1 --format=%cD 2>/dev/null || date -R)"; } > build/debian/debian/changelog
+	@cd build/debian && debian/rules binary TREE=$(CURDIR) > ../deb.log 2>&1 || { cat ../deb.log; exit 1; }

@@ -1,0 +1,49 @@
+"""``make install``: everything has its place, and what is installed works without the tree."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bundle import commands
+
+ROOT = Path(__file__).parent.parent
+#: systemd-analyze counts in tenths.
+MOST_EXPOSED = {"usbbtd": 15, "usbbt-toolstack": 20}
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("installed") / "usr"
+    subprocess.run(["make", "-C", ROOT, "install", f"prefix={path}", f"sysconfdir={path}/etc"], check=True)
+    return path
+
+
+@pytest.mark.parametrize("directory", ["systemd", "docs/man", "completions", "etc"])
+def test_every_file(prefix: Path, directory: str) -> None:
+    """Of these directories: one of the rules of install.mk is for it."""
+    library = prefix / "lib" / "usbbtd"
+    installed = {path.name for path in prefix.rglob("*") if not path.is_relative_to(library)}
+    assert {file.name for file in (ROOT / directory).rglob("*") if file.is_file()} <= installed
+
+
+def test_commands(prefix: Path, tmp_path: Path) -> None:
+    """They use what was installed with them, whatever the environment and the directory offer."""
+    (tmp_path / "pydantic.py").write_text("raise SystemExit('the wrong pydantic')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert {path.name for path in (prefix / "bin").iterdir()} == set(commands())
+    check = [prefix / "bin" / "usbbtd", "check-config", "--config", prefix / "etc" / "usbbtd" / "usbbtd.toml"]
+    assert subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
+    assert not (prefix / "lib" / "usbbtd" / "usbbtd" / "sim").exists()
+
+
+@pytest.mark.parametrize(("service", "most"), MOST_EXPOSED.items())
+def test_units(prefix: Path, service: str, most: int) -> None:
+    """They start the command that was installed, and are confined."""
+    unit = prefix / "lib" / "systemd" / "system" / f"{service}.service"
+    (start,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    assert start.removeprefix("ExecStart=").split()[0] == str(prefix / "bin" / service)
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
