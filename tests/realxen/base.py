@@ -14,13 +14,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from compileall import compile_dir
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
-from packaging.requirements import Requirement
-
+from bundle import compile_modules, copy_requirements, requirements
 from tests.realxen import cpio, debian, xen_hcd
 
 HERE = Path(__file__).parent
@@ -36,10 +33,10 @@ _DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev", "libusb-1.0-
 _DOMU = (*_EVERYWHERE, "libxengnttab1", "libxenevtchn1")
 
 _COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd", "btusb")
-_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "xhci_pci", "xhci_hcd")
-_DOMU_MODULES = (*_COMMON_MODULES, "xen-hcd")
+_DOM0_MODULES = (*_COMMON_MODULES, "virtio_pci", "virtio_console", "virtio_blk", "xen-blkback", "xhci_pci", "xhci_hcd")
+_DOMU_MODULES = (*_COMMON_MODULES, "xen-hcd", "xen-blkfront", "ext4", "crc32c_generic")
 
-_DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
+_DIRECTORIES = ("dev", "mnt", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
 #: Packages that others depend on and that nothing here runs.
 _UNUSED_PACKAGES = re.compile(
     r"(adduser|bridge-utils|debconf|dpkg|gcc-12-base|ipxe-qemu|iproute2|iso-codes|libperl|linux-|media-types|passwd|perl"
@@ -84,14 +81,9 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     return directory
 
 
-def compile_modules(tree: Path) -> None:
-    """Python files' byte code, which depends on nothing but them: compiling takes long in an emulated machine."""
-    compile_dir(tree, quiet=2, stripdir=str(tree), prependdir="/", invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
-
-
 def _checksum() -> str:
-    content = [(HERE / name).read_bytes() for name in _SOURCES]
-    versions = [f"{name} {importlib.metadata.version(name)}\n".encode() for name in sorted(_python_packages())]
+    content = [path.read_bytes() for path in (ROOT / "bundle.py", *(HERE / name for name in _SOURCES))]
+    versions = [f"{name} {importlib.metadata.version(name)}\n".encode() for name in sorted(requirements())]
     return hashlib.sha256(b"".join([*content, *versions])).hexdigest()[:16]
 
 
@@ -116,7 +108,7 @@ def _build(directory: Path) -> None:
         tree = files / name
         _build_tree(tree, archive, packages)
         _copy_kernel_modules(files / "kernel/usr/lib/modules", tree / "usr/lib/modules", modules)
-        _copy_python_packages(tree / PACKAGES)
+        copy_requirements(tree / PACKAGES)
         compile_modules(tree / "usr/lib/python3.11")
         compile_modules(tree / PACKAGES)
         with (directory / f"{name}.cpio").open("wb") as written:
@@ -162,31 +154,3 @@ def _copy_kernel_modules(source: Path, target: Path, wanted: Iterable[str]) -> N
             (copied / each).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(version / each, copied / each)
     subprocess.run(["depmod", "-b", target.parent.parent.parent, version.name], check=True)
-
-
-def _python_packages() -> set[str]:
-    """The names of everything that usbbtd needs to run."""
-
-    def needed(name: str) -> Iterator[str]:
-        for line in importlib.metadata.requires(name) or ():
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                yield requirement.name
-
-    found: set[str] = set()
-    waiting = ["usbbtd"]
-    while waiting:
-        fresh = set(needed(waiting.pop())) - found
-        found |= fresh
-        waiting += fresh
-    return found
-
-
-def _copy_python_packages(target: Path) -> None:
-    for name in _python_packages():
-        for file in importlib.metadata.files(name) or ():
-            if ".." in file.parts or file.suffix == ".pyc":
-                continue  # a script, or this machine's byte code
-            copied = target / file
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(str(file.locate()), copied)

@@ -1,6 +1,7 @@
 """The images that the bed boots: the base, and above it this tree's usbbtd and the bed's own programs.
 
-``python -m tests.realxen.image`` builds them where they are not in the cache, and prints where they are.
+``python -m tests.realxen.image`` builds them where they are not in the cache, and the disk of disk.py, and prints where
+they are.
 """
 
 import hashlib
@@ -9,12 +10,13 @@ import shutil
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 from typing import BinaryIO
 
+from bundle import commands, compile_modules, install_command
 from tests.realxen import cpio
-from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached, compile_modules
+from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached
+from tests.realxen.disk import disk
 from usbbtd.sim.bench import ring_end, rings
 
 _DOMAIN = HERE / "domain"
@@ -22,12 +24,6 @@ _DOMAIN = HERE / "domain"
 RING_END, VCHAN = "/bed/ring_end.py", "/bed/vchan"
 #: What an extension or the interpreter makes beside the sources, and what the service does not need.
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "bench", "lib", "xenstored")
-_SCRIPT = """\
-#!/usr/bin/python3
-import sys
-from {module} import {function}
-sys.exit({function}())
-"""
 
 
 def image() -> Path:
@@ -68,13 +64,8 @@ def _write_ours(tree: Path, domain: str, archive: BinaryIO) -> None:
 def _collect(tree: Path) -> None:
     """usbbtd as it is installed, its commands, the bed's agent, and the bench's ends of rings."""
     shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
-    commands = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    (tree / "usr/bin").mkdir()
-    for command, target in commands.items():
-        module, function = target.split(":")
-        script = tree / "usr/bin" / command
-        script.write_text(_SCRIPT.format(module=module, function=function), encoding="utf-8")
-        script.chmod(0o755)
+    for command in commands():
+        install_command(tree, f"/usr/bin/{command}", "/usr/bin/python3", f"/{PACKAGES}")
     (tree / "bed").mkdir()
     for program in _DOMAIN.glob("*.py"):
         shutil.copy(program, tree / "bed")
@@ -90,4 +81,5 @@ def _append(archive: BinaryIO, part: Path) -> None:
 if __name__ == "__main__":
     start = time.monotonic()
     built = image()
+    disk()
     sys.stdout.write(f"{built} ({time.monotonic() - start:.1f} s)\n")

@@ -60,10 +60,14 @@ exit 1
 """
 #: Prints all logs, but no more than a console can carry in time.
 _PRINT_LOGS = """\
-for file in $(find /var/log -type f); do
+for file in $(find /var/log -type f ! -name '*.xz'); do
     echo "== $file"
     tail -c 60000 $file
 done
+if command -v journalctl >/dev/null; then
+    echo "== the journal"
+    journalctl --boot --output=short-monotonic --lines=500
+fi
 """
 _MEMORY, _STATE = "memory", "lab.json"
 

@@ -94,6 +94,14 @@ class Machine:
         self.execute("chardev-add", id=f"{name}-redir", backend=backend)
         self.execute("device_add", driver="usb-redir", id=name, chardev=f"{name}-redir", bus="xhci.0")
 
+    def plug_disk(self, name: str, file: Path) -> None:
+        """A disk with the content of a file, which stays as it is whatever is written."""
+        drive = f"drive_add 0 if=none,id={name}-drive,file={file},format=raw,snapshot=on"
+        answer = self.execute("human-monitor-command", **{"command-line": drive})
+        if "OK" not in answer:
+            raise MachineError(f"{drive}: {answer}")
+        self.execute("device_add", driver="virtio-blk-pci", id=name, drive=f"{name}-drive")
+
     def unplug(self, name: str) -> None:
         """As somebody who pulls it out."""
         self.execute("device_del", id=name)
