@@ -45,6 +45,7 @@ def install_library(destdir: Path, library: str) -> None:
     target = below(destdir, library)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "usbbtd", target / "usbbtd", ignore=_NOT_INSTALLED)
+    copy_metadata(target)
     copy_requirements(target)
     compile_modules(target, library)
 
@@ -94,6 +95,14 @@ def requirements() -> set[str]:
         found |= fresh
         waiting += fresh
     return found
+
+
+def copy_metadata(target: Path) -> None:
+    """What usbbtctl asks for usbbtd's version."""
+    distribution = importlib.metadata.distribution("usbbtd")
+    metadata = target / f"usbbtd-{distribution.version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(str(distribution.metadata), encoding="utf-8")
 
 
 def copy_requirements(target: Path) -> None:

@@ -1,5 +1,6 @@
 """``make install``: everything has its place, and what is installed works without the tree."""
 
+import importlib.metadata
 import os
 import subprocess
 from pathlib import Path
@@ -35,7 +36,9 @@ def test_commands(prefix: Path, tmp_path: Path) -> None:
     assert {path.name for path in (prefix / "bin").iterdir()} == set(commands())
     check = [prefix / "bin" / "usbbtd", "check-config", "--config", prefix / "etc" / "usbbtd" / "usbbtd.toml"]
     assert subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
-    assert not (prefix / "lib" / "usbbtd" / "usbbtd" / "sim").exists()
+    library = prefix / "lib" / "usbbtd"
+    assert not (library / "usbbtd" / "sim").exists()
+    assert next(importlib.metadata.distributions(name="usbbtd", path=[str(library)])).version
 
 
 @pytest.mark.parametrize(("service", "most"), MOST_EXPOSED.items())

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.realxen.agents import Domain
+from tests.realxen.air import MIRROR
 from tests.realxen.base import ROOT
 from tests.realxen.disk import disk
 from tests.realxen.lab import DRIVER_DOMAIN, Lab
 from tests.realxen.steady import Steady
+from usbbtd.sim.demo import plan
 
 GUEST = "work"
+ECHO = (MIRROR.address, hex(plan.ECHO_PSM["bredr"]))
 BOOT_S, COMMAND_S = 240, 240
 PACKAGES = ROOT / "build" / "deb"
 #: Debian's xl calls a script of bash and more that the bed's dom0 does not have. This does what that is for.
@@ -136,6 +139,41 @@ def test_journal(lab: Lab, sys_bt: Domain, ping: str) -> None:
     known = {"XEN_DOMID": str(lab.domains[GUEST].domid), "XEN_DEVID": "0", "BT_PSM": "0x1001"}
     assert {name: entry.get(name) for name in known} == known
     assert {entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"]} == {"usbbtd.service", "usbbtd"}
+
+
+def test_denied(lab: Lab, sys_bt: Domain, ping: str) -> None:
+    """A guest that no rule is for has an adapter, and no channel; the journal tells its life from attach to detach."""
+    personal = lab.domains["personal"]
+    done = personal.run("usbbt-guest", "ping", *ECHO, "--wait", "60", check=False, timeout_s=120)
+    assert done.status, done
+    assert "the driver domain does not allow it" in done.err, done
+    lab.dom0.run("usbbt-toolstack", "detach", personal.name, timeout_s=90)
+    entries = journal(sys_bt, XEN_DOMID=str(personal.domid))
+    assert [entry["USBBTD_EVENT"] for entry in entries] == [
+        "guest attached", "guest connected", "access denied", "guest disconnected", "guest detached"
+    ]  # fmt: skip
+    denied = entries[2]
+    known = {"BT_ADDR": ECHO[0], "BT_PSM": ECHO[1], "USBBTD_ACTION": "connect", "USBBTD_RULE": "default"}
+    assert {name: denied.get(name) for name in known} == known
+    explained = sys_bt.shell(f"journalctl --catalog --unit usbbtd XEN_DOMID={personal.domid}")
+    assert "-- Subject: access denied" in explained
+
+
+def test_doctor(sys_bt: Domain, ping: str) -> None:
+    """Finds nothing wrong where nothing is, and names file and line of a rule that is."""
+    assert sys_bt.run("usbbtctl", "doctor", timeout_s=120).out
+    sys_bt.write("/etc/usbbtd/policy.d/20-wrong.toml", b'[[rule]]\nguest = "work"\nverdict = "alow"\n')
+    done = sys_bt.run("usbbtctl", "doctor", check=False, timeout_s=120)
+    sys_bt.run("rm", "/etc/usbbtd/policy.d/20-wrong.toml")
+    assert done.status == 1, done
+    assert "/etc/usbbtd/policy.d/20-wrong.toml:3: rule" in done.out
+
+
+def test_status(lab: Lab, sys_bt: Domain, ping: str) -> None:
+    """As a member of the group, who is not root."""
+    sys_bt.shell("useradd --groups usbbtd admin")
+    out = sys_bt.shell("setpriv --reuid admin --regid admin --init-groups usbbtctl guests --json", timeout_s=120)
+    assert {json.loads(line)["name"] for line in out.splitlines()} == {GUEST}
 
 
 def test_restart(sys_bt: Domain, work: Steady) -> None:
