@@ -171,8 +171,8 @@ def test_doctor(sys_bt: Domain, ping: str) -> None:
 
 def test_status(lab: Lab, sys_bt: Domain, ping: str) -> None:
     """As a member of the group, who is not root."""
-    sys_bt.shell("useradd --groups usbbtd admin")
-    out = sys_bt.shell("setpriv --reuid admin --regid admin --init-groups usbbtctl guests --json", timeout_s=120)
+    member = "setpriv --reuid 12345 --regid 12345 --groups $(getent group usbbtd | cut -d: -f3)"
+    out = sys_bt.shell(f"{member} usbbtctl guests --json", timeout_s=120)
     assert {json.loads(line)["name"] for line in out.splitlines()} == {GUEST}
 
 
