@@ -7,12 +7,18 @@ import pytest
 def driver(host):
     """Its domid: a domain with a controller that is connected, though to nobody any more."""
     domid = host.create("sys-bt")
+    connect(host, domid)
+    return domid
+
+
+def connect(host, domid):
+    """A controller with a device on its first port; the backend's directory."""
     host.world.attach_vusb(domid, 0)
     back, front = paths(domid)
     record = f"/libxl/{domid}/device/vusb/0/backend"
     nodes = {f"{back}/port/1": "1-2", f"{back}/port/2": "", f"{back}/state": "4", f"{front}/state": "4", record: back}
     host.world.change_store(write=[(path, value, None) for path, value in nodes.items()])
-    return domid
+    return back
 
 
 def paths(domid):
@@ -35,6 +41,16 @@ def test_ports_are_empty_while_the_old_connection_is_closed(host, driver, tmp_pa
     assert host.world.read(f"{back}/port/2") == ""
     assert host.world.read(f"{back}/detached/1") is None
     watch.wait_logged("usb ports filled again", f"domid={driver}")
+
+
+def test_a_controller_that_comes_after_its_domain(host, tmp_path):
+    (tmp_path / "witness.cfg").write_text('name = "witness"\nvl2cap = [ "backend=sys-bt" ]\n')
+    host.watch("--config-dir", str(tmp_path)).wait_logged("usbbt-toolstack watches")
+    domid, witness = host.create("sys-bt"), host.create("witness")
+    host.world.wait_value(f"{host.backend(witness, domid, 0)}/state", "1")  # so it has looked at both
+    back = connect(host, domid)
+    host.world.change_store(write=[(f"{paths(domid)[1]}/detach-ports", "1", None)])
+    host.world.wait_value(f"{back}/port/1", "")
 
 
 def test_a_port_that_was_filled_meanwhile_keeps_what_it_has(host, driver, tmp_path):

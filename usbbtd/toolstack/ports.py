@@ -17,6 +17,10 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
+#: libxl's, which only dom0 can write; and what changes there when controllers, or their domains, come or go.
+_RECORDS = "/libxl"
+_OF_CONTROLLERS = re.compile(r"/libxl(/[0-9]+(/device(/vusb(/.*)?)?)?)?")
+
 #: Between two looks at one controller: its frontend can write as often as it likes.
 _PAUSE_S = 0.5
 
@@ -29,12 +33,22 @@ class Ports:
         self._log = log
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
 
-    async def follow(self, domids: Iterable[int]) -> None:
-        """These domains, and no others from now on."""
+    async def run(self) -> None:
+        """Until it is cancelled. libxl makes a domain's controllers after the domain, and at any time later."""
+        try:
+            async with self._store.watch(_RECORDS) as changes:
+                async for path in changes:
+                    if _OF_CONTROLLERS.fullmatch(path):
+                        await self._follow()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    async def _follow(self) -> None:
+        """Those that there are, and no others from now on."""
         found: set[tuple[int, int]] = set()
-        for domid in domids:
-            names = await self._store.list(_records(domid)) or ()
-            found.update((domid, int(name)) for name in names if name.isdecimal())
+        for domid in _numbers(await self._store.list(_RECORDS)):
+            found.update((domid, devid) for devid in _numbers(await self._store.list(_records(domid))))
         for key in self._tasks.keys() - found:
             self._tasks.pop(key).cancel()
         for key in found - self._tasks.keys():
@@ -76,5 +90,8 @@ def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["e
 
 
 def _records(domid: int) -> str:
-    """libxl's, which only dom0 can write."""
-    return f"/libxl/{domid}/device/vusb"
+    return f"{_RECORDS}/{domid}/device/vusb"
+
+
+def _numbers(names: Iterable[str] | None) -> list[int]:
+    return [int(name) for name in names or () if name.isdecimal()]

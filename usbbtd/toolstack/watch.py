@@ -19,6 +19,7 @@ from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
+from usbbtd.xen.watch import Watch
 
 #: xenstored's words for "a domain has come", "a domain has ended or its nodes can go".
 _EVENTS = ("@introduceDomain", "@releaseDomain")
@@ -47,24 +48,30 @@ class Watcher:
 
     async def run(self) -> None:
         """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""
-        told = ""
         async with self._store.watch(*_EVENTS) as changes:
             # One more thing that has changed, in the same queue.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, "SIGHUP")
             self._log.info("usbbt-toolstack watches")
-            async for _ in changes:
-                await self._look()
-                attached = sum(device.backend is not None for device in self._devices)
-                waiting = sum(bool(device.wanted) and device.backend is None for device in self._devices)
-                status = f"STATUS={attached} devices attached, {waiting} waiting for their driver domain"
-                if status != told:
-                    notify(status if told else f"READY=1\n{status}")
-                    told = status
+            ports = asyncio.create_task(self._ports.run())
+            try:
+                await self._follow(changes)
+            finally:
+                ports.cancel()
+
+    async def _follow(self, changes: Watch) -> None:
+        told = ""
+        async for _ in changes:
+            await self._look()
+            attached = sum(device.backend is not None for device in self._devices)
+            waiting = sum(bool(device.wanted) and device.backend is None for device in self._devices)
+            status = f"STATUS={attached} devices attached, {waiting} waiting for their driver domain"
+            if status != told:
+                notify(status if told else f"READY=1\n{status}")
+                told = status
 
     async def _look(self) -> None:
         configured, problems = self._files.read()
         domains = await self._store.transaction(read_domains)
-        await self._ports.follow(domains)
         self._devices = []
         for domid, name in domains.items():
             guest = Domain(domid, name)
