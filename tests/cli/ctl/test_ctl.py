@@ -51,11 +51,11 @@ async def echo_for_ever() -> None:
             for transport in plan.TRANSPORTS
         ]
         store = await Store.open()
-        await store.write("data/done", "flowing")
         while True:
             for channel in channels:
                 await channel.send(SDU)
                 assert await channel.recv() == SDU
+            await store.write("data/done", "flowing")
             await asyncio.sleep(0.01)
             assert listener.psm == LISTENS_ON  # still there
 
