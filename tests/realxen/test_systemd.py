@@ -148,15 +148,15 @@ def test_denied(lab: Lab, sys_bt: Domain, ping: str) -> None:
     assert done.status, done
     assert "the driver domain does not allow it" in done.err, done
     lab.dom0.run("usbbt-toolstack", "detach", personal.name, timeout_s=90)
+    sys_bt.wait(f"journalctl --unit usbbtd XEN_DOMID={personal.domid} | grep -q 'guest detached'")
     entries = journal(sys_bt, XEN_DOMID=str(personal.domid))
-    assert [entry["USBBTD_EVENT"] for entry in entries] == [
-        "guest attached", "guest connected", "access denied", "guest disconnected", "guest detached"
-    ]  # fmt: skip
+    life = ["guest attached", "guest connected", "access denied", "guest disconnected", "guest detached"]
+    assert [entry["USBBTD_EVENT"] for entry in entries][: len(life)] == life
     denied = entries[2]
     known = {"BT_ADDR": ECHO[0], "BT_PSM": ECHO[1], "USBBTD_ACTION": "connect", "USBBTD_RULE": "default"}
     assert {name: denied.get(name) for name in known} == known
     explained = sys_bt.shell(f"journalctl --catalog --unit usbbtd XEN_DOMID={personal.domid}")
-    assert "-- Subject: access denied" in explained
+    assert "Subject: access denied" in explained
 
 
 def test_doctor(sys_bt: Domain, ping: str) -> None:
