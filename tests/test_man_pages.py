@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from usbbtd.config import Config
+from usbbtd.policy import files
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs/man").iterdir())
@@ -109,6 +110,15 @@ def test_every_key_of_the_configuration_has_its_default() -> None:
             value = tomllib.loads(f"{key[1]}{key[2]}".replace(r"\(dq", '"')) if key[2] else {key[1]: None}
             described[list(described)[-1]] |= value
     assert described == Config().model_dump(mode="json")
+
+
+def test_every_key_of_the_policy() -> None:
+    page = (ROOT / "docs/man/usbbtd-policy.5").read_text()
+    rules, limits = (
+        set(re.findall(r"^\.It Li (\w+)$", section(page, name), re.MULTILINE)) for name in ("RULES", "LIMITS")
+    )
+    assert rules | limits == set(files._RuleTable.model_fields)
+    assert limits | {"guest"} == set(files._GuestLimits.model_fields)
 
 
 def test_pages_refer_to_pages_that_are_there() -> None:

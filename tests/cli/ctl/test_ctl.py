@@ -225,6 +225,12 @@ def test_a_capture_has_both_directions_and_can_be_read_by_others(guest: Any, usb
     assert (tmp_path / "all").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_capture_for_programs(guest: Any, stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert ctl.main(["--socket", str(stack.socket), "capture", str(tmp_path / "x"), "--seconds", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().err) == {"packets": len(captured(tmp_path / "x")), "dropped": 0}
+
+
 def test_a_capture_of_one_link_without_payload(guest: Any, usbbtctl: Any, tmp_path: Path) -> None:
     (handle,) = [link["handle"] for link in rows(usbbtctl("links", "--json")) if link["address_type"] == "LE random"]
     usbbtctl("capture", tmp_path / "one", "--link", hex(handle), "--no-payload", "--seconds", 1)
@@ -441,6 +447,12 @@ def test_top_once_fits_into_a_terminal(guest: Any, usbbtctl: Any) -> None:
     assert all(len(line) <= 80 for line in lines)
     assert sum(plan.ECHO.address_on(transport) in frame for transport in plan.TRANSPORTS) == 2
     assert re.search(r"^ to guests +[1-9]\d* SDU/s", frame, re.MULTILINE)
+
+
+def test_top_for_programs(guest: Any, usbbtctl: Any) -> None:
+    (sample,) = rows(usbbtctl("top", "--once", "--json"))
+    assert [each["name"] for each in sample["guests"]] == ["work"]
+    assert {each["address"] for each in sample["channels"]} == {plan.ECHO.address_on(each) for each in plan.TRANSPORTS}
 
 
 def test_top_leaves_the_terminal_as_it_was(guest: Any, stack: Any) -> None:

@@ -4,6 +4,7 @@ import argparse
 import base64
 import contextlib
 import itertools
+import json
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ _TEXT = "commands, events and data between usbbtd and its dongle, to a btsnoop f
 
 
 def add_parser(subparsers: "Subparsers") -> None:
-    parser = add_command(subparsers, "capture", _capture, _TEXT, json=False)
+    parser = add_command(subparsers, "capture", _capture, _TEXT)
     parser.add_argument("file", metavar="FILE", help="'-': standard output, as for 'wireshark -k -i -'")
     parser.add_argument(
         "--link", type=_link, metavar="HANDLE|ADDRESS",
@@ -50,7 +51,11 @@ def _capture(arguments: argparse.Namespace) -> int:
                 count, dropped = count + answer["count"], answer["dropped"]
                 if signalled or time.monotonic() >= ends:
                     break
-    print(f"{count} packets{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
+    # Where the packets may go to standard output, this cannot.
+    if arguments.json:
+        print(json.dumps({"packets": count, "dropped": dropped}), file=sys.stderr)
+    else:
+        print(f"{count} packets{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
     return 0
 
 

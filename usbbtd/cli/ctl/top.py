@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import select
 import signal
@@ -27,14 +28,16 @@ _END_KEYS = (b"q", b"Q", b"\x04", b"")
 
 
 def add_parser(subparsers: "Subparsers") -> None:
-    parser = add_command(subparsers, "top", _top, "live: guests, channels, and what they carry; q ends it", json=False)
+    parser = add_command(subparsers, "top", _top, "live: guests, channels, and what they carry; q ends it")
     parser.add_argument("--interval", type=seconds, default=1.0, metavar="S", help="between frames (default: 1)")
     parser.add_argument("--once", action="store_true", help="print one frame, and end")
 
 
 def _top(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        return _stream(arguments)
     if not arguments.once and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failed("top needs a terminal; --once does not")
+        raise Failed("top needs a terminal; --once and --json do not")
     interval = max(arguments.interval, _SHORTEST_S)
     with Client(arguments.socket) as client:
         view = View(take_sample(client))
@@ -48,6 +51,19 @@ def _top(arguments: argparse.Namespace) -> int:
             while not _wait_end(interval):
                 view.advance(take_sample(client))
                 _draw(view)
+    return 0
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    """A sample a line: what it shows is computed from two of them."""
+    with Client(arguments.socket) as client, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            at, status, guests, channels = take_sample(client)
+            sample = {"at": at, "status": status, "guests": guests, "channels": channels}
+            print(json.dumps(sample), flush=True)
+            if arguments.once:
+                break
+            time.sleep(max(arguments.interval, _SHORTEST_S))
     return 0
 
 
