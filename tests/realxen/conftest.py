@@ -8,6 +8,7 @@ import pytest
 from tests.realxen.base import ROOT
 from tests.realxen.lab import Lab
 from tests.realxen.snapshot import new_lab
+from tests.realxen.steady import Steady
 
 Reporting = Generator[None, pytest.TestReport, pytest.TestReport]
 
@@ -20,6 +21,16 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A machine for each file of tests, with nothing in it of other files' doings: see snapshot.py."""
     with new_lab(LOGS / request.module.__name__.rpartition(".")[2]) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def work(lab: Lab) -> Iterator[Steady]:
+    """The guest ``work`` with channels over both transports, from here to the end."""
+    lab.give_dongle()
+    steady = Steady(lab.domains["work"])
+    steady.wait_exchanging()
+    yield steady
+    steady.finish()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

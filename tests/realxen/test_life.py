@@ -1,7 +1,6 @@
 """What happens to dongles, daemons and domains: the others work on, and nothing of what is gone stays behind."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,16 +9,6 @@ from tests.realxen.steady import Steady
 from tests.realxen.usage import Usage, usage, wait_usage
 
 STORM_S = 10
-
-
-@pytest.fixture(scope="module")
-def work(lab: Lab) -> Iterator[Steady]:
-    """The guest ``work`` with channels over both transports, from here to the end."""
-    lab.give_dongle()
-    steady = Steady(lab.domains["work"])
-    steady.wait_exchanging()
-    yield steady
-    steady.finish()
 
 
 @pytest.fixture(scope="module")

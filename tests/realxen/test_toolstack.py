@@ -1,7 +1,6 @@
 """usbbt-toolstack in a real dom0, beside the real xl: by hand, by the config line, and through the lives of domains."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -88,16 +87,6 @@ def test_ends(lab: Lab, third: Domain, command: str, name: str) -> None:
     if command == "reboot":
         again = lab.finish_create(name)
         assert "down" in again.run(*INFO, timeout_s=120).out
-
-
-@pytest.fixture(scope="module")
-def work(lab: Lab) -> Iterator[Steady]:
-    """Exchanges SDUs from here to the end."""
-    lab.give_dongle()
-    steady = Steady(lab.domains["work"])
-    steady.wait_exchanging()
-    yield steady
-    steady.finish()
 
 
 @pytest.mark.parametrize("command", ["reboot", "destroy"])
