@@ -2,12 +2,13 @@
 
 import re
 
-_TEXT = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+#: How people write one.
+ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 def parse_address(text: str) -> bytes:
     """``"C0:FF:EE:00:00:01"`` as the 6 octets of HCI, least significant first. ValueError: not an address."""
-    if not _TEXT.fullmatch(text):
+    if not ADDRESS.fullmatch(text):
         raise ValueError(f"{text!r} is not a Bluetooth address: write it like C0:FF:EE:00:00:01")
     return bytes.fromhex(text.replace(":", ""))[::-1]
 

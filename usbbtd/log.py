@@ -22,6 +22,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 from systemd import journal
 
+from usbbtd.address import ADDRESS, format_address
 from usbbtd.config import Log
 from usbbtd.events.fields import field_of
 from usbbtd.flood import RATE, Flood
@@ -32,7 +33,6 @@ MOST_RECENT = 200
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _NEVER_SUPPRESSED = ("error", "critical")
 
-_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 _HASHED_DIGITS = 12
 
 
@@ -132,7 +132,7 @@ def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 def readable_octets(octets: bytes) -> str:
     """Six are an address."""
-    return octets[::-1].hex(":").upper() if len(octets) == 6 else octets.hex()
+    return format_address(octets) if len(octets) == 6 else octets.hex()
 
 
 class AddressHasher:
@@ -147,8 +147,8 @@ class AddressHasher:
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items():
             text = value if isinstance(value, str) else str(value)
-            if _ADDRESS.search(text):
-                event[key] = _ADDRESS.sub(self._hash, text)
+            if ADDRESS.search(text):
+                event[key] = ADDRESS.sub(self._hash, text)
         return event
 
     def _hash(self, match: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 import base64
 import functools
 import os
-import re
 import resource
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.address import ADDRESS
 from usbbtd.config import Config
 from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials
@@ -30,7 +30,6 @@ Answering = AsyncGenerator[Answer, None]
 #: What of xenstore is ours.
 DIRECTORIES = ("device/vusb", "backend/vl2cap")
 
-_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _HIGHEST_HANDLE = 0x0EFF
 
 
@@ -153,7 +152,7 @@ class Answers:
             if untrusted not in {link.handle for link in links}:
                 raise RequestError(f"no link has handle 0x{untrusted:04x}")
             return LinkFilter({untrusted}, None)
-        if isinstance(untrusted, str) and _ADDRESS.fullmatch(untrusted):
+        if isinstance(untrusted, str) and ADDRESS.fullmatch(untrusted):
             handles = {link.handle for link in links if link.address == untrusted.upper()}
             return LinkFilter(handles, bytes.fromhex(untrusted.replace(":", ""))[::-1])
         raise RequestError("link: a handle, or an address such as C0:FF:EE:00:00:01")

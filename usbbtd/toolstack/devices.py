@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from usbbtd import xenbus
 from usbbtd.toolstack.changes import Change, Write, make_directory, remove_directory
-from usbbtd.toolstack.domains import Domain, home
+from usbbtd.toolstack.domains import Domain, home, numbers
 from usbbtd.xen.transaction import Transaction
 
 _NOBODY_ELSE = ("n0",)
@@ -56,7 +56,7 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Device]:
     names: set[str] = set()
     for directory in (_records(guest), f"{home(guest)}/device/vl2cap"):
         names.update(transaction.list(directory) or ())
-    return {devid: read_device(transaction, guest, devid) for devid in sorted(int(n) for n in names if n.isdecimal())}
+    return {devid: read_device(transaction, guest, devid) for devid in sorted(numbers(names))}
 
 
 def read_device(transaction: Transaction, guest: int, devid: int) -> Device:

@@ -1,6 +1,6 @@
 """The domains of the host as xenstore names them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from usbbtd.toolstack.errors import NoDomain
@@ -30,9 +30,14 @@ def name_of(transaction: Transaction, domid: int) -> str | None:
     return transaction.read(f"{home(domid)}/name")
 
 
+def numbers(names: Iterable[str] | None) -> list[int]:
+    """Those of a directory's children that are numbers, as domains and devices are; None is no directory."""
+    return [int(name) for name in names or () if name.isdecimal()]
+
+
 def read_domains(transaction: Transaction) -> dict[int, str]:
     """The name of each domain by domid."""
-    domids = sorted(int(name) for name in transaction.list(DOMAINS) or () if name.isdecimal())
+    domids = sorted(numbers(transaction.list(DOMAINS)))
     return {domid: name for domid in domids if (name := name_of(transaction, domid)) is not None}
 
 

@@ -6,12 +6,11 @@ gets no more by this than a replug of the devices that it has.
 
 import asyncio
 import re
-from collections.abc import Iterable
 from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.toolstack.domains import home
+from usbbtd.toolstack.domains import home, numbers
 from usbbtd.usb.usbif import DETACH_PORTS
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
@@ -47,8 +46,8 @@ class Ports:
     async def _follow(self) -> None:
         """Those that there are, and no others from now on."""
         found: set[tuple[int, int]] = set()
-        for domid in _numbers(await self._store.list(_RECORDS)):
-            found.update((domid, devid) for devid in _numbers(await self._store.list(_records(domid))))
+        for domid in numbers(await self._store.list(_RECORDS)):
+            found.update((domid, devid) for devid in numbers(await self._store.list(_records(domid))))
         for key in self._tasks.keys() - found:
             self._tasks.pop(key).cancel()
         for key in found - self._tasks.keys():
@@ -91,7 +90,3 @@ def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["e
 
 def _records(domid: int) -> str:
     return f"{_RECORDS}/{domid}/device/vusb"
-
-
-def _numbers(names: Iterable[str] | None) -> list[int]:
-    return [int(name) for name in names or () if name.isdecimal()]

@@ -6,13 +6,13 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from usbbtd.address import ADDRESS
 from usbbtd.cli.arguments import seconds
 from usbbtd.cli.ctl.client import Client, Failed
 from usbbtd.cli.ctl.output import add_command
@@ -21,7 +21,6 @@ from usbbtd.control.btsnoop import FILE_HEADER
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
-_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _TEXT = "commands, events and data between usbbtd and its dongle, to a btsnoop file, until a signal"
 
 
@@ -77,7 +76,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _link(text: str) -> int | str:
-    if _ADDRESS.fullmatch(text):
+    if ADDRESS.fullmatch(text):
         return text
     try:
         return int(text, 0)
