@@ -36,7 +36,7 @@ test: lint types xen-image deb ## lint, types and every test, those on real Xen 
 	@$(BIN)/python -m pytest $(SHARED)
 
 .PHONY: test-sim
-test-sim: build ## the tests on the simulation, which take two minutes; arguments for pytest: ARGS=
+test-sim: build ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=
 	@$(BIN)/python -m pytest --ignore tests/realxen $(ARGS)
 
 .PHONY: lint
