@@ -153,6 +153,28 @@ def test_transactions(new_domain: "NewDomain") -> None:
     assert domain.run(transactions) == [11, [1, 11], "11", "11", errno.EAGAIN, 66]
 
 
+async def conflict_below() -> list[object]:
+    """A child goes between a transaction's look at its parent and the parent's removal: xenstored's EIO."""
+
+    def remove(transaction: Transaction) -> None:
+        attempts.append(transaction.list("data/parent"))
+        lib.xs_rm(stranger, 0, b"data/parent/child")
+        transaction.remove("data/parent")
+
+    async with opened() as store:
+        stranger = ffi.gc(lib.xs_open(0), lib.xs_close)
+        attempts: list[list[str] | None] = []
+        await store.write("data/parent/child", "")
+        await store.transaction(remove)
+        ffi.release(stranger)
+        return [attempts, await store.list("data/parent")]
+
+
+def test_a_child_that_another_removes_is_a_conflict(new_domain: "NewDomain") -> None:
+    domain = new_domain()
+    assert domain.run(conflict_below) == [[["child"], []], None]
+
+
 async def watching() -> list[object]:
     async with opened() as store:
         async with store.watch("data/one", "data/two") as watch, store.watch("data/one") as same:

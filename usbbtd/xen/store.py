@@ -238,17 +238,21 @@ def _unset_watches(handle: Any, watches: Iterable[tuple[str, tuple[Watch, str]]]
 
 
 def _transact(handle: Any, work: Callable[[Transaction], T]) -> T:
+    conflict = XenError(errno.EAGAIN, f"a xenstore transaction was in conflict with others {_MOST_CONFLICTS} times")
     for _ in range(_MOST_CONFLICTS):
         identity = lib.xs_transaction_start(handle)
         if identity == 0:
             raise XenError.last("cannot start a xenstore transaction")
         try:
             result = work(Transaction(handle, identity))
-        except BaseException:
+        except BaseException as exc:
             lib.xs_transaction_end(handle, identity, True)
-            raise
+            if not (isinstance(exc, XenError) and exc.errno == errno.EIO):
+                raise
+            conflict = exc  # xenstored's answer when another removes what the transaction's copy of a list still names
+            continue
         if lib.xs_transaction_end(handle, identity, False):
             return result
         if ffi.errno != errno.EAGAIN:
             raise XenError.last("cannot end a xenstore transaction")
-    raise XenError(errno.EAGAIN, f"a xenstore transaction was in conflict with others {_MOST_CONFLICTS} times")
+    raise conflict

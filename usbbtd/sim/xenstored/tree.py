@@ -132,7 +132,7 @@ class Transaction:
     def __init__(self, store: Store, domid: int) -> None:
         self._store = store
         self._domid = domid
-        self._read: dict[str, int | None] = {}  # generation when it was first read; None: there was no such node
+        self._read: dict[str, Node | None] = {}  # as it was when it was first read; None: there was no such node
         self._changed: dict[str, Node | None] = {}
         self._events: dict[str, bool] = {}  # path -> tell the watches above, too
         self._created = 0
@@ -144,8 +144,8 @@ class Transaction:
         node = self._store.nodes.get(path)
         if path not in self._read:
             self._check_quota(len(self._read), self._store.quota.transaction_nodes - 1)
-            self._read[path] = node.generation if node else None
-        return node
+            self._read[path] = node
+        return self._read[path] or node  # a node that was there is copied, as by the real xenstored
 
     def read(self, path: str) -> bytes:
         return self._require(path, "r").value
@@ -202,9 +202,9 @@ class Transaction:
         if self._failed:
             raise StoreError("ENOMEM")
         nodes = self._store.nodes
-        for path, generation in self._read.items():
+        for path, read in self._read.items():
             node = nodes.get(path)
-            if (node.generation if node else None) != generation:
+            if (node and node.generation) != (read and read.generation):
                 raise StoreError("EAGAIN")
         changes = list(self._take_changes())
         for path, node in self._changed.items():
