@@ -19,6 +19,8 @@ from tests.realxen.machine import MachineError
 CHUNK = 16384
 #: More than a command needs that was to end by itself.
 _GRACE_S = 15.0
+#: Of looking again whether something has come about.
+_PERIOD_S = 0.5
 
 Message = dict[str, Any]
 
@@ -167,7 +169,7 @@ class Domain:
         while self.run("sh", "-c", script, check=False).status:
             if time.monotonic() > end:
                 raise Failed(f"{self.name}: not within {timeout_s:g} s: {script}")
-            time.sleep(0.2)
+            time.sleep(_PERIOD_S)
 
 
 class Program:
@@ -221,7 +223,8 @@ class Program:
 
     def wait_logged(self, text: str, *, times: int = 1, timeout_s: float = 60.0) -> None:
         """Until its log has this text, on so many lines."""
-        self.domain.wait(f"[ $(grep -cF '{text}' {self.log}) -ge {times} ]", timeout_s=timeout_s)
+        request = {"find": text, "in": self.log, "lines": times, "timeout_s": timeout_s}
+        self._agents.ask(self.domain.domid, request, timeout_s=timeout_s + _GRACE_S)
 
     def last_words(self) -> str:
         return self.domain.run("tail", "-n", "30", self.log, check=False).out

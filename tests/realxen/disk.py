@@ -34,7 +34,7 @@ _MASKED = (
 _FILES = {
     "etc/fstab": "/dev/xvda / ext4 defaults 0 1\n",
     "etc/hostname": "debian\n",
-    "etc/machine-id": "",
+    "etc/machine-id": f"{1:032x}\n",  # without one systemd goes through all presets, as at a first boot
     "etc/dpkg/dpkg.cfg.d/bed": "force-unsafe-io\n",
     "var/lib/dpkg/info/format": "1\n",  # files of a package that several architectures may have are named with its own
     "etc/systemd/system/bed-agent.service": """\

@@ -34,6 +34,7 @@ ramdisk = "/bed/domu.cpio"
 extra = "console=hvc0 {arguments}"
 memory = {memory_mb}
 vcpus = 1
+tsc_mode = "native"
 on_crash = "destroy"
 {more}
 """

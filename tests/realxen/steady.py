@@ -12,13 +12,16 @@ _SOME = 3
 
 
 class Steady:
-    """Exchanges with the mirror. ``lost``: (transport, class of the error, its text) of each channel that ended."""
+    """Exchanges with the mirror, over the domain's vl2cap device of that number.
 
-    def __init__(self, domain: Domain) -> None:
+    ``lost``: (transport, class of the error, its text) of each channel that ended.
+    """
+
+    def __init__(self, domain: Domain, device: int = 0) -> None:
         self.domain = domain
         self.lost: list[tuple[str, str, str]] = []
-        arguments = [MIRROR.address, hex(plan.ECHO_PSM["bredr"]), MIRROR.le_address, hex(plan.ECHO_PSM["le"])]
-        self._program = domain.start("python3", "/bed/steady.py", *arguments, log="/var/log/steady")
+        remotes = [MIRROR.address, hex(plan.ECHO_PSM["bredr"]), MIRROR.le_address, hex(plan.ECHO_PSM["le"])]
+        self._program = domain.start("python3", "/bed/steady.py", str(device), *remotes, log="/var/log/steady")
 
     def counts(self) -> dict[str, int]:
         """SDUs that came back so far, by transport."""
@@ -29,10 +32,10 @@ class Steady:
                 return dict(report["counts"])
             self.lost.append((report["lost"], report["error"], report["reason"]))
 
-    def wait_exchanging(self, *, timeout_s: float = 120.0) -> None:
-        """Until some more have come back on both transports."""
+    def wait_exchanging(self, more: int = _SOME, *, timeout_s: float = 120.0) -> None:
+        """Until so many more have come back on both transports."""
         begin = self.counts()
-        self._wait(lambda now: all(now[each] >= begin[each] + _SOME for each in begin), "nothing comes back", timeout_s)
+        self._wait(lambda now: all(now[each] >= begin[each] + more for each in begin), f"not {more} back", timeout_s)
 
     def wait_lost(self, *, timeout_s: float = 60.0) -> None:
         """Until both channels have ended since ``lost`` was last cleared."""
@@ -48,4 +51,4 @@ class Steady:
             if time.monotonic() > end:
                 words = self._program.last_words()
                 raise Failed(f"{self.domain.name}: {what} within {timeout_s:g} s: {now}, {self.lost}\n{words}")
-            time.sleep(0.2)
+            time.sleep(0.5)

@@ -39,7 +39,7 @@ def test_guest_destroyed(lab: Lab, work: Steady, alone: Usage) -> None:
     assert both.mapped > alone.mapped
     assert both.ports > alone.ports
     lab.destroy(personal.domain)
-    lab.usbbtd.wait_logged("directory of a dead guest removed")
+    lab.usbbtd.wait_logged("guest detached")
     work.wait_exchanging()
     assert not work.lost
     left = usage(lab, lab.sys_bt.domid)

@@ -12,8 +12,8 @@ from tests.realxen.lab import Lab
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.traffic import LENGTHS, Counts
 
-#: Each length of traffic.LENGTHS twice.
-SDUS, WINDOW = 2 * len(LENGTHS), 8
+#: Each length of traffic.LENGTHS once.
+SDUS, WINDOW = len(LENGTHS), 8
 PINGS = 10
 #: An emulated xenstored takes 50 ms a call.
 PATIENCE = ("--wait", "60")
@@ -40,7 +40,7 @@ def test_adapter(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("transport", "size"),
-    [("bredr", 0), ("bredr", 1), ("bredr", 2048), ("le", 1), ("le", 2048)],  # an empty one over LE stalls Bumble
+    [("bredr", 0), ("bredr", 2048), ("le", 1)],  # an empty one over LE stalls Bumble
 )
 def test_ping(lab: Lab, transport: plan.Transport, size: int) -> None:
     """The command, which compares what comes back."""

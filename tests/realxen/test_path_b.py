@@ -8,7 +8,9 @@ import pytest
 from tests.realxen.agents import Domain, Program
 from tests.realxen.air import MIRROR
 from tests.realxen.lab import DONGLE, Lab
+from tests.realxen.steady import Steady
 from usbbtd.sim.demo import plan
+from usbbtd.sim.demo.traffic import LENGTHS
 
 LOG = "/var/log/usbbtd"
 CONFIG = f"""\
@@ -26,8 +28,6 @@ PINGS = 5
 #: The guests' vl2cap device 0 is the driver domain's.
 DEVICE = 1
 OPTIONS = ("--device", str(DEVICE), "--wait", "60")
-#: 56 and 248 octets fill the dongle's packets of 64 with their headers, over either transport.
-SIZES = {"bredr": (0, 1, 56, 248, 2048), "le": (1, 56, 248, 2048)}  # an empty one over LE stalls Bumble
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,17 @@ def test_taken(lab: Lab, usbbtd: Program) -> None:
         assert plan.DONGLE_ADDRESS in guest.run("usbbt-guest", "info", *OPTIONS).out
 
 
-@pytest.mark.parametrize(("transport", "size"), [(each, size) for each in plan.TRANSPORTS for size in SIZES[each]])
-def test_ping(lab: Lab, usbbtd: Program, transport: plan.Transport, size: int) -> None:
-    ping(lab.guests[0], transport, size)
+def test_exchange(lab: Lab, usbbtd: Program) -> None:
+    """SDUs of all lengths, over both transports at a time."""
+    steady = Steady(lab.guests[0], DEVICE)
+    steady.wait_exchanging(len(LENGTHS))
+    steady.finish()
+    assert not steady.lost
+
+
+def test_empty(lab: Lab, usbbtd: Program) -> None:
+    """SDUs of no octets, which over LE stall Bumble."""
+    ping(lab.guests[0], "bredr", 0)
 
 
 def test_replug(lab: Lab, usbbtd: Program) -> None:

@@ -10,6 +10,8 @@ so that a terminal which echoes cannot confuse either end. Requests have an ``id
 {"id": 4, "of": 2, "signal": n}                     {"id": 4}
 {"id": 5, "read": path, "offset": n, "size": n}     {"id": 5, "data": base64}
 {"id": 6, "write": path, "data": base64}            {"id": 6}
+{"id": 7, "find": text, "in": path, "lines": n,     {"id": 7} when so many lines of the file have the text
+ "timeout_s": s}
 Each with "domain": n, where n is not 0, is for that domain's agent and goes through its console; so do its answers,
 with "domain": n. What fails is answered by {"id": n, "error": text}. Unasked, at start: {"up": name of the domain}.
 """
@@ -22,8 +24,10 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 REQUEST, ANSWER = b"?", b"!"
+_FIND_PERIOD_S = 0.1
 #: Octets before the mark of a line are the kernel's, or an end of line that got lost.
 _LINE = {mark: re.compile(re.escape(mark) + rb"(\{.*\})\s*$") for mark in (REQUEST, ANSWER)}
 
@@ -102,6 +106,8 @@ class Agent:
             case {"write": path, "data": data}:
                 with open(path, "wb") as file:
                     file.write(base64.b64decode(data))
+            case {"find": text, "in": path, "lines": count, "timeout_s": timeout_s}:
+                self._find(text, path, count, timeout_s)
             case _:
                 raise ValueError(f"no such request: {request}")
         return {}
@@ -113,6 +119,19 @@ class Agent:
             "out": done.stdout.decode(errors="replace"),
             "err": done.stderr.decode(errors="replace"),
         }
+
+    def _find(self, text, path, count, timeout_s):
+        end = time.monotonic() + timeout_s
+        pending = ""
+        with open(path, errors="replace") as file:
+            while True:
+                *lines, pending = (pending + file.read()).split("\n")
+                count -= sum(text in line for line in lines)
+                if count <= 0:
+                    return
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not within {timeout_s:g} s")
+                time.sleep(_FIND_PERIOD_S)
 
     def _start(self, number, command, path):
         with open(path, "ab") as log:

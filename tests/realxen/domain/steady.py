@@ -1,8 +1,8 @@
 """In a guest: exchanges SDUs with a device that echoes, over both transports, and begins again whenever that ends.
 
-``steady.py ADDRESS PSM LE_ADDRESS SPSM``. Reports {"lost": transport, "error": class, "reason": text} each time, and to
-{"do": "count"} answers {"counts": {transport: SDUs that came back}}. Ends with standard input; an echo that differs
-ends it at once.
+``steady.py DEVICE ADDRESS PSM LE_ADDRESS SPSM``. Reports {"lost": transport, "error": class, "reason": text} each
+time, and to {"do": "count"} answers {"counts": {transport: SDUs that came back}}. Ends with standard input; an echo
+that differs ends it at once.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from usbbtd.guest import Adapter, AdapterError, open_adapter
 from usbbtd.sim.demo import lines
 from usbbtd.sim.demo.traffic import sdu_of
 
-PAUSE_S = 0.05  # between SDUs: others want the processor too
+PAUSE_S = 0.2  # between SDUs: others want the processor too
 RETRY_S = 0.5
 PATIENCE_S = 60.0
 STREAM = 1
@@ -48,8 +48,8 @@ async def obey() -> None:
         lines.report(counts=counts)
 
 
-async def main(address: str, psm: str, le_address: str, spsm: str) -> None:
-    async with open_adapter(timeout=PATIENCE_S) as adapter:
+async def main(device: str, address: str, psm: str, le_address: str, spsm: str) -> None:
+    async with open_adapter(int(device), timeout=PATIENCE_S) as adapter:
         tasks = [
             asyncio.create_task(exchange(adapter, "bredr", address, int(psm, 0))),
             asyncio.create_task(exchange(adapter, "le", le_address, int(spsm, 0))),
