@@ -23,6 +23,8 @@ _GRACE_S = 15.0
 _PERIOD_S = 0.5
 
 Message = dict[str, Any]
+#: In the place of a message from a machine that has ended.
+_ENDED: Message = {}
 
 
 class Failed(Exception):
@@ -49,6 +51,7 @@ class Agents:
         self._answers: dict[int, queue.SimpleQueue[Message]] = {}
         self._followers: dict[int, queue.SimpleQueue[Message]] = {}
         self._up = threading.Event()
+        self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -85,10 +88,12 @@ class Agents:
         answers = self._answers[number] = queue.SimpleQueue()
         whereto = {"domain": domid} if domid else {}
         line = b"?" + json.dumps({"id": number, **whereto, **request}).encode() + b"\n"
-        with self._lock:
-            self._connection.sendall(line)
+        if self._ended.is_set():
+            answers.put(_ENDED)
         try:
-            answer = answers.get(timeout=timeout_s)
+            with contextlib.suppress(BrokenPipeError), self._lock:  # the machine ends, which is what is answered
+                self._connection.sendall(line)
+            answer = _not_ended(answers.get(timeout=timeout_s))
         except queue.Empty:
             raise MachineError(f"domain {domid} does not answer within {timeout_s:g} s: {str(request)[:200]}") from None
         finally:
@@ -102,6 +107,9 @@ class Agents:
             for line in lines:
                 if match := re.search(rb"!(\{.*\})\s*$", line):
                     self._take(json.loads(match[1]))
+        self._ended.set()
+        for waiting in (*self._answers.values(), *self._followers.values()):
+            waiting.put(_ENDED)
 
     def _take(self, message: Message) -> None:
         if "id" in message:
@@ -112,6 +120,12 @@ class Agents:
                 follower.put(message)
         elif "up" in message and "domain" not in message:
             self._up.set()
+
+
+def _not_ended(message: Message) -> Message:
+    if message is _ENDED:
+        raise MachineError("the machine has ended: see qemu.log")
+    return message
 
 
 class Domain:
@@ -231,6 +245,6 @@ class Program:
 
     def _next(self, timeout_s: float) -> Message:
         try:
-            return self._messages.get(timeout=timeout_s)
+            return _not_ended(self._messages.get(timeout=timeout_s))
         except queue.Empty:
             raise Failed(f"{self._name} says nothing for {timeout_s:g} s\n{self.last_words()}") from None

@@ -52,11 +52,13 @@ class Watcher:
             # One more thing that has changed, in the same queue.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, "SIGHUP")
             self._log.info("usbbt-toolstack watches")
-            ports = asyncio.create_task(self._ports.run())
+            tasks = [asyncio.create_task(work) for work in (self._follow(changes), self._ports.run())]
             try:
-                await self._follow(changes)
+                await asyncio.gather(*tasks)
             finally:
-                ports.cancel()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, changes: Watch) -> None:
         told = ""
