@@ -12,15 +12,6 @@ from tests.realxen.steady import Steady
 #: Whose configuration asks for a device.
 GUEST = "third"
 CONFIG_LINE = f'vl2cap = [ "backend={DRIVER_DOMAIN}" ]'
-_LIST_NODES = """\
-for domain in $(xenstore-list /local/domain); do
-    for home in /local/domain/$domain /local/domain/$domain/error /libxl/$domain; do
-        for kind in device backend; do
-            xenstore-ls -fp $home/$kind/vl2cap 2>/dev/null || :
-        done
-    done
-done
-"""
 INFO = ("usbbt-guest", "info", "--wait", "90")
 
 
@@ -32,7 +23,7 @@ def toolstack(lab: Lab, *arguments: str) -> list[dict[str, Any]]:
 
 def nodes(lab: Lab) -> list[str]:
     """Everything about vl2cap that xenstore has, with permissions, of all domains."""
-    return lab.dom0.shell(_LIST_NODES).splitlines()
+    return [line for line in lab.dom0.run("xenstore-ls", "-fp", "/").out.splitlines() if "/vl2cap" in line]
 
 
 @pytest.fixture(scope="module")
