@@ -20,7 +20,7 @@ CHUNK = 16384
 #: More than a command needs that was to end by itself.
 _GRACE_S = 15.0
 #: Of looking again whether something has come about.
-_PERIOD_S = 0.5
+PERIOD_S = 0.5
 
 Message = dict[str, Any]
 #: In the place of a message from a machine that has ended.
@@ -91,7 +91,7 @@ class Agents:
         if self._ended.is_set():
             answers.put(_ENDED)
         try:
-            with contextlib.suppress(BrokenPipeError), self._lock:  # the machine ends, which is what is answered
+            with contextlib.suppress(ConnectionError), self._lock:  # the machine ends, which is what is answered
                 self._connection.sendall(line)
             answer = _not_ended(answers.get(timeout=timeout_s))
         except queue.Empty:
@@ -183,7 +183,7 @@ class Domain:
         while self.run("sh", "-c", script, check=False).status:
             if time.monotonic() > end:
                 raise Failed(f"{self.name}: not within {timeout_s:g} s: {script}")
-            time.sleep(_PERIOD_S)
+            time.sleep(PERIOD_S)
 
 
 class Program:

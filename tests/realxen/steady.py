@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from tests.realxen.agents import Domain, Failed
+from tests.realxen.agents import PERIOD_S, Domain, Failed
 from tests.realxen.air import MIRROR
 from usbbtd.sim.demo import plan
 
@@ -51,4 +51,4 @@ class Steady:
             if time.monotonic() > end:
                 words = self._program.last_words()
                 raise Failed(f"{self.domain.name}: {what} within {timeout_s:g} s: {now}, {self.lost}\n{words}")
-            time.sleep(0.5)
+            time.sleep(PERIOD_S)

@@ -85,7 +85,9 @@ class Store:
     async def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Runs ``work`` in the store's thread, once or more: until no other change came between.
 
-        What it raises abandons the transaction and comes out here. Raises XenError (EAGAIN) after too many conflicts.
+        What it raises abandons the transaction and comes out here; but EIO is xenstored's answer where another has
+        removed what a list that ``work`` has read still names, so that is a conflict, too. Raises XenError (EAGAIN, or
+        that EIO) after too many of them.
         """
         return await self._call(lambda handle: _transact(handle, work))
 
@@ -249,7 +251,7 @@ def _transact(handle: Any, work: Callable[[Transaction], T]) -> T:
             lib.xs_transaction_end(handle, identity, True)
             if not (isinstance(exc, XenError) and exc.errno == errno.EIO):
                 raise
-            conflict = exc  # xenstored's answer when another removes what the transaction's copy of a list still names
+            conflict = exc
             continue
         if lib.xs_transaction_end(handle, identity, False):
             return result

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-#: Lengths, used in turn: the smallest, those around usual ACL, MPS and frame limits, and 56 and 248, which fill USB
-#: packets of 64 with their headers, the largest.
+#: Lengths, used in turn: the smallest; those around usual ACL, MPS and frame limits; 56 and 248, which fill USB packets
+#: of 64 with their headers; the largest.
 LENGTHS = (
-    *(1, 2, 7, 16, 27, 48, 56, 63, 64, 65, 128, 247, 248, 251, 252, 255, 256),
-    *(512, 672, 1000, 1017, 1021, 1024, 1500, 2048),
-)
+    1, 2, 7, 16, 27, 48, 56, 63, 64, 65, 128, 247, 248, 251, 252, 255, 256, 512, 672, 1000, 1017, 1021, 1024, 1500, 2048
+)  # fmt: skip
 MTU = max(LENGTHS)
 
 _HELLO = struct.Struct("<4sIH")
