@@ -14,7 +14,7 @@ $(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
 COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
 
 # Files by name: guests and dom0 have what is called like their command, the driver domain has the rest.
-GUEST_FILES := $(wildcard docs/man/usbbt-guest.* completions/usbbt-guest systemd/*/usbbt-guest.*)
+GUEST_FILES := $(wildcard docs/man/usbbt-guest.* completions/usbbt-guest systemd/*/*usbbt-guest.*)
 TOOLSTACK_FILES := $(wildcard docs/man/usbbt-toolstack.* docs/man/xl-* completions/usbbt-toolstack systemd/usbbt-toolstack.*)
 DAEMON_FILES := $(filter-out $(GUEST_FILES) $(TOOLSTACK_FILES),$(wildcard docs/man/* completions/* systemd/*.* systemd/*.d/* systemd/udev/*))
 

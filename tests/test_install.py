@@ -2,16 +2,28 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from bundle import commands
+from usbbtd.config import Control
 
 ROOT = Path(__file__).parent.parent
 #: systemd-analyze counts in tenths.
 MOST_EXPOSED = {"usbbtd": 15, "usbbt-toolstack": 20}
+
+#: Directories of which a file in /etc or /run replaces that of the same name in /usr/lib.
+SHADOWED = "udev/rules.d|systemd/(?:system|catalog)|(?:sysusers|tmpfiles|modules-load|modprobe|sysctl).d"
+#: What tells people to write files.
+TEXTS = [
+    path
+    for pattern in ("*.md", "docs/**/*", "etc/**/*", "systemd/**/*", "debian/*", "usbbtd/**/*.py")
+    for path in ROOT.glob(pattern)
+    if path.is_file()
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +62,28 @@ def test_units(prefix: Path, service: str, most: int) -> None:
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", unit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_groups(prefix: Path, tmp_path: Path) -> None:
+    """Who may ask on the control socket may not open Xen's devices, which the service and programs of guests may."""
+    for part in ("usbbt-guest", "usbbtd"):
+        subprocess.run(["systemd-sysusers", f"--root={tmp_path}", prefix / f"lib/sysusers.d/{part}.conf"], check=True)
+    lines = [line.split(":") for line in (tmp_path / "etc" / "group").read_text().splitlines()]
+    assert {name: members for name, _, _, members in lines} == {"usbbtd": "", "usbbt-xen": "usbbtd"}
+    rules = "".join(path.read_text() for path in (prefix / "lib/udev/rules.d").glob("*"))
+    assert set(re.findall('GROUP="(.*?)"', rules)) == {"usbbt-xen"}
+    assert Control().group == "usbbtd"
+
+
+def test_nothing_is_shadowed(prefix: Path) -> None:
+    """No text has people write a file that would replace one that was installed."""
+    ours = {str(path.relative_to(prefix / "lib")) for path in (prefix / "lib").rglob("*") if path.is_file()}
+    assert "udev/rules.d/70-usbbtd-xen.rules" in ours
+    named = re.compile(rf"/(?:etc|run|usr/local/lib)/((?:{SHADOWED})/[\w.@-]+)")
+    written = re.compile(r"(?:>|\btee|\b(?:cp|install) .*) *\{?(/etc/usbbtd/[\w./-]+)")
+    configuration = {f"/{path.relative_to(prefix)}" for path in (prefix / "etc").rglob("*") if path.is_file()}
+    assert "/etc/usbbtd/usbbtd.toml" in configuration
+    for text in TEXTS:
+        content = text.read_text(encoding="utf-8").replace("\\-", "-")
+        assert not ours.intersection(named.findall(content)), text
+        assert not configuration.intersection(written.findall(content)), text

@@ -170,8 +170,10 @@ def test_doctor(sys_bt: Domain, ping: str) -> None:
 
 
 def test_status(lab: Lab, sys_bt: Domain, ping: str) -> None:
-    """As a member of the group, who is not root."""
+    """As a member of the control socket's group, who is not root and cannot open Xen's devices."""
     member = "setpriv --reuid 12345 --regid 12345 --groups $(getent group usbbtd | cut -d: -f3)"
+    assert set(sys_bt.shell("cd /dev/xen; stat -c %G:%a evtchn gntdev gntalloc xenbus").split()) == {"usbbt-xen:660"}
+    assert sys_bt.shell(f"{member} test -w /dev/xen/evtchn || echo denied") == "denied\n"
     out = sys_bt.shell(f"{member} usbbtctl guests --json", timeout_s=120)
     assert {json.loads(line)["name"] for line in out.splitlines()} == {GUEST}
 

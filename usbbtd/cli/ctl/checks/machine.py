@@ -7,8 +7,8 @@ from pathlib import Path
 
 from usbbtd.cli.ctl.checks import Finding, Status
 
-#: The user of the service, where there is one.
-USER = "usbbtd"
+#: The user of the service, where there is one, and the group that the Xen devices are for.
+USER, GROUP = "usbbtd", "usbbt-xen"
 
 #: By device node: the module that makes it, "" where the kernel itself does, and what it is needed for.
 _NODES = {
@@ -46,7 +46,7 @@ def _check_node(name: str) -> Finding:
     who, may = access(node)
     if may:
         return Finding(node, Status.OK, f"{who} may use it")
-    advice = f'a udev rule: KERNEL=="xen/{name}", GROUP="{USER}", MODE="0660"; then udevadm trigger'
+    advice = f'a udev rule: KERNEL=="xen/{name}", GROUP="{GROUP}", MODE="0660"; then udevadm trigger'
     return Finding(node, Status.FAILED, f"{who} may not read and write it", advice)
 
 
@@ -67,7 +67,7 @@ def check_drivers(*, usbif: bool) -> Iterator[Finding]:
     if not usbif:
         yield _check_own_dongle()
     elif os.path.isdir("/sys/module/xen_hcd"):
-        advice = "echo 'blacklist xen-hcd' > /etc/modprobe.d/usbbtd.conf; rmmod xen-hcd; systemctl restart usbbtd"
+        advice = "echo 'blacklist xen-hcd' > /etc/modprobe.d/no-xen-hcd.conf; rmmod xen-hcd; systemctl restart usbbtd"
         yield Finding("xen-hcd", Status.FAILED, "it is loaded, and takes the USB controller from usbbtd", advice)
     else:
         yield Finding("xen-hcd", Status.OK, "not loaded")
