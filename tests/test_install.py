@@ -66,6 +66,7 @@ def test_units(prefix: Path, service: str, most: int) -> None:
 
 def test_groups(prefix: Path, tmp_path: Path) -> None:
     """Who may ask on the control socket may not open Xen's devices, which the service and programs of guests may."""
+    (tmp_path / "etc").mkdir()
     for part in ("usbbt-guest", "usbbtd"):
         subprocess.run(["systemd-sysusers", f"--root={tmp_path}", prefix / f"lib/sysusers.d/{part}.conf"], check=True)
     lines = [line.split(":") for line in (tmp_path / "etc" / "group").read_text().splitlines()]
