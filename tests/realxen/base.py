@@ -16,9 +16,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from bundle import compile_modules, copy_requirements, requirements
 from tests.realxen import cpio, debian, xen_hcd
+from tests.realxen.choice import Kernel, Xen, choose_kernel, choose_xen
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -27,9 +29,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "usbbtd
 PACKAGES = "usr/lib/python3/dist-packages"
 PYTHON = (3, 11)
 
-XEN_PACKAGE = "xen-hypervisor-4.17-amd64"
 _EVERYWHERE = ("busybox-static", "kmod", "python3.11", "xenstore-utils", "libsystemd0", "libgcc-s1")
-_DOM0 = (*_EVERYWHERE, "xen-utils-4.17", "qemu-system-xen", "udev", "libusb-1.0-0")
+_DOM0 = (*_EVERYWHERE, "qemu-system-xen", "udev", "libusb-1.0-0")  # and Xen's tools
 _DOMU = (*_EVERYWHERE, "libxengnttab1", "libxenevtchn1")
 
 _COMMON_MODULES = ("xen-gntdev", "xen-gntalloc", "xen-evtchn", "xenfs", "xen-privcmd", "btusb")
@@ -39,7 +40,7 @@ _DOMU_MODULES = (*_COMMON_MODULES, "xen-hcd", "xen-blkfront", "ext4", "crc32c_ge
 _DIRECTORIES = ("dev", "mnt", "proc", "sys", "run", "tmp", "root", "etc", "bed", "var/log", "var/lib")
 #: Packages that others depend on and that nothing here runs.
 _UNUSED_PACKAGES = re.compile(
-    r"(adduser|bridge-utils|debconf|dpkg|gcc-12-base|ipxe-qemu|iproute2|iso-codes|libperl|linux-|media-types|passwd|perl"
+    r"(adduser|bridge-utils|debconf|dpkg|gcc-[^-]+-base|ipxe-qemu|iproute2|iso-codes|libperl|linux-|media-types|passwd|perl"
     r"|seabios|shared-mime-info|tar|tzdata|xdg-)[^_]*_"
 )
 _UNUSED = [
@@ -48,11 +49,20 @@ _UNUSED = [
         r"usr/share/(?!qemu/keymaps|python3)",
         r"usr/lib/x86_64-linux-gnu/(gconv|gstreamer-1.0|perl|qemu|dri|gio)",
         r"usr/lib/python3\.11/(test|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|distutils|tkinter|unittest)/",
-        r"usr/lib/(debug|xen-4\.17/boot|udev/hwdb\.d|systemd/(system|network)|init|tmpfiles\.d|sysusers\.d)/",
+        r"usr/lib/(debug|xen-[^/]+/boot|udev/hwdb\.d|systemd/(system|network)|init|tmpfiles\.d|sysusers\.d)/",
         r"(boot|var|etc/(init\.d|apparmor\.d|cron|logrotate|pam\.d|xdg))",
     )
 ]
-_SOURCES = ("base.py", "cpio.py", "debian.py", "xen_hcd.py")
+_SOURCES = ("base.py", "choice.py", "cpio.py", "debian.py", "xen_hcd.py")
+
+
+class _Taken(NamedTuple):
+    """Holds what was downloaded together: dom0's packages and those of other domains by the names of their files."""
+
+    kernel: Kernel
+    xen: Xen
+    dom0: list[str]
+    domu: list[str]
 
 
 def base() -> Path:
@@ -91,20 +101,20 @@ def _build(directory: Path) -> None:
     if sys.version_info[:2] != PYTHON:
         raise RuntimeError("the domains run Debian 12's Python 3.11: extensions of another version do not fit")
     archive = debian.Archive(CACHE / "packages")
-    archive.download_with_dependencies(_DOM0 + _DOMU)
+    taken = archive.agreeing(lambda: _take(archive))
+    sys.stdout.write(f"Taking {taken.kernel}; {taken.xen}\n")
     files = directory.parent
-    debian.unpack(archive.download(XEN_PACKAGE), files / "xen")
+    debian.unpack(archive.download(taken.xen.hypervisor), files / "xen")
     debian.new_tree(files / "kernel", ())
-    kernel = archive.download(debian.kernel_package())
-    debian.unpack(kernel, files / "kernel")
-    (version,) = (files / "kernel/usr/lib/modules").iterdir()
-    shutil.copy(xen_hcd.build(archive, kernel, files / "xen-hcd"), version)
-    (hypervisor,) = (files / "xen/boot").glob("xen-4.17-amd64.gz")
+    debian.unpack(archive.download(taken.kernel.image), files / "kernel")
+    version = files / "kernel/usr/lib/modules" / taken.kernel.release
+    shutil.copy(xen_hcd.build(archive, taken.kernel, files / "xen-hcd"), version)
+    (hypervisor,) = (files / "xen/boot").glob("xen-*-amd64.gz")
     with (directory / "xen").open("wb") as unpacked:
         subprocess.run(["gunzip", "--stdout", hypervisor], stdout=unpacked, check=True)
     (image,) = (files / "kernel/boot").glob("vmlinuz-*")
     (directory / "vmlinux").write_bytes(_elf_of(image.read_bytes()))
-    for name, packages, modules in (("dom0", _DOM0, _DOM0_MODULES), ("domu", _DOMU, _DOMU_MODULES)):
+    for name, packages, modules in (("dom0", taken.dom0, _DOM0_MODULES), ("domu", taken.domu, _DOMU_MODULES)):
         tree = files / name
         _build_tree(tree, archive, packages)
         _copy_kernel_modules(files / "kernel/usr/lib/modules", tree / "usr/lib/modules", modules)
@@ -115,9 +125,18 @@ def _build(directory: Path) -> None:
             cpio.write_tree(tree, written)
 
 
+def _take(archive: debian.Archive) -> _Taken:
+    kernel = choose_kernel(archive.listed(r"linux-(image|headers|kbuild|source)-.*"))
+    xen = choose_xen(archive.listed("xen-(hypervisor|utils)-.*"))
+    for package in (*kernel, xen.hypervisor):
+        archive.download(package)
+    dom0 = archive.download_with_dependencies((*_DOM0, f"{xen.utils.name}={xen.utils.version}"))
+    return _Taken(kernel, xen, dom0, archive.download_with_dependencies(_DOMU))
+
+
 def _build_tree(tree: Path, archive: debian.Archive, packages: Iterable[str]) -> None:
     debian.new_tree(tree, _DIRECTORIES)
-    for name in archive.with_dependencies(list(packages)):
+    for name in packages:
         if not _UNUSED_PACKAGES.match(name):
             debian.unpack(archive.directory / name, tree, unwanted=_UNUSED)
     (tree / "var/run").symlink_to("/run")

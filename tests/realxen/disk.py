@@ -46,7 +46,7 @@ ExecStart=/usr/bin/python3 -ISu /bed/agent.py /dev/hvc0
 """,
 }
 _DPKG = ("info", "triggers", "updates")
-_SOURCES = ("disk.py", "debian.py")
+_SOURCES = ("disk.py", "choice.py", "debian.py")
 
 
 def disk() -> Path:
@@ -57,11 +57,11 @@ def disk() -> Path:
 
 def _build(directory: Path) -> None:
     archive = debian.Archive(CACHE / "packages")
-    archive.download_with_dependencies(_PACKAGES)
+    packages = archive.agreeing(lambda: archive.download_with_dependencies(_PACKAGES))
     tree = directory.parent / "disk"
     debian.new_tree(tree, ("dev", "proc", "sys", "run", "bed", *(f"var/lib/dpkg/{name}" for name in _DPKG)))
     stanzas = []
-    for name in archive.with_dependencies(_PACKAGES):
+    for name in packages:
         debian.unpack(archive.directory / name, tree)
         stanzas.append(_enter(archive.directory / name, tree / "var/lib/dpkg/info"))
     (tree / "var/lib/dpkg/status").write_text("\n".join(stanzas))

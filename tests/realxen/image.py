@@ -80,6 +80,9 @@ def _append(archive: BinaryIO, part: Path) -> None:
 
 if __name__ == "__main__":
     start = time.monotonic()
-    built = image()
-    disk()
+    try:
+        built = image()
+        disk()
+    except RuntimeError as error:
+        sys.exit(f"*** The test bed cannot be built: {error}")
     sys.stdout.write(f"{built} ({time.monotonic() - start:.1f} s)\n")

@@ -4,26 +4,20 @@ import subprocess
 from pathlib import Path
 
 from tests.realxen import debian
+from tests.realxen.choice import Kernel
 
 
-def build(archive: debian.Archive, kernel: Path, scratch: Path) -> Path:
-    """The module, as Linux has it. ``kernel``: the package file of the kernel that it is for.
-
-    Source, headers and build tools have to be of that kernel's version; they are unpacked into ``scratch``.
-    """
-    name, version, _ = kernel.stem.split("_")
-    release = name.removeprefix("linux-image-")  # 6.1.0-56-amd64
-    series = ".".join(version.split(".")[:2])  # 6.1
-    common = f"linux-headers-{release.removesuffix('-amd64')}-common"
-    for package in (f"linux-headers-{release}", common, f"linux-kbuild-{series}", f"linux-source-{series}"):
-        debian.unpack(archive.download(package, version), scratch)
-    headers = scratch / f"usr/src/linux-headers-{release}"
+def build(archive: debian.Archive, kernel: Kernel, scratch: Path) -> Path:
+    """The module, as Linux has it. Source, headers and build tools are unpacked into ``scratch``."""
+    for package in (kernel.headers, kernel.common_headers, kernel.kbuild, kernel.source):
+        debian.unpack(archive.download(package), scratch)
+    headers = scratch / f"usr/src/linux-headers-{kernel.release}"
     makefile = headers / "Makefile"  # names the common headers where they would be if they were installed
     makefile.write_text(makefile.read_text().replace("/usr/src/", f"{scratch}/usr/src/"))
     module = scratch / "xen-hcd"
     module.mkdir()
     (module / "Makefile").write_text("obj-m := xen-hcd.o\n")
-    source = f"linux-source-{series}"
+    source = kernel.source.name
     _run(
         "tar", "--extract", "--file", scratch / f"usr/src/{source}.tar.xz", "--occurrence=1",
         "--directory", module, "--strip-components=4", f"{source}/drivers/usb/host/xen-hcd.c",
