@@ -21,6 +21,8 @@ from usbbtd.l2cap.pdu import (
 
 PeerOf = Callable[..., Any]
 
+FLUSH_NEVER = bytes.fromhex("0202ffff")
+
 
 def reasons(remote: Any) -> list[str]:
     return [event.reason for event in remote.events() if isinstance(event, ChannelClosed)]
@@ -128,10 +130,12 @@ def test_disconnection_waits_for_the_queue_only_so_long(peer: PeerOf) -> None:
 
 
 @pytest.mark.parametrize("result", [2, 3, 4, 6, 7, 0xFFFF])
-def test_refused_by_the_peer(peer: PeerOf, result: int) -> None:
+@pytest.mark.parametrize(("dcid", "scid"), [(0, None), (0, 0), (0x70, 0), (0xFFFF, 0xFFFF), (0x70, 0x70)])
+def test_refused_by_the_peer(peer: PeerOf, result: int, dcid: int, scid: int | None) -> None:
+    """4.3: neither channel identifier of a refusal means anything. None: our own end."""
     remote = peer()
     cid = remote.mux.connect(remote.handle, 0x1001, 672, remote.now)
-    remote.send(ConnectionResponse(0, cid, result, 0), remote.take_one()[0])
+    remote.send(ConnectionResponse(dcid, cid if scid is None else scid, result, 0), remote.take_one()[0])
     assert remote.events() == [ChannelRefused(remote.handle, cid, result)]
     assert remote.mux.channels() == []
 
@@ -202,7 +206,7 @@ def test_l2cap_cos_cfd_bv_01_continuation(peer: PeerOf) -> None:
     last = remote.send(ConfigurationRequest(cid, 0, bytes.fromhex("02 0202ffff")))
     assert remote.take() == [
         (first, ConfigurationResponse(0x70, 1, 0, b"")),
-        (last, ConfigurationResponse(0x70, 0, 0, mtu_option(512))),
+        (last, ConfigurationResponse(0x70, 0, 0, mtu_option(512) + FLUSH_NEVER)),
     ]
     assert remote.events() == [ChannelOpened(remote.handle, cid, 0x1001, 512, 672)]
 
@@ -241,6 +245,35 @@ def test_l2cap_cos_cfd_bv_03_unacceptable_then_acceptable(peer: PeerOf) -> None:
     assert remote.events() == []
     remote.send(ConfigurationRequest(cid, 0, mtu_option(60)), 94)
     assert remote.events() == [ChannelOpened(remote.handle, cid, 0x1001, 60, 100)]
+
+
+def test_an_answer_that_leaves_our_end_of_the_channel_empty(peer: PeerOf) -> None:
+    remote = peer()
+    cid = remote.mux.connect(remote.handle, 0x1001, 672, remote.now)
+    identifier, _ = remote.take_one()
+    remote.send(ConnectionResponse(0, 0, 1, 0), identifier)  # pending
+    assert remote.mux.next_timeout() == remote.now + 60
+    remote.send(ConnectionResponse(0x70, 0x7F, 0, 0), identifier)  # names another channel
+    assert remote.take() == []
+    remote.send(ConnectionResponse(0x70, 0, 0, 0), identifier)
+    identifier, _ = remote.take_one()
+    remote.send(ConfigurationResponse(0x7F, 0, 0, b""), identifier)
+    assert remote.state(cid) == "WAIT_CONFIG_REQ_RSP"
+    remote.send(ConfigurationResponse(0, 0, 0, b""), identifier)
+    remote.send(ConfigurationRequest(cid, 0, b""))
+    assert remote.events() == [ChannelOpened(remote.handle, cid, 0x1001, 672, 672)]
+
+
+def test_a_peer_that_wants_its_own_options_in_our_request(peer: PeerOf) -> None:
+    remote = peer()
+    cid = remote.ask()
+    remote.mux.accept(remote.handle, cid, 672, remote.now)
+    _, (identifier, _) = remote.take()
+    remote.send(ConfigurationResponse(cid, 0, 1, FLUSH_NEVER), identifier)
+    identifier, request = remote.take_one()
+    assert request == ConfigurationRequest(0x70, 0, mtu_option(672) + FLUSH_NEVER)
+    remote.send(ConfigurationResponse(cid, 0, 0, b""), identifier)
+    assert remote.state(cid) == "WAIT_CONFIG_REQ"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.l2cap.configuration import Answer, judge, mtu_option, parse_options, proposed_mtu
+from usbbtd.l2cap.configuration import Answer, counter_proposal, judge, mtu_option, parse_options
 
 SUCCESS, UNACCEPTABLE, UNKNOWN = 0, 1, 3
 RFC_BASIC = "0409 00 00 00 0000 0000 0000"
@@ -19,9 +19,15 @@ QOS_BEST_EFFORT = "0316 00 01 00000000 00000000 00000000 ffffffff ffffffff"
         pytest.param("0102 3000", Answer(SUCCESS, bytes.fromhex("01023000"), 48), id="cfd_bv_09_mtu_48"),
         pytest.param("0102 2f00", Answer(UNACCEPTABLE, bytes.fromhex("01023000"), None), id="cfd_bv_08_mtu_47"),
         pytest.param("0102 ffff", Answer(SUCCESS, bytes.fromhex("0102ffff"), 0xFFFF), id="mtu_65535"),
-        pytest.param("0202 ffff", Answer(SUCCESS, b"", None), id="flush_timeout"),
+        pytest.param("0202 ffff", Answer(SUCCESS, bytes.fromhex("0202ffff"), None), id="flush_timeout"),
+        pytest.param("0202 0100", Answer(SUCCESS, bytes.fromhex("02020100"), None), id="flush_timeout_finite"),
         pytest.param("0202 0000", Answer(UNACCEPTABLE, bytes.fromhex("0202ffff"), None), id="flush_timeout_reserved"),
-        pytest.param(QOS_BEST_EFFORT, Answer(SUCCESS, b"", None), id="qos_best_effort"),
+        pytest.param(QOS_BEST_EFFORT, Answer(SUCCESS, bytes.fromhex(QOS_BEST_EFFORT), None), id="qos_best_effort"),
+        pytest.param(
+            QOS_BEST_EFFORT + RFC_BASIC + "0202 ffff 0102 4000",
+            Answer(SUCCESS, bytes.fromhex("0202 ffff 0102 4000" + RFC_BASIC), 64),
+            id="more_than_a_response_has_room_for",
+        ),
         pytest.param(
             QOS_BEST_EFFORT.replace("0316 00 01", "0316 00 02"),
             Answer(UNACCEPTABLE, bytes.fromhex(QOS_BEST_EFFORT), None),
@@ -79,7 +85,28 @@ def test_any_options_get_an_answer_that_fits(options: bytes, minimum: int) -> No
     assert answer.result == SUCCESS or answer.options
 
 
-def test_our_request_and_their_proposal() -> None:
+QOS_NO_TRAFFIC = QOS_BEST_EFFORT.replace("0316 00 01", "0316 00 00")
+QOS_GUARANTEED = QOS_BEST_EFFORT.replace("0316 00 01", "0316 00 02")
+
+
+def test_our_request() -> None:
     assert mtu_option(1691) == bytes.fromhex("01029b06")
-    assert proposed_mtu(bytes.fromhex("0409 03 3f 01 d007 e02e f203 0102 3000")) == 48
-    assert proposed_mtu(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "mtu", "repeated"),
+    [
+        ("", None, ""),
+        ("0102 3000", 48, ""),
+        ("0409 03 3f 01 d007 e02e f203 0102 3000", 48, ""),  # a mode that we do not have
+        (RFC_BASIC, None, RFC_BASIC),
+        ("0202 ffff", None, "0202 ffff"),
+        ("0202 1400 0102 3000", 48, "0202 1400"),
+        ("0202 0000", None, ""),
+        (QOS_BEST_EFFORT, None, QOS_BEST_EFFORT),
+        (QOS_NO_TRAFFIC + "0202 ffff", None, QOS_NO_TRAFFIC + "0202 ffff"),
+        (QOS_GUARANTEED, None, ""),
+    ],
+)
+def test_what_the_peer_would_accept(options: str, mtu: int | None, repeated: str) -> None:
+    assert counter_proposal(bytes.fromhex(options)) == (mtu, bytes.fromhex(repeated))

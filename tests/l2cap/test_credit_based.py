@@ -56,10 +56,11 @@ def test_small_mtus_promise_a_small_mps(peer: PeerOf) -> None:
 
 
 @pytest.mark.parametrize("result", [*range(1, 0x0C), 0xFFFF])
-def test_l2cap_le_cfc_bv_04_refused_by_the_peer(peer: PeerOf, result: int) -> None:
+@pytest.mark.parametrize("rest", [(0, 0, 0, 0), (0x70, 64, 64, 1), (0xFFFF, 1, 1, 0xFFFF)])
+def test_l2cap_le_cfc_bv_04_refused_by_the_peer(peer: PeerOf, result: int, rest: tuple[int, int, int, int]) -> None:
     remote = peer(LE)
     cid = remote.mux.connect(remote.handle, 0x80, 64, remote.now)
-    remote.send(LeConnectionResponse(0, 0, 0, 0, result), remote.take_one()[0])
+    remote.send(LeConnectionResponse(*rest, result), remote.take_one()[0])
     assert remote.events() == [ChannelRefused(remote.handle, cid, result)]
     assert remote.mux.channels() == []
 

@@ -234,10 +234,11 @@ def test_l2cap_ced_bi_responses_that_do_not_match_are_ignored(peer: PeerOf) -> N
 
 
 @pytest.mark.parametrize("transport", [BREDR, LE])
-def test_a_peer_that_knows_no_channels_refuses(peer: PeerOf, transport: int) -> None:
+@pytest.mark.parametrize("reject", [NOT_UNDERSTOOD, CommandReject(1, b"\x17\0"), CommandReject(2, bytes(4))])
+def test_a_peer_that_knows_no_channels_refuses(peer: PeerOf, transport: int, reject: CommandReject) -> None:
     remote = peer(transport)
     cid = remote.mux.connect(remote.handle, remote.psm, 672, remote.now)
-    remote.send(NOT_UNDERSTOOD, remote.take_one()[0])
+    remote.send(reject, remote.take_one()[0])
     assert remote.events() == [ChannelRefused(remote.handle, cid, 2)]
     assert remote.mux.channels() == []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.channel import Channel
 from usbbtd.l2cap.configuration import Answer as ConfigurationAnswer
-from usbbtd.l2cap.configuration import judge, mtu_option, proposed_mtu
+from usbbtd.l2cap.configuration import counter_proposal, judge, mtu_option
 from usbbtd.l2cap.events import NO_ANSWER, NOT_READ
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.pdu import (
@@ -54,6 +54,7 @@ class ClassicChannel(Channel):
         "_is_pending_sent",
         "_peer_mtu",
         "_peer_options",
+        "_repeated_options",
         "_requests_received",
         "_requests_sent",
         "_response_options",
@@ -74,6 +75,7 @@ class ClassicChannel(Channel):
         self._was_open = False
         self._peer_mtu = DEFAULT_MTU
         self._peer_options = b""
+        self._repeated_options = b""  # what the peer wants to read in our request, beside the MTU
         self._response_options = b""
         self._requests_received = 0
         self._requests_sent = 0
@@ -89,13 +91,15 @@ class ClassicChannel(Channel):
         return ConnectionRequest(self.psm, self.cid)
 
     def connected(self, response: Command, now: float) -> Answer:
-        if not isinstance(response, ConnectionResponse) or response.scid != self.cid:
+        if not isinstance(response, ConnectionResponse):
+            return Answer.IGNORED
+        if response.result not in (RESULT_SUCCESS, RESULT_PENDING):
+            return self.refused(response.result)  # whatever the channel identifiers are (4.3)
+        if not self._is_meant(response.scid):
             return Answer.IGNORED
         if response.result == RESULT_PENDING:
             self.step(Input.CONNECTION_RSP_PND)
             return Answer.PENDING
-        if response.result != RESULT_SUCCESS:
-            return self.refused(response.result)
         if self.adopt(response.dcid):
             self.step(Input.CONNECTION_RSP)
             if self.state is State.WAIT_DISCONNECT:
@@ -103,6 +107,10 @@ class ClassicChannel(Channel):
             else:
                 self._configure(now)
         return Answer.FINAL
+
+    def _is_meant(self, untrusted_scid: int) -> bool:
+        """Whether a response with the right identifier is for this channel: some peers leave our end of it empty."""
+        return untrusted_scid in (self.cid, 0)
 
     def requested(self, identifier: int, dcid: int, now: float) -> None:
         super().requested(identifier, dcid, now)
@@ -180,7 +188,7 @@ class ClassicChannel(Channel):
         if not isinstance(response, ConfigurationResponse):
             self.fail("the peer rejected our configuration request", now)
             return Answer.FINAL
-        if response.scid != self.cid:
+        if not self._is_meant(response.scid):
             return Answer.IGNORED
         if response.result == CONFIGURATION_PENDING:
             self.step(Input.CONFIGURATION_RSP_PND)
@@ -197,15 +205,15 @@ class ClassicChannel(Channel):
         elif response.result == CONFIGURATION_UNACCEPTABLE:
             self.step(Input.CONFIGURATION_RSP_NEG)
             self._take_proposal(options)
-            self._send_configuration(mtu_option(self.rx_mtu), now)
+            self._send_configuration(mtu_option(self.rx_mtu) + self._repeated_options, now)
         else:
             self.fail(f"the peer rejected our configuration with result {response.result:#06x}", now)
         return Answer.FINAL
 
     def _take_proposal(self, untrusted_options: bytes) -> None:
-        """A smaller MTU is welcome; everything else in a proposal is a mode that we do not have."""
+        """Takes a smaller MTU, and whatever else we can promise."""
         try:
-            mtu = proposed_mtu(untrusted_options)
+            mtu, self._repeated_options = counter_proposal(untrusted_options)
         except RemoteProtocolError:
             return
         if mtu is not None and MINIMUM_MTU[BREDR] <= mtu < self.rx_mtu and not self._was_open:

@@ -42,6 +42,13 @@ _LENGTHS = {
     _FRAME_CHECK_SEQUENCE: 1,
 }
 
+#: What we propose in place of a value that we cannot accept.
+_ALTERNATIVES = {
+    _FLUSH_TIMEOUT: _U16.pack(_FLUSH_NEVER),
+    _QUALITY_OF_SERVICE: _QOS_BEST_EFFORT,
+    _RETRANSMISSION_AND_FLOW_CONTROL: _RFC_BASIC,
+}
+
 #: What a response has room for in the smallest signalling MTU (48): less the headers of command and response.
 _RESPONSE_ROOM = 48 - 4 - 6
 
@@ -92,16 +99,11 @@ def judge(untrusted_data: bytes, minimum_mtu: int) -> Answer:
             accepted[kind] = value
             if mtu < minimum_mtu:
                 unacceptable[kind] = _U16.pack(minimum_mtu)
-        elif kind == _FLUSH_TIMEOUT:
-            if _U16.unpack(value) == (0,):
-                unacceptable[kind] = _U16.pack(_FLUSH_NEVER)
-        elif kind == _QUALITY_OF_SERVICE:
-            if _QOS.unpack(value)[1] >= _SERVICE_GUARANTEED:
-                unacceptable[kind] = _QOS_BEST_EFFORT
-        elif kind == _RETRANSMISSION_AND_FLOW_CONTROL:
-            accepted[kind] = value
-            if value[0] not in MODES:
-                unacceptable[kind] = _RFC_BASIC
+        elif kind in _ALTERNATIVES:
+            if _is_acceptable(kind, value):
+                accepted[kind] = value
+            else:
+                unacceptable[kind] = _ALTERNATIVES[kind]
         elif kind != _FRAME_CHECK_SEQUENCE and not hint:
             # a hint may be skipped (5), and a frame check sequence is for modes that we do not have (5.5)
             unknown[kind] = value
@@ -109,20 +111,39 @@ def judge(untrusted_data: bytes, minimum_mtu: int) -> Answer:
         return Answer(CONFIGURATION_UNKNOWN_OPTIONS, _pack(unknown), None)
     if unacceptable:
         return Answer(CONFIGURATION_UNACCEPTABLE, _pack(unacceptable), None)
-    return Answer(CONFIGURATION_SUCCESS, _pack(accepted), mtu)
+    # Some peers want back what they have asked for. Should there be no room for all of it, the longest is left out: a
+    # quality of service that needs no answer, because its type is "best effort" or "no traffic".
+    return Answer(CONFIGURATION_SUCCESS, _pack(dict(sorted(accepted.items(), key=lambda option: len(option[1])))), mtu)
 
 
 def mtu_option(mtu: int) -> bytes:
-    """The only option of our own requests."""
+    """Makes the only option that our first request has."""
     return _pack({_MTU: _U16.pack(mtu)})
 
 
-def proposed_mtu(untrusted_data: bytes) -> int | None:
-    """The MTU that the options of a response propose. RemoteProtocolError as ``parse_options``."""
+def counter_proposal(untrusted_data: bytes) -> tuple[int | None, bytes]:
+    """Takes from a response that found our request unacceptable what the peer would accept.
+
+    Returns the MTU, None where it says nothing of it, and the options that our next request repeats: those that we can
+    promise. Raises RemoteProtocolError as ``parse_options``.
+    """
+    mtu = None
+    repeated: dict[int, bytes] = {}
     for kind, _, value in parse_options(untrusted_data):
         if kind == _MTU:
-            return int(_U16.unpack(value)[0])
-    return None
+            (mtu,) = _U16.unpack(value)
+        elif kind in _ALTERNATIVES and _is_acceptable(kind, value):
+            repeated[kind] = value
+    return mtu, _pack(repeated)
+
+
+def _is_acceptable(kind: int, value: bytes) -> bool:
+    """Whether we can live with an option of ``_ALTERNATIVES``, whoever it is about."""
+    if kind == _FLUSH_TIMEOUT:
+        return _U16.unpack(value) != (0,)  # reserved (5.2)
+    if kind == _QUALITY_OF_SERVICE:
+        return bool(_QOS.unpack(value)[1] < _SERVICE_GUARANTEED)
+    return value[0] in MODES
 
 
 def _pack(options: dict[int, bytes]) -> bytes:
