@@ -96,7 +96,7 @@ clean: ## what was built; .venv stays
 
 .PHONY: lock
 lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
-	@PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev \
+	@PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev,service,toolstack \
 	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 

@@ -1,53 +1,170 @@
-"""What ``make install`` installs of Python: usbbtd with the packages that it runs on, and its commands.
+"""What ``make install`` installs of Python: the modules of each part, the packages that they run on, and the commands.
 
-The packages are those of .venv, as requirements.lock has them. They go into a directory of their own, which only the
-commands know: nothing else of the machine's Python sees them, and they see nothing but its standard library.
+A part has what its commands import, and no more; what the part that it stands on has, it has not again. The packages
+are those of .venv, as requirements.lock has them. They go into directories of their own, which only the commands know:
+nothing else of the machine's Python sees them, and they see nothing but its standard library. The guest's API is the
+exception: as a Debian package it goes where every program finds it, and takes cffi's backend from Debian.
 """
 
 import argparse
+import ast
 import importlib.metadata
 import shutil
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent
-#: The simulation, and what is needed to build the extensions or left by that.
-_NOT_INSTALLED = shutil.ignore_patterns("__pycache__", "sim", "build.py", "*.[cho]")
 _COMMAND = """\
 #!{interpreter} -IS
 import sys
-sys.path.insert(0, "{library}")
+sys.path.append("{library}")
 from {module} import {function}
 sys.exit({function}())
 """
+#: All that a compiled extension needs of cffi; the rest of it, and its parser of C, is for building one.
+_BACKEND = "_cffi_backend"
+
+
+class Part(NamedTuple):
+    """What is installed together: all that these modules import, but for what the part ``base`` has already."""
+
+    modules: tuple[str, ...]
+    base: str | None = None
+
+
+#: By the name of the Debian package.
+PARTS = {
+    "python3-usbbtd-guest": Part(("usbbtd.guest", "usbbtd.cli.guest")),
+    "usbbt-common": Part(("usbbtd.cli.toolstack",)),
+    "usbbtd": Part(("usbbtd.__main__", "usbbtd.cli.daemon", "usbbtd.cli.ctl"), "usbbt-common"),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--destdir", type=Path, default=Path("/"), help="the root of what is installed (default: /)")
     parser.add_argument("--library", required=True, help="the directory of the modules, as it is called when installed")
-    parser.add_argument("--command", metavar="FILE", help="installs this command; without: the modules")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--part", choices=PARTS, help="installs the modules of this part")
+    what.add_argument("--command", metavar="FILE", help="installs this command")
+    parser.add_argument(
+        "--shared", action="store_true", help="the directory is every program's: usbbtd's modules alone"
+    )
     parser.add_argument("--interpreter", default="/usr/bin/python3", help="of the command")
     arguments = parser.parse_args()
     if arguments.command is None:
-        install_library(arguments.destdir, arguments.library)
+        install_part(arguments.destdir, arguments.library, arguments.part, shared=arguments.shared)
     else:
         install_command(arguments.destdir, arguments.command, arguments.interpreter, arguments.library)
 
 
-def install_library(destdir: Path, library: str) -> None:
-    """Replaces what was there, so that no module of an earlier version stays."""
+def install_part(destdir: Path, library: str, name: str, *, shared: bool) -> None:
+    """Replaces what was there, so that no module of an earlier version stays; a part with a base comes after it.
+
+    ``shared``: the packages that they run on, and byte code, are the business of the distribution.
+    """
     target = below(destdir, library)
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(ROOT / "usbbtd", target / "usbbtd", ignore=_NOT_INSTALLED)
-    copy_metadata(target)
-    copy_requirements(target)
-    compile_modules(target, library)
+    part = PARTS[name]
+    if part.base is None:
+        shutil.rmtree(target / "usbbtd" if shared else target, ignore_errors=True)
+    files, packages = imported(part.modules)
+    if part.base is not None:
+        base_files, base_packages = imported(PARTS[part.base].modules)
+        files, packages = files - base_files, packages - base_packages
+    else:
+        files.add(ROOT / "usbbtd" / "py.typed")
+        copy_metadata(target)
+    for file in files:
+        copied = target / file.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
+    if not shared:
+        copy_requirements(target, distributions(packages))
+        compile_modules(target, library)
+
+
+def imported(modules: Iterable[str]) -> tuple[set[Path], set[str]]:
+    """The files of usbbtd that these modules import, at once or later, and the packages that are not Python's."""
+    files: set[Path] = set()
+    packages: set[str] = set()
+    waiting, seen = list(modules), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        top, _, rest = name.partition(".")
+        if top != "usbbtd":
+            packages |= {top} - sys.stdlib_module_names
+            continue
+        file = _source(name)
+        if file is None:
+            continue  # a name in the module that is there, or the standard library's view of one
+        files.add(file)
+        if rest:
+            waiting.append(name.rpartition(".")[0])
+        if file.suffix == ".so":
+            files.add(file.with_name(file.name.partition(".")[0] + ".pyi"))
+            packages.add(_BACKEND)
+        else:
+            waiting += _imports(ast.parse(file.read_bytes()))
+    return files, packages
+
+
+def _source(name: str) -> Path | None:
+    path = ROOT.joinpath(*name.split("."))
+    candidates = [path.with_suffix(".py"), path / "__init__.py", *path.parent.glob(f"{path.name}.*.so")]
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """What is imported, whether it is a module or a name in one; not what only the type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from _imports(node)
+
+
+def distributions(packages: Iterable[str]) -> set[str]:
+    """The names of what brings these packages, and of what that needs."""
+    known = importlib.metadata.packages_distributions()
+    return needs(known[package][0].replace("_", "-") for package in packages)
+
+
+def needs(names: Iterable[str]) -> set[str]:
+    """These distributions, and all that they need."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [] if name == "cffi" else _needed(name)
+    return found
+
+
+def _needed(name: str) -> Iterator[str]:
+    for line in importlib.metadata.requires(name) or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement.name.replace("_", "-")
+
+
+def requirements() -> set[str]:
+    """The names of everything that the parts need to run."""
+    return distributions({name for part in PARTS.values() for name in imported(part.modules)[1]})
 
 
 def install_command(destdir: Path, command: str, interpreter: str, library: str) -> None:
@@ -79,37 +196,22 @@ def compile_modules(tree: Path, installed: str = "/") -> None:
     )
 
 
-def requirements() -> set[str]:
-    """The names of everything that usbbtd needs to run."""
-
-    def needed(name: str) -> Iterator[str]:
-        for line in importlib.metadata.requires(name) or ():
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                yield requirement.name
-
-    found: set[str] = set()
-    waiting = ["usbbtd"]
-    while waiting:
-        fresh = set(needed(waiting.pop())) - found
-        found |= fresh
-        waiting += fresh
-    return found
-
-
 def copy_metadata(target: Path) -> None:
     """What usbbtctl asks for usbbtd's version."""
     distribution = importlib.metadata.distribution("usbbtd")
     metadata = target / f"usbbtd-{distribution.version}.dist-info" / "METADATA"
-    metadata.parent.mkdir()
+    metadata.parent.mkdir(parents=True, exist_ok=True)
     metadata.write_text(str(distribution.metadata), encoding="utf-8")
 
 
-def copy_requirements(target: Path) -> None:
-    for name in requirements():
+def copy_requirements(target: Path, names: Iterable[str] | None = None) -> None:
+    """Copies these distributions, or all that the parts need."""
+    for name in requirements() if names is None else names:
         for file in importlib.metadata.files(name) or ():
             if ".." in file.parts or file.suffix == ".pyc":
                 continue  # a script, or this machine's byte code
+            if name == "cffi" and not file.parts[0].startswith((_BACKEND, "cffi-")):
+                continue
             copied = target / file
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(file.locate()), copied)

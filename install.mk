@@ -1,14 +1,18 @@
-# `make install` and `make deb`. Each part is what one kind of domain needs; usbbt-common is what all of them need.
+# `make install` and `make deb`. Each part is what one kind of domain needs: the driver domain and dom0 with usbbt-common,
+# guests with python3-usbbtd-guest.
 
 DESTDIR ?=
 prefix ?= /usr/local
 library = $(prefix)/lib/usbbtd
+# Of the API for guests. Where Python finds it by itself, all that it needs must be there, too: SHARED_LIBRARY=yes.
+guest_library ?= $(prefix)/lib/usbbtd-guest
+SHARED_LIBRARY ?=
 unitdir ?= $(prefix)/lib/systemd/system
 sysconfdir ?= /etc
 # Not the .venv's: that goes with the tree.
 interpreter ?= $(shell command -v $(PYTHON))
 
-PARTS := usbbt-common usbbtd usbbt-guest usbbt-toolstack
+PARTS := usbbt-common usbbtd python3-usbbtd-guest usbbt-guest usbbt-toolstack
 DEB_SYSTEM := build/stamps/deb-system
 $(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
 COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
@@ -34,31 +38,37 @@ define install_files
 	  $(call copy,$(unit),$(unitdir)); \
 	  sed -i 's,/usr/bin/usbbt,$(prefix)/bin/usbbt,' $(DESTDIR)$(unitdir)/$(notdir $(unit));)
 endef
-# (commands of a part)
+# (commands of a part, the directory of their modules)
 define install_commands
-	@$(foreach command,$(1),$(BUNDLE) --interpreter=$(interpreter) --command=$(prefix)/bin/$(command);)
+	@$(foreach command,$(1),$(BUNDLE) --library=$(2) --interpreter=$(interpreter) --command=$(prefix)/bin/$(command);)
 endef
-BUNDLE = $(BIN)/python bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR)) --library=$(library)
+BUNDLE = $(BIN)/python bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR))
 
 .PHONY: install
-install: $(PARTS:%=install-%) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
+install: $(PACKAGE) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
+	@for part in $(PARTS); do $(MAKE) install-$$part; done
 
 .PHONY: $(PARTS:%=install-%)
 install-usbbt-common: $(PACKAGE)
-	@$(BUNDLE)
+	@$(BUNDLE) --library=$(library) --part=usbbt-common
 
+# After usbbt-common, which empties the directory first.
 install-usbbtd: $(PACKAGE)
-	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)))
+	@$(BUNDLE) --library=$(library) --part=usbbtd
+	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)),$(library))
 	$(call install_files,$(DAEMON_FILES))
 	@$(call copy,etc/usbbtd.toml,$(sysconfdir)/usbbtd)
 	@$(call copy,$(wildcard etc/policy.d/*),$(sysconfdir)/usbbtd/policy.d)
 
+install-python3-usbbtd-guest: $(PACKAGE)
+	@$(BUNDLE) --library=$(guest_library) --part=python3-usbbtd-guest $(if $(SHARED_LIBRARY),--shared)
+
 install-usbbt-guest: $(PACKAGE)
-	$(call install_commands,usbbt-guest)
+	$(call install_commands,usbbt-guest,$(guest_library))
 	$(call install_files,$(GUEST_FILES))
 
 install-usbbt-toolstack: $(PACKAGE)
-	$(call install_commands,usbbt-toolstack)
+	$(call install_commands,usbbt-toolstack,$(library))
 	$(call install_files,$(TOOLSTACK_FILES))
 
 # In a copy of debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.

@@ -16,14 +16,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 from systemd import journal
 
 from usbbtd.address import ADDRESS, format_address
-from usbbtd.config import Log
 from usbbtd.events.fields import field_of
 from usbbtd.flood import RATE, Flood
 
@@ -34,6 +33,25 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _NEVER_SUPPRESSED = ("error", "critical")
 
 _HASHED_DIGITS = 12
+
+
+class LogSettings(Protocol):
+    """Where the log goes, and what it shows: the section of the configuration, or LogDefaults."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def addresses(self) -> str: ...
+
+
+class LogDefaults(NamedTuple):
+    """For a service without a configuration, which then needs nothing of what checks one."""
+
+    level: str = "info"
+    target: str = "auto"
+    addresses: str = "shown"
 
 
 class RecentEvents:
@@ -54,7 +72,7 @@ class RecentEvents:
 
 
 def configure(
-    settings: Log, program: str = "usbbtd", recent: RecentEvents | None = None, address_key: bytes | None = None
+    settings: LogSettings, program: str = "usbbtd", recent: RecentEvents | None = None, address_key: bytes | None = None
 ) -> None:
     """Sets up logging for the process, which the journal calls ``program``. ``recent`` gets every event too.
 

@@ -103,11 +103,10 @@ async def _list(store: Store, arguments: Arguments) -> None:
 async def _watch(store: Store, arguments: Arguments) -> None:
     # Imported here: the other commands shall not wait for what only a service needs.
     from usbbtd import log
-    from usbbtd.config import Log
     from usbbtd.toolstack import watch
     from usbbtd.toolstack.files import DIRECTORIES
 
-    log.configure(Log(), "usbbt-toolstack")
+    log.configure(log.LogDefaults(), "usbbt-toolstack")
     await watch.run(store, arguments.config_dir or DIRECTORIES)
 
 
