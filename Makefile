@@ -100,7 +100,8 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 
-# Asks dpkg first, so that a machine that has everything needs neither root nor a network.
+# Asks dpkg first, so that a machine that has everything needs neither root nor a network. Twice, as a package may vanish
+# from the mirror between its index and the download.
 $(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
@@ -108,8 +109,9 @@ $(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile install.mk
 	if [ -n "$$missing" ]; then \
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  echo "Installing system packages:" $$missing; \
-	  { $$as_root apt-get update -qq && \
-	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; } || { \
+	  get() { $$as_root apt-get update -qq && \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; }; \
+	  get || get || { \
 	    echo; echo "*** These system packages are missing and could not be installed:"; echo "***" $$missing; \
 	    echo "*** As root: apt-get install" $$missing; exit 1; } >&2; \
 	fi
