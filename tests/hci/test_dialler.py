@@ -4,7 +4,7 @@ import pytest
 
 from usbbtd.hci.command_queue import Done
 from usbbtd.hci.commands import Command, LeCreateConnectionCancel, LeSetRandomAddress
-from usbbtd.hci.dialler import CANCEL_GRACE_S, MAX_WAITING, Dialler, Target
+from usbbtd.hci.dialler import CANCEL_GRACE_S, MAX_TRIES, MAX_WAITING, RETRY_S, Dialler, Target
 from usbbtd.hci.events import ConnectFailed
 
 PATIENCE_S = 5.0
@@ -19,16 +19,27 @@ class Desk:
         self.done: list[Done] = []
         self.events: list[ConnectFailed] = []
         self.busy: list[bool] = []
+        self.ways_made = 0
+        self.attempts = 0
         self.dialler = Dialler(
             lambda target: LeSetRandomAddress(target.address),
             lambda target: LeCreateConnectionCancel(),
             self.busy.append,
+            self.make_way,
             self.linked.__contains__,
             self.send,
             self.events.append,
             patience_s=PATIENCE_S,
             takes_turns=takes_turns,
         )
+
+    def make_way(self) -> None:
+        self.ways_made += 1
+
+    def connect(self, target: Target, now: float) -> int:
+        """As the user of a host: every call has a number of its own."""
+        self.attempts += 1
+        return self.dialler.connect(target, self.attempts, now)
 
     def send(self, command: Command, done: Done = lambda status, returned, now: None) -> None:
         self.sent.append(command)
@@ -57,8 +68,8 @@ def desk() -> Any:
 
 
 def test_one_after_the_other(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     assert desk.dialled() == [A.address]
     desk.dialler.receive_connected(A, 1.0)
     assert desk.dialled() == [B.address]
@@ -70,8 +81,8 @@ def test_one_after_the_other(desk: Desk) -> None:
 
 def test_asking_twice_is_asking_once(desk: Desk) -> None:
     for _ in range(2):
-        desk.dialler.connect(A, 0.0)
-        desk.dialler.connect(B, 0.0)
+        desk.connect(A, 0.0)
+        desk.connect(B, 0.0)
     desk.dialler.receive_failed(1, 0.0)
     desk.dialler.receive_failed(2, 0.0)
     assert desk.dialled() == [A.address, B.address]
@@ -79,17 +90,16 @@ def test_asking_twice_is_asking_once(desk: Desk) -> None:
 
 
 def test_a_refused_command_fails_the_attempt(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.answer(0x0C)
-    assert desk.failed() == [(A.address, 0x0C)]
+    desk.connect(A, 0.0)
+    desk.answer(0x07)
+    assert desk.failed() == [(A.address, 0x07)]
     assert desk.dialler.current is None
 
 
-def test_cancel_answers_at_once_and_the_next_waits_for_the_controller(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+def test_cancel_has_no_answer_and_the_next_waits_for_the_controller(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     desk.dialler.cancel(A)
-    assert desk.failed() == [(A.address, 0x02)]
     assert desk.dialled() == [A.address, "cancel"]
     desk.dialler.receive_failed(0x02, 1.0)
     assert desk.failed() == []
@@ -97,18 +107,18 @@ def test_cancel_answers_at_once_and_the_next_waits_for_the_controller(desk: Desk
 
 
 def test_cancel_of_one_that_waits_and_of_none(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     desk.dialler.cancel(B)
     desk.dialler.cancel(B)
     desk.dialler.cancel(C)
-    assert desk.failed() == [(B.address, 0x02)]
+    assert desk.failed() == []
     assert desk.dialled() == [A.address]
 
 
 def test_a_controller_that_never_ends_a_cancelled_attempt(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     desk.answer()
     desk.dialler.cancel(A)
     assert desk.dialler.deadline is None
@@ -118,21 +128,106 @@ def test_a_controller_that_never_ends_a_cancelled_attempt(desk: Desk) -> None:
 
 
 def test_wanted_again_while_it_is_being_cancelled(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
+    desk.connect(A, 0.0)
     desk.dialler.cancel(A)
-    desk.dialler.connect(A, 0.0)
+    desk.connect(A, 0.0)
     desk.dialler.receive_failed(0x02, 1.0)
     assert desk.dialled() == [A.address, "cancel", A.address]
-    assert desk.failed() == [(A.address, 0x02)]
+    assert desk.failed() == []
     desk.dialler.receive_failed(0x3E, 2.0)
     assert desk.failed() == [(A.address, 0x3E)]
 
 
+def test_who_asks_again_does_not_hear_of_the_attempt_before(desk: Desk) -> None:
+    first = desk.connect(A, 0.0)
+    assert desk.connect(A, 0.0) == first
+    desk.dialler.cancel(A)
+    second = desk.connect(A, 0.0)
+    assert second != first
+    desk.dialler.receive_failed(0x02, 1.0)
+    desk.dialler.receive_failed(0x3E, 2.0)
+    assert desk.events == [ConnectFailed(*A, 0x3E, second)]
+
+
+def test_an_end_that_comes_after_all_is_not_that_of_the_next_attempt(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.answer()
+    desk.dialler.cancel(A)
+    desk.answer(now=1.0)
+    desk.dialler.handle_timeout(1.0 + CANCEL_GRACE_S)
+    desk.connect(A, 3.0)
+    desk.dialler.receive_failed(0x02, 3.0)
+    assert desk.failed() == []
+    assert desk.dialler.current == A
+    desk.dialler.receive_failed(0x3E, 4.0)
+    assert desk.failed() == [(A.address, 0x3E)]
+
+
+def test_an_answer_to_an_earlier_command_is_not_that_of_the_next(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.dialler.receive_connected(A, 0.0)
+    desk.connect(A, 0.0)
+    desk.answer(0x07)
+    assert desk.failed() == []
+    desk.answer(0x07)
+    assert desk.failed() == [(A.address, 0x07)]
+
+
+@pytest.mark.parametrize("status", [0x0B, 0x0C])
+def test_what_stands_in_the_way_and_passes(desk: Desk, status: int) -> None:
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
+    for tries in range(1, MAX_TRIES):
+        desk.answer(status, now=float(tries))
+        desk.dialler.receive_failed(0x3E, float(tries))  # there is nothing that could fail
+        assert desk.failed() == []
+        assert desk.dialled() == [A.address]
+        assert desk.ways_made == (tries if status == 0x0C else 0)
+        desk.dialler.handle_timeout(tries + RETRY_S)
+    desk.answer(status, now=9.0)
+    assert desk.failed() == [(A.address, status)]
+    assert desk.dialled() == [A.address, B.address]
+
+
+def test_the_link_that_stood_in_the_way(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.answer(0x0B)
+    desk.dialler.receive_connected(A, 0.5)
+    assert desk.dialled() == [A.address]
+    assert desk.dialler.deadline is None
+    assert desk.failed() == []
+
+
+def test_cancel_before_the_next_try(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
+    desk.answer(0x0B)
+    desk.dialler.cancel(A)
+    assert not desk.dialler.wants(A)
+    desk.dialler.handle_timeout(RETRY_S)
+    assert desk.dialled() == [A.address, B.address]
+    desk.answer(0x0C, now=2.0)
+    desk.dialler.cancel(B)
+    number = desk.connect(B, 2.0)
+    desk.dialler.handle_timeout(2.0 + RETRY_S)
+    assert desk.dialled() == [B.address]
+    desk.answer(0x07)
+    assert desk.events == [ConnectFailed(*B, 0x07, number)]
+
+
+def test_who_is_wanted(desk: Desk) -> None:
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
+    assert [desk.dialler.wants(target) for target in (A, B, C)] == [True, True, False]
+    desk.dialler.cancel(A)
+    assert [desk.dialler.wants(target) for target in (A, B, C)] == [False, True, False]
+
+
 def test_turns(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
+    desk.connect(A, 0.0)
     desk.dialler.handle_timeout(PATIENCE_S)
     assert desk.dialled() == [A.address]
-    desk.dialler.connect(B, 6.0)
+    desk.connect(B, 6.0)
     desk.dialler.handle_timeout(2 * PATIENCE_S)
     assert desk.dialled() == ["cancel"]
     desk.dialler.receive_failed(0x02, 10.0)
@@ -147,8 +242,8 @@ def test_turns(desk: Desk) -> None:
 
 def test_without_turns_patience_ends() -> None:
     desk = Desk(takes_turns=False)
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     desk.dialler.handle_timeout(PATIENCE_S)
     assert desk.failed() == [(A.address, 0x04)]
     desk.dialler.receive_failed(0x02, 6.0)
@@ -157,8 +252,8 @@ def test_without_turns_patience_ends() -> None:
 
 
 def test_a_link_that_the_peer_made_serves_too(desk: Desk) -> None:
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     desk.dialler.receive_connected(B, 0.0)
     desk.dialler.receive_failed(0x3E, 0.0)
     assert desk.dialled() == [A.address]
@@ -167,8 +262,8 @@ def test_a_link_that_the_peer_made_serves_too(desk: Desk) -> None:
 
 def test_a_target_with_its_old_link_is_passed_over(desk: Desk) -> None:
     desk.linked.add(A)
-    desk.dialler.connect(A, 0.0)
-    desk.dialler.connect(B, 0.0)
+    desk.connect(A, 0.0)
+    desk.connect(B, 0.0)
     assert desk.dialled() == [B.address]
     desk.linked.clear()
     desk.dialler.receive_failed(0x3E, 1.0)
@@ -178,13 +273,13 @@ def test_a_target_with_its_old_link_is_passed_over(desk: Desk) -> None:
 def test_the_queue_is_bounded(desk: Desk) -> None:
     targets = [Target(n.to_bytes(6, "big"), 1) for n in range(MAX_WAITING + 3)]
     for target in targets:
-        desk.dialler.connect(target, 0.0)
+        desk.connect(target, 0.0)
     assert desk.failed() == [(target.address, 0x0D) for target in targets[-2:]]
 
 
 def test_abandon_answers_everybody(desk: Desk) -> None:
     for target in (A, B, C):
-        desk.dialler.connect(target, 0.0)
+        desk.connect(target, 0.0)
     desk.dialler.abandon(0x03)
     assert desk.failed() == [(target.address, 0x03) for target in (A, B, C)]
     assert desk.dialler.current is None

@@ -98,8 +98,8 @@ class TestSilence:
         controller.bredr_link(0x40, PEER)
         controller.le_link(0x50, PEER)
         controller.host.send_pdu(0x40, pdu(b"x"))
-        controller.host.connect(b"abcdef", 0, 0.0)
-        controller.host.connect(b"bcdefg", 2, 0.0)
+        bredr = controller.host.connect(b"abcdef", 0, 0.0)
+        le = controller.host.connect(b"bcdefg", 2, 0.0)
         controller.take()
         controller.answers[0x0406] = None
         controller.host.disconnect(0x50)
@@ -107,8 +107,8 @@ class TestSilence:
         assert controller.host.take_events() == [
             events.Disconnected(0x40, 0x03),
             events.Disconnected(0x50, 0x03),
-            events.ConnectFailed(b"abcdef", 0, 0x03),
-            events.ConnectFailed(b"bcdefg", 2, 0x03),
+            events.ConnectFailed(b"abcdef", 0, 0x03, bredr),
+            events.ConnectFailed(b"bcdefg", 2, 0x03, le),
             events.Ready(),
         ]
         opcodes = [opcode for opcode, _ in controller.commands]
@@ -122,15 +122,16 @@ class TestSilence:
         controller.host.start_scan(active=True, duplicates=False)
         controller.host.start_advertising(b"", interval_ms=100, connectable=True)
         controller.take()
+        attempts = []
         for silent in (0x0405, 0x200D):
             controller.answers[silent] = None
-            controller.host.connect(PEER, 2 * (silent == 0x200D), controller.now)
+            attempts.append(controller.host.connect(PEER, 2 * (silent == 0x200D), controller.now))
             controller.wait(5.0)
         told = controller.host.take_events()
         assert told[:3] == [
-            events.ConnectFailed(PEER, 0, 0x03),
+            events.ConnectFailed(PEER, 0, 0x03, attempts[0]),
             events.Ready(),
-            events.ConnectFailed(PEER, 2, 0x03),
+            events.ConnectFailed(PEER, 2, 0x03, attempts[1]),
         ]
         assert told[3:5] == [events.ScanStopped(0x03), events.AdvertisingStopped(0x03)]
         assert "did not answer LeCreateConnection (0x200D)" in told[5].reason

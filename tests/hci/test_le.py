@@ -87,6 +87,56 @@ def test_scan_does_not_pause_where_it_need_not(scripted: Any) -> None:
     assert opcodes(controller.take()) == [0x200D]
 
 
+@pytest.mark.parametrize("wanted", ["scan", "advertising", "both"])
+def test_a_connection_that_is_refused_beside_what_the_controller_does(scripted: Any, wanted: str) -> None:
+    """It says that it can do both, but cannot."""
+    controller = scripted().up()
+    if wanted != "advertising":
+        controller.host.start_scan(active=True, duplicates=False)
+    if wanted != "scan":
+        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+    began = opcodes(controller.take())
+    controller.answers[0x200D] = b"\x0c"
+    controller.host.connect(PEER, 2, controller.now)
+    ends = [opcode for opcode in (0x200C, 0x200A) if opcode in began]
+    assert opcodes(controller.take()) == [0x200D, *ends]
+    controller.answers[0x200D] = b"\0"
+    controller.wait(1.0)
+    assert opcodes(controller.take()) == [0x200D]
+    controller.le_link(1, PEER, address_type=1)
+    assert opcodes(controller.take()) == began
+    controller.host.connect(b"abcdef", 2, controller.now)  # from now on it is not asked for both
+    assert opcodes(controller.take()) == [*ends, 0x200D]
+    controller.host.cancel_connect(b"abcdef", 2)
+    controller.run()
+    controller.le_link(0, bytes(6), status=0x02)
+    controller.run()
+    assert controller.host.take_events() == []
+    assert opcodes(controller.take()) == [0x200E, *began]
+
+
+@pytest.mark.parametrize("opcode", [0x200B, 0x200C, 0x2006, 0x200A])
+def test_what_is_refused_beside_a_connection_begins_after_it(scripted: Any, opcode: int) -> None:
+    controller = scripted().up()
+    controller.host.connect(PEER, 2, 0.0)
+    controller.take()
+    controller.answers[opcode] = b"\x0c"
+    if opcode in (0x200B, 0x200C):
+        controller.host.start_scan(active=True, duplicates=False)
+        began = [0x200B, 0x200C]
+    else:
+        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+        began = [0x2006, 0x2008, 0x200A]
+    controller.run()
+    assert controller.host.take_events() == []
+    assert opcodes(controller.take()) == [*began, began[-1]]
+    controller.answers[opcode] = b"\0"
+    controller.le_link(0, PEER, status=0x3E)
+    controller.run()
+    assert [type(event) for event in controller.host.take_events()] == [events.ConnectFailed]
+    assert opcodes(controller.take()) == began
+
+
 @pytest.mark.parametrize(
     ("interval_ms", "interval"), [(100, 160), (0, 0x20), (20, 0x20), (10240, 0x4000), (100000, 0x4000)]
 )

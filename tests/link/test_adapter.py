@@ -365,7 +365,7 @@ async def test_a_lost_dongle_ends_everything_that_streams(adapter, dongle, peer)
     opening = asyncio.create_task(peer.open(peer.links[air.BREDR], air.BREDR, 0x1003))
     offer = await taker.offers.get()
     dialling = [unreachable(adapter, transport) for transport in TRANSPORTS]
-    await air.turns(lambda: len(adapter._links._waiters) == 2)
+    await air.turns(lambda: len(adapter._links._attempts) == 2)
     dongle.held = True
     on_the_way = [asyncio.create_task(connect(adapter, transport)) for transport in TRANSPORTS]
     await air.turns(lambda: len(adapter._opening) == 2)

@@ -5,8 +5,11 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link import links
+from usbbtd.link.channel import Unreachable
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
@@ -32,14 +35,46 @@ async def test_who_gives_up_an_unreachable_peer_leaves_nothing(adapter, dongle, 
     for transport in TRANSPORTS:
         peer.serve(transport)
         first, second = unreachable(adapter, transport), unreachable(adapter, transport)
-        await air.turns(lambda: len(adapter._links._waiters) == 1)
+        await air.turns(lambda: len(adapter._links._attempts) == 1)
         first.cancel()
         await asyncio.wait([first])
-        assert len(adapter._links._waiters) == 1
+        assert len(adapter._links._attempts) == 1
         second.cancel()
         await asyncio.wait([second])
-        assert adapter._links._waiters == {}
+        assert adapter._links._attempts == {}
         await connect(adapter, transport)  # the controller is free again
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(adapter, dongle, peer, transport):
+    """The controller is still at the attempt before, and its end is told while the next is waited for."""
+    asking = unreachable(adapter, transport)
+    for _ in range(3):
+        await air.turns(lambda: adapter.statistics()["hci_commands_sent"] == len(dongle.commands))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not asking.done()
+        dongle.held = True
+        asking.cancel()
+        await asyncio.wait([asking])
+        asking = unreachable(adapter, transport)
+        await air.turns(lambda: adapter._links._attempts)
+        dongle.release()
+    asking.cancel()
+    await asyncio.wait([asking])
+    peer.serve(transport)
+    await connect(adapter, transport)
+
+
+@pytest.mark.parametrize(
+    ("address", "address_type"), [(air.OUR_ADDRESS, 0), (air.OUR_ADDRESS, 1), (air.OUR_LE_ADDRESS, 2)]
+)
+async def test_what_the_host_refuses_is_told_at_once(adapter, dongle, address, address_type):
+    with pytest.raises(Unreachable) as refused:
+        await asyncio.wait_for(adapter.connect(octets(address), address_type, 0x81, MTU), air.TIME_LIMIT_S)
+    assert refused.value.status == 0x0F
+    assert adapter.statistics()["hci_commands_sent"] == len(dongle.commands)
+    assert not {b"\x05\x04", b"\x0d\x20"} & {command[:2] for command in dongle.commands}
 
 
 async def test_a_link_that_comes_when_nobody_wants_it_any_more_goes_again(adapter, dongle, peer, monkeypatch):

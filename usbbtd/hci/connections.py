@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 
 from usbbtd.errors import LocalProtocolError
@@ -20,9 +21,10 @@ __all__ = ["HARDWARE_FAILURE", "Connections", "LinkInfo"]
 HARDWARE_FAILURE = 0x03
 UNACCEPTABLE_ADDRESS = 0x0F
 UNSUPPORTED_FEATURE = 0x11
+UNSPECIFIED_ERROR = 0x1F
 UNACCEPTABLE_PARAMETERS = 0x3B
 
-BREDR = 0
+BREDR, LE_RANDOM = 0, 2
 #: Incoming BR/EDR links beyond this many links are refused; a piconet has seven peers, and LE needs some room.
 MAX_LINKS = 32
 
@@ -56,11 +58,13 @@ class Connections:
         self._send = send
         self._emit = emit
         self._controller: Controller | None = None
+        self._attempts = count(1)
         self._accepted: set[bytes] = set()  # BR/EDR peers whose request we have accepted, until the link is there
         self._bredr = Dialler(
             self._create_bredr,
             lambda target: commands.CreateConnectionCancel(target.address),
             lambda busy: None,
+            lambda: None,
             self._is_linked,
             send,
             emit,
@@ -71,6 +75,7 @@ class Connections:
             self._create_le,
             lambda target: commands.LeCreateConnectionCancel(),
             air.set_initiating,
+            air.make_way,
             self._is_linked,
             send,
             emit,
@@ -81,17 +86,14 @@ class Connections:
 
     # What the user asks for
 
-    def connect(self, target: Target, now: float) -> None:
-        controller = self._controller
-        if controller is None:
-            self._emit(ConnectFailed(*target, HARDWARE_FAILURE))
-            return
-        if not (controller.supports_le if target.address_type else controller.supports_bredr):
-            self._emit(ConnectFailed(*target, UNSUPPORTED_FEATURE))
-            return
+    def connect(self, target: Target, now: float) -> int:
+        """Returns the number of the attempt, which a ConnectFailed names."""
+        attempt = next(self._attempts)
+        if status := self._why_not(target):
+            self._emit(ConnectFailed(*target, status, attempt))
+            return attempt
         link = self._find(target)
-        if link is None or link.closing:
-            self._dialler(target).connect(target, now)
+        return self._dialler(target).connect(target, attempt, now) if link is None or link.closing else attempt
 
     def cancel_connect(self, target: Target) -> None:
         self._dialler(target).cancel(target)
@@ -151,7 +153,7 @@ class Connections:
             self._send(commands.RejectSynchronousConnectionRequest(address, LIMITED_RESOURCES))
         elif event.link_type != _ACL_LINK:
             self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
-        elif not self.connectable:
+        elif not self._may_page(Target(address, BREDR)):
             self.counters["links_refused"] += 1
             self._send(commands.RejectConnectionRequest(address, UNACCEPTABLE_ADDRESS))
         elif len(self._acl.links) + len(self._accepted) >= MAX_LINKS:
@@ -170,8 +172,8 @@ class Connections:
         accepted = event.address in self._accepted
         self._accepted.discard(event.address)
         if not event.status:
-            self._link_up(event.handle, target, int(accepted), now)
-        elif target == self._bredr.current:
+            self._link_up(event.handle, target, int(accepted), now, expected=accepted)
+        elif target == self._bredr.current and not accepted:  # else it is the peer's own attempt that failed
             self._bredr.receive_failed(event.status, now)
 
     def receive_le_complete(
@@ -225,11 +227,31 @@ class Connections:
 
     # Inside
 
+    def _may_page(self, target: Target) -> bool:
+        """Says whether a peer that pages us is let in: somebody listens, or was about to page that very peer."""
+        if self._controller is None or self._is_own(target, self._controller):
+            return False
+        return self.connectable or self._bredr.wants(target)
+
     def _find(self, target: Target) -> Link | None:
         for link in self._acl.links.values():
             if link.address == target.address and link.address_type == target.address_type:
                 return link
         return None
+
+    def _why_not(self, target: Target) -> int:
+        """Returns the status that tells why nobody is to be connected to, 0 if there is no reason."""
+        controller = self._controller
+        if controller is None:
+            return HARDWARE_FAILURE
+        if not (controller.supports_le if target.address_type else controller.supports_bredr):
+            return UNSUPPORTED_FEATURE
+        return UNACCEPTABLE_ADDRESS if self._is_own(target, controller) else 0
+
+    def _is_own(self, target: Target, controller: Controller) -> bool:
+        """Says whether the target has our own address: a peer that claims it undoes pairing (CVE-2020-26555)."""
+        random = target.address_type == LE_RANDOM
+        return target.address == (self._air.random_address if random else controller.address)
 
     def _is_linked(self, target: Target) -> bool:
         return self._find(target) is not None
@@ -248,7 +270,15 @@ class Connections:
             return commands.LeExtendedCreateConnection(0, OWN_ADDRESS_TYPE, *peer, 1, *scan, *parameters)
         return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
 
-    def _link_up(self, handle: int, target: Target, role: int, now: float) -> None:
+    def _link_up(self, handle: int, target: Target, role: int, now: float, *, expected: bool = False) -> None:
+        """``expected``: a peer's request for the link has been accepted."""
+        known = self._acl.links.get(handle)
+        if known is not None:
+            expected = expected or target == self._dialler(target).current
+            if (known.address, known.address_type) == target and not expected:
+                self.counters["link_events_stray"] += 1  # told twice
+                return
+            self._link_down(known, UNSPECIFIED_ERROR, now)  # the event that ended it was lost
         self._acl.add(handle, target.address, target.address_type, role)
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))

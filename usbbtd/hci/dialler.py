@@ -1,6 +1,5 @@
 """Outgoing connections of one transport: a controller makes one at a time, the others wait for their turn."""
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,11 +12,18 @@ __all__ = ["Dialler", "Target"]
 
 UNKNOWN_CONNECTION = 0x02
 PAGE_TIMEOUT = 0x04
+CONNECTION_ALREADY_EXISTS = 0x0B
+COMMAND_DISALLOWED = 0x0C
 LIMITED_RESOURCES = 0x0D
 
 MAX_WAITING = 64
 #: After a cancel was answered, how long the event that ends the attempt may take; some controllers never send it.
 CANCEL_GRACE_S = 1.0
+#: What stands in the way will be over: the peer connects to us at the same moment, or an earlier attempt is ending. In
+#: this time the peer's link comes up; without one, the controller is told again.
+RETRY_S = 1.0
+MAX_TRIES = 3
+_PASSING = (CONNECTION_ALREADY_EXISTS, COMMAND_DISALLOWED)
 
 
 class Target(NamedTuple):
@@ -26,12 +32,13 @@ class Target(NamedTuple):
 
 
 class Dialler:
-    """Every connect() is answered once: by the link (receive_connected) or by ConnectFailed.
+    """Every connect() is answered once: by a link (receive_connected), or by ConnectFailed with its number. One that is
+    cancelled has no answer.
 
     ``create`` and ``cancel`` make the commands; ``busy`` is told before the controller begins, and when there is nobody
-    left to connect to; ``is_linked`` says whether a target still has a link. An attempt that takes longer than
-    ``patience_s`` fails; where the controller would try for ever (``takes_turns``), it goes to the end of the queue
-    when others wait.
+    left to connect to; ``make_way`` is called when the controller cannot begin beside what else it does; ``is_linked``
+    says whether a target still has a link. An attempt that takes longer than ``patience_s`` fails; where the controller
+    would try for ever (``takes_turns``), it goes to the end of the queue when others wait.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class Dialler:
         create: Callable[[Target], Command],
         cancel: Callable[[Target], Command],
         busy: Callable[[bool], None],
+        make_way: Callable[[], None],
         is_linked: Callable[[Target], bool],
         send: Send,
         emit: Callable[[ConnectFailed], None],
@@ -50,43 +58,50 @@ class Dialler:
         self._create = create
         self._cancel = cancel
         self._busy = busy
+        self._make_way = make_way
         self._is_linked = is_linked
         self._send = send
         self._emit = emit
         self._patience_s = patience_s
         self._takes_turns = takes_turns
-        self._waiting: deque[Target] = deque()
+        self._waiting: dict[Target, int] = {}  # the number of the attempt by target, the oldest first
         self._current: Target | None = None
-        self._wanted = False  # somebody waits for the current attempt
+        self._wanted: int | None = None  # the number of the current attempt; None: nobody waits for it any more
+        self._tries = 0  # commands to create the current link
+        self._last_command = 0  # all commands to create a link are numbered, so that an answer finds its own
         self._stopping = False  # the controller has been told to end it
+        self._pausing = False  # the controller does nothing until the next try
+        self._unended = False  # the end of an attempt that was cancelled has not been seen
 
     @property
     def current(self) -> Target | None:
         """Whom the controller is trying to reach."""
         return self._current
 
-    def connect(self, target: Target, now: float) -> None:
-        """Does nothing for a target that is already being connected."""
+    def wants(self, target: Target) -> bool:
+        """Says whether somebody waits for a link to the target."""
+        return target in self._waiting or (target == self._current and self._wanted is not None)
+
+    def connect(self, target: Target, attempt: int, now: float) -> int:
+        """Returns the number that a failure will have: ``attempt``, or that of an attempt that stands already."""
         if target == self._current:
-            self._wanted = True
-        elif target in self._waiting:
-            pass
-        elif len(self._waiting) >= MAX_WAITING:
-            self._emit(ConnectFailed(*target, LIMITED_RESOURCES))
+            if self._wanted is None:
+                self._wanted = attempt
+            return self._wanted
+        if target in self._waiting:
+            return self._waiting[target]
+        if len(self._waiting) >= MAX_WAITING:
+            self._emit(ConnectFailed(*target, LIMITED_RESOURCES, attempt))
         else:
-            self._waiting.append(target)
+            self._waiting[target] = attempt
             self.dial(now)
+        return attempt
 
     def cancel(self, target: Target) -> None:
-        """Answers with ConnectFailed at once; a link that comes up all the same is nobody's."""
-        if target in self._waiting:
-            self._waiting.remove(target)
-        elif target == self._current and self._wanted:
-            self._wanted = False
+        """Gives the attempt up. A link that comes up all the same is nobody's."""
+        if self._waiting.pop(target, None) is None and target == self._current:
+            self._wanted = None
             self._stop()
-        else:
-            return
-        self._emit(ConnectFailed(*target, UNKNOWN_CONNECTION))
 
     def dial(self, now: float) -> None:
         """Begins the next attempt if there is none; a target that still has its old link is passed over."""
@@ -96,40 +111,54 @@ class Dialler:
         self._busy(target is not None)
         if target is None:
             return
-        self._waiting.remove(target)
+        self._wanted = self._waiting.pop(target)
         self._current = target
-        self._wanted, self._stopping = True, False
-        self.deadline = now + self._patience_s
-        self._send(self._create(target), partial(self._created, target))
+        self._tries = 0
+        self._try(target, now)
 
     def receive_connected(self, target: Target, now: float) -> None:
         """A link to the target is up, whoever began it."""
-        if target in self._waiting:
-            self._waiting.remove(target)
+        self._waiting.pop(target, None)
         if target == self._current:
-            self._current = self.deadline = None
-            self.dial(now)
+            self._end(now)
 
     def receive_failed(self, status: int, now: float) -> None:
-        """The controller ended the current attempt."""
+        """The controller ended the current attempt, or did not begin it."""
         target = self._current
-        if target is None:
+        if target is None or self._pausing:
             return
-        self._current = self.deadline = None
-        if self._wanted and self._stopping:  # only its turn was over, or it is wanted again
-            self._waiting.append(target)
-        elif self._wanted:
-            self._emit(ConnectFailed(*target, status))
-        self.dial(now)
+        if status == UNKNOWN_CONNECTION and self._unended and not self._stopping:
+            self._unended = False  # only what was cancelled ends like this: it was an attempt before this one
+            return
+        if self._wanted is not None:
+            if self._stopping:  # only its turn was over, or it is wanted again
+                self._waiting[target] = self._wanted
+            elif status in _PASSING and self._tries < MAX_TRIES:
+                self._pausing = True
+                self.deadline = now + RETRY_S
+                if status == COMMAND_DISALLOWED:
+                    self._make_way()
+                return
+            else:
+                self._emit(ConnectFailed(*target, status, self._wanted))
+        self._end(now)
 
     def handle_timeout(self, now: float) -> None:
-        if self.deadline is None or now < self.deadline or self._current is None:
+        target = self._current
+        if self.deadline is None or now < self.deadline or target is None:
             return
-        if self._stopping:
+        if self._pausing:
+            if self._wanted is None:
+                self._end(now)
+            else:
+                self._try(target, now)
+        elif self._stopping:
             self.receive_failed(UNKNOWN_CONNECTION, now)
+            self._unended = True
         elif not self._takes_turns:
-            self._wanted = False
-            self._emit(ConnectFailed(*self._current, PAGE_TIMEOUT))
+            if self._wanted is not None:
+                self._emit(ConnectFailed(*target, PAGE_TIMEOUT, self._wanted))
+                self._wanted = None
             self._stop()
         elif self._waiting:
             self._stop()
@@ -138,19 +167,33 @@ class Dialler:
 
     def abandon(self, status: int) -> None:
         """Answers all: the controller is gone."""
-        targets = [self._current] if self._current and self._wanted else []
-        targets += self._waiting
+        attempts = dict(self._waiting)
+        if self._current is not None and self._wanted is not None:
+            attempts = {self._current: self._wanted} | attempts
         self._waiting.clear()
         self._current = self.deadline = None
-        for target in targets:
-            self._emit(ConnectFailed(*target, status))
+        self._unended = False
+        for target, attempt in attempts.items():
+            self._emit(ConnectFailed(*target, status, attempt))
 
-    def _created(self, target: Target, status: int, _returned: bytes, now: float) -> None:
-        if status and target == self._current:
+    def _try(self, target: Target, now: float) -> None:
+        self._tries += 1
+        self._stopping = self._pausing = False
+        self.deadline = now + self._patience_s
+        self._last_command += 1
+        self._send(self._create(target), partial(self._created, self._last_command))
+
+    def _created(self, command: int, status: int, _returned: bytes, now: float) -> None:
+        if status and command == self._last_command:
             self.receive_failed(status, now)
 
+    def _end(self, now: float) -> None:
+        """The controller is free for the next."""
+        self._current = self.deadline = None
+        self.dial(now)
+
     def _stop(self) -> None:
-        if self._current is None or self._stopping:
+        if self._current is None or self._stopping or self._pausing:
             return
         self._stopping = True
         self.deadline = None

@@ -25,6 +25,7 @@ class ConnectFailed(NamedTuple):
     address: bytes
     address_type: int
     status: int
+    attempt: int  # what Host.connect() returned
 
 
 class Disconnected(NamedTuple):

@@ -115,13 +115,16 @@ class Host:
         self._last_reset = None
         self._begin(now, forgive=True)
 
-    def connect(self, address: bytes, address_type: int, now: float) -> None:
-        """Connected or ConnectFailed follows; nothing if there is such a link already."""
+    def connect(self, address: bytes, address_type: int, now: float) -> int:
+        """Returns the number of the attempt, which whoever connects to the same peer meanwhile shares.
+
+        Connected follows, or ConnectFailed with this number; nothing if there is such a link already.
+        """
         self._commands.now = now
-        self._connections.connect(Target(address, address_type), now)
+        return self._connections.connect(Target(address, address_type), now)
 
     def cancel_connect(self, address: bytes, address_type: int) -> None:
-        """ConnectFailed follows if the connection was still to come. It may come all the same, as Connected."""
+        """Gives the attempt up: no ConnectFailed follows. The connection may come all the same, as Connected."""
         self._connections.cancel_connect(Target(address, address_type))
 
     def disconnect(self, handle: int, reason: int = REMOTE_USER_TERMINATED) -> None:

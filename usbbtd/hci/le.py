@@ -20,6 +20,7 @@ __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
 #: We are random static on LE: it tells peers nothing about the dongle.
 OWN_ADDRESS_TYPE = 1
 MAX_DATA = 31
+COMMAND_DISALLOWED = 0x0C
 
 _SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # 60 and 30 ms: half of the time is left for links
 _ALL_CHANNELS = 0b111
@@ -46,7 +47,7 @@ class LeAir:
     """What goes over the advertising channels of one controller. Settings outlive a reset of the controller."""
 
     def __init__(self, random_address: bytes, send: Send, emit: Callable[[Event], None]) -> None:
-        self._random_address = random_address
+        self.random_address = random_address
         self._send = send
         self._emit = emit
         self._controller: Controller | None = None  # None: not up, or no LE
@@ -55,6 +56,7 @@ class LeAir:
         self._advertising: Advertising | None = None
         self._advertised = False  # likewise
         self._initiating = False
+        self._scans_beside = self._advertises_beside = True  # what the controller can do while it initiates
         self._links = 0
 
     # What is wanted
@@ -85,6 +87,7 @@ class LeAir:
         """Begins anew what is wanted, on a controller that was just reset."""
         self.controller_down()
         self._controller = controller if controller.supports_le else None
+        self._scans_beside, self._advertises_beside = controller.scan_while_initiating, True
         self._apply_scan()
         self._apply_advertising()
 
@@ -104,11 +107,25 @@ class LeAir:
             self._emit(AdvertisingStopped(status))
 
     def set_initiating(self, initiating: bool) -> None:
-        """A connection is being created: not every controller can scan meanwhile, so that scanning pauses there."""
+        """A connection is being created: what the controller cannot do meanwhile pauses."""
         if initiating != self._initiating:
             self._initiating = initiating
-            if self._controller and not self._controller.scan_while_initiating:
+            if not self._scans_beside:
                 self._apply_scan()
+            if not self._advertises_beside:
+                self._apply_advertising()
+
+    def make_way(self) -> None:
+        """The controller creates no connection beside what it does, whatever it says of its states.
+
+        What it does pauses, now and from now on whenever it connects. Linux does not even try both.
+        """
+        if self._scanning:
+            self._scans_beside = False
+            self._apply_scan()
+        if self._advertised:
+            self._advertises_beside = False
+            self._apply_advertising()
 
     def link_up(self, role: int) -> None:
         self._links += 1
@@ -133,9 +150,10 @@ class LeAir:
             return
         self._disable_scan(self._controller)
         scan = self._scan
-        if scan is None or (self._initiating and not self._controller.scan_while_initiating):
+        if scan is None or (self._initiating and not self._scans_beside):
             return
         self._scanning = True
+        self._scan = scan = scan._replace()  # another object: answers to earlier commands are not about this one
         active, filter_duplicates = int(scan.active), int(not scan.duplicates)
         parameters, enable = (
             (
@@ -162,8 +180,12 @@ class LeAir:
             self._send(off)
 
     def _scan_answered(self, scan: Scan, status: int, _returned: bytes, _now: float) -> None:
-        if status and scan is self._scan and self._controller:
-            self._disable_scan(self._controller)
+        if not status or scan is not self._scan or not self._scanning or self._controller is None:
+            return
+        self._disable_scan(self._controller)
+        if status == COMMAND_DISALLOWED and self._initiating:
+            self._scans_beside = False  # it goes on after the connection
+        else:
             self._scan = None
             self._emit(ScanStopped(status))
 
@@ -172,9 +194,10 @@ class LeAir:
             return
         self._disable_advertising(self._controller)
         wanted = self._advertising
-        if wanted is None:
+        if wanted is None or (self._initiating and not self._advertises_beside):
             return
         self._advertised = True
+        self._advertising = wanted = wanted._replace()  # as in _apply_scan()
         make = self._extended_advertising if self._controller.extended else self._legacy_advertising
         for command in make(wanted):
             self._send(command, partial(self._advertising_answered, wanted))
@@ -193,7 +216,9 @@ class LeAir:
         if not status or wanted is not self._advertising or not self._advertised or self._controller is None:
             return
         self._disable_advertising(self._controller)
-        if not self._links:  # else it is tried again when a link ends: some controllers cannot do both
+        if status == COMMAND_DISALLOWED and self._initiating:
+            self._advertises_beside = False  # it goes on after the connection
+        elif not self._links:  # else it is tried again when a link ends: some controllers cannot do both
             self._advertising = None
             self._emit(AdvertisingStopped(status))
 
@@ -229,7 +254,7 @@ class LeAir:
                 sid=0,
                 scan_request_notification=0,
             ),
-            commands.LeSetAdvertisingSetRandomAddress(_SET, self._random_address),
+            commands.LeSetAdvertisingSetRandomAddress(_SET, self.random_address),
             commands.LeSetExtendedAdvertisingData(_SET, _WHOLE_DATA, _NO_FRAGMENTS, len(wanted.data), wanted.data),
             commands.LeSetExtendedAdvertisingEnable(1, 1, _SET, 0, 0),
         ]

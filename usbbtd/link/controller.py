@@ -191,6 +191,8 @@ class Controller:
 
     def _flush(self) -> None:  # hot: per wake-up
         self._flush_scheduled = False
+        if not self._lost:
+            self._take_hci_events()  # what the host knows without the controller: whom it cannot connect to, for one
         if self._lost:
             return
         host, mux, dongle = self.host, self.mux, self.dongle

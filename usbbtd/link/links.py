@@ -19,6 +19,14 @@ CENTRAL = 0
 Key = tuple[bytes, int]  # address and its type
 
 
+class Attempt:
+    """A link under way, and who waits for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # the controller's failures name it: one may be told when the next attempt has begun
+        self.waiters: set[asyncio.Future[Link]] = set()
+
+
 class Links:
     """The links of one adapter, whatever dongle it has. ``by_handle`` is for reading."""
 
@@ -26,7 +34,7 @@ class Links:
         self.by_handle: dict[int, Link] = {}
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._waiters: dict[Key, set[asyncio.Future[Link]]] = {}
+        self._attempts: dict[Key, Attempt] = {}
         self._stopping = False
         self._none = asyncio.Event()
         self._none.set()
@@ -37,18 +45,17 @@ class Links:
             if link.address == address and link.address_type == address_type and not link.closing:
                 return link
         key = address, address_type
-        waiter: asyncio.Future[Link] = self._loop.create_future()
-        waiters = self._waiters.setdefault(key, set())
-        waiters.add(waiter)
-        if len(waiters) == 1:
-            controller.host.connect(address, address_type, controller.now())
+        if (attempt := self._attempts.get(key)) is None:
+            attempt = self._attempts[key] = Attempt(controller.host.connect(address, address_type, controller.now()))
             controller.flush_soon()
+        waiter: asyncio.Future[Link] = self._loop.create_future()
+        attempt.waiters.add(waiter)
         try:
             return await waiter
         finally:
-            waiters.discard(waiter)
-            if not waiters and self._waiters.get(key) is waiters:
-                del self._waiters[key]
+            attempt.waiters.discard(waiter)
+            if not attempt.waiters and self._attempts.get(key) is attempt:
+                del self._attempts[key]
                 controller.host.cancel_connect(address, address_type)
                 controller.flush_soon()
 
@@ -86,11 +93,11 @@ class Links:
     def lost(self, error: AdapterError) -> None:
         """The controller is gone, and all links with it."""
         links, self.by_handle = self.by_handle, {}
-        waiting, self._waiters = self._waiters, {}
+        attempts, self._attempts = self._attempts, {}
         for link in links.values():
             self._stay(link)
-        for waiters in waiting.values():
-            for waiter in waiters:
+        for attempt in attempts.values():
+            for waiter in attempt.waiters:
                 fail(waiter, error)
         self._none.set()
 
@@ -98,7 +105,8 @@ class Links:
 
     def connected(self, controller: Controller, event: hci_events.Connected) -> None:
         handle, address, address_type, role = event
-        waiters = self._waiters.pop((address, address_type), set())
+        attempt = self._attempts.pop((address, address_type), None)
+        waiters = attempt.waiters if attempt is not None else set()
         ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
         link = self.by_handle[handle] = Link(controller, handle, address, address_type, ours=ours)
         self._none.clear()
@@ -109,8 +117,12 @@ class Links:
         self._leave(link)  # should every waiter have gone
 
     def connect_failed(self, event: hci_events.ConnectFailed) -> None:
-        address, address_type, status = event
-        for waiter in self._waiters.pop((address, address_type), ()):
+        address, address_type, status, number = event
+        attempt = self._attempts.get((address, address_type))
+        if attempt is None or attempt.number != number:
+            return  # who waited for it has gone
+        del self._attempts[address, address_type]
+        for waiter in attempt.waiters:
             fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
 
     def disconnected(self, event: hci_events.Disconnected) -> None:
