@@ -81,19 +81,20 @@ def test_misuse(peer: PeerOf) -> None:
         lambda: mux.connect(handle, 0x1001, 47, 0.0),
         lambda: mux.connect(handle, 0x1001, 65536, 0.0),
         lambda: mux.connect(0x99, 0x1001, 672, 0.0),
-        lambda: mux.accept(handle, 0x40, 672, 0.0),
-        lambda: mux.accept(0x99, 0x40, 672, 0.0),
         lambda: mux.send_sdu(handle, 0x40, b""),
         lambda: mux.send_sdu(0x99, 0x40, b""),
         lambda: mux.echo(0x99, b"", 0.0),
-        lambda: mux.answer_parameters(handle, True),
+        lambda: mux.refuse(handle, 0x40, 0, 0.0),
     ]
     for misuse in misuses:
         with pytest.raises(LocalProtocolError):
             misuse()
-    mux.disconnect(handle, 0x40, 0.0)
-    mux.disconnect(0x99, 0x40, 0.0)
-    mux.release_sdus(0x99, 0x40, 1)
+    for gone in (handle, 0x99):  # what is answered may be gone
+        mux.accept(gone, 0x40, 672, 0.0)
+        mux.refuse(gone, 0x40, 4, 0.0)
+        mux.disconnect(gone, 0x40, 0.0)
+        mux.release_sdus(gone, 0x40, 1)
+        assert not mux.answer_parameters(gone, True)
     assert mux.take_pdus(0x99, 5) == []
     assert not mux.has_pdus(0x99)
     mux.handle_timeout(1e9)

@@ -187,13 +187,14 @@ class Link:
         self._is_asking = False
         self.shared.events.append(ParametersAnswered(self.handle, False))
 
-    def answer_parameters(self, accepted: bool) -> None:
-        """LocalProtocolError: there is no request of the peer to answer."""
+    def answer_parameters(self, accepted: bool) -> bool:
+        """Returns whether there was a request of the peer to answer."""
         if not self._parameters_identifier:
-            raise LocalProtocolError("no parameters were requested")
+            return False
         result = PARAMETERS_ACCEPTED if accepted else PARAMETERS_REJECTED
         self.signalling.respond(self._parameters_identifier, ParameterUpdateResponse(result))
         self._parameters_identifier = 0
+        return True
 
     # -- requests of the peer
 

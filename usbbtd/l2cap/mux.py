@@ -161,16 +161,23 @@ class Mux:
         return channel.cid
 
     def accept(self, handle: int, cid: int, mtu: int, now: float) -> None:
-        """Yes to a ChannelRequested. LocalProtocolError: no such request waits, or the MTU is not valid."""
-        channel = self._requested(handle, cid)
-        _check_mtu(channel.link, mtu)
-        channel.accept(mtu, now)
+        """Answers a ChannelRequested with yes. Does nothing if the peer waits no more: ChannelClosed says so.
+
+        Raises LocalProtocolError if the MTU is not valid.
+        """
+        if (channel := self._requested(handle, cid)) is not None:
+            _check_mtu(channel.link, mtu)
+            channel.accept(mtu, now)
 
     def refuse(self, handle: int, cid: int, result: int, now: float) -> None:
-        """No to a ChannelRequested, with the result for the peer. LocalProtocolError: no such request waits."""
+        """Answers a ChannelRequested with no, and the result for the peer. Does nothing if the peer waits no more.
+
+        Raises LocalProtocolError if the result is success.
+        """
         if result == RESULT_SUCCESS:
             raise LocalProtocolError("success does not refuse")
-        self._requested(handle, cid).refuse(result)
+        if (channel := self._requested(handle, cid)) is not None:
+            channel.refuse(result)
 
     def disconnect(self, handle: int, cid: int, now: float) -> None:
         """End a channel in any state; SDUs in its queue go first. ChannelClosed follows. Harmless on a dead one."""
@@ -200,9 +207,10 @@ class Mux:
         request = ParameterUpdateRequest(interval_min, interval_max, latency, timeout)
         self._link(handle).request_parameters(request, now)
 
-    def answer_parameters(self, handle: int, accepted: bool) -> None:
-        """Answer ParametersRequested. LocalProtocolError: nothing to answer."""
-        self._link(handle).answer_parameters(accepted)
+    def answer_parameters(self, handle: int, accepted: bool) -> bool:
+        """Answers ParametersRequested. Returns False, and does nothing, if the link that asked is gone."""
+        link = self._links.get(handle)
+        return link is not None and link.answer_parameters(accepted)
 
     def take_events(self) -> list[Event]:
         """In the order in which things happened.
@@ -244,11 +252,14 @@ class Mux:
         except KeyError:
             raise LocalProtocolError(f"no link {handle:#06x}") from None
 
-    def _requested(self, handle: int, cid: int) -> Channel:
-        channel = self._link(handle).channels.get(cid)
-        if channel is None or channel.state is not State.WAIT_CONNECT:
-            raise LocalProtocolError(f"nobody waits for an answer on channel {cid:#06x} of link {handle:#06x}")
-        return channel
+    def _requested(self, handle: int, cid: int) -> Channel | None:
+        """Returns the channel that a peer asked for, None if it waits no more.
+
+        The owner cannot know: its answer is to an event, and what came behind that has been received already.
+        """
+        link = self._links.get(handle)
+        channel = None if link is None else link.channels.get(cid)
+        return channel if channel is not None and channel.state is State.WAIT_CONNECT else None
 
     def _count_stray(self, handle: int, untrusted_pdu: bytes) -> None:
         if len(untrusted_pdu) < _HEADER_SIZE:
