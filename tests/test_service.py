@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import pytest
 
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
+from usbbtd.service import failure_of_loop
 from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
@@ -376,3 +377,42 @@ def test_a_missing_libusb_is_told_in_a_line(world, new_domain, tmp_path):
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("usbbtd: libusb cannot be used")
+
+
+def raise_bug():
+    raise LookupError("a bug")
+
+
+async def raise_bug_later():
+    raise_bug()
+
+
+@pytest.mark.parametrize("where", ["callback", "timer", "reader", "forgotten task"])
+async def test_what_nobody_hears_of_ends_the_service(where, caplog):
+    """The exception ends ``Service.run``, and systemd starts the service anew."""
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+    with near, far, failure_of_loop() as failure:
+        if where == "callback":
+            loop.call_soon(raise_bug)
+        elif where == "timer":
+            loop.call_later(0, raise_bug)
+        elif where == "reader":
+            loop.add_reader(near, raise_bug)
+            far.send(b"x")
+        else:
+            task = loop.create_task(raise_bug_later())
+            await asyncio.wait([task])
+            del task
+        with pytest.raises(LookupError, match="a bug"):
+            async with asyncio.timeout(10):
+                await failure
+        loop.remove_reader(near)
+
+
+async def test_what_a_transport_complains_of_is_its_clients_alone(caplog):
+    loop = asyncio.get_running_loop()
+    with failure_of_loop() as failure:
+        loop.call_exception_handler({"message": "Fatal error", "exception": OSError("gone"), "transport": None})
+        await asyncio.sleep(0)
+        assert not failure.done()

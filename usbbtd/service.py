@@ -5,7 +5,7 @@ import contextlib
 import errno
 import re
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -149,13 +149,15 @@ class Service:
             needed.append(asyncio.create_task(self._serve_dongle(self.adapter.take_dongle, self._log)))
             self._dongles["libusb"] = needed[-1]
         feeding = asyncio.create_task(feed_watchdog(partial(self._goes_on, needed)))
-        await asyncio.wait((*needed, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for task in (*own, stopping, feeding):
-            task.cancel()
-        await self._stop()
-        for task in needed:
-            if task.done() and not task.cancelled():
-                task.result()  # raises: the store or libusb is lost for good
+        with failure_of_loop() as failure:
+            ends: set[asyncio.Future[Any]] = {*needed, stopping, failure}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*own, stopping, feeding):
+                task.cancel()
+            await self._stop()
+        for done in (failure, *needed, feeding):
+            if done.done() and not done.cancelled():
+                done.result()  # raises: the store or libusb is lost for good, or we have failed
 
     async def _watch(self) -> None:
         """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
@@ -189,7 +191,8 @@ class Service:
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
         """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
         await self._store.read("domid")
-        return not self.adapter.is_stuck() and not any(task.done() for task in needed)
+        dead = self._evtchn.failed or any(task.done() for task in needed)
+        return not dead and not self.adapter.is_stuck()
 
     async def _reload_whenever(self, signalled: asyncio.Event) -> None:
         await self._ready.wait()
@@ -317,6 +320,29 @@ class Service:
         self.adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
+
+
+@contextlib.contextmanager
+def failure_of_loop() -> Iterator[asyncio.Future[None]]:
+    """Gives a future that fails with what any callback or forgotten task raises: nobody else would hear of it.
+
+    What a transport complains of is its client's alone.
+    """
+    loop = asyncio.get_running_loop()
+    failure: asyncio.Future[None] = loop.create_future()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, Exception) and "transport" not in context and not failure.done():
+            failure.set_exception(error)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield failure
+    finally:
+        loop.set_exception_handler(None)
+        failure.cancel()
 
 
 async def cancel_all(tasks: Tasks) -> None:

@@ -30,11 +30,11 @@ class Rig:
     """A guest's ring of 2 x 4096 octets, and a GuestChannel between it and a channel to the peer."""
 
     def __init__(self, xen):
-        self.ended = []
+        self.ended, self.failed = [], []
         self._changed = asyncio.Event()
-        self.shared = SharedStream(xen, xen, DRIVER, 1, self)
+        self.shared = SharedStream(xen, xen, DRIVER, 1, self, self.failed.append)
         self.ring = self.shared.ring
-        self.tested = GuestChannel(structlog.get_logger(), self.ended.append, PEER)
+        self.tested = GuestChannel(structlog.get_logger(), self.ended.append, self.failed.append, PEER)
         self.tested.take_stream(
             GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.tested.guest_event)
         )

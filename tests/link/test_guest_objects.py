@@ -35,10 +35,10 @@ class FrontUser:
 
 class Scanning:
     def __init__(self, adapter, xen):
-        self.ended = []
+        self.ended, self.failed = [], []
         self.user = FrontUser()
-        self.shared = SharedStream(xen, xen, DRIVER, 1, self.user)
-        self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append)
+        self.shared = SharedStream(xen, xen, DRIVER, 1, self.user, self.failed.append)
+        self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append, failed=self.failed.append)
         self.scan.start(GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
 
     def read(self):
@@ -118,7 +118,7 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
 
 async def test_no_scan_without_a_dongle(adapter):
     with pytest.raises(NoAdapter):
-        GuestScan(adapter, active=False, duplicates=False, ended=[].append)
+        GuestScan(adapter, active=False, duplicates=False, ended=[].append, failed=[].append)
 
 
 async def test_a_listener_holds_its_psm_until_it_is_closed(adapter):

@@ -70,7 +70,12 @@ class _Clients:
         """A new client. The task is ours: asyncio's own complains when it is cancelled."""
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("control client failed", reason=repr(error), exc_info=error)
 
     async def close(self) -> None:
         for task in self._tasks:

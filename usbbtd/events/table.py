@@ -102,6 +102,11 @@ _DAEMON: tuple[Event, ...] = (
         limited=True,
     ),
     Event(
+        "control client failed", "error", "150c7eb4defa48879c4611c554b2c95e", "reason",
+        "usbbtd failed when it answered a client of the control socket: {reason}. Only that client is dropped.",
+        "It is a bug: report it with the whole entry, journalctl -o verbose.",
+    ),
+    Event(
         "control client dropped", "info", "c0e1c52a552c4d55bcfe4976ead42b1a", "uid pid reason",
         "The connection to process {pid} of user {uid} was closed: {reason}.",
         NOTHING,
@@ -212,6 +217,12 @@ _DAEMON: tuple[Event, ...] = (
         limited=True,
     ),
     Event(
+        "guest failed", "error", "ab7dde80d8b140dd8ea3d0fde394946f", "domid devid reason",
+        "usbbtd failed when it served guest {domid}: {reason}. The guest's device is closed, and it may connect anew.",
+        "With a traceback it is a bug: report it with the whole entry, journalctl -o verbose. Otherwise Xen refused "
+        "something: see that the guest goes on.",
+    ),
+    Event(
         "ring broken by the guest", "warning", "9118336a35bd4ecd87e1f38775c80e82", "domid devid object reason",
         "When a channel ended, guest {domid} could not be told, because it broke its ring: {reason}.",
         "The guest's driver has a bug, or is hostile. Detach the guest if it goes on.",
@@ -240,6 +251,11 @@ _DAEMON: tuple[Event, ...] = (
         "{dongle} is not driven any more: {reason}.",
         "Nothing, if it was unplugged. Otherwise it is tried again, after longer and longer pauses.",
         limited=True,
+    ),
+    Event(
+        "radio failed", "error", "eef1e7a80e944ee796648a1f07d03d61", "dongle reason",
+        "usbbtd failed when it drove {dongle}: {reason}. The dongle is closed, and opened anew.",
+        "It is a bug: report it with the whole entry, journalctl -o verbose.",
     ),
     Event(
         "adapter up", "info", "bef59b525a6f4007834bd97b395a0256", "addr bredr le",

@@ -17,6 +17,7 @@ from usbbtd.hci.host import Host
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
+from usbbtd.link.contained import contained, explain
 from usbbtd.link.dongle import Dongle
 
 #: PDUs taken from one link before the next link has its turn.
@@ -50,7 +51,7 @@ class Owner(Protocol):
 
 
 class Controller:
-    """One dongle with its host and its L2CAP. Dies with the dongle."""
+    """One dongle with its host and its L2CAP. Dies with the dongle, and the dongle with it should it fail."""
 
     def __init__(
         self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: Limits,
@@ -73,6 +74,7 @@ class Controller:
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
 
+    @contained
     def start(self) -> None:
         """Begins to receive and starts the init script: the owner hears ``Ready`` or ``Failed``."""
         self.dongle.start(self)
@@ -108,8 +110,15 @@ class Controller:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
+    def pump_failed(self, error: Exception) -> None:
+        """Closes the dongle, which is opened anew: what has gone wrong in the middle cannot go on."""
+        facts = explain(error)
+        self._log.error("radio failed", dongle=self.dongle.name, **facts)
+        self.close(facts["reason"])
+
     # The dongle calls these.
 
+    @contained
     def receive(self, interrupts: list[bytes], bulks: list[bytes]) -> None:  # hot: per wake-up
         if self._lost:
             return
@@ -185,10 +194,10 @@ class Controller:
             and MIN_TIMEOUT <= timeout <= MAX_TIMEOUT
             and timeout * 4 > (1 + latency) * high  # the link must outlive a missed event: 10 ms against 1.25 ms * 2
         )
-        self.mux.answer_parameters(handle, legal)
-        if legal:
+        if self.mux.answer_parameters(handle, legal) and legal:
             self.host.update_connection(handle, low, high, latency, timeout)
 
+    @contained
     def _flush(self) -> None:  # hot: per wake-up
         self._flush_scheduled = False
         if not self._lost:
@@ -234,6 +243,7 @@ class Controller:
             timer.cancel()
         self._timer = self._loop.call_at(due, self._timeout)
 
+    @contained
     def _timeout(self) -> None:
         self._timer = None
         if self._lost:

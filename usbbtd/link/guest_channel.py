@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
 from usbbtd.link.channel import ADAPTER_GONE, Channel, format_address
+from usbbtd.link.contained import contained
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.info import ADDRESS_TYPES, ChannelInfo, Traffic
 
@@ -39,10 +40,14 @@ class Peer(NamedTuple):
 class GuestChannel:
     """Carries SDUs both ways and credits with them: the peer may send as the guest reads.
 
-    ``ended`` is called once, with the reason, when the channel has ended by itself.
+    ``ended`` is called once, with the reason, when the channel has ended by itself; ``failed`` with what went wrong in
+    this object and is not the guest's doing.
     """
 
-    def __init__(self, log: FilteringBoundLogger, ended: Callable[[str], None], peer: Peer) -> None:
+    def __init__(
+        self, log: FilteringBoundLogger, ended: Callable[[str], None], failed: Callable[[Exception], None], peer: Peer
+    ) -> None:
+        self.pump_failed = failed
         self._peer = peer
         self._log = log
         self._ended = ended
@@ -117,6 +122,7 @@ class GuestChannel:
             self._channel.close()
         self._end(REVOKED, -errno.EACCES)
 
+    @contained
     def guest_event(self) -> None:  # hot: per wake-up
         """The guest has written, or has read, or both."""
         stream, channel = self._stream, self._channel
@@ -134,6 +140,7 @@ class GuestChannel:
 
     # The channel calls these.
 
+    @contained
     def receive_sdus(self, sdus: list[bytes]) -> None:  # hot: per wake-up
         stream = self._stream
         if stream is None or not self._serving:
@@ -148,6 +155,7 @@ class GuestChannel:
     def channel_writable(self) -> None:
         self.guest_event()
 
+    @contained
     def channel_closed(self, reason: str) -> None:
         self._end(reason, END_ERRORS.get(reason, -errno.EBADMSG))
 

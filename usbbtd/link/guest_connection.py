@@ -29,6 +29,7 @@ from usbbtd.link.channel import (
     Unreachable,
     format_address,
 )
+from usbbtd.link.contained import contained, explain
 from usbbtd.link.guest_channel import GuestChannel, Peer
 from usbbtd.link.guest_objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
 from usbbtd.link.guest_stream import GuestStream
@@ -43,7 +44,7 @@ FAILURES = (AdapterError, XenError, LocalProtocolError, RemoteProtocolError, Tim
 
 
 class GuestConnection:
-    """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring."""
+    """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring, or we fail."""
 
     def __init__(
         self, domid: int, ref: int, port: int, *, adapter: Adapter, grants: Grants, evtchn: EventChannels,
@@ -99,15 +100,22 @@ class GuestConnection:
         self._backend.close()
         if responses := self._backend.take_responses():
             self._ring.put(responses)  # for whoever looks
-        objects, self._objects = self._objects, {}
-        for thing in objects.values():
-            thing.close()
-        offers, self._offers = self._offers, {}
-        for offer in offers.values():
-            self._adapter.refuse(offer)
-        self._access.clear()
-        self._resources.close()
+        with self._resources:  # the guest gets its ring back, whatever fails here
+            objects, self._objects = self._objects, {}
+            for thing in objects.values():
+                thing.close()
+            offers, self._offers = self._offers, {}
+            for offer in offers.values():
+                self._adapter.refuse(offer)
+            self._access.clear()
 
+    def pump_failed(self, error: Exception) -> None:
+        """Costs the guest its device, which may connect anew: the others go on."""
+        facts = explain(error)
+        self._log.error("guest failed", **facts)
+        self._broken(facts["reason"])
+
+    @contained
     def revoke(self, objects: Iterable[int], offers: Iterable[int], limits: Limits) -> None:
         """Policy has changed: these are not allowed any more, and ``limits`` are those of what is made from now on."""
         self._limits = self._backend.limits = limits
@@ -127,6 +135,7 @@ class GuestConnection:
 
     # The command ring.
 
+    @contained
     def _ring_event(self) -> None:
         try:
             requests = self._ring.take()
@@ -193,7 +202,7 @@ class GuestConnection:
                 self._access.scan(id_)
                 scan = GuestScan(
                     self._adapter, active=call.active, duplicates=call.duplicates,
-                    ended=partial(self._ended, id_),
+                    ended=partial(self._ended, id_), failed=self.pump_failed,
                 )  # fmt: skip
                 try:
                     scan.start(self._stream(call.ref, call.evtchn, scan.guest_event))
@@ -247,7 +256,7 @@ class GuestConnection:
         offer: Offer | None, timeout_s: float | None,
     ) -> None:  # fmt: skip
         """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
-        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), peer)
+        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), self.pump_failed, peer)
         try:
             stream = self._stream(call.ref, call.evtchn, user.guest_event)
             user.take_stream(stream)
@@ -260,6 +269,7 @@ class GuestConnection:
         else:
             self._objects[call.id] = user
             user.opening = asyncio.create_task(self._opened(call, user, get_channel, timeout_s))
+            user.opening.add_done_callback(self._check_opening)
             if offer is not None:  # given up before the task began: the peer must not wait for that
                 user.opening.add_done_callback(lambda _: self._adapter.refuse(offer))
 
@@ -287,6 +297,10 @@ class GuestConnection:
             user.start(channel)
         self._work()
 
+    def _check_opening(self, opening: asyncio.Task[None]) -> None:
+        if not opening.cancelled() and isinstance(error := opening.exception(), Exception):
+            self.pump_failed(error)
+
     def _not_opened(self, call: calls.Connect | calls.Accept, user: GuestChannel, error: BaseException) -> None:
         user.close()
         self._access.release(call.id)
@@ -296,6 +310,7 @@ class GuestConnection:
         self._log.info("channel not opened", object=call.id, reason=str(error) or "no answer in time")
         self._fail(call.req_id, error)
 
+    @contained
     def _offered(self, listener_id: int, offer: Offer) -> None:
         self._offer_count = number = self._offer_count + 1
         link = offer.link
@@ -314,6 +329,7 @@ class GuestConnection:
             self._adapter.refuse(offer)
         self._work()
 
+    @contained
     def _withdrawn(self, offer: Offer) -> None:
         for number, known in self._offers.items():
             if known is offer:

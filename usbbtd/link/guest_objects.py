@@ -10,6 +10,7 @@ from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import Advertiser, Listener, Offer, ScanUser
+from usbbtd.link.contained import contained
 from usbbtd.link.guest_channel import REVOKED
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.info import TRANSPORTS, ListenerInfo, ScanInfo
@@ -50,7 +51,11 @@ class GuestListener:
 class GuestScan:
     """A stream of advertising reports. Raises NoAdapter."""
 
-    def __init__(self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[str], None]) -> None:
+    def __init__(
+        self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self.pump_failed = failed
         self._adapter = adapter
         self._stream: GuestStream | None = None
         self._ended = ended
@@ -63,6 +68,7 @@ class GuestScan:
         """From now on reports go to the guest."""
         self._stream = stream
 
+    @contained
     def guest_event(self) -> None:
         """The guest has read reports."""
         if self._stream is not None:
@@ -84,6 +90,7 @@ class GuestScan:
         """Policy does not allow the scan any more: the guest reads why."""
         self._end(-errno.EACCES, REVOKED)
 
+    @contained
     def _report(self, advertisement: Advertisement) -> None:
         stream = self._stream
         if stream is None or self._over:
@@ -97,6 +104,7 @@ class GuestScan:
         except RemoteProtocolError as error:
             self._end(-errno.EBADMSG, str(error))
 
+    @contained
     def _adapter_gone(self) -> None:
         self._end(-errno.ENODEV, "the controller scans no more")
 

@@ -17,6 +17,7 @@ from usbbtd.abi.layout import constants, record, size_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, Response
+from usbbtd.link.contained import contained, explain
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.error import XenError
@@ -47,11 +48,16 @@ class SharedStream:
     """The data ring of one channel or scan: granted pages and an event channel. ``ref`` and ``port`` go into the
     request.
 
-    ``order`` is the binary logarithm of the number of data pages. XenError: no pages or ports left.
+    ``order`` is the binary logarithm of the number of data pages; ``failed`` gets what ``user`` raises. XenError: no
+    pages or ports left.
     """
 
-    def __init__(self, grants: Grants, evtchn: EventChannels, domid: int, order: int, user: StreamUser) -> None:
+    def __init__(
+        self, grants: Grants, evtchn: EventChannels, domid: int, order: int, user: StreamUser,
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
         self.user = user
+        self.pump_failed = failed
         with ExitStack() as undo:
             pages = grants.share(domid, 1 + (1 << order))
             undo.callback(pages.close)
@@ -59,7 +65,7 @@ class SharedStream:
             pack_into(f"<{len(refs)}I", memory, _REFS_OFFSET, order, *refs[1:])
             self.ring = DataRing(memory[:PAGE_SIZE], memory[PAGE_SIZE:], frontend=True)
             undo.callback(self.ring.close)
-            channel = evtchn.bind_unbound(domid, user.receive_event)
+            channel = evtchn.bind_unbound(domid, self._receive_event)
             undo.callback(channel.close)
             self._resources = undo.pop_all()
         self._indices = memory
@@ -72,9 +78,18 @@ class SharedStream:
         error: int = _unpack_producer(self._indices)[2]
         return error
 
+    @contained
+    def lose(self) -> None:
+        """Tells the user that the backend is gone."""
+        self.user.connection_lost()
+
     def close(self) -> None:
         """Takes the pages back. Idempotent."""
         self._resources.close()
+
+    @contained
+    def _receive_event(self) -> None:  # hot: per wake-up
+        self.user.receive_event()
 
 
 class Connection:
@@ -149,7 +164,7 @@ class Connection:
         """The pages and the event channel of a new data ring; give them back with ``unshare``."""
         if self.closed:
             raise LocalProtocolError("the connection has ended")
-        stream = SharedStream(self._grants, self._evtchn, self._domid, order, user)
+        stream = SharedStream(self._grants, self._evtchn, self._domid, order, user, self.pump_failed)
         self._streams.add(stream)
         return stream
 
@@ -165,11 +180,16 @@ class Connection:
         self.closed = True
         self._resources.close()
         for stream in tuple(self._streams):
-            stream.user.connection_lost()
+            stream.lose()
             self.unshare(stream)
         self._core.close()
         self._deliver()
 
+    def pump_failed(self, error: Exception) -> None:
+        """Ends the connection, so that nobody waits for what never comes: a new one is made."""
+        self._fail(explain(error)["reason"])
+
+    @contained
     def _receive_event(self) -> None:
         try:
             self._core.receive_responses(self._ring.take())

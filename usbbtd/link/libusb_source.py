@@ -9,6 +9,7 @@ from typing import Any
 import usb1
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.link.contained import contained, explain
 from usbbtd.link.dongle import Dongle, DongleError
 from usbbtd.link.libusb_context import LibusbContext
 from usbbtd.link.libusb_device import LibusbDevice, OpenDevice, look_at, node_of
@@ -87,6 +88,14 @@ class _Source:
         self._changes.append((usb, event))
         return False
 
+    def pump_failed(self, error: Exception) -> None:
+        """Gives up the dongle that is served: it is opened anew."""
+        facts = explain(error)
+        self._log.error("radio failed", dongle=self._serving and self._serving[1].name, **facts)
+        if self._serving is not None:
+            self._serving[1].lose(facts["reason"])
+
+    @contained
     def _receive_events(self) -> None:  # hot: per wake-up
         if self._serving is not None:
             self._serving[1].settle()

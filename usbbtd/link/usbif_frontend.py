@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.link.contained import contained, explain
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.retry import Retry
 from usbbtd.link.usbif_dongle import UsbifDongle
@@ -154,6 +155,11 @@ class _Connection:
             "event-channel": str(self._channel.port),
         }
 
+    def pump_failed(self, error: Exception) -> None:
+        """Gives the USB controller up, with its dongles: it is connected anew."""
+        self._fail(**explain(error))
+
+    @contained
     def receive(self) -> None:  # hot: per wake-up
         """Drains both rings, hands on what came, and pushes what came of that."""
         if self._closed:
@@ -215,25 +221,23 @@ class _Connection:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
+    @contained
     def _flush(self) -> None:  # hot: per wake-up
         self._flush_scheduled = False
         if self._closed:
             return
-        try:
-            notify = False
-            if requests := self._core.take_requests():
-                notify = self._urb_ring.put(requests)
-            if conn_requests := self._core.take_conn_requests():
-                notify |= self._conn_ring.put(conn_requests)
-            # Once, and after both pushes: a backend that wakes up in between would find half of it.
-            if notify:
-                self._channel.notify()
-        except XenError as error:
-            self._fail(str(error))
+        notify = False
+        if requests := self._core.take_requests():
+            notify = self._urb_ring.put(requests)
+        if conn_requests := self._core.take_conn_requests():
+            notify |= self._conn_ring.put(conn_requests)
+        # Once, and after both pushes: a backend that wakes up in between would find half of it.
+        if notify:
+            self._channel.notify()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, exc_info: Exception | None = None) -> None:
         self._closed = True
-        self._log.error("usb controller failed", reason=reason)
+        self._log.error("usb controller failed", reason=reason, exc_info=exc_info)
         self._broken(reason)
 
     def _close_memory(self) -> None:
@@ -260,8 +264,8 @@ class _Connection:
         task.add_done_callback(self._check_task)
 
     def _check_task(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler({"message": "a USB port is not served any more", "exception": error})
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.pump_failed(error)
 
     async def _serve_port(self, port: int, previous: asyncio.Task[None] | None) -> None:
         if previous is not None:

@@ -57,6 +57,7 @@ class EventChannels:
         self._handle: Any = ffi.gc(handle, lib.xenevtchn_close)
         self._ports = ffi.new("uint32_t[]", _PORTS_A_WAKEUP)
         self._channels: dict[int, EventChannel] = {}
+        self.failed = False  # somebody who waits for an event may wait in vain
         self._loop.add_reader(lib.xenevtchn_fd(handle), self._receive_events)
 
     def bind_unbound(self, domid: int, handler: Handler) -> EventChannel:
@@ -119,4 +120,5 @@ class EventChannels:
         self._report("all event channels are closed", error)
 
     def _report(self, message: str, error: Exception) -> None:
+        self.failed = True
         self._loop.call_exception_handler({"message": message, "exception": error})

@@ -106,6 +106,11 @@ class Client:
     def connection_lost(self) -> None:
         """For SharedStream's user: nobody calls it here."""
 
+    def fail(self, error: Exception) -> None:
+        """Ends the task that is under way with what went wrong."""
+        if not self._done.done():
+            self._done.set_exception(error)
+
     def _send(self) -> None:
         if self._kind == ECHO:
             self._unsent -= self._write([self._message])
@@ -132,7 +137,7 @@ async def run_client(domid: int) -> None:
         grants = Grants()
         stack.callback(grants.close)
         client = Client()
-        shared = SharedStream(grants, evtchn, domid, RING_ORDER, client)
+        shared = SharedStream(grants, evtchn, domid, RING_ORDER, client, client.fail)
         stack.callback(shared.close)
         client.ring, client.notify = shared.ring, shared.notify
         sys.stdout.write(f"{shared.ref} {shared.port}\n")
