@@ -4,7 +4,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,6 +202,54 @@ def test_watches(new_domain: "NewDomain") -> None:
         ["data/one", "data/two"],
         "data/two",
     ]
+
+
+async def watching_below() -> list[object]:
+    async with opened() as store, AsyncExitStack() as outlives:
+        async with store.watch("data") as above:
+            inner = await outlives.enter_async_context(store.watch("data/a/state"))
+            seen: list[object] = [await next_path(above), await next_path(inner)]
+            for path in ("data/a/state/deep", "data/a/states", "data/a/state"):
+                await store.write(path, "x")
+            seen.append([await next_path(inner) for _ in range(2)])
+            await store.remove("data/a")  # of all that goes xenstored names this alone
+            seen.append(await next_path(inner))
+        await store.write("data/a/state", "back")
+        seen.append(await next_path(inner))
+        for number in range(200):  # xenstored would refuse the 128th
+            await outlives.enter_async_context(store.watch(f"data/a/state/{number}"))
+        return seen
+
+
+def test_a_watch_below_another_needs_none_of_xenstored(new_domain: "NewDomain") -> None:
+    below = ["data/a/state/deep", "data/a/state"]
+    assert new_domain().run(watching_below) == ["data", "data/a/state", below, "data/a/state", "data/a/state"]
+
+
+async def too_many() -> list[object]:
+    """The watch that is one too many, one below it while it is asked for, and the same again when there is room."""
+    async with opened() as store, AsyncExitStack() as others:
+        for number in range(128):
+            await others.enter_async_context(store.watch(f"data/{number}"))
+        refused = store.watch("data/x")
+        attempt = asyncio.create_task(refused.__aenter__())
+        below = asyncio.create_task(store.watch("data/x/below").__aenter__())
+        errors = await asyncio.gather(attempt, below, return_exceptions=True)
+        watch = errors[1]
+        seen: list[object] = [getattr(errors[0], "errno", None)]
+        if isinstance(watch, Watch):
+            with pytest.raises(XenError) as error:
+                for _ in range(2):
+                    await next_path(watch)
+            seen.append(error.value.errno)
+        await others.aclose()
+        async with store.watch("data/x") as again:
+            seen.append(await next_path(again))
+        return seen
+
+
+def test_a_watch_that_is_refused(new_domain: "NewDomain") -> None:
+    assert new_domain().run(too_many) == [errno.ENOSPC, errno.ENOSPC, "data/x"]
 
 
 async def flood() -> list[object]:

@@ -32,6 +32,31 @@ _MOST_CONFLICTS = 64
 _EVENTS_A_WAKEUP = 256
 
 
+class _Cover:
+    """A watch of xenstored's, and all of ours that live by it, each with its path at or below this one's."""
+
+    def __init__(self, path: str, told: list[tuple[Watch, str]]) -> None:
+        self.path = path
+        self.told = told
+
+    def receive_event(self, path: str) -> None:
+        """``path`` has changed, or, when it is above a watched one, may have gone with all below it."""
+        for watch, watched in self.told:
+            if _is_below(path, watched):
+                watch.add(path)
+            elif _is_below(watched, path):
+                watch.add(watched)
+
+    def end(self, error: XenError | None = None) -> None:
+        for watch, _ in self.told:
+            watch.end(error)
+
+
+def _is_below(path: str, top: str) -> bool:
+    """At ``top`` itself, too."""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
 class Store:
     """A connection to xenstored. Paths are absolute, or relative to the own domain's directory."""
 
@@ -43,7 +68,7 @@ class Store:
         self._connecting = asyncio.Lock()
         self._reconnection: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
-        self._watches: dict[str, tuple[Watch, str]] = {}  # by token
+        self._covers: dict[str, _Cover] = {}  # by token
         self._next_token = 0
         self._closed = False
 
@@ -102,20 +127,22 @@ class Store:
     async def watch(self, *paths: str) -> AsyncIterator[Watch]:
         """Watches paths and all below them: ``async with store.watch(...) as watch: async for path in watch: ...``
 
-        Each path fires when it is set, and again when the connection was lost and is back.
+        Each path fires when it is set, and again when the connection was lost and is back. xenstored lets a domain have
+        few watches, so what is below a path that is watched already costs none.
         """
         watch = Watch(paths)
-        tokens = {str(self._next_token + number): (watch, path) for number, path in enumerate(paths)}
-        self._next_token += len(paths)
-        self._watches.update(tokens)
+        new = self._cover(watch)
         try:
-            await self._call(lambda handle: _set_watches(handle, tokens.items()))
+            try:
+                await self._call(lambda handle: _set_watches(handle, new.items()))
+            except XenError as error:
+                for token, cover in new.items():
+                    self._covers.pop(token, None)
+                    cover.end(error)
+                raise
             yield watch
         finally:
-            for token in tokens:
-                del self._watches[token]
-            if self._handle is not None:
-                self._worker.submit(_unset_watches, self._handle, tokens.items())
+            self._uncover(watch)
 
     async def close(self) -> None:
         """Ends the watches and closes the connection. Idempotent."""
@@ -124,10 +151,31 @@ class Store:
         self._closed = True
         if self._reconnection:
             self._reconnection.cancel()
-        for watch, _ in self._watches.values():
-            watch.end()
+        for cover in self._covers.values():
+            cover.end()
         self._disconnect()
         await self._loop.run_in_executor(None, self._worker.shutdown)
+
+    def _cover(self, watch: Watch) -> dict[str, _Cover]:
+        """Has ``watch`` told of its paths; returns what is to be set for that, by token."""
+        new = {}
+        for path in watch.paths:
+            cover = next((cover for cover in self._covers.values() if _is_below(path, cover.path)), None)
+            if cover is not None:
+                watch.add(path)  # xenstored says it of those only that are set anew
+            else:
+                token, self._next_token = str(self._next_token), self._next_token + 1
+                cover = self._covers[token] = new[token] = _Cover(path, [])
+            cover.told.append((watch, path))
+        return new
+
+    def _uncover(self, watch: Watch) -> None:
+        for token, cover in tuple(self._covers.items()):
+            cover.told = [told for told in cover.told if told[0] is not watch]
+            if not cover.told:
+                del self._covers[token]
+                if self._handle is not None:
+                    self._worker.submit(_unset_watch, self._handle, token, cover.path)
 
     async def _call(self, work: Callable[[Any], T]) -> T:
         while True:
@@ -163,12 +211,12 @@ class Store:
                     return
 
     async def _connect(self) -> None:
-        handle, refused = await self._loop.run_in_executor(self._worker, _open, list(self._watches.items()))
+        handle, refused = await self._loop.run_in_executor(self._worker, _open, list(self._covers.items()))
         if self._closed:
             return
         for token, error in refused.items():
-            if token in self._watches:
-                self._watches[token][0].end(error)
+            if token in self._covers:
+                self._covers.pop(token).end(error)
         self._handle = handle
         self._loop.add_reader(lib.xs_fileno(handle), self._receive_events)
         self._probe = self._loop.call_later(_PROBE_S, self._check_connection)
@@ -195,14 +243,14 @@ class Store:
                 return
             with ffi.gc(event, lib.free):
                 path, token = (decode(ffi.string(event[index])) for index in range(2))
-            if token in self._watches:
-                self._watches[token][0].add(path)
+            if token in self._covers:
+                self._covers[token].receive_event(path)
 
 
 # What runs in the worker.
 
 
-def _open(watches: Iterable[tuple[str, tuple[Watch, str]]]) -> tuple[Any, dict[str, XenError]]:
+def _open(covers: Iterable[tuple[str, _Cover]]) -> tuple[Any, dict[str, XenError]]:
     """A connected handle, closed when it is released or forgotten, and the watches that it could not set."""
     handle = lib.xs_open(0)
     if handle == ffi.NULL:
@@ -212,9 +260,9 @@ def _open(watches: Iterable[tuple[str, tuple[Watch, str]]]) -> tuple[Any, dict[s
     if lib.xs_fileno(handle) < 0:
         raise XenError.last("no descriptor for xenstore's watches")
     refused = {}
-    for token, (watch, path) in watches:
+    for token, cover in covers:
         try:
-            _set_watches(handle, [(token, (watch, path))])
+            _set_watches(handle, [(token, cover)])
         except XenError as error:
             if error.errno in _PERHAPS_LOST and not _alive(handle):
                 raise
@@ -228,15 +276,14 @@ def _alive(handle: Any) -> bool:
     return bool(path != ffi.NULL)
 
 
-def _set_watches(handle: Any, watches: Iterable[tuple[str, tuple[Watch, str]]]) -> None:
-    for token, (_, path) in watches:
-        if not lib.xs_watch(handle, encode_path(path), token.encode()) and ffi.errno != errno.EEXIST:
-            raise XenError.last(f"cannot watch {path}")
+def _set_watches(handle: Any, covers: Iterable[tuple[str, _Cover]]) -> None:
+    for token, cover in covers:
+        if not lib.xs_watch(handle, encode_path(cover.path), token.encode()) and ffi.errno != errno.EEXIST:
+            raise XenError.last(f"cannot watch {cover.path}")
 
 
-def _unset_watches(handle: Any, watches: Iterable[tuple[str, tuple[Watch, str]]]) -> None:
-    for token, (_, path) in watches:
-        lib.xs_unwatch(handle, encode_path(path), token.encode())
+def _unset_watch(handle: Any, token: str, path: str) -> None:
+    lib.xs_unwatch(handle, encode_path(path), token.encode())
 
 
 def _transact(handle: Any, work: Callable[[Transaction], T]) -> T:
