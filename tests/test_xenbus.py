@@ -2,7 +2,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError
@@ -19,6 +19,7 @@ from usbbtd.xenbus import (
     Action,
     Handshake,
     Role,
+    parse_state,
 )
 
 ROLES: list[Role] = ["frontend", "backend"]
@@ -38,6 +39,15 @@ class Device:
         self.node: int | None = state
         self.attached = False
         self.removed = False
+
+    @classmethod
+    def adopt(cls, role: Role, text: str | None) -> "Device":
+        """One that has begun with what its node says, as XenbusDevice does."""
+        found = parse_state(text)
+        device = cls(role)
+        device.handshake = Handshake.adopt(role, found if text == str(found) else UNKNOWN)
+        device.node = device.handshake.state
+        return device
 
     def look(self, other: int | None, online: bool = True) -> bool:
         """One action, if there is one to do."""
@@ -299,13 +309,14 @@ def test_a_backend_that_skips_initwait() -> None:
 
 
 ADOPTED = [
-    ("backend", UNKNOWN, [INIT_WAIT, CONNECTED]),
+    ("backend", UNKNOWN, [CLOSING, CLOSED, INIT_WAIT, CONNECTED]),
     ("backend", INITIALISING, [INIT_WAIT, CONNECTED]),
-    ("backend", INIT_WAIT, [INIT_WAIT, CONNECTED]),
+    ("backend", INIT_WAIT, [INITIALISING, INIT_WAIT, CONNECTED]),
     ("backend", INITIALISED, [CLOSING, CLOSED, INIT_WAIT, CONNECTED]),
     ("backend", CONNECTED, [CLOSING, CLOSED, INIT_WAIT, CONNECTED]),
     ("backend", CLOSING, [CLOSED, INIT_WAIT, CONNECTED]),
     ("backend", CLOSED, [INIT_WAIT, CONNECTED]),
+    ("frontend", UNKNOWN, [CLOSING, CLOSED, INITIALISING, INITIALISED, CONNECTED]),
     ("frontend", INITIALISING, [INITIALISED, CONNECTED]),
     ("frontend", INIT_WAIT, [CLOSING, CLOSED, INITIALISING, INITIALISED, CONNECTED]),
     ("frontend", INITIALISED, [CLOSING, CLOSED, INITIALISING, INITIALISED, CONNECTED]),
@@ -318,10 +329,8 @@ ADOPTED = [
 @pytest.mark.parametrize(("role", "found", "states"), ADOPTED)
 def test_a_device_whose_owner_is_no_more(role: Role, found: int, states: list[int]) -> None:
     other: Role = "backend" if role == "frontend" else "frontend"
-    orphan, living = Device(role), Device(other, CONNECTED if found == CONNECTED else INITIALISING)
-    orphan.handshake = Handshake.adopt(role, found)
-    orphan.node = found
-    seen = []
+    orphan, living = Device.adopt(role, str(found)), Device(other, CONNECTED if found == CONNECTED else INITIALISING)
+    seen = [orphan.node] if orphan.node != found else []
     for _ in range(30):
         if orphan.look(living.node):
             seen.append(orphan.node)
@@ -330,21 +339,44 @@ def test_a_device_whose_owner_is_no_more(role: Role, found: int, states: list[in
     assert seen == states
 
 
+#: What may be in a node when an end finds it: a last owner's state, a toolstack's, or anybody's nonsense.
+NODES = [None, "", " ", "0", " 4", "4 ", "4\n", "04", "01", "+4", "-1", "9", "x", "٤", "9" * 1000]
+NODES += [str(state) for state in range(1, 9)]
 EVENTS = st.sampled_from(["front", "back", "front", "back", "close front", "close back", "kill front", "kill back"])
 
 
-@given(st.lists(EVENTS, max_size=60), st.booleans())
-def test_any_interleaving_ends_connected(events: list[str], late: bool) -> None:
+@pytest.mark.parametrize("text", NODES)
+def test_what_a_node_says(text: str | None) -> None:
+    state = parse_state(text)
+    assert state == {"04": 4, "01": 1}.get(text or "", int(text) if text and text in "123456789" else UNKNOWN)
+
+
+@given(st.sampled_from(NODES), st.sampled_from(NODES), st.lists(EVENTS, max_size=60), st.booleans())
+@example("0", "6", [], False)
+def test_any_interleaving_ends_connected(front: str | None, back: str | None, events: list[str], late: bool) -> None:
     """Looks, closes and restarts of either end in any order; then both look until all is quiet.
 
+    ``front``, ``back``: what is in the nodes at first. An end begins with the first thing that happens to it.
     ``late``: each sees the other's state only as it was when it looked the time before.
     """
-    ends = {"front": Device("frontend"), "back": Device("backend")}
-    seen: dict[str, int | None] = {"front": INITIALISING, "back": INITIALISING}
+    roles: dict[str, Role] = {"front": "frontend", "back": "backend"}
+    nodes = {"front": front, "back": back}
+    ends: dict[str, Device] = {}
     others = {"front": "back", "back": "front"}
 
+    def said(name: str) -> int | None:
+        """A frontend takes a missing node for a backend that is gone; a backend asks whether the domain is."""
+        if nodes[name] is None:
+            return None if name == "back" else UNKNOWN
+        return parse_state(nodes[name])
+
+    seen = {name: said(others[name]) for name in roles}
+
+    def kill(name: str) -> None:
+        ends[name] = Device.adopt(roles[name], nodes[name])
+
     def look(name: str) -> None:
-        other = ends[others[name]].node
+        other = said(others[name])
         ends[name].look(seen[name] if late else other)
         seen[name] = other
 
@@ -353,19 +385,13 @@ def test_any_interleaving_ends_connected(events: list[str], late: bool) -> None:
         if action:
             ends[name].act(action)
 
-    def kill(name: str) -> None:
-        node = ends[name].node
-        assert node is not None
-        ends[name] = Device(ends[name].role, node)
-        ends[name].handshake = Handshake.adopt(ends[name].role, node)
-
     does: dict[str, Callable[[str], None]] = {"close": close, "kill": kill}
-    for event in events:
+    for event in [*events, *["front", "back"] * 40]:
         verb, _, name = event.rpartition(" ")
+        if name not in ends:
+            kill(name)
         does.get(verb, look)(name)
-    for _ in range(40):
-        look("front")
-        look("back")
+        nodes[name] = str(ends[name].node)
     assert (ends["front"].node, ends["back"].node) == (CONNECTED, CONNECTED)
     assert ends["front"].attached
     assert ends["back"].attached

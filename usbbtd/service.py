@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import re
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -242,24 +241,17 @@ class Service:
     async def _is_wanted(self, guest: int, path: str) -> bool:
         """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
 
-        libxl takes no notice of device classes that it does not know, so nobody else would. Not looked at in a
-        transaction, which the guest could disturb for ever.
+        libxl takes no notice of device classes that it does not know, so nobody else would. Whether a guest is dead the
+        hypervisor says: what cannot be seen in xenstore, a living one may have hidden.
         """
         read = self._store.read
-        frontend = await read(f"{path}/frontend")
-        if frontend is None:
+        if await read(f"{path}/frontend") is None:
             return False  # being made, or being taken away: a watch fires again
-        try:
-            other = await read(f"{frontend}/state")
-        except XenError as error:
-            if error.errno != errno.EACCES:
-                raise
-            other = None  # xenstored takes a dead domain's rights away before its nodes
-        online, own = await read(f"{path}/online"), await read(f"{path}/state")
-        if other is None:
+        if self._evtchn.is_gone(guest):
             await self._store.remove(path)
             self._log.info("directory of a dead guest removed", domid=guest, path=path)
             return False
+        online, own = await read(f"{path}/online"), await read(f"{path}/state")
         return online != "0" or own != str(xenbus.CLOSED)
 
     def _keep(self, tasks: Tasks, path: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -297,7 +289,7 @@ class Service:
         log = self._log.bind(domid=guest, devid=devid)
         identity = await read_identity(self._store, path, guest, log)
         log = log.bind(guest=identity.name)
-        device = XenbusDevice(self._store, "backend", path)
+        device = XenbusDevice(self._store, "backend", path, is_gone=self._evtchn.is_gone)
         served = GuestDevice(
             device, identity=identity, access=Access(self._policy.for_guest(identity), self._access_limits, log),
             adapter=self.adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log,

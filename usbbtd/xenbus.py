@@ -5,6 +5,7 @@ An end looks at the other end's state node and at the backend's ``online``, does
 anything: Linux, QEMU, Windows, a program that was killed, an attacker.
 """
 
+import re
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -73,6 +74,13 @@ _STEPS = {(role, own, other): (action, after) for role, own, others, action, aft
 _LEGAL = {(role, own, after) for role, own, _, action, after in _TABLE if action is not Action.REMOVE}
 
 
+def parse_state(untrusted_text: str | None) -> int:
+    """The state that a node says; UNKNOWN where there is no node, or no number of a usual length in it."""
+    if untrusted_text is None or not re.fullmatch("[0-9]{1,10}", untrusted_text):
+        return UNKNOWN
+    return int(untrusted_text)
+
+
 class Handshake:
     """One end of a device. ``state`` is what its state node says, ``next_state`` what it will say after the action.
 
@@ -88,22 +96,22 @@ class Handshake:
 
     @classmethod
     def adopt(cls, role: Role, found: int, *, lingers: bool = False) -> Self:
-        """The end of a device whose last owner is no more, with the state that is in its node.
+        """The end of a device whose last owner is no more, by the state in its node: UNKNOWN where there is none.
 
-        A connection cannot be taken over: it is closed, and the device then offered again.
+        A connection cannot be taken over: it is closed, and the device then offered again. Where the node says anything
+        but the ``state`` of the end, that is to be written first: what is only in memory the other end never sees.
         """
-        if found in (CLOSING, CLOSED):
+        if found in (INITIALISING, CLOSED):
             return cls(role, found, lingers=lingers)
-        if found in (UNKNOWN, INITIALISING) or (role, found) == ("backend", INIT_WAIT):
+        if (role, found) == ("backend", INIT_WAIT):
             return cls(role, lingers=lingers)
-        handshake = cls(role, CONNECTED, lingers=lingers)
-        handshake._close_first = True
-        return handshake
+        return cls(role, CLOSING, lingers=lingers)
 
     def receive_state(self, other: int | None, online: bool = True) -> Action | None:
-        """The state of the other end, None when its node is gone, and the backend's ``online``: what to do now.
+        """The state of the other end, None when that is gone, and the backend's ``online``: what to do now.
 
-        States that Xen does not know count as UNKNOWN. May be asked as often as one likes.
+        To a backend, a frontend is gone with its domain only: of a node that cannot be read, or is missing, nothing is
+        known. States that Xen does not know count as UNKNOWN. May be asked as often as one likes.
         """
         known = _KNOWN.get(other, UNKNOWN)
         if self.lingers and not (online or self._close_first) and self.state == CONNECTED and known in _STAYING:

@@ -15,6 +15,7 @@ from usbbtd.toolstack import changes
 from usbbtd.toolstack import domains as toolstack
 from usbbtd.toolstack.devices import make_device
 from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
@@ -32,8 +33,8 @@ async def follow(role: str, path: str) -> list[str]:
     written to ``data/fail`` is the reason for which it closes the connection.
     """
     log: list[str] = []
-    store = await Store.open()
-    device = XenbusDevice(store, "frontend" if role == "frontend" else "backend", path)
+    store, evtchn = await Store.open(), EventChannels()
+    device = XenbusDevice(store, "frontend" if role == "frontend" else "backend", path, is_gone=evtchn.is_gone)
 
     async def perform(action: Action) -> Mapping[str, str] | None:
         said = action.value
@@ -81,6 +82,7 @@ async def follow(role: str, path: str) -> list[str]:
         running.result()
         log.append("over")
     await store.close()
+    evtchn.close()
     return log
 
 
@@ -222,6 +224,55 @@ def test_nonsense_in_the_state_node_ends_the_connection(pair: Pair) -> None:
     world.change_store(write=[(f"{frontend.path}/state", "4\n" * 1000, None)])
     backend.wait("6")
     assert backend.stop() == ["publish", "attach 7", "detach", "cancelled"]
+
+
+@pytest.mark.parametrize("role", ["frontend", "backend"])
+def test_whatever_is_in_the_own_node_both_ends_connect(new_domain: NewDomain, role: str) -> None:
+    guest, driver = new_domain(), new_domain()
+    world = guest.world
+    world.attach_vl2cap(guest.domid, driver.domid)
+    pair = Pair(End(guest, "frontend", FRONTEND), End(driver, "backend", f"backend/vl2cap/{guest.domid}/0"))
+    pair.frontend.tell("say", "")
+    first, second = pair if role == "backend" else pair[::-1]  # the second finds the nonsense
+    first.start()
+    for text in (None, "", "0", " 4", "04", "7", "8", "x", "9" * 1000):
+        if text is None:
+            world.change_store(remove=[f"{second.path}/state"])
+        else:
+            owner = [f"n{second.domain.domid}", f"r{first.domain.domid}"]
+            world.change_store(write=[(f"{second.path}/state", text, owner)])
+        second.start()
+        pair.connect()
+        second.process.kill()
+    assert first.stop()[-1] == "cancelled"
+
+
+def test_a_frontend_that_hides_its_state_is_waited_for(pair: Pair, dom0: Domain) -> None:
+    frontend, backend = pair
+    frontend.process.kill()
+    hidden, shown = ([f"n{frontend.domain.domid}", f"{access}{backend.domain.domid}"] for access in "nr")
+    dom0.world.change_store(write=[(f"{frontend.path}/state", "4", hidden)])
+    backend.wait("6")
+    dom0.world.change_store(write=[(f"{frontend.path}/state", "4", shown)])
+    frontend.start()
+    pair.connect()
+    frontend.process.kill()
+    dom0.world.change_store(remove=[f"{frontend.path}/state"])
+    backend.wait("6")
+    frontend.start()
+    dom0.world.wait_value(f"{frontend.path}/state", "4")
+    assert backend.stop() == ["publish", "attach 7", "detach", "publish", "attach 7", "detach", "publish", "attach 7",
+                              "detach", "cancelled"]  # fmt: skip
+
+
+def test_a_frontend_that_hides_its_state_and_dies(pair: Pair, dom0: Domain) -> None:
+    frontend, backend = pair
+    frontend.process.kill()
+    hidden = [f"n{frontend.domain.domid}", f"n{backend.domain.domid}"]
+    dom0.world.change_store(write=[(f"{frontend.path}/state", "4", hidden)])
+    backend.wait("6")
+    frontend.domain.destroy()  # of which no watch tells
+    assert backend.result() == ["publish", "attach 7", "detach", "over"]
 
 
 def test_the_toolstack_takes_the_device_away(pair: Pair) -> None:

@@ -73,6 +73,21 @@ def test_two_domains(new_domain: "NewDomain") -> None:
     assert answering.result() == 10
 
 
+async def looking_for(*domids: int) -> list[bool]:
+    events = EventChannels()
+    gone = [events.is_gone(domid) for domid in domids]
+    events.close()
+    return gone
+
+
+def test_which_domains_are_gone(new_domain: "NewDomain") -> None:
+    domain, living, dead = new_domain(), new_domain(), new_domain()
+    dead.destroy()
+    before = domain.world.statistics()[living.domid]
+    assert domain.run(looking_for, 0, domain.domid, living.domid, dead.domid) == [False, False, False, True]
+    assert domain.world.statistics()[living.domid] == before
+
+
 class Own:
     """Channels of a domain with itself."""
 

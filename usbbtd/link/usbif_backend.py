@@ -41,7 +41,8 @@ class UsbifController:
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         # Linux's xen-hcd unlinks its requests before it closes, and waits for the answers.
-        self._device = XenbusDevice(store, "backend", f"backend/qusb/{frontend_domid}/{devid}", lingers=True)
+        path = f"backend/qusb/{frontend_domid}/{devid}"
+        self._device = XenbusDevice(store, "backend", path, lingers=True, is_gone=evtchn.is_gone)
         self._evtchn = evtchn
         self._grants = grants
         self._log = log

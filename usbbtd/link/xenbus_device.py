@@ -29,6 +29,8 @@ Perform = Callable[[Action], Awaitable[Mapping[str, str] | None]]
 _OTHER = {"frontend": "backend", "backend": "frontend"}
 #: After a failure the device stays Closed for a while: two ends that can never agree must not keep xenstored busy.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
+#: How often a backend looks again for a frontend that it cannot see: no watch tells when a domain is gone.
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.1, 10.0
 #: As long as a toolstack waits for a backend.
 _LINGER_S = 10.0
 
@@ -39,10 +41,14 @@ class XenbusDevice:
     ``other_path``, ``other_domid``: the other end's directory and domain as the toolstack wrote them; known when the
     first action is performed. ``reason``: why we closed the last connection, "" if we did not; dom0 finds it in
     xenstore until there is another connection: see ``ErrorNode``.
-    ``lingers``: see ``Handshake``.
+    ``lingers``: see ``Handshake``. ``is_gone``: whether there is no domain of this number any more; a backend whose
+    frontend cannot be seen goes by that alone.
     """
 
-    def __init__(self, store: Store, role: Role, path: str, *, lingers: bool = False) -> None:
+    def __init__(
+        self, store: Store, role: Role, path: str, *, lingers: bool = False,
+        is_gone: Callable[[int], bool] = lambda domid: False,
+    ) -> None:  # fmt: skip
         self.role = role
         self.path = path
         self.other_path = ""
@@ -56,6 +62,9 @@ class XenbusDevice:
         self._failed = False
         self._pause_s = _FIRST_PAUSE_S
         self._closed_until = 0.0  # by the loop's clock
+        self._is_gone = is_gone
+        self._look_s = _FIRST_LOOK_S
+        self._next_look: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> int:
@@ -66,12 +75,15 @@ class XenbusDevice:
         """Follow the device, through any number of connections, until it is over.
 
         Returns when our directory is gone or was made anew, perhaps with another domain at the other end; and, as
-        backend, when all is closed and the device was taken away (``online`` is 0) or the frontend is gone. Cancelled:
+        backend, when all is closed and the device was taken away (``online`` is 0) or the frontend's domain is gone. A
+        frontend that only hides or removes its state is waited for. Cancelled:
         closes in order before it raises CancelledError. However it ends, the last action was DETACH. XenError: there is
         no such device (ENOENT), or it is one with ourselves (EINVAL).
         """
         await self._load()
-        watched = [f"{self.path}/state", f"{self.other_path}/state", f"{self.path}/online"]
+        watched = [f"{self.path}/state", f"{self.other_path}/state"]
+        if self.role == "backend":
+            watched.append(f"{self.path}/online")
         async with self._store.watch(*watched) as changes:
             watcher = asyncio.create_task(self._follow(changes))
             try:
@@ -85,6 +97,8 @@ class XenbusDevice:
                     await self._finish(perform)
                 finally:
                     watcher.cancel()
+                    if self._next_look is not None:
+                        self._next_look.cancel()
         await self._error_node.remove()
 
     def fail(self, reason: str) -> None:
@@ -126,8 +140,17 @@ class XenbusDevice:
         if domid == own_domid:
             raise XenError(errno.EINVAL, f"{self.path}: a device between domain {domid} and itself")
         self.other_path, self.other_domid = path, number
-        found = _state(state) or xenbus.UNKNOWN
+        found = xenbus.parse_state(state)
+        if state != str(found):
+            found = xenbus.UNKNOWN  # another end might read it otherwise
         self._handshake = Handshake.adopt(self.role, found, lingers=self._handshake.lingers)
+        if found != self.state:
+            await self._store.transaction(self._write_first)
+
+    def _write_first(self, transaction: Transaction) -> None:
+        """The state of one that has just begun, into a directory that is still the same."""
+        if transaction.read(self._link) == self.other_path:
+            transaction.write(f"{self.path}/state", str(self.state))
 
     async def _follow(self, changes: AsyncIterator[str]) -> None:
         try:
@@ -249,20 +272,32 @@ class XenbusDevice:
         """
         ours = self._is_ours(await self._store.read(self._mark))
         try:
-            other = _state(await self.read_other("state"))
+            untrusted_text = await self.read_other("state")
         except XenError as exc:
             if exc.errno != errno.EACCES:
                 raise
-            other = None  # xenstored takes a dead domain's rights away before the toolstack removes its nodes
+            untrusted_text = None
         online = self.role == "frontend" or await self.read_own("online") != "0"
-        return ours, other, online
+        return ours, self._other_state(untrusted_text), online
 
+    def _other_state(self, untrusted_text: str | None) -> int | None:
+        """None: the other end is gone.
 
-def _state(untrusted_text: str | None) -> int | None:
-    if untrusted_text is None:
-        return None
-    number = _number(untrusted_text)
-    return xenbus.UNKNOWN if number is None else number
+        A guest may hide its node, or remove it, and it is hidden too when the guest has died: xenstored takes a dead
+        domain's rights away, and no watch tells of that. So only the hypervisor's word counts, and is asked for again.
+        """
+        if untrusted_text is not None:
+            self._look_s = _FIRST_LOOK_S
+        elif self.role == "frontend" or self._is_gone(self.other_domid):
+            return None
+        elif self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(self._look_s, self._look_again)
+            self._look_s = min(2 * self._look_s, _LAST_LOOK_S)
+        return xenbus.parse_state(untrusted_text)
+
+    def _look_again(self) -> None:
+        self._next_look = None
+        self._wake.set()
 
 
 def _number(untrusted_text: str | None) -> int | None:

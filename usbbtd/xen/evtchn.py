@@ -11,6 +11,8 @@ from usbbtd.xen.error import XenError
 
 _DEVICE = "/dev/xen/evtchn"
 _PORTS_A_WAKEUP = 256
+#: Xen never lets anybody bind to it, but looks for the domain first.
+_NO_PORT = 0
 
 Handler = Callable[[], None]
 
@@ -71,6 +73,13 @@ class EventChannels:
             raise XenError(errno.EINVAL, f"no event channel of domain {domid}: {remote_port}")
         port = lib.xenevtchn_bind_interdomain(self._open(), domid, remote_port)
         return self._bound(port, handler, f"cannot bind to event channel {remote_port} of domain {domid}")
+
+    def is_gone(self, domid: int) -> bool:
+        """Whether there is no such domain any more. The hypervisor's word: in xenstore a living one may hide."""
+        port = lib.xenevtchn_bind_interdomain(self._open(), domid, _NO_PORT)
+        if port >= 0:
+            lib.xenevtchn_unbind(self._open(), port)
+        return bool(port < 0 and ffi.errno == errno.ESRCH)
 
     def close(self) -> None:
         """Closes every channel and the device. Idempotent."""

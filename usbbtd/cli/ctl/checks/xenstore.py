@@ -14,7 +14,10 @@ _ATTACH_CONTROLLER = "in dom0: xl usbctrl-attach DOMAIN type=qusb version=2 port
 _ATTACH_DONGLE = "in dom0: xl usbdev-attach DOMAIN hostbus=BUS hostaddr=ADDRESS (lsusb tells both)"
 _ATTACH_GUEST = "in dom0: usbbt-toolstack attach GUEST backend=DOMAIN, or vl2cap= in the guest's configuration"
 _NOT_SERVED = "start usbbtd: 'systemctl start usbbtd'"
+_RAISE_QUOTAS = "in dom0: xenstored --entry-nb 4000 --watch-nb 512, see docs/troubleshooting.md"
 _CHECK = "xenstore"
+#: Devices, of 14 nodes and a watch each, that xenstored's 1000 nodes and 128 watches for a domain suffice for.
+_ENOUGH_FOR = 64
 
 
 def check_xenstore(*, usbif: bool) -> list[Finding]:
@@ -68,7 +71,11 @@ async def _look_at_guests(store: Store) -> list[Finding]:
     ]
     if not paths:
         return [Finding("guests", Status.WARNING, "none has a device of this domain", _ATTACH_GUEST)]
-    return [await _look_at_guest(store, path) for path in paths]
+    found = [await _look_at_guest(store, path) for path in paths]
+    if len(paths) > _ENOUGH_FOR:
+        quota = f"{len(paths)} devices: xenstored's default quotas are enough for {_ENOUGH_FOR}"
+        found.append(Finding("guests", Status.WARNING, quota, _RAISE_QUOTAS))
+    return found
 
 
 async def _look_at_guest(store: Store, path: str) -> Finding:
@@ -76,7 +83,7 @@ async def _look_at_guest(store: Store, path: str) -> Finding:
     try:
         other = STATE_NAMES[_number(await store.read(f"{frontend}/state"))] if frontend else "not there"
     except XenError:
-        other = "not readable: the guest is dead"
+        other = "hidden: the guest is dead, or does not let it be read"
     found = f"{STATE_NAMES[state]}; the guest's end is {printable(other)}"
     if state == INITIALISING:
         return Finding(path, Status.WARNING, found, _NOT_SERVED)
