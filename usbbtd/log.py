@@ -30,7 +30,6 @@ from usbbtd.flood import RATE, Flood
 MOST_RECENT = 200
 #: Syslog's numbers of the levels.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_NEVER_SUPPRESSED = ("error", "critical")
 
 _HASHED_DIGITS = 12
 
@@ -115,7 +114,7 @@ class FloodGate:
         now = self._clock()
         if self._flood.suppressing:
             self._tell(now)
-        if event["level"] in _NEVER_SUPPRESSED or self._flood.admits(event["event"], event.get("domid"), now):
+        if self._flood.admits(event["event"], event.get("domid"), now):
             return event
         self._set_timer()
         raise structlog.DropEvent

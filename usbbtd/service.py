@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import re
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -22,6 +23,7 @@ from usbbtd.link.adapter import Adapter
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.guest_identity import read_identity
+from usbbtd.link.retry import MAX_RETRY_S, Retry
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
@@ -119,6 +121,7 @@ class Service:
         self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
         self._ready = asyncio.Event()
         self._dongles: Tasks = {}
+        self._troubles: dict[str, _Trouble] = {}  # of devices that are there, by path
         self._changes: Watch | None = None
         self._scanned = asyncio.Event()
         self.adapter = Adapter(
@@ -185,7 +188,7 @@ class Service:
 
     def _status(self) -> str:
         channels = self.adapter.statistics()["channels"]
-        return f"{len(self._guests)} guests, {channels} channels, hci {'up' if self.adapter.powered else 'down'}"
+        return f"{len(self._devices)} guests, {channels} channels, hci {'up' if self.adapter.powered else 'down'}"
 
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
         """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
@@ -222,18 +225,23 @@ class Service:
             self._log.warning("no guest may do anything", reason=f"no rule in {directory} allows it")
 
     async def _scan(self) -> None:
+        present = set()
         for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
-            self._keep(self._dongles, f"{VUSB}/{devid}", partial(self._serve_usbif, devid))
+            present.add(path := f"{VUSB}/{devid}")
+            self._keep(self._dongles, path, f"{path}/backend", partial(self._serve_usbif, devid))
         for guest in await self._numbers(VL2CAP):
             for devid in await self._numbers(f"{VL2CAP}/{guest}"):
-                path = f"{VL2CAP}/{guest}/{devid}"
+                present.add(path := f"{VL2CAP}/{guest}/{devid}")
                 try:
                     wanted = path not in self._guests and await self._is_wanted(guest, path)
                 except XenError as error:  # not ours yet, for one: a watch fires again when its permissions change
-                    self._log.warning("device passed over", domid=guest, devid=devid, path=path, reason=str(error))
+                    if self._trouble(path).is_news(error):
+                        reason = str(error)
+                        self._log.warning("device passed over", domid=guest, devid=devid, path=path, reason=reason)
                     continue
                 if wanted:
-                    self._keep(self._guests, path, partial(self._serve_guest, guest, devid))
+                    self._keep(self._guests, path, f"{path}/frontend", partial(self._serve_guest, guest, devid))
+        self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in present}
 
     async def _numbers(self, path: str) -> list[int]:
         return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
@@ -254,24 +262,43 @@ class Service:
         online, own = await read(f"{path}/online"), await read(f"{path}/state")
         return online != "0" or own != str(xenbus.CLOSED)
 
-    def _keep(self, tasks: Tasks, path: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Serves a device until it ends; does nothing where it is served already."""
+    def _keep(self, tasks: Tasks, path: str, link: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serves a device until it ends; does nothing where it is served already. ``link``: its toolstack's node."""
         if path in tasks:
             return
-        task = tasks[path] = asyncio.create_task(serve(), name=path)
+        task = tasks[path] = asyncio.create_task(self._try(path, link, serve), name=path)
 
         def ended(task: asyncio.Task[None]) -> None:
             del tasks[path]
-            if task.cancelled():
-                return
-            if (error := task.exception()) is None:
+            if not task.cancelled():
+                task.result()  # raises only where the store is lost for good
                 assert self._changes is not None
                 self._changes.add(path)  # another device may have taken its place already
-            else:
-                bug = None if isinstance(error, XenError) else error
-                self._log.error("device given up", path=path, reason=str(error), exc_info=bug)
 
         task.add_done_callback(ended)
+
+    async def _try(self, path: str, link: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serves a device. One that cannot be served is left alone for a while, or until the toolstack makes it anew:
+        else it would be tried at each change of any other.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            await serve()
+            self._troubles.pop(path, None)
+        except Exception as error:
+            trouble = self._trouble(path)
+            pause_s = trouble.next_pause_s(clock() - began)
+            if trouble.is_news(error):
+                bug = None if isinstance(error, XenError) else error
+                self._log.error("device given up", path=path, reason=_reason(error), exc_info=bug)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s), self._store.watch(link) as changes:
+                    await anext(changes)  # as it is
+                    await anext(changes)
+
+    def _trouble(self, path: str) -> "_Trouble":
+        return self._troubles.setdefault(path, _Trouble())
 
     async def _serve_usbif(self, devid: int) -> None:
         log = self._log.bind(devid=devid, path=f"{VUSB}/{devid}")
@@ -306,12 +333,36 @@ class Service:
         """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
         limit_s = 2 * (STOP_S + DRAIN_S + STOP_S)  # a busy machine may need more than its due
         notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
-        self._log.info("usbbtd stops", guests=len(self._guests))
+        self._log.info("usbbtd stops", guests=len(self._devices))
         await cancel_all(self._guests)
         await self.adapter.disconnect_all(DRAIN_S)
         self.adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
+
+
+class _Trouble:
+    """What stands in the way of one device: told once, and tried again after longer and longer pauses."""
+
+    def __init__(self) -> None:
+        self._retry = Retry()
+        self._told = ""
+
+    def next_pause_s(self, lasted_s: float) -> float:
+        if lasted_s > MAX_RETRY_S:
+            self._told = ""
+        return self._retry.next_pause_s(lasted_s)
+
+    def is_news(self, error: Exception) -> bool:
+        """Whether it is another trouble than the last one."""
+        told, self._told = self._told, repr(error)
+        return told != self._told
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, XenError) and error.errno == errno.ENOSPC:
+        return f"{error}: this domain's quota of xenstored is used up"
+    return str(error)
 
 
 @contextlib.contextmanager

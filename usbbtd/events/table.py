@@ -47,16 +47,19 @@ _DAEMON: tuple[Event, ...] = (
     ),
     Event(
         "device passed over", "warning", "93f600a0225a4e289860fdfd7eec7dc7", "domid devid path reason",
-        "Device {devid} of guest {domid} cannot be looked at yet. The service looks again when it changes.",
+        "Device {devid} of guest {domid} cannot be looked at yet: {reason}. The service looks again when it changes, and "
+        "says no more of it before there is another reason.",
         "If it stays so, attach the device again with usbbt-toolstack: it sets the permissions of {path}.",
         limited=True,
     ),
     Event(
         "device given up", "error", "8f5056309e5943cba487ef23f9af71ca", "path reason",
-        "The service cannot serve {path}: {reason}.",
-        "For a USB controller, see that this kernel's driver does not have it: blacklist xen-hcd. For a guest's "
-        "device, detach and attach it. With a traceback it is a bug: report it with the whole entry, journalctl -o "
-        "verbose.",
+        "The service cannot serve {path}: {reason}. It tries again after longer and longer pauses, and at once when the "
+        "toolstack makes the device anew; the same reason is told once.",
+        "Where a quota of xenstored is used up, raise it in dom0: docs/troubleshooting.md. For a USB controller, see that "
+        "this kernel's driver does not have it: blacklist xen-hcd. For a guest's device, detach and attach it. With a "
+        "traceback it is a bug: report it with the whole entry, journalctl -o verbose.",
+        limited=True,
     ),
     Event(
         "directory of a dead guest removed", "info", "41f9d5bdfd0442c690959b8ba6cd4323", "domid path (backend)",
@@ -323,11 +326,13 @@ _DAEMON: tuple[Event, ...] = (
         "The virtual USB controller {devid} cannot be set up: {reason}.",
         "See that /dev/xen/gntalloc and /dev/xen/evtchn are there and may be opened: modprobe xen-gntalloc "
         "xen-evtchn.",
+        limited=True,
     ),
     Event(
         "usb controller failed", "error", "13e7ba987ab5453bb30750e01124f59a", "devid path reason",
         "The virtual USB controller {devid} is closed, and connected again after a pause: {reason}.",
         "The USB backend is broken, or hostile. If it goes on, look into its log, and take the controller away.",
+        limited=True,
     ),
     Event(
         "usb ports are to be emptied", "info", "f53c7381cd4c4663be4681525626e815", "devid path reason",
@@ -363,11 +368,13 @@ _DAEMON: tuple[Event, ...] = (
         "The device in port {port} of the virtual USB controller {devid} does not answer as USB devices do: "
         "{reason}.",
         "It is tried again, after longer and longer pauses. Plug it in anew, or try another port.",
+        limited=True,
     ),
     Event(
         "dongle has no room", "error", "f8e4bde060884136b05854aec9d07a66", "devid path device reason",
         "{device} cannot be served: a virtual USB controller has room for a few dongles only.",
         "Attach it to another virtual USB controller.",
+        limited=True,
     ),
     # A USB controller of the domain's own
     Event(
@@ -387,6 +394,7 @@ _DAEMON: tuple[Event, ...] = (
         "{dongle} cannot be opened or taken from its driver: {reason}.",
         "See that nothing else uses it, such as bluetoothd, and that the service may open its node in /dev/bus/usb: "
         "docs/libusb.md. It is tried again, after longer and longer pauses.",
+        limited=True,
     ),
     Event(
         "kernel driver detached", "info", "f1bfee1c3f8f415ba0a32983f2d47951", "dongle interfaces",
@@ -417,11 +425,13 @@ _DAEMON: tuple[Event, ...] = (
         "usb frontend cannot be connected", "error", "18ad9f7a8edb45618f51478bf9361e63", "reason",
         "What the frontend offers cannot be used: {reason}.",
         "Its driver must be mended.",
+        limited=True,
     ),
     Event(
         "usb frontend failed", "error", "ac6841c081ec41e0b5b87b59eadf60e3", "reason",
         "The frontend broke the rules, and is disconnected: {reason}.",
         "Its driver must be mended.",
+        limited=True,
     ),
 )  # fmt: skip
 

@@ -1,0 +1,85 @@
+"""As many guests as a driver domain can have on xenstored's default quotas, which the simulated one enforces; and more."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from usbbtd.guest import open_adapter
+from usbbtd.xen.store import Store
+
+stack_module = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "stack.py")))
+MANY = 64
+
+
+async def stay_connected():
+    async with open_adapter(timeout=60):
+        store = await Store.open()
+        await store.write("data/done", "connected")
+        async with store.watch("data/stop") as changes:
+            async for _ in changes:
+                if await store.read("data/stop"):
+                    break
+        await store.close()
+
+
+@pytest.fixture
+def driver(new_domain):
+    return new_domain()
+
+
+@pytest.fixture
+def daemon(world, driver):
+    """The service, without a dongle."""
+    process = stack_module.Process(world, driver.domid, "-m", "usbbtd", "run", "--config", "/dev/null")
+    yield process
+    process.kill()
+
+
+def attached(new_domain, driver, count):
+    guests = [new_domain() for _ in range(count)]
+    for guest in guests:
+        guest.world.attach_vl2cap(guest.domid, driver.domid)
+    return guests
+
+
+def state(guest, driver):
+    return f"{driver.home}/backend/vl2cap/{guest.domid}/0/state"
+
+
+def test_64_guests_are_connected_at_a_time(world, new_domain, driver, daemon):
+    guests = attached(new_domain, driver, MANY)
+    running = [guest.start(stay_connected) for guest in guests]
+    for guest in guests:
+        world.wait_value(f"{guest.home}/data/done", "connected", timeout_s=60)
+    used = world.statistics()[driver.domid]
+    assert used["watches"] <= MANY + 4
+    assert used["nodes"] < 1000
+    for guest in guests:
+        world.change_store(write=[(f"{guest.home}/data/stop", "1", [f"n{guest.domid}"])])
+    for process in running:
+        process.result()
+    assert not [line for line in daemon.log if "given up" in line]
+
+
+def test_what_has_no_room_is_told_once_whatever_the_others_do(world, new_domain, driver, daemon):
+    guests = attached(new_domain, driver, MANY + 16)
+    told = daemon.wait_logged("device given up")
+    assert "No space left on device: this domain's quota of xenstored is used up" in told
+    served = next(guest for guest in guests if world.read(state(guest, driver)) == "2")
+    for _ in range(50):
+        guests[0].world.change_store(write=[(f"{driver.home}/backend/vl2cap/{served.domid}/0/note", "x", None)])
+    assert daemon.terminate() == 0
+    told = [line.partition("path=")[2].split()[0] for line in daemon.log if "device given up" in line]
+    assert 0 < len(told) == len(set(told))
+
+
+def test_a_device_that_had_no_room_is_served_when_there_is(world, new_domain, driver, daemon):
+    guests = attached(new_domain, driver, MANY + 16)
+    refused = daemon.wait_logged("device given up").partition("backend/vl2cap/")[2].split("/")[0]
+    late = next(guest for guest in guests if str(guest.domid) == refused)
+    for guest in guests:
+        if guest is not late and world.read(state(guest, driver)) in ("1", "2"):
+            guest.destroy()
+    assert world.wait_value(state(late, driver), "2", timeout_s=30) == "2"
