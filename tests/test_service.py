@@ -358,6 +358,25 @@ def test_no_xen_is_told_in_a_line(world, tmp_path, missing):
     assert ("/none" if missing == "xenstore" else "/dev/xen/evtchn") in line
 
 
+def test_two_services_of_one_domain_do_not_take_its_devices_from_each_other(world, new_domain, tmp_path):
+    domain, config = new_domain(), tmp_path / "usbbtd.toml"
+    config.write_text('control.socket = ""')
+    command = ("-m", "usbbtd", "run", "--config")
+    first = stack_module.Process(world, domain.domid, *command, "/dev/null")
+    first.wait_logged("usbbtd starts")
+    environment = os.environ | world.environment(domain.domid)
+    second = subprocess.run(
+        [sys.executable, *command, config], env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert second.returncode == 1
+    assert second.stderr.startswith("usbbtd: another usbbtd runs in this domain")
+    assert len(second.stderr.splitlines()) == 1
+    first.kill()
+    third = stack_module.Process(world, domain.domid, *command, config)
+    third.wait_logged("usbbtd starts")
+    assert third.terminate() == 0
+
+
 def test_libusb_is_loaded_only_where_it_is_asked_for():
     code = "import sys, usbbtd.cli.daemon; sys.exit('usb1' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], timeout=20, check=True)

@@ -33,6 +33,7 @@ from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Limits as AccessLimits
 from usbbtd.policy.rules import Policy
 from usbbtd.state import State
+from usbbtd.xen.claim import claim_domain
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -66,9 +67,10 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP makes it read the policy anew. ``recent``: what is logged.
 
     Raises XenError where this is no domain that can, DongleError where libusb is asked for and cannot: what is missing.
-    Raises ControlError where the control socket is another's.
+    Raises ControlError where the control socket is another's, ClaimError where another serves this domain.
     """
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(claim_domain())
         store = await Store.open()
         stack.push_async_callback(store.close)
         evtchn = EventChannels()

@@ -43,13 +43,14 @@ def serve(config: Config, policy: Policy) -> int:
     from usbbtd import log, service
     from usbbtd.control.server import ControlError
     from usbbtd.link.dongle import DongleError
+    from usbbtd.xen.claim import ClaimError
     from usbbtd.xen.error import XenError
 
     recent = log.RecentEvents()
     log.configure(config.log, recent=recent)
     try:
         asyncio.run(service.run(config, policy, recent))
-    except (DongleError, ControlError) as error:
+    except (ClaimError, DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED
     except XenError as error:
