@@ -1,4 +1,4 @@
-"""As many guests as a driver domain can have on xenstored's default quotas, which the simulated one enforces; and more."""
+"""As many guests as xenstored's default quotas, which the simulated one enforces, leave room for; and more."""
 
 import runpy
 from pathlib import Path

@@ -47,18 +47,18 @@ _DAEMON: tuple[Event, ...] = (
     ),
     Event(
         "device passed over", "warning", "93f600a0225a4e289860fdfd7eec7dc7", "domid devid path reason",
-        "Device {devid} of guest {domid} cannot be looked at yet: {reason}. The service looks again when it changes, and "
-        "says no more of it before there is another reason.",
+        "Device {devid} of guest {domid} cannot be looked at yet: {reason}. The service looks again when it changes, "
+        "and says no more of it before there is another reason.",
         "If it stays so, attach the device again with usbbt-toolstack: it sets the permissions of {path}.",
         limited=True,
     ),
     Event(
         "device given up", "error", "8f5056309e5943cba487ef23f9af71ca", "path reason",
-        "The service cannot serve {path}: {reason}. It tries again after longer and longer pauses, and at once when the "
-        "toolstack makes the device anew; the same reason is told once.",
-        "Where a quota of xenstored is used up, raise it in dom0: docs/troubleshooting.md. For a USB controller, see that "
-        "this kernel's driver does not have it: blacklist xen-hcd. For a guest's device, detach and attach it. With a "
-        "traceback it is a bug: report it with the whole entry, journalctl -o verbose.",
+        "The service cannot serve {path}: {reason}. It tries again after longer and longer pauses, and at once when "
+        "the toolstack makes the device anew; the same reason is told once.",
+        "Where a quota of xenstored is used up, raise it in dom0: docs/troubleshooting.md. For a USB controller, see "
+        "that this kernel's driver does not have it: blacklist xen-hcd. For a guest's device, detach and attach it. "
+        "With a traceback it is a bug: report it with the whole entry, journalctl -o verbose.",
         limited=True,
     ),
     Event(

@@ -16,9 +16,9 @@ class ClaimError(Exception):
 def claim_domain() -> Iterator[None]:
     """Has this domain for this process alone as long as it lasts; the lock ends with the process, however that ends.
 
-    A lock on the device, for that all processes of a domain have in common, whatever their configuration, user and
-    namespaces; where XENSTORED_PATH names a socket, on a file beside it. Where there is neither, opening the store tells
-    what is missing. Raises ClaimError.
+    A lock on the device, which all processes of a domain have in common, whatever their configuration, user and
+    namespaces; where XENSTORED_PATH names a socket, on a file beside it. Does nothing where neither is to be had: then
+    there is no store either. Raises ClaimError.
     """
     socket = os.environ.get("XENSTORED_PATH")
     path, flags = (f"{socket}.lock", os.O_RDWR | os.O_CREAT) if socket else (_DEVICE, os.O_RDWR)
