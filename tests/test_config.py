@@ -107,6 +107,9 @@ def test_drop_ins_win_key_by_key_in_the_order_of_their_names(tmp_path: Path) -> 
     assert load(file, must_exist=False).guests.channels == 20
     with pytest.raises(ConfigError, match=r"usbbtd\.toml: No such file or directory"):
         load(file)
+    file.symlink_to("nowhere")  # somebody means something to be there
+    with pytest.raises(ConfigError, match=r"usbbtd\.toml: No such file or directory"):
+        load(file, must_exist=False)
 
 
 def test_a_mistake_in_a_drop_in_is_told_where_it_is_with_those_of_other_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Policy in the very service: guests of the simulated Xen get what the files say, and feel it when these change."""
 
+import os
 import re
 import runpy
 import signal
@@ -200,6 +201,20 @@ def test_a_broken_file_is_refused_and_nothing_changes(stack, new_domain):
     assert "guests.toml:4: " in stack.daemon.wait_logged("policy refused", said, since=since)
     assert guest.run(connect_three_times) == ["done"] * 3
     stack.detach(guest)
+
+
+def test_what_is_no_file_stops_neither_the_next_reload_nor_the_service(stack):
+    fifo = stack.config.parent / "policy.d" / "pipe.toml"
+    os.mkfifo(fifo)
+    try:
+        since = reload(stack, ALLOW_ALL, "policy refused")
+        assert "pipe.toml: not a regular file" in stack.daemon.wait_logged("policy refused", since=since)
+    finally:
+        fifo.unlink()
+    hidden = fifo.with_name(".60-off.toml")
+    hidden.write_text("broken")
+    reload(stack, ALLOW_ALL)
+    hidden.unlink()
 
 
 def test_a_reload_ends_what_is_not_allowed_any_more_and_nothing_else(stack, new_domain, tmp_path):

@@ -249,7 +249,13 @@ def no_room(directory: Path) -> str:
     return f"{directory}/{NAME}.new: Is a directory"
 
 
-@pytest.mark.parametrize("spoil", [missing, for_others_too, a_file, a_link_in_it, no_room])
+def a_pipe(directory: Path) -> str:
+    """Whoever opened it for writing would wait for a reader."""
+    os.mkfifo(directory / f"{NAME}.new")
+    return f"{directory}/{NAME}.new: No such device or address"
+
+
+@pytest.mark.parametrize("spoil", [missing, for_others_too, a_file, a_link_in_it, no_room, a_pipe])
 def test_without_a_disk_it_goes_on_in_memory(directory: Path, spoil: Callable[[Path], str]) -> None:
     reason = spoil(directory)
     before = sorted(directory.iterdir()) if directory.is_dir() else None

@@ -1,13 +1,15 @@
 """Where a key is in a file, for every form that TOML has."""
 
 import contextlib
+import os
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.tomlfile import ConfigError, key_lines, line_of, parse_document
+from usbbtd.tomlfile import MAX_BYTES, ConfigError, key_lines, line_of, parse_document, read_directory, read_document
 
 TEXT = (
     "# c = 0\ntop = 1\n[a.b]\nc = 1\n'quoted.key' = 2\nlong = [\n  '''\nafter = 1''',\n]\nafter = 3\n"
@@ -92,3 +94,36 @@ def test_a_statement_ends_where_the_shortest_run_of_lines_is_toml(values: list[s
 def test_what_tomllib_takes_badly_is_a_mistake(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^x\.toml:[12]: "):
         parse_document(text, "x.toml")
+
+
+def test_of_a_directory_only_what_an_administrator_means_counts(tmp_path: Path) -> None:
+    assert read_directory(tmp_path / "none") == []
+    names = [".hidden.toml", ".toml", "a.toml~", "#a.toml#", "a.toml.dpkg-old", "a.toml.ucf-dist", "a.toml.bak"]
+    for name in ("b.toml", "a.toml", *names):
+        (tmp_path / name).write_text("broken" if name in names else "x = 1")
+    (tmp_path / ".#a.toml").symlink_to("somebody@work.4711:1700000000")  # the lock of an editor
+    assert [Path(document.name).name for document in read_directory(tmp_path)] == ["a.toml", "b.toml"]
+
+
+def test_what_cannot_be_read_is_named_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.toml")
+    (tmp_path / "directory.toml").mkdir()
+    (tmp_path / "dangling.toml").symlink_to("nowhere")
+    (tmp_path / "circle.toml").symlink_to("circle.toml")
+    (tmp_path / "endless.toml").symlink_to("/dev/zero")
+    (tmp_path / "long.toml").write_text("#" * (MAX_BYTES + 1))
+    (tmp_path / "latin.toml").write_bytes(b"# gr\xfc\xdfe")
+    with pytest.raises(ConfigError) as error:
+        read_directory(tmp_path)
+    assert str(error.value).splitlines() == [
+        f"{tmp_path}/circle.toml: Too many levels of symbolic links",
+        f"{tmp_path}/dangling.toml: No such file or directory",
+        f"{tmp_path}/directory.toml: not a regular file",
+        f"{tmp_path}/endless.toml: not a regular file",
+        f"{tmp_path}/fifo.toml: not a regular file",
+        f"{tmp_path}/latin.toml: not UTF-8 text",
+        f"{tmp_path}/long.toml: longer than {MAX_BYTES} bytes",
+    ]
+    with pytest.raises(ConfigError, match=r"dangling\.toml: No such file or directory$"):
+        read_directory(tmp_path / "dangling.toml")
+    assert read_document(Path(os.devnull)).content == {}

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from usbbtd.address import parse_address
 from usbbtd.tomlfile import ConfigError as ConfigError
-from usbbtd.tomlfile import Section, parse_document, read_directory, read_document, validate_all
+from usbbtd.tomlfile import Section, is_missing, parse_document, read_directory, read_document, validate_all
 
 _SELECT = re.compile(r"any|[0-9a-f]{4}:[0-9a-f]{4}(:.+)?")
 _LONGEST_SOCKET_PATH = 107  # unix(7)
@@ -118,7 +118,7 @@ class Config(Section):
 
 def load(path: Path, *, must_exist: bool = True) -> Config:
     """Reads a file and its drop-ins. Raises ConfigError, which names file, line and key."""
-    documents = [read_document(path)] if must_exist or path.exists() else []
+    documents = [] if not must_exist and is_missing(path) else [read_document(path)]
     documents += read_directory(path.parent / DROP_INS)
     validate_all(documents, Config)  # each by itself, so that mistakes are told where they are
     merged: dict[str, Any] = {}

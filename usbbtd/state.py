@@ -113,7 +113,7 @@ class Records:
         path = self.directory / name
         try:
             with _naming(path):
-                descriptor = self._open(name, os.O_RDONLY | os.O_NONBLOCK)
+                descriptor = self._open(name, os.O_RDONLY)
                 try:
                     wrong = _wrong_rights(os.fstat(descriptor), "0600")
                     content = os.read(descriptor, MAX_BYTES)
@@ -153,7 +153,8 @@ class Records:
             os.close(descriptor)
 
     def _open(self, name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW, 0o600, dir_fd=self._descriptor)
+        """Waits for nobody: a FIFO, to which nobody may ever listen, is an error."""
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=self._descriptor)
 
     def _rename(self, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)

@@ -1,7 +1,9 @@
 """Files of an administrator: TOML in, frozen models out, and every mistake told as ``file:line: key: what``."""
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,9 @@ from pydantic_core import ErrorDetails
 
 #: Where something is in a document: keys, and numbers of elements of arrays.
 Key = tuple[str | int, ...]
+
+#: Of a file.
+MAX_BYTES = 1 << 20
 
 _SYNTAX_ERROR_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 #: What tells where a statement of TOML ends: the newlines that are in no string, comment, array or inline table.
@@ -60,11 +65,39 @@ class Document(NamedTuple):
 def read_document(path: Path) -> Document:
     """Raises ConfigError: the file cannot be read, or is not TOML."""
     try:
-        return parse_document(path.read_text(encoding="utf-8"), str(path))
+        return parse_document(_read_regular(path).decode(), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text") from error
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing of this name; a link into nowhere is something."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _read_regular(path: Path) -> bytes:
+    """Reads a file, and nothing that could have the reader wait for ever. Raises OSError, ConfigError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(descriptor)
+        is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+        if not stat.S_ISREG(status.st_mode) and not is_null:
+            raise ConfigError(f"{path}: not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: longer than {MAX_BYTES} bytes")
+    return content
 
 
 def parse_document(text: str, name: str) -> Document:
@@ -80,12 +113,16 @@ def parse_document(text: str, name: str) -> Document:
 
 
 def read_directory(directory: Path) -> list[Document]:
-    """All ``*.toml`` of a directory that need not exist, by name. Raises ConfigError with every mistake of all."""
+    """All ``*.toml`` of a directory that need not exist, by name. Raises ConfigError with every mistake of all.
+
+    Hidden files are passed over, an editor's locks among them, and so is what has another ending: copies of editors and
+    of package managers.
+    """
     documents, mistakes = [], []
-    try:
-        paths = sorted(path for path in directory.iterdir() if path.suffix == ".toml")
-    except FileNotFoundError:
+    if is_missing(directory):
         return []
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.suffix == ".toml" and path.name[0] != ".")
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}") from error
     for path in paths:

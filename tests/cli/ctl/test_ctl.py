@@ -231,6 +231,12 @@ def test_a_capture_for_programs(guest: Any, stack: Any, tmp_path: Path, capsys: 
     assert json.loads(capsys.readouterr().err) == {"packets": len(captured(tmp_path / "x")), "dropped": 0}
 
 
+def test_a_capture_does_not_wait_for_a_reader(stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert ctl.main(["--socket", str(stack.socket), "capture", str(tmp_path / "pipe"), "--seconds", "1"]) == 1
+    assert f"{tmp_path}/pipe: nobody reads from this pipe" in capsys.readouterr().err
+
+
 def test_a_capture_of_one_link_without_payload(guest: Any, usbbtctl: Any, tmp_path: Path) -> None:
     (handle,) = [link["handle"] for link in rows(usbbtctl("links", "--json")) if link["address_type"] == "LE random"]
     usbbtctl("capture", tmp_path / "one", "--link", hex(handle), "--no-payload", "--seconds", 1)

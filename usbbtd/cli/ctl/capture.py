@@ -3,6 +3,7 @@
 import argparse
 import base64
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -85,10 +86,13 @@ def _link(text: str) -> int | str:
 
 
 def _open(path: str) -> BinaryIO:
-    """A new file for its owner alone: what it is to hold is confidential."""
+    """A new file for its owner alone: what it is to hold is confidential. Or a pipe that somebody reads."""
     if path == "-":
         return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o600)
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from None
+        reason = "nobody reads from this pipe" if error.errno == errno.ENXIO else error.strerror
+        raise Failed(f"{path}: {reason}") from None
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "wb")
