@@ -179,6 +179,25 @@ def test_a_frontend_in_c_gets_all_its_echoes(stack, new_domain, c_frontend, tran
     stack.detach(guest)
 
 
+def test_a_guest_that_hides_its_state_or_removes_it_is_not_taken_for_dead(stack, new_domain):
+    guest, since = stack.new_guest(new_domain), len(stack.daemon.log)
+    own, backend = f"{guest.home}/device/vl2cap/0/state", f"{stack.backend(guest)}/state"
+    stack.world.wait_value(backend, "2")
+    hidden, shown = ([f"n{guest.domid}", f"{access}{stack.driver}"] for access in "nr")
+    for change in ({"write": [(own, "1", hidden)]}, {"remove": [own]}):
+        stack.world.change_store(**change)
+        stack.world.wait_value(backend, "6")
+        other = stack.new_guest(new_domain)  # everything is looked at again
+        stack.world.wait_value(f"{stack.backend(other)}/state", "2")
+        stack.detach(other)
+        assert stack.world.read(f"{stack.backend(guest)}/online") == "1"
+        stack.world.change_store(write=[(own, "1", shown)])
+        stack.world.wait_value(backend, "2")
+    assert not [line for line in stack.daemon.log[since:] if f"domid={guest.domid}" in line and "dead" in line]
+    assert guest.run(round_trips) is True
+    stack.detach(guest)
+
+
 def test_a_guest_that_is_killed_leaves_nothing_and_nobody_else_notices(stack, new_domain):
     before = stack.held()
     victim, other = stack.new_guest(new_domain), stack.new_guest(new_domain)

@@ -25,6 +25,7 @@ from usbbtd.guest import (
 from usbbtd.toolstack import changes
 from usbbtd.toolstack import domains as toolstack
 from usbbtd.toolstack.devices import make_device
+from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 
 if TYPE_CHECKING:
@@ -237,6 +238,27 @@ def test_a_program_follows_one_that_crashed(guest: Domain) -> None:
     assert crashed.wait() == 0
     guest.run(come_back)
     guest.run(come_back)
+
+
+async def use_up_the_quota() -> None:
+    """Of nodes, to the last one."""
+    store = await Store.open()
+
+    async def write_many() -> None:
+        for number in range(2000):
+            await store.write(f"data/full/{number // 100}/{number}", "")
+
+    with pytest.raises(XenError, match="No space left on device"):
+        await write_many()
+    await store.close()
+
+
+def test_a_quota_that_is_used_up_for_a_while(guest: Domain) -> None:
+    guest.run(use_up_the_quota)
+    program = guest.start(waits)
+    guest.world.wait_value(f"{guest.home}/device/vl2cap/0/state", "6")
+    guest.world.change_store(remove=[f"{guest.home}/data/full"])
+    program.result()
 
 
 async def missing(device: int) -> list[object]:

@@ -18,6 +18,7 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, Response
 from usbbtd.link.contained import contained, explain
+from usbbtd.link.retry import Retry
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.error import XenError
@@ -27,6 +28,8 @@ from usbbtd.xen.ring import PAGE_SIZE, FrontRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
+#: Pauses after what xenstore refused, well within the time that a program waits for its adapter.
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 2.0
 _VERSION: int = constants.L2CAPIF_VERSION
 _unpack_producer = record("struct l2capif_producer").unpack_from  # the first of struct l2capif_data_intf: `in`'s
 _REFS_OFFSET = 2 * size_of("struct l2capif_half")
@@ -220,21 +223,26 @@ async def serve_l2capif(
     """The frontend of ``device/vl2cap/<devid>``, for ever: waits for the device, connects, and connects again.
 
     ``on_connected`` gets each connection when both ends are connected; ``on_disconnected`` gets the reason, for
-    people, when it has ended or could not be made. Cancelled: closes the device in order. XenError: no device of
-    this domain is to be had.
+    people, when it has ended or could not be made. What xenstore refuses, for a quota is used up, say, is tried again.
+    Cancelled: closes the device in order. XenError: the device is one with ourselves (EINVAL).
     """
     path = f"device/vl2cap/{devid}"
+    clock = asyncio.get_running_loop().time
+    retry = Retry(_FIRST_RETRY_S, _LAST_RETRY_S)
     while True:
-        async with store.watch(f"{path}/backend") as changes:
-            async for _ in changes:
-                if await store.read(f"{path}/backend") is not None:
-                    break
-        frontend = _Frontend(XenbusDevice(store, "frontend", path), evtchn, grants, on_connected, on_disconnected)
+        began = clock()
         try:
-            await frontend.run()
+            async with store.watch(f"{path}/backend") as changes:
+                async for _ in changes:
+                    if await store.read(f"{path}/backend") is not None:
+                        break
+            device = XenbusDevice(store, "frontend", path)
+            await _Frontend(device, evtchn, grants, on_connected, on_disconnected).run()
         except XenError as exc:
-            if exc.errno != errno.ENOENT:  # gone already
+            if exc.errno == errno.EINVAL:
                 raise
+            on_disconnected(str(exc))
+            await asyncio.sleep(retry.next_pause_s(clock() - began))
 
 
 class _Frontend:
