@@ -351,10 +351,17 @@ def test_what_a_node_says(text: str | None) -> None:
     assert state == {"04": 4, "01": 1}.get(text or "", int(text) if text and text in "123456789" else UNKNOWN)
 
 
-@given(st.sampled_from(NODES), st.sampled_from(NODES), st.lists(EVENTS, max_size=60), st.booleans())
+SCRIBBLES = st.tuples(st.sampled_from(["front", "back"]), st.sampled_from(NODES))
+
+
+@given(st.sampled_from(NODES), st.sampled_from(NODES), st.lists(EVENTS | SCRIBBLES, max_size=60), st.booleans())
 @example("0", "6", [], False)
-def test_any_interleaving_ends_connected(front: str | None, back: str | None, events: list[str], late: bool) -> None:
-    """Looks, closes and restarts of either end in any order; then both look until all is quiet.
+@example("1", "1", ["front", ("front", "0")], False)
+def test_any_interleaving_ends_connected(
+    front: str | None, back: str | None, events: list[str | tuple[str, str | None]], late: bool
+) -> None:
+    """Looks, closes and restarts of either end, and what somebody writes over either node, in any order; then both look
+    until all is quiet.
 
     ``front``, ``back``: what is in the nodes at first. An end begins with the first thing that happens to it.
     ``late``: each sees the other's state only as it was when it looked the time before.
@@ -387,8 +394,12 @@ def test_any_interleaving_ends_connected(front: str | None, back: str | None, ev
 
     does: dict[str, Callable[[str], None]] = {"close": close, "kill": kill}
     for event in [*events, *["front", "back"] * 40]:
+        if isinstance(event, tuple):
+            nodes[event[0]] = event[1]
+            continue
         verb, _, name = event.rpartition(" ")
-        if name not in ends:
+        # A directory that was made anew, or has no state, is another device's, as XenbusDevice sees it.
+        if name not in ends or (nodes[name] in (None, "1") and ends[name].node != INITIALISING):
             kill(name)
         does.get(verb, look)(name)
         nodes[name] = str(ends[name].node)

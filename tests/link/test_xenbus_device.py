@@ -247,6 +247,24 @@ def test_whatever_is_in_the_own_node_both_ends_connect(new_domain: NewDomain, ro
     assert first.stop()[-1] == "cancelled"
 
 
+@pytest.mark.parametrize("role", ["frontend", "backend"])
+def test_what_is_written_over_the_own_node_is_put_right(new_domain: NewDomain, role: str) -> None:
+    guest, driver = new_domain(), new_domain()
+    world = guest.world
+    world.attach_vl2cap(guest.domid, driver.domid)
+    pair = Pair(End(guest, "frontend", FRONTEND), End(driver, "backend", f"backend/vl2cap/{guest.domid}/0"))
+    pair.frontend.tell("say", "")
+    first, second = pair if role == "frontend" else pair[::-1]
+    first.start()
+    waiting = "1" if role == "frontend" else "2"
+    first.wait(waiting)
+    for text in ("0", "", " 4", "7"):
+        world.change_store(write=[(f"{first.path}/state", text, None)])
+        first.wait(waiting)
+    second.start()
+    pair.connect()
+
+
 def test_a_frontend_that_hides_its_state_is_waited_for(pair: Pair, dom0: Domain) -> None:
     frontend, backend = pair
     frontend.process.kill()

@@ -268,9 +268,11 @@ class XenbusDevice:
     async def _look(self) -> tuple[bool, int | None, bool]:
         """(whether this is still the device that was loaded, the other end's state, whether the device is to stay)
 
-        Not in a transaction: the other end may change its state so often that none would succeed.
+        Not in a transaction: the other end may change its state so often that none would succeed. What somebody has
+        written over our own state is put right; but with ``online`` 0 it is the toolstack's word to the frontend.
         """
-        ours = self._is_ours(await self._store.read(self._mark))
+        own = await self.read_own("state")
+        ours = self._is_ours(own if self._mark != self._link else await self._store.read(self._link))
         try:
             untrusted_text = await self.read_other("state")
         except XenError as exc:
@@ -278,6 +280,8 @@ class XenbusDevice:
                 raise
             untrusted_text = None
         online = self.role == "frontend" or await self.read_own("online") != "0"
+        if ours and online and own != str(self.state):
+            await self._write(self.state, {})
         return ours, self._other_state(untrusted_text), online
 
     def _other_state(self, untrusted_text: str | None) -> int | None:
