@@ -83,3 +83,14 @@ def test_a_device_that_had_no_room_is_served_when_there_is(world, new_domain, dr
         if guest is not late and world.read(state(guest, driver)) in ("1", "2"):
             guest.destroy()
     assert world.wait_value(state(late, driver), "2", timeout_s=30) == "2"
+
+
+def test_a_directory_that_cannot_be_looked_at_costs_nobody_else_a_device(world, new_domain, driver, daemon):
+    hidden, guest = new_domain(), new_domain()
+    path = f"{driver.home}/backend/vl2cap/{hidden.domid}"
+    world.change_store(write=[(path, "", ["n0"]), (f"{path}/0", "", ["n0"])])
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    world.wait_value(state(guest, driver), "2")
+    assert f"path=backend/vl2cap/{hidden.domid} " in daemon.wait_logged("device passed over")
+    assert daemon.terminate() == 0
+    assert sum("device passed over" in line for line in daemon.log) == 1

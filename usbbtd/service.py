@@ -23,7 +23,7 @@ from usbbtd.link.adapter import Adapter
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.guest_device import GuestDevice
 from usbbtd.link.guest_identity import read_identity
-from usbbtd.link.retry import MAX_RETRY_S, Retry
+from usbbtd.link.retry import Trouble
 from usbbtd.link.usbif_frontend import serve_usbif
 from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
@@ -123,7 +123,7 @@ class Service:
         self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
         self._ready = asyncio.Event()
         self._dongles: Tasks = {}
-        self._troubles: dict[str, _Trouble] = {}  # of devices that are there, by path
+        self._troubles: dict[str, Trouble] = {}  # of devices that are there, by path
         self._changes: Watch | None = None
         self._scanned = asyncio.Event()
         self.adapter = Adapter(
@@ -227,26 +227,34 @@ class Service:
             self._log.warning("no guest may do anything", reason=f"no rule in {directory} allows it")
 
     async def _scan(self) -> None:
-        present = set()
+        """Whatever cannot be looked at is passed over, and costs nothing else its service."""
+        looked_at = {VUSB, VL2CAP}
         for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
-            present.add(path := f"{VUSB}/{devid}")
+            looked_at.add(path := f"{VUSB}/{devid}")
             self._keep(self._dongles, path, f"{path}/backend", partial(self._serve_usbif, devid))
         for guest in await self._numbers(VL2CAP):
-            for devid in await self._numbers(f"{VL2CAP}/{guest}"):
-                present.add(path := f"{VL2CAP}/{guest}/{devid}")
+            looked_at.add(directory := f"{VL2CAP}/{guest}")
+            for devid in await self._numbers(directory):
+                looked_at.add(path := f"{directory}/{devid}")
                 try:
                     wanted = path not in self._guests and await self._is_wanted(guest, path)
                 except XenError as error:  # not ours yet, for one: a watch fires again when its permissions change
-                    if self._trouble(path).is_news(error):
-                        reason = str(error)
-                        self._log.warning("device passed over", domid=guest, devid=devid, path=path, reason=reason)
+                    self._pass_over(path, error)
                     continue
                 if wanted:
                     self._keep(self._guests, path, f"{path}/frontend", partial(self._serve_guest, guest, devid))
-        self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in present}
+        self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in looked_at}
 
     async def _numbers(self, path: str) -> list[int]:
-        return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
+        try:
+            return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
+        except XenError as error:
+            self._pass_over(path, error)
+            return []
+
+    def _pass_over(self, path: str, error: XenError) -> None:
+        if self._trouble(path).is_news(error):
+            self._log.warning("device passed over", path=path, reason=str(error))
 
     async def _is_wanted(self, guest: int, path: str) -> bool:
         """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
@@ -299,8 +307,8 @@ class Service:
                     await anext(changes)  # as it is
                     await anext(changes)
 
-    def _trouble(self, path: str) -> "_Trouble":
-        return self._troubles.setdefault(path, _Trouble())
+    def _trouble(self, path: str) -> Trouble:
+        return self._troubles.setdefault(path, Trouble())
 
     async def _serve_usbif(self, devid: int) -> None:
         log = self._log.bind(devid=devid, path=f"{VUSB}/{devid}")
@@ -341,24 +349,6 @@ class Service:
         self.adapter.close()
         await cancel_all(self._dongles)
         self._log.info("usbbtd stopped")
-
-
-class _Trouble:
-    """What stands in the way of one device: told once, and tried again after longer and longer pauses."""
-
-    def __init__(self) -> None:
-        self._retry = Retry()
-        self._told = ""
-
-    def next_pause_s(self, lasted_s: float) -> float:
-        if lasted_s > MAX_RETRY_S:
-            self._told = ""
-        return self._retry.next_pause_s(lasted_s)
-
-    def is_news(self, error: Exception) -> bool:
-        """Whether it is another trouble than the last one."""
-        told, self._told = self._told, repr(error)
-        return told != self._told
 
 
 def _reason(error: Exception) -> str:

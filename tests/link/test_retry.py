@@ -1,4 +1,4 @@
-from usbbtd.link.retry import MAX_RETRY_S, RETRY_S, Retry
+from usbbtd.link.retry import MAX_RETRY_S, RETRY_S, Retry, Trouble
 
 
 def test_pauses_double_up_to_the_longest() -> None:
@@ -16,3 +16,13 @@ def test_what_lasted_for_long_begins_anew() -> None:
 def test_shorter_pauses() -> None:
     retry = Retry(0.5, 1.5)
     assert [retry.next_pause_s(lasted_s) for lasted_s in (0, 0, 0, 0, 2, 0)] == [0.5, 1, 1.5, 1.5, 0.5, 1]
+
+
+def test_a_trouble_is_told_once_until_it_is_another_or_was_over_for_long() -> None:
+    trouble = Trouble()
+    refused, same, other = OSError("refused"), OSError("refused"), OSError("gone")
+    assert [trouble.is_news(error) for error in (refused, same, other, refused)] == [True, False, True, True]
+    trouble.next_pause_s(1)
+    assert not trouble.is_news(refused)
+    trouble.next_pause_s(MAX_RETRY_S + 1)
+    assert trouble.is_news(refused)

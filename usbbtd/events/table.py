@@ -46,9 +46,9 @@ _DAEMON: tuple[Event, ...] = (
         NOTHING,
     ),
     Event(
-        "device passed over", "warning", "93f600a0225a4e289860fdfd7eec7dc7", "domid devid path reason",
-        "Device {devid} of guest {domid} cannot be looked at yet: {reason}. The service looks again when it changes, "
-        "and says no more of it before there is another reason.",
+        "device passed over", "warning", "93f600a0225a4e289860fdfd7eec7dc7", "path reason",
+        "A device, or a directory of devices, cannot be looked at yet: {reason}. The service looks again when anything "
+        "changes there, and says no more of it before there is another reason.",
         "If it stays so, attach the device again with usbbt-toolstack: it sets the permissions of {path}.",
         limited=True,
     ),
