@@ -37,6 +37,8 @@ def test_a_reason_is_told_and_taken_back(new_domain: NewDomain) -> None:
     text = world.read(f"{top}/{PATH}/error") or ""
     assert text.startswith("71 no ring xxx")
     assert len(text) == 3 + 512
+    domain.run(tell, PATH, 71, "\N{MUSICAL SYMBOL G CLEF}" * 600)  # more octets than a node may have
+    assert (world.read(f"{top}/{PATH}/error") or "").startswith("71 \N{MUSICAL SYMBOL G CLEF}")
     domain.run(take_back, PATH)
     assert world.read(f"{top}/backend/vl2cap/7") is None
     assert world.read(f"{top}/backend/vl2cap/8/0/error") == "13 no"

@@ -7,7 +7,7 @@ from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
 _TOP = "error"
-#: Characters of a reason; a node holds 4 KiB.
+#: Octets of a reason; xenstored lets a node hold 2 KiB.
 _LENGTH = 512
 
 
@@ -24,8 +24,9 @@ class ErrorNode:
         self._written = True
 
     async def write(self, code: int, reason: str) -> None:
+        text = reason.encode(errors="backslashreplace")[:_LENGTH].decode(errors="ignore")
         with contextlib.suppress(XenError):
-            await self._store.write(f"{self._directory}/error", f"{code} {reason:.{_LENGTH}}")
+            await self._store.write(f"{self._directory}/error", f"{code} {text}")
             self._written = True
 
     async def remove(self) -> None:
