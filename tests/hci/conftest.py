@@ -163,11 +163,11 @@ class OnBumble:
         if packet[0] == 4:
             self.host.receive_event(packet[1:], now)
         else:
-            self.host.receive_acl(packet[1:])
+            self.host.receive_acl(packet[1:], 0.0)
         self.pump()
 
     def pump(self) -> None:
-        while packets := [b"\1" + p for p in self.host.take_commands()] + [b"\2" + p for p in self.host.take_acl()]:
+        while packets := [b"\1" + p for p in self.host.take_commands()] + [b"\2" + p for p in self.host.take_acl(0.0)]:
             for packet in packets:
                 self.controller.on_packet(packet)
         self.events += self.host.take_events()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci.acl import MAX_EARLY, AclData
+from usbbtd.hci.acl import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, MAX_HANDLE, AclData
 from usbbtd.hci.controller_events import NUMBER_OF_COMPLETED_PACKETS
 
 ADDRESS = bytes(6)
@@ -26,7 +26,7 @@ def make(
     acl = AclData()
     acl.configure(bredr, le, non_flushable=non_flushable)
     for handle, address_type in links:
-        acl.add(handle, ADDRESS, address_type, 0)
+        acl.add(handle, ADDRESS, address_type, 0, 0.0)
     return acl
 
 
@@ -60,7 +60,7 @@ class TestTowardsController:
     def test_bumble_reassembles_our_fragments(self, length: int) -> None:
         acl = make(le=(27, 255))
         acl.send_pdu(0x50, pdu(length))
-        packets = acl.take()
+        packets = acl.take(0.0)
         assert len(packets) == -(-length // 27)
         got: list[bytes] = []
         assembler = hci.HCI_AclDataPacketAssembler(got.append)
@@ -78,40 +78,40 @@ class TestTowardsController:
             acl = make(non_flushable=non_flushable)
             acl.send_pdu(0x40, pdu(10))
             acl.send_pdu(0x50, pdu(10))
-            assert acl.take() == [packet(0x40, boundary, pdu(10)), packet(0x50, FIRST_TO_CONTROLLER, pdu(10))]
+            assert acl.take(0.0) == [packet(0x40, boundary, pdu(10)), packet(0x50, FIRST_TO_CONTROLLER, pdu(10))]
 
     def test_no_more_than_the_controller_has_buffers_for(self) -> None:
         acl = make()
         acl.send_pdu(0x40, pdu(1000))
-        assert len(acl.take()) == 4
-        assert acl.take() == []
+        assert len(acl.take(0.0)) == 4
+        assert acl.take(0.0) == []
         acl.completed(completed((0x40, 3)))
-        assert len(acl.take()) == 3
+        assert len(acl.take(0.0)) == 3
 
     def test_separate_pools_do_not_wait_for_each_other(self) -> None:
         acl = make()
         acl.send_pdu(0x40, pdu(1000))
         acl.send_pdu(0x50, pdu(1000))
-        assert handles(acl.take()) == 4 * [0x40] + 3 * [0x50]
+        assert handles(acl.take(0.0)) == 4 * [0x40] + 3 * [0x50]
 
     def test_a_shared_pool_is_shared(self) -> None:
         acl = make(le=None)
         acl.send_pdu(0x40, pdu(1000))
         acl.send_pdu(0x50, pdu(1000))
-        packets = acl.take()
+        packets = acl.take(0.0)
         assert sorted(handles(packets)) == [0x40, 0x40, 0x50, 0x50]
         assert max(map(len, packets)) == 104
 
     def test_an_le_only_controller(self) -> None:
         acl = make(bredr=None, le=(27, 2), links=[(0x50, 1)])
         acl.send_pdu(0x50, pdu(100))
-        assert len(acl.take()) == 2
+        assert len(acl.take(0.0)) == 2
 
     def test_links_take_turns(self) -> None:
         acl = make(bredr=(100, 6))
         for handle in (0x40, 0x41):
             acl.send_pdu(handle, pdu(1000))
-        assert handles(acl.take()) == 3 * [0x40, 0x41]
+        assert handles(acl.take(0.0)) == 3 * [0x40, 0x41]
 
     def test_the_last_link_served_is_not_the_first_of_the_next_round(self) -> None:
         acl = make(bredr=(100, 1))
@@ -119,7 +119,7 @@ class TestTowardsController:
             acl.send_pdu(handle, pdu(1000))
         order = []
         for _ in range(6):
-            order += handles(acl.take())
+            order += handles(acl.take(0.0))
             acl.completed(completed((order[-1], 1)))
         assert order == 3 * [0x40, 0x41]
 
@@ -136,7 +136,7 @@ class TestTowardsController:
         outstanding = dict.fromkeys(got, 0)
 
         def take() -> None:
-            for octets in acl.take():
+            for octets in acl.take(0.0):
                 theirs = hci.HCI_Packet.from_bytes(b"\x02" + octets)
                 outstanding[theirs.connection_handle] += 1
                 assemblers[theirs.connection_handle].feed_packet(theirs)
@@ -165,11 +165,11 @@ class TestTowardsController:
     def test_completions_are_clamped_to_what_is_outstanding(self) -> None:
         acl = make()
         acl.send_pdu(0x40, pdu(150))
-        assert len(acl.take()) == 2
+        assert len(acl.take(0.0)) == 2
         acl.completed(completed((0x40, 65535), (0x41, 3), (0x777, 9)))
         assert acl.counters["acl_completed_clamped"] == 2
         acl.send_pdu(0x40, pdu(1000))
-        assert len(acl.take()) == 4
+        assert len(acl.take(0.0)) == 4
 
     @pytest.mark.parametrize(
         "event", [b"\x13", b"\x13\x00", b"\x13\x01\x01", b"\x13\x05\x02\x40\x00\x01\x00", completed((0x40, 1)) + b"\0"]
@@ -184,22 +184,22 @@ class TestTowardsController:
         acl = make()
         for handle in (0x40, 0x41):
             acl.send_pdu(handle, pdu(1000))
-        assert len(acl.take()) == 4
+        assert len(acl.take(0.0)) == 4
         acl.remove(0x40, 5.0)
         assert acl.statistics()["acl_sent_undelivered"] == 8
-        assert handles(acl.take()) == [0x41, 0x41]
+        assert handles(acl.take(0.0)) == [0x41, 0x41]
         acl.completed(completed((0x40, 2)))
-        assert acl.take() == []
+        assert acl.take(0.0) == []
 
     def test_writable_until_the_controllers_buffers_could_be_filled_again(self) -> None:
         acl = make()
         assert sorted(acl.writable()) == [0x40, 0x41, 0x50]
         acl.send_pdu(0x40, pdu(1000))
         assert sorted(acl.writable()) == [0x41, 0x50]
-        acl.take()
+        acl.take(0.0)
         assert sorted(acl.writable()) == [0x41, 0x50]
         acl.completed(completed((0x40, 4)))
-        acl.take()
+        acl.take(0.0)
         assert sorted(acl.writable()) == [0x40, 0x41, 0x50]
         acl.links[0x41].closing = True
         assert sorted(acl.writable()) == [0x40, 0x50]
@@ -234,7 +234,7 @@ class TestFromController:
         for n, (handle, length, places) in enumerate(pdus):
             queues[handle] += fragments(handle, pdu(length, n), places)
         while waiting := [queue for queue in queues.values() if queue]:
-            acl.receive(random.choice(waiting).pop(0))
+            acl.receive(random.choice(waiting).pop(0), 0.0)
         got = sorted(acl.take_pdus(), key=lambda received: received[0])
         expected = sorted(
             ((handle, pdu(length, n)) for n, (handle, length, _) in enumerate(pdus)), key=lambda sent: sent[0]
@@ -247,16 +247,16 @@ class TestFromController:
     def test_fragments_of_one_octet(self, last: int) -> None:
         acl = make()
         whole = pdu(8)
-        acl.receive(packet(0x40, FIRST, whole[:4]))
+        acl.receive(packet(0x40, FIRST, whole[:4]), 0.0)
         for octet in whole[4:-last]:
-            acl.receive(packet(0x40, CONTINUATION, bytes((octet,))))
-        acl.receive(packet(0x40, CONTINUATION, b""))
-        acl.receive(packet(0x40, CONTINUATION, whole[-last:]))
+            acl.receive(packet(0x40, CONTINUATION, bytes((octet,))), 0.0)
+        acl.receive(packet(0x40, CONTINUATION, b""), 0.0)
+        acl.receive(packet(0x40, CONTINUATION, whole[-last:]), 0.0)
         assert acl.take_pdus() == [(0x40, whole)]
 
     def test_the_flag_that_only_hosts_should_use_is_taken_as_a_start(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST_TO_CONTROLLER, pdu(20)))
+        acl.receive(packet(0x40, FIRST_TO_CONTROLLER, pdu(20)), 0.0)
         assert acl.take_pdus() == [(0x40, pdu(20))]
 
     @pytest.mark.parametrize(
@@ -282,26 +282,26 @@ class TestFromController:
     def test_what_is_wrong_is_counted_and_does_not_spoil_the_next(self, packets: list[bytes], counter: str) -> None:
         acl = make()
         for octets in packets:
-            acl.receive(octets)
+            acl.receive(octets, 0.0)
         assert acl.take_pdus() == []
-        acl.receive(packet(0x40, FIRST, pdu(30)))
+        acl.receive(packet(0x40, FIRST, pdu(30)), 0.0)
         assert acl.take_pdus() == [(0x40, pdu(30))]
         assert acl.counters == {name: int(name == counter) for name in acl.counters}
 
     def test_data_that_overtakes_the_event_of_its_connection_waits_for_it(self) -> None:
         acl = make()
-        acl.receive(packet(0x42, FIRST, pdu(10)[:8]))
-        acl.receive(packet(0x42, CONTINUATION, pdu(10)[8:]))
+        acl.receive(packet(0x42, FIRST, pdu(10)[:8]), 0.0)
+        acl.receive(packet(0x42, CONTINUATION, pdu(10)[8:]), 0.0)
         assert acl.take_pdus() == []
-        acl.add(0x42, bytes(6), 1, 0)
+        acl.add(0x42, bytes(6), 1, 0, 0.0)
         assert acl.take_pdus() == [(0x42, pdu(10))]
 
     def test_late_data_of_a_link_does_not_reach_the_next_link_with_its_handle(self) -> None:
         acl = make()
         acl.remove(0x40, 5.0)
         acl.handle_timeout(5.0)
-        acl.receive(packet(0x40, FIRST, pdu(10)))
-        acl.add(0x40, bytes(6), 1, 0)
+        acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
+        acl.add(0x40, bytes(6), 1, 0, 0.0)
         assert acl.take_pdus() == []
         assert acl.counters["acl_unknown_handle"] == 1
 
@@ -312,21 +312,60 @@ class TestFromController:
         assert due is not None
         acl.handle_timeout(due)
         assert acl.next_timeout() is None
-        acl.receive(packet(0x40, FIRST, pdu(10)))
-        acl.add(0x40, bytes(6), 1, 0)
+        acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
+        acl.add(0x40, bytes(6), 1, 0, 0.0)
         assert acl.take_pdus() == [(0x40, pdu(10))]
 
     def test_data_for_connections_that_never_come_is_bounded(self) -> None:
+        """And leaves room for a connection that does come: some chips log on handles of their own."""
         acl = make()
-        for n in range(MAX_EARLY + 5):
-            acl.receive(packet(0x100 + n % 3, FIRST, pdu(10)))
+        for n in range(3 * MAX_EARLY + 5):
+            acl.receive(packet((0x5FF, 0x5FE, 0xC6F)[n % 3], FIRST, pdu(10)), 0.0)
         assert acl.counters["acl_unknown_handle"] == 5
+        acl.receive(packet(0x42, FIRST, pdu(10)), 0.0)
+        acl.add(0x42, bytes(6), 1, 0, 0.0)
+        assert acl.take_pdus() == [(0x42, pdu(10))]
+        for n in range(2 * MAX_EARLY_HANDLES):
+            acl.receive(packet(0x100 + n, FIRST, pdu(10)), 0.0)
+        assert acl.counters["acl_unknown_handle"] == 5 + MAX_EARLY_HANDLES + 3
+
+    @pytest.mark.parametrize("handle", [0xEFF, 0xF00, 0xFFF])
+    def test_handles_that_no_connection_has_are_not_kept(self, handle: int) -> None:
+        acl = make()
+        acl.receive(packet(handle, FIRST, pdu(10)), 0.0)
+        assert acl.counters["acl_unknown_handle"] == (handle > MAX_HANDLE)
+
+    def test_early_data_expires(self) -> None:
+        acl = make()
+        acl.receive(packet(0x60, FIRST, pdu(10)), 0.0)
+        acl.receive(packet(0x61, FIRST, pdu(10)), EARLY_S / 2)
+        assert acl.next_timeout() == EARLY_S
+        acl.add(0x60, bytes(6), 1, 0, EARLY_S)
+        acl.handle_timeout(1.5 * EARLY_S)
+        acl.add(0x61, bytes(6), 1, 0, 1.5 * EARLY_S)
+        assert (acl.take_pdus(), acl.counters["acl_unknown_handle"], acl.next_timeout()) == ([], 2, None)
+
+    def test_late_data_is_not_the_next_peers(self) -> None:
+        acl = make()
+        other = bytes.fromhex("0000000000c0")
+        acl.add(0x55, ADDRESS, 1, 0, 0.0)
+        acl.remove(0x55, 1.0)
+        acl.add(0x55, other, 1, 0, 1.0)
+        acl.receive(packet(0x55, FIRST, pdu(10)), 1.0 + LATE_S / 2)
+        assert (acl.take_pdus(), acl.counters["acl_unknown_handle"]) == ([], 1)
+        acl.receive(packet(0x55, FIRST, pdu(11)), 1.0 + LATE_S)
+        acl.receive(packet(0x55, FIRST, pdu(12)), 1.0 + LATE_S)
+        assert acl.take_pdus() == [(0x55, pdu(11)), (0x55, pdu(12))]
+        acl.remove(0x55, 2.0)
+        acl.add(0x55, other, 1, 0, 2.0)  # the same peer: whichever link it was sent on
+        acl.receive(packet(0x55, FIRST, pdu(13)), 2.0)
+        assert acl.take_pdus() == [(0x55, pdu(13))]
 
     def test_a_pdu_that_goes_wrong_is_gone_with_all_its_fragments(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST, pdu(30)[:10]))
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:] + b"more"))
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]))
+        acl.receive(packet(0x40, FIRST, pdu(30)[:10]), 0.0)
+        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:] + b"more"), 0.0)
+        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]), 0.0)
         assert acl.take_pdus() == []
         assert acl.counters["acl_stray_continuation"] == 1
 
@@ -334,19 +373,19 @@ class TestFromController:
     def test_octets_of_any_kind_are_survived(self, soup: Any, aimed: bool) -> None:
         acl = make()
         for octets in soup:
-            acl.receive(packet(0x40, octets[0] % 16, octets[1:]) if aimed and octets else octets)
+            acl.receive(packet(0x40, octets[0] % 16, octets[1:]) if aimed and octets else octets, 0.0)
         for handle, whole in acl.take_pdus():
             assert handle in acl.links
             assert len(whole) == 4 + struct.unpack_from("<H", whole)[0]
-        acl.receive(packet(0x40, FIRST, pdu(300)[:100]))
-        acl.receive(packet(0x40, CONTINUATION, pdu(300)[100:]))
+        acl.receive(packet(0x40, FIRST, pdu(300)[:100]), 0.0)
+        acl.receive(packet(0x40, CONTINUATION, pdu(300)[100:]), 0.0)
         assert acl.take_pdus() == [(0x40, pdu(300))]
 
     def test_an_ended_link_receives_nothing(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST, pdu(30)[:10]))
+        acl.receive(packet(0x40, FIRST, pdu(30)[:10]), 0.0)
         acl.remove(0x40, 5.0)
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]))
+        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]), 0.0)
         assert acl.take_pdus() == []
         assert acl.counters["acl_unknown_handle"] == 1
 
@@ -354,15 +393,15 @@ class TestFromController:
     def test_handles_in_use_and_reserved_are_refused(self, handle: int) -> None:
         acl = make()
         with pytest.raises(RemoteProtocolError):
-            acl.add(handle, ADDRESS, 0, 0)
+            acl.add(handle, ADDRESS, 0, 0, 0.0)
         assert len(acl.links) == 3
 
 
 def test_statistics_count_what_went_through() -> None:
     acl = make()
     acl.send_pdu(0x40, pdu(250))
-    acl.take()
-    acl.receive(packet(0x40, FIRST, pdu(10)))
+    acl.take(0.0)
+    acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
     acl.take_pdus()
     counted = {name: count for name, count in acl.statistics().items() if count}
     assert counted == {"acl_fragments_sent": 3, "acl_pdus_received": 1}

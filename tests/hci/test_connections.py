@@ -5,7 +5,8 @@ import pytest
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events
-from usbbtd.hci.connections import MAX_LINKS
+from usbbtd.hci.acl import STALL_CHECK_S, STALL_CHECKS
+from usbbtd.hci.connections import ACCEPT_S, END_RETRY_S, END_S, END_TRIES, MAX_LINKS
 
 PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
 
@@ -313,14 +314,118 @@ def test_disconnect_of_a_link_that_the_controller_no_longer_has(scripted: Any) -
     assert events_of(controller) == [events.Disconnected(0x40, 0x02)]
 
 
-def test_disconnect_that_is_refused_may_be_tried_again(scripted: Any) -> None:
-    controller = scripted({0x0406: b"\x12"}).up()
-    controller.bredr_link(0x40, PEER)
-    controller.take()
-    for _ in range(2):
+class TestLinksThatDoNotEnd:
+    """The controller is to end a link, and does not: for us it has ended after a while, and the peer can be reached."""
+
+    @staticmethod
+    def check_reachable(controller: Any, reason: int) -> None:
+        assert controller.host.take_events()[-1] == events.Disconnected(0x40, reason)
+        assert (controller.host.links(), controller.host.writable_links()) == ([], [])
+        controller.answers[0x0406] = b"\0"
+        controller.host.connect(PEER, 0, controller.now)
+        assert 0x0405 in dict(controller.take())
+        controller.bredr_link(0x40, PEER)
+        assert len(controller.host.links()) == 1
+
+    @pytest.mark.parametrize("status", [0x0C, 0x12])
+    def test_told_again_after_a_refusal_and_given_up(self, scripted: Any, status: int) -> None:
+        controller = scripted({0x0406: bytes((status,))}).up()
+        controller.bredr_link(0x40, PEER)
+        controller.take()
         controller.host.disconnect(0x40, 0xFF)
-        assert controller.take() == [(0x0406, b"\x40\x00\xff")]
-    assert 0x40 in controller.host.writable_links()
+        controller.host.disconnect(0x40, 0xFF)  # already asked for
+        for _ in range(END_TRIES):
+            assert controller.take() == [(0x0406, b"\x40\x00\xff")]
+            assert len(controller.host.links()) == 1
+            controller.wait(END_RETRY_S)
+        self.check_reachable(controller, 0x16)
+        assert controller.host.statistics()["links_abandoned"] == 1
+
+    def test_ends_at_the_second_time(self, scripted: Any) -> None:
+        controller = scripted({0x0406: b"\x0c"}).up()
+        controller.bredr_link(0x40, PEER)
+        controller.host.disconnect(0x40)
+        controller.take()
+        controller.answers[0x0406] = b"\0"
+        controller.wait(END_RETRY_S)
+        assert controller.take() == [(0x0406, b"\x40\x00\x13")]
+        controller.unlink(0x40)
+        self.check_reachable(controller, 0x13)
+
+    def test_nothing_follows_the_status(self, scripted: Any) -> None:
+        controller = scripted().up()
+        controller.bredr_link(0x40, PEER)
+        controller.host.disconnect(0x40)
+        controller.take()
+        controller.wait(END_S - 0.1)
+        assert len(controller.host.links()) == 1
+        controller.wait(0.1)
+        self.check_reachable(controller, 0x16)
+
+    def test_the_end_fails_as_there_is_no_such_connection(self, scripted: Any) -> None:
+        controller = scripted().up()
+        controller.bredr_link(0x40, PEER)
+        controller.host.disconnect(0x40)
+        controller.take()
+        controller.event(0x05, struct.pack("<BHB", 0x02, 0x40, 0))
+        self.check_reachable(controller, 0x00)
+
+    def test_the_end_fails_for_another_reason(self, scripted: Any) -> None:
+        controller = scripted().up()
+        controller.bredr_link(0x40, PEER)
+        controller.event(0x05, struct.pack("<BHB", 0x1F, 0x40, 0))  # nobody has asked for it
+        assert controller.host.writable_links() == [0x40]
+        controller.host.disconnect(0x40)
+        controller.take()
+        for _ in range(END_TRIES):
+            controller.event(0x05, struct.pack("<BHB", 0x1F, 0x40, 0))
+            controller.wait(END_RETRY_S)
+            controller.run()
+        self.check_reachable(controller, 0x16)
+
+    def test_buffers_that_never_come_back(self, scripted: Any) -> None:
+        """The other link starves until the one that keeps the buffers is ended."""
+        controller = scripted().up()
+        controller.bredr_link(0x40, OTHER)
+        controller.bredr_link(0x41, PEER)
+        controller.take()
+        host = controller.host
+        for _ in range(4):
+            host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+        assert len(host.take_acl(controller.now)) == 4
+        host.send_pdu(0x41, bytes((0, 0, 0x41, 0)))
+        for _ in range(STALL_CHECKS - 1):
+            controller.wait(STALL_CHECK_S)
+        assert controller.take() == []
+        assert host.take_acl(controller.now) == []
+        controller.wait(STALL_CHECK_S)
+        assert controller.take() == [(0x0406, b"\x40\x00\x1f")]
+        controller.wait(END_S)
+        assert [packet[:2] for packet in host.take_acl(controller.now)] == [b"\x41\x00"]
+        assert host.statistics()["acl_links_stalled"] == 1
+
+    def test_a_slow_link_is_not_stalled(self, scripted: Any) -> None:
+        controller = scripted().up()
+        controller.bredr_link(0x40, OTHER)
+        controller.take()
+        for _ in range(8):
+            controller.host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+        for _ in range(3 * STALL_CHECKS):
+            controller.host.take_acl(controller.now)
+            controller.wait(STALL_CHECK_S)
+            controller.event(0x13, struct.pack("<BHH", 1, 0x40, 1))
+            controller.host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+        assert controller.take() == []
+
+    def test_a_peer_that_was_accepted_and_never_comes(self, scripted: Any) -> None:
+        controller = scripted().up()
+        controller.host.set_connectable(True)
+        for round_ in range(2):
+            for number in range(MAX_LINKS + 1):
+                controller.event(0x04, bytes((number, round_, 0, 0, 0, 0xC0)) + b"\0\0\0\1")
+            answered = [opcode for opcode, _ in controller.take()]
+            assert (answered.count(0x0409), answered.count(0x040A)) == (MAX_LINKS, 1)
+            controller.wait(ACCEPT_S)
 
 
 def test_a_new_link_waits_until_the_old_one_has_ended(scripted: Any) -> None:

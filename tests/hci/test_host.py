@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci import events
+from usbbtd.hci import commands, events
 from usbbtd.hci.controller_events import Event, LeEvent
 from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
 
@@ -34,7 +34,7 @@ def test_ready(scripted: Any) -> None:
     assert controller.host.supports_bredr
     assert controller.host.supports_le
     assert controller.commands[0] == (0x0C03, b"")
-    assert controller.commands[-1] == (0x0C1A, b"\0")
+    assert 0x0C1A not in dict(controller.commands)  # after Reset nobody can connect
     assert controller.host.next_timeout() is None
     with pytest.raises(LocalProtocolError):
         controller.host.start(0.0)
@@ -77,7 +77,9 @@ class TestSilence:
         assert controller.host.take_events() == [events.Ready()]
 
     def test_a_command_that_users_need(self, scripted: Any) -> None:
-        controller = scripted({0x0C1A: None}).start()
+        controller = scripted({0x0C1A: None})
+        controller.host.set_connectable(True)
+        controller.start()
         controller.wait(10.0)
         *_, ready, failed = controller.host.take_events()
         assert ready == events.Ready()
@@ -114,7 +116,7 @@ class TestSilence:
         opcodes = [opcode for opcode, _ in controller.commands]
         assert opcodes[:2] == [0x0406, 0x0C03]
         assert opcodes[-6:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x200A, 0x0C1A]
-        assert controller.host.take_acl() == []
+        assert controller.host.take_acl(0.0) == []
         assert controller.host.statistics()["resets"] == 1
 
     def test_a_second_silence_soon_after_is_the_end(self, scripted: Any) -> None:
@@ -191,12 +193,12 @@ def test_data_goes_both_ways_within_the_buffers(scripted: Any) -> None:
     host = controller.host
     host.send_pdu(0x40, pdu(bytes(1000)))
     host.send_pdu(0x50, pdu(bytes(1000)))
-    packets = host.take_acl()
+    packets = host.take_acl(0.0)
     assert [len(packet) - 4 for packet in packets] == 4 * [100] + 3 * [27]
     assert host.writable_links() == []
     controller.completed((0x40, 4), (0x50, 3))
-    assert len(host.take_acl()) == 7
-    host.receive_acl(struct.pack("<HH", 0x2040, 8) + pdu(b"abcd"))
+    assert len(host.take_acl(0.0)) == 7
+    host.receive_acl(struct.pack("<HH", 0x2040, 8) + pdu(b"abcd"), 0.0)
     assert host.take_pdus() == [(0x40, pdu(b"abcd"))]
     controller.unlink(0x40)
     with pytest.raises(LocalProtocolError):
@@ -256,11 +258,11 @@ def test_octets_of_any_kind_are_survived(scripted: Any, soup: Any, started: bool
             if is_event:
                 controller.host.receive_event(octets, controller.now)
             else:
-                controller.host.receive_acl(octets)
+                controller.host.receive_acl(octets, controller.now)
         except RemoteProtocolError:
             pass
         controller.host.take_pdus()
-        controller.host.take_acl()
+        controller.host.take_acl(0.0)
     controller.credits = 1
     controller.event(0x0E, b"\1\0\0")
     controller.wait(2 * RESET_GRACE_S)
@@ -272,7 +274,7 @@ def test_octets_of_any_kind_are_survived(scripted: Any, soup: Any, started: bool
     handle = next(handle for handle in range(1, 0x0EFF) if handle not in taken)
     controller.le_link(handle, b"zyxwvu", role=1)
     assert events.Connected(handle, b"zyxwvu", 1, 1) in controller.host.take_events()
-    controller.host.receive_acl(struct.pack("<HH", 0x2000 | handle, 8) + pdu(b"abcd"))
+    controller.host.receive_acl(struct.pack("<HH", 0x2000 | handle, 8) + pdu(b"abcd"), 0.0)
     assert controller.host.take_pdus() == [(handle, pdu(b"abcd"))]
 
 
@@ -362,3 +364,28 @@ class TestBumble:
         connected = await on.event(events.Connected)
         assert connected[1:] == (PEER_PUBLIC, 0, 1)
         await self.exchange(on, connected.handle, peer_connection, sizes=[10, 1000])
+
+
+def silent_to(scripted: Any, opcodes: set[int]) -> Any:
+    """A controller that never answers these commands, and the host that was started on it and waited for it."""
+    controller = scripted(dict.fromkeys(opcodes))
+    controller.start()
+    controller.wait(4.0 * 2 * (len(opcodes) + 1))
+    return controller
+
+
+def asked_at_start(scripted: Any) -> set[int]:
+    controller = scripted().start()
+    return {opcode for opcode, _ in controller.commands}
+
+
+def test_silence_is_no_worse_than_a_refusal(scripted: Any) -> None:
+    """To what the init script can do without, one by one and all at once."""
+    essential = {made.CODE for made in commands.ESSENTIAL}
+    dispensable = asked_at_start(scripted) - essential
+    assert {0x1001, 0x1002, 0x1009, 0x0C01, 0x2001, 0x2003} <= dispensable
+    for opcodes in ({opcode} for opcode in dispensable):
+        assert silent_to(scripted, opcodes).host.state == "up"
+    assert silent_to(scripted, dispensable).host.state == "up"
+    for opcode in essential:
+        assert silent_to(scripted, {opcode}).host.state == "failed"

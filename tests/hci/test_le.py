@@ -205,7 +205,7 @@ def test_what_is_wanted_before_the_controller_is_up_begins_then(scripted: Any) -
     controller.host.start_advertising(b"", interval_ms=100, connectable=True)
     assert controller.host.take_commands() == []
     controller.start()
-    assert opcodes(controller.take())[-6:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x200A, 0x0C1A]
+    assert opcodes(controller.take())[-5:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x200A]
 
 
 def test_extended_commands(scripted: Any) -> None:

@@ -305,3 +305,67 @@ async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, ow
     assert controller.is_stuck()
     controller.close("it is over")
     assert not controller.is_stuck()
+
+
+EVENT_OF_45 = bytes((0x3E, 43, 0x02)) + bytes(42)
+RESET_ANSWER = bytes.fromhex("0e0401030c00")
+
+
+class Deaf(air.DirectDongle):
+    """Its controller falls silent when the test says so; then only the test speaks, until Reset."""
+
+    def fall_silent(self):
+        self._controller.set_packet_sink(None)
+
+    def wake(self):
+        self._controller.set_packet_sink(self)
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "bulks"),
+    [
+        pytest.param([EVENT_OF_45[:16]], [], id="event"),
+        pytest.param([EVENT_OF_45[:1]], [], id="octet"),
+        pytest.param([], [b"\x40\x20\x0c\x00\x08\x00"], id="data"),
+        pytest.param([EVENT_OF_45[:32]], [b"\x40"], id="both"),
+    ],
+)
+async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interrupts, bulks):
+    """Half a packet, silence, Reset: its answer is not the rest of that packet."""
+    dongle = Deaf(radio)
+    controller = Controller(
+        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
+        log=structlog.get_logger(),
+    )  # fmt: skip
+    await start(controller, owner)
+    dongle.fall_silent()
+    dongle.inject(interrupts, bulks)
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await air.turns(lambda: dongle.commands[-1][:2] == RESET)
+    dongle.inject([EVENT_OF_45[16:32], EVENT_OF_45[32:]], bulks)  # what was under way
+    dongle.wake()
+    dongle.send_control(bytes((0x20, 0, 0, 0, 0, 0, 3, 0)), RESET + b"\0")
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    handle, cid = await open_channel_served(controller, owner, peer)
+    assert controller.mux.channel(handle, cid) is not None
+    assert owner.lost == []
+    controller.close("the test is over")
+
+
+async def open_channel_served(controller, owner, peer):
+    peer.serve(air.BREDR)
+    return await open_channel(controller, owner, air.BREDR)
+
+
+@pytest.mark.parametrize("which", ["event", "data"])
+async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(controller, owner, dongle, which):
+    await start(controller, owner)
+    if which == "event":
+        dongle.inject([EVENT_OF_45[:16], None, bytes.fromhex("050400400013")])
+        assert controller.host.statistics()["link_events_stray"] == 1
+    else:
+        dongle.inject([], [b"\x40\x20\x0c\x00\x08\x00", None, bytes.fromhex("4020020000000000")[:6]])
+        await asyncio.sleep(0)
+        dongle.inject([], [bytes.fromhex("ff2f040000000400")])
+        assert controller.host.statistics()["acl_unknown_handle"] == 1

@@ -172,7 +172,7 @@ def test_an_endpoint_that_stalls_is_cleared_when_all_its_transfers_are_back(star
     for transfer in others[1:]:
         started.end(transfer, usb1.TRANSFER_CANCELLED)
     started.dongle.settle()
-    assert started.receiver.received == [([], [b"in time"])]
+    assert started.receiver.received == [([], [None]), ([], [b"in time", None, None])]
     assert (started.handle.cleared, len(started.flying(0x82)), len(started.flying(0x81))) == ([0x82], DEPTH, DEPTH)
 
 

@@ -261,7 +261,10 @@ class Receiver:
         self._name = name
 
     def receive(self, interrupts, bulks):
-        tell("receive", [transfer.hex() for transfer in interrupts], [transfer.hex() for transfer in bulks])
+        """Of transfers that failed nothing is told."""
+        came = [[transfer.hex() for transfer in each if transfer is not None] for each in (interrupts, bulks)]
+        if any(came):
+            tell("receive", *came)
 
     def dongle_ready_to_send(self):
         self._owner.go_on(self._name)

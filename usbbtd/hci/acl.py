@@ -25,10 +25,17 @@ _FIRST = 0b10
 MIN_ACL_LENGTH = 27
 #: Fragments that may wait on one link; above it the caller does not look at writable().
 MAX_QUEUED = 32768
-#: Packets kept for connections that have not been announced yet.
-MAX_EARLY = 16
+#: The highest handle that a connection may have (5.4.2); chips log on others.
+MAX_HANDLE = 0x0EFF
+#: Handles, and packets on each, that are kept for connections that have not been announced yet.
+MAX_EARLY_HANDLES, MAX_EARLY = 8, 8
+#: How long data may come before its connection is announced.
+EARLY_S = 0.05
 #: How long after the end of a link data on its handle is taken for its own, and not for that of the next.
 LATE_S = 0.02
+#: A link whose fragments stay in the controller through so many looks, and so long between two, keeps its buffers from
+#: the others: it is ended. Longer than any supervision timeout (32 s), in which a peer that is far may be silent.
+STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
 
 class Pool:
@@ -60,6 +67,8 @@ class Link:
         "pool",
         "queue",
         "role",
+        "stalled",
+        "valid_from",
     )
 
     def __init__(self, handle: int, address: bytes, address_type: int, role: int, pool: Pool, first_flags: int) -> None:
@@ -76,6 +85,8 @@ class Link:
         self.continuation_header = _pack_header(handle | _CONTINUATION << 12, pool.size)
         self.fragments: list[bytes] = []  # of the PDU that is arriving
         self.missing = 0  # octets of it still to come; 0: none is arriving
+        self.stalled = 0  # looks in which nothing had been completed since the last one
+        self.valid_from: float | None = None  # until then data on the handle is another peer's; None: it is ours
 
 
 class AclData:
@@ -88,20 +99,22 @@ class AclData:
         self._bredr_pool = self._le_pool = Pool(0, 0)
         self._bredr_first = _FIRST_NON_FLUSHABLE
         self._pdus: list[tuple[int, bytes]] = []
-        self._early: dict[int, list[bytes]] = {}  # packets that came before their connection was announced, by handle
-        self._ended: dict[int, float] = {}  # handles whose link ended lately, and until when that counts
+        self._early: dict[int, tuple[float, list[bytes]]] = {}  # by handle, the oldest first: until when; packets
+        self._stall_check: float | None = None  # when it is looked for links that are stalled
+        self._ended: dict[int, tuple[float, Link]] = {}  # links that ended lately by handle, and until when that counts
         self._turn = 0
         self._fragments_sent = 0
         self._pdus_received = 0
         self.counters = {
             "acl_sent_undelivered": 0,  # still queued when their link ended
-            "acl_unknown_handle": 0,  # too late for their link, or more than may wait for a link to come
+            "acl_unknown_handle": 0,  # too late for its link, too early for another, or more than may wait for one
             "acl_malformed": 0,  # length field wrong, flags reserved or for broadcast
             "acl_short_start": 0,  # first fragment without the PDU's length
             "acl_stray_continuation": 0,  # nothing had been started
             "acl_overrun": 0,  # more octets than the PDU announced
             "acl_incomplete": 0,  # a new PDU began before the last was whole
             "acl_completed_clamped": 0,  # Number_Of_Completed_Packets beyond what was outstanding
+            "acl_links_stalled": 0,  # ended because the controller kept their fragments
         }
 
     def configure(self, bredr: tuple[int, int] | None, le: tuple[int, int] | None, *, non_flushable: bool) -> None:
@@ -114,30 +127,35 @@ class AclData:
         self._pdus = []
         self._early.clear()
         self._ended.clear()
+        self._stall_check = None
         shared = Pool(*(bredr or le or (0, 0)))
         self._bredr_pool = shared
         self._le_pool = Pool(*le) if bredr and le else shared
         self._pools = (shared,) if self._le_pool is shared else (shared, self._le_pool)
         self._bredr_first = _FIRST_NON_FLUSHABLE if non_flushable else _FIRST
 
-    def add(self, handle: int, address: bytes, address_type: int, role: int) -> Link:
+    def add(self, handle: int, address: bytes, address_type: int, role: int, now: float) -> Link:
         """A new link. RemoteProtocolError: the handle is reserved or in use."""
-        if handle > 0x0EFF or handle in self.links:
+        if handle > MAX_HANDLE or handle in self.links:
             raise RemoteProtocolError(f"the controller gave a link handle 0x{handle:04X}, reserved or in use")
         pool, flags = (self._le_pool, _FIRST_NON_FLUSHABLE) if address_type else (self._bredr_pool, self._bredr_first)
         link = self.links[handle] = Link(handle, address, address_type, role, pool, flags)
-        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
-            self._by_flags[handle | received_flags << 12] = link
-        for packet in self._early.pop(handle, ()):
-            self.receive(packet)
+        until, before = self._ended.get(handle, (now, link))
+        if until > now and (before.address, before.address_type) != (address, address_type):
+            link.valid_from = until
+        else:
+            self._let_receive(link)
+        self._expire_early(now)
+        for packet in self._early.pop(handle, (now, ()))[1]:
+            self.receive(packet, now)
         return link
 
     def remove(self, handle: int, now: float) -> None:
         """The link has ended: its buffers in the controller are free again, what waited is dropped."""
         link = self.links.pop(handle)
-        self._ended[handle] = now + LATE_S
+        self._ended[handle] = now + LATE_S, link
         for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
-            del self._by_flags[handle | received_flags << 12]
+            self._by_flags.pop(handle | received_flags << 12, None)
         link.pool.free += link.outstanding
         if link.queue:
             link.pool.ready.remove(link)
@@ -146,10 +164,26 @@ class AclData:
             self.counters["acl_incomplete"] += 1
 
     def next_timeout(self) -> float | None:
-        return min(self._ended.values()) if self._ended else None
+        due = [until for until, _ in (*self._ended.values(), *self._early.values())]
+        if self._stall_check is not None:
+            due.append(self._stall_check)
+        return min(due) if due else None
 
     def handle_timeout(self, now: float) -> None:
-        self._ended = {handle: until for handle, until in self._ended.items() if until > now}
+        self._ended = {handle: ended for handle, ended in self._ended.items() if ended[0] > now}
+        self._expire_early(now)
+
+    def take_stalled(self, now: float) -> list[int]:
+        """Handles of links that are to be ended: the controller has kept fragments of theirs for too long."""
+        if self._stall_check is None or now < self._stall_check:
+            return []
+        waiting = [link for link in self.links.values() if link.outstanding]
+        self._stall_check = now + STALL_CHECK_S if waiting else None
+        for link in waiting:
+            link.stalled += 1
+        stalled = [link.handle for link in waiting if link.stalled == STALL_CHECKS]
+        self.counters["acl_links_stalled"] += len(stalled)
+        return stalled
 
     # Towards the controller
 
@@ -178,7 +212,7 @@ class AclData:
         rest = length % size or size
         queue.append(_pack_header(handle | 0x1000, rest) + pdu[length - rest :])
 
-    def take(self) -> list[bytes]:
+    def take(self, now: float) -> list[bytes]:
         """The fragments for which the controller has buffers; links take turns, fragment by fragment."""
         # hot: per packet
         packets: list[bytes] = []
@@ -201,6 +235,8 @@ class AclData:
                         ready.append(link)
             pool.free = free
         self._fragments_sent += len(packets)
+        if packets and self._stall_check is None:
+            self._stall_check = now + STALL_CHECK_S
         return packets
 
     def completed(self, event: bytes) -> None:
@@ -219,6 +255,8 @@ class AclData:
                 count = link.outstanding
                 self.counters["acl_completed_clamped"] += 1
             link.outstanding -= count
+            if count:
+                link.stalled = 0
             link.pool.free += count
 
     def writable(self) -> list[int]:
@@ -233,14 +271,14 @@ class AclData:
 
     # From the controller
 
-    def receive(self, packet: bytes) -> None:
+    def receive(self, packet: bytes, now: float) -> None:
         """One ACL data packet. Whatever is wrong with it costs the PDU that it belongs to, and is counted."""
         # hot: per packet
         try:
             handle_flags, length, pdu_length = _unpack_first(packet)
             link = self._by_flags[handle_flags]
         except (struct.error, KeyError):
-            self._receive_odd(packet)
+            self._receive_odd(packet, now)
             return
         if len(packet) != length + 4:
             self._drop(link, "acl_malformed")
@@ -276,7 +314,7 @@ class AclData:
         self._pdus_received += len(pdus)
         return pdus
 
-    def _receive_odd(self, packet: bytes) -> None:
+    def _receive_odd(self, packet: bytes, now: float) -> None:
         """A packet for no link, with flags that no controller uses, or with less than a PDU's length in it."""
         if len(packet) < 4:
             self.counters["acl_malformed"] += 1
@@ -284,7 +322,13 @@ class AclData:
         handle_flags, length, _ = _unpack_first(packet + bytes(2))
         link = self.links.get(handle_flags & _HANDLE)
         if link is None:
-            self._receive_early(handle_flags & _HANDLE, packet)
+            self._receive_early(handle_flags & _HANDLE, packet, now)
+        elif link.valid_from is not None:
+            if now < link.valid_from:
+                self.counters["acl_unknown_handle"] += 1
+            else:
+                self._let_receive(link)
+                self.receive(packet, now)
         elif len(packet) != length + 4 or handle_flags not in self._by_flags:
             self._drop(link, "acl_malformed")
         elif not handle_flags & 0x1000:
@@ -300,12 +344,28 @@ class AclData:
             link.fragments.clear()
             link.missing = 0
 
-    def _receive_early(self, handle: int, packet: bytes) -> None:
-        """Over USB, data may overtake the event that announces its connection, or come after the one that ended it."""
-        if handle in self._ended or sum(len(packets) for packets in self._early.values()) >= MAX_EARLY:
+    def _let_receive(self, link: Link) -> None:
+        link.valid_from = None
+        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
+            self._by_flags[link.handle | received_flags << 12] = link
+
+    def _receive_early(self, handle: int, packet: bytes, now: float) -> None:
+        """Over USB, data may overtake the event that announces its connection, or come after the one that ended it.
+
+        Both only for a moment; and what some chip sends on a handle that never comes leaves room for the others.
+        """
+        self._expire_early(now)
+        waiting = self._early.get(handle, (now + EARLY_S, []))
+        full = len(waiting[1]) >= MAX_EARLY or (handle not in self._early and len(self._early) >= MAX_EARLY_HANDLES)
+        if full or handle > MAX_HANDLE or (handle in self._ended and self._ended[handle][0] > now):
             self.counters["acl_unknown_handle"] += 1
         else:
-            self._early.setdefault(handle, []).append(packet)
+            self._early[handle] = waiting
+            waiting[1].append(packet)
+
+    def _expire_early(self, now: float) -> None:
+        for handle in [handle for handle, (until, _) in self._early.items() if until <= now]:
+            self.counters["acl_unknown_handle"] += len(self._early.pop(handle)[1])
 
     def _drop(self, link: Link, counter: str) -> None:
         """Counts what was wrong and forgets the PDU that was arriving."""

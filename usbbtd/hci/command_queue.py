@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.hci import commands
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import ESSENTIAL, Command
 
 __all__ = ["CommandQueue", "Done", "Send"]
 
@@ -16,29 +16,27 @@ UNKNOWN_COMMAND = 0x01
 MEMORY_CAPACITY_EXCEEDED = 0x07
 MAX_WAITING = 256
 
-#: What a controller can do without. When it has been silent about one of these it is not asked again: some never answer
-#: what they do not know, and would be reset each time.
-_DISPENSABLE = (
-    commands.CreateConnectionCancel,
-    commands.IoCapabilityRequestNegativeReply,
-    commands.LeCreateConnectionCancel,
-    commands.LeLongTermKeyRequestNegativeReply,
-    commands.LeReadMaximumDataLength,
-    commands.LeReadSupportedStates,
-    commands.LeRemoteConnectionParameterRequestNegativeReply,
-    commands.LeRemoteConnectionParameterRequestReply,
-    commands.LeSetDefaultPhy,
-    commands.LeWriteSuggestedDefaultDataLength,
-    commands.LinkKeyRequestNegativeReply,
-    commands.PinCodeRequestNegativeReply,
-    commands.RejectConnectionRequest,
-    commands.RejectSynchronousConnectionRequest,
-    commands.RemoteOobDataRequestNegativeReply,
-    commands.UserConfirmationRequestNegativeReply,
-    commands.UserPasskeyRequestNegativeReply,
-    commands.WriteDefaultLinkPolicySettings,
-    commands.WriteLeHostSupport,
-    commands.WriteSimplePairingMode,
+#: What is asked for again after silence: it is what users want, or nothing works without it. Of all else a controller
+#: that has been silent is not asked again: some never answer what they do not know, and would be reset each time.
+_INDISPENSABLE = (
+    *ESSENTIAL,
+    commands.AcceptConnectionRequest,
+    commands.CreateConnection,
+    commands.Disconnect,
+    commands.LeConnectionUpdate,
+    commands.LeCreateConnection,
+    commands.LeExtendedCreateConnection,
+    commands.LeSetAdvertisingData,
+    commands.LeSetAdvertisingEnable,
+    commands.LeSetAdvertisingParameters,
+    commands.LeSetExtendedAdvertisingData,
+    commands.LeSetExtendedAdvertisingEnable,
+    commands.LeSetExtendedAdvertisingParameters,
+    commands.LeSetExtendedScanEnable,
+    commands.LeSetExtendedScanParameters,
+    commands.LeSetScanEnable,
+    commands.LeSetScanParameters,
+    commands.WriteScanEnable,
 )
 
 
@@ -63,12 +61,12 @@ class CommandQueue:
         self._pending: tuple[Command, Done] | None = None
         self._may_send = True
         self._counted_exactly = False
-        self._unanswered: set[int] = set()  # dispensable opcodes that met silence: answered here as unknown
+        self.unanswered: set[int] = set()  # opcodes that met silence and are not asked again: answered here as unknown
         self.counters = {"commands_sent": 0, "commands_dropped": 0, "answers_stray": 0}
 
     def send(self, command: Command, done: Done = _ignore) -> None:
         """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
-        if command.CODE in self._unanswered:
+        if command.CODE in self.unanswered:
             done(UNKNOWN_COMMAND, b"", self.now)
         elif len(self._waiting) >= MAX_WAITING:
             self.counters["commands_dropped"] += 1
@@ -116,8 +114,8 @@ class CommandQueue:
         if self._pending is None:
             return "takes no more commands"
         command = self._pending[0]
-        if isinstance(command, _DISPENSABLE):
-            self._unanswered.add(command.CODE)
+        if not isinstance(command, _INDISPENSABLE):
+            self.unanswered.add(command.CODE)
         return f"did not answer {type(command).__name__} (0x{command.CODE:04X})"
 
     def clear(self, *, forgive: bool) -> None:
@@ -127,4 +125,4 @@ class CommandQueue:
         self._may_send = True
         self.deadline = None
         if forgive:
-            self._unanswered.clear()
+            self.unanswered.clear()

@@ -19,6 +19,7 @@ from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
 __all__ = ["HARDWARE_FAILURE", "Connections", "LinkInfo"]
 
 HARDWARE_FAILURE = 0x03
+LOCAL_HOST_TERMINATED = 0x16
 UNACCEPTABLE_ADDRESS = 0x0F
 UNSUPPORTED_FEATURE = 0x11
 UNSPECIFIED_ERROR = 0x1F
@@ -37,6 +38,21 @@ _INTERVAL_MIN, _INTERVAL_MAX = 12, 24  # 15 to 30 ms
 _SUPERVISION_TIMEOUT = 500  # 5 s
 #: BR/EDR: beyond the page timeout and the time that a peer's host has to accept. LE: an initiator's turn.
 _BREDR_PATIENCE_S, _LE_PATIENCE_S = 40.0, 5.0
+
+
+#: How long the controller may take to end a link: a peer that is far away may answer late. After a refusal it is told
+#: again soon; then the link has ended for us, and what still comes on it is dropped.
+END_S, END_RETRY_S, END_TRIES = 10.0, 1.0, 3
+#: How long a BR/EDR link may take from our acceptance: the peer's page has come, only the set-up is left.
+ACCEPT_S = 30.0
+
+
+class _Ending(NamedTuple):
+    link: Link
+    reason: int
+    tries: int
+    until: float
+    refused: bool
 
 
 class LinkInfo(NamedTuple):
@@ -59,7 +75,8 @@ class Connections:
         self._emit = emit
         self._controller: Controller | None = None
         self._attempts = count(1)
-        self._accepted: set[bytes] = set()  # BR/EDR peers whose request we have accepted, until the link is there
+        self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request we have accepted, and how long that counts
+        self._ending: dict[int, _Ending] = {}  # links that the controller has been told to end, by handle
         self._bredr = Dialler(
             self._create_bredr,
             lambda target: commands.CreateConnectionCancel(target.address),
@@ -82,7 +99,13 @@ class Connections:
             patience_s=_LE_PATIENCE_S,
             takes_turns=True,
         )
-        self.counters = {"links_opened": 0, "links_closed": 0, "links_refused": 0, "link_events_stray": 0}
+        self.counters = {
+            "links_opened": 0,
+            "links_closed": 0,
+            "links_refused": 0,
+            "links_abandoned": 0,  # the controller did not end them when it was told to
+            "link_events_stray": 0,
+        }
 
     # What the user asks for
 
@@ -102,7 +125,7 @@ class Connections:
         link = self._acl.links.get(handle)
         if link and not link.closing:
             link.closing = True
-            self._send(commands.Disconnect(handle, reason), partial(self._disconnect_answered, link))
+            self._tell_to_end(link, reason, 1)
 
     def update(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
         link = self._acl.links.get(handle)
@@ -120,7 +143,8 @@ class Connections:
 
     def next_timeout(self) -> float | None:
         due = self._bredr.deadline
-        for deadline in (self._le.deadline, self._acl.next_timeout()):
+        ends = [ending.until for ending in self._ending.values()]
+        for deadline in (self._le.deadline, self._acl.next_timeout(), *ends, *self._accepted.values()):
             if deadline is not None and (due is None or deadline < due):
                 due = deadline
         return due
@@ -129,6 +153,16 @@ class Connections:
         self._bredr.handle_timeout(now)
         self._le.handle_timeout(now)
         self._acl.handle_timeout(now)
+        for handle in self._acl.take_stalled(now):
+            self.disconnect(handle, UNSPECIFIED_ERROR)
+        self._accepted = {address: until for address, until in self._accepted.items() if until > now}
+        for ending in [ending for ending in self._ending.values() if ending.until <= now]:
+            del self._ending[ending.link.handle]
+            if ending.refused and ending.tries < END_TRIES:
+                self._tell_to_end(ending.link, ending.reason, ending.tries + 1)
+            else:
+                self.counters["links_abandoned"] += 1
+                self._link_down(ending.link, LOCAL_HOST_TERMINATED, now)
 
     def controller_up(self, controller: Controller) -> None:
         self._controller = controller
@@ -137,6 +171,7 @@ class Connections:
         """The controller has forgotten everything: all links end, all attempts fail."""
         self._controller = None
         self._accepted.clear()
+        self._ending.clear()
         for handle in list(self._acl.links):
             self._acl.remove(handle, now)
             self.counters["links_closed"] += 1
@@ -146,7 +181,7 @@ class Connections:
 
     # What the controller reports
 
-    def receive_request(self, event: incoming.ConnectionRequest, _now: float) -> None:
+    def receive_request(self, event: incoming.ConnectionRequest, now: float) -> None:
         """A BR/EDR peer pages us."""
         address = event.address
         if event.link_type == _ESCO_LINK:
@@ -160,7 +195,7 @@ class Connections:
             self.counters["links_refused"] += 1
             self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
         else:
-            self._accepted.add(address)
+            self._accepted[address] = now + ACCEPT_S
             self._send(
                 commands.AcceptConnectionRequest(address, _REMAIN_PERIPHERAL), partial(self._accept_answered, address)
             )
@@ -169,8 +204,7 @@ class Connections:
         if event.link_type != _ACL_LINK:
             return
         target = Target(event.address, BREDR)
-        accepted = event.address in self._accepted
-        self._accepted.discard(event.address)
+        accepted = self._accepted.pop(event.address, None) is not None
         if not event.status:
             self._link_up(event.handle, target, int(accepted), now, expected=accepted)
         elif target == self._bredr.current and not accepted:  # else it is the peer's own attempt that failed
@@ -189,8 +223,8 @@ class Connections:
         link = self._acl.links.get(event.handle)
         if link is None:
             self.counters["link_events_stray"] += 1
-        elif event.status:
-            link.closing = False
+        elif event.status and event.status != UNKNOWN_CONNECTION:
+            self._not_ended(link, now)
         else:
             self._link_down(link, event.reason, now)
 
@@ -279,7 +313,7 @@ class Connections:
                 self.counters["link_events_stray"] += 1  # told twice
                 return
             self._link_down(known, UNSPECIFIED_ERROR, now)  # the event that ended it was lost
-        self._acl.add(handle, target.address, target.address_type, role)
+        self._acl.add(handle, target.address, target.address_type, role, now)
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))
         if target.address_type:
@@ -288,20 +322,34 @@ class Connections:
 
     def _link_down(self, link: Link, reason: int, now: float) -> None:
         self._acl.remove(link.handle, now)
+        self._ending.pop(link.handle, None)
         self.counters["links_closed"] += 1
         self._emit(Disconnected(link.handle, reason))
         if link.address_type:
             self._air.link_down()
         (self._le if link.address_type else self._bredr).dial(now)
 
-    def _disconnect_answered(self, link: Link, status: int, _returned: bytes, now: float) -> None:
-        if not status or self._acl.links.get(link.handle) is not link:
+    def _tell_to_end(self, link: Link, reason: int, tries: int) -> None:
+        command = commands.Disconnect(link.handle, reason)
+        self._send(command, partial(self._disconnect_answered, link, reason, tries))
+
+    def _disconnect_answered(
+        self, link: Link, reason: int, tries: int, status: int, _returned: bytes, now: float
+    ) -> None:
+        if self._acl.links.get(link.handle) is not link:
             return
         if status == UNKNOWN_CONNECTION:  # it had ended, and the event was lost
             self._link_down(link, status, now)
-        else:
-            link.closing = False
+            return
+        self._ending[link.handle] = _Ending(link, reason, tries, now + END_S, refused=False)
+        if status:
+            self._not_ended(link, now)
+
+    def _not_ended(self, link: Link, now: float) -> None:
+        """The controller did not end the link: it is told again, if it was told at all."""
+        if (ending := self._ending.get(link.handle)) is not None:
+            self._ending[link.handle] = ending._replace(until=now + END_RETRY_S, refused=True)
 
     def _accept_answered(self, address: bytes, status: int, _returned: bytes, _now: float) -> None:
         if status:
-            self._accepted.discard(address)
+            self._accepted.pop(address, None)

@@ -236,3 +236,7 @@ def _legacy_type(properties: int) -> int:
     if connectable:
         return 1 if directed else 0
     return 2 if scannable else 3
+
+
+#: All that a host acts on: events that are parsed here, LE Meta with its subevents, and the one that is too frequent.
+EVENT_CODES = frozenset((*Event.registry, LE_META, NUMBER_OF_COMPLETED_PACKETS))

@@ -7,7 +7,14 @@ ends on a boundary, holds nothing.
 
 import struct
 
-__all__ = ["AclReassembler", "EventReassembler", "control_setup"]
+__all__ = ["AclReassembler", "EventReassembler", "Transfer", "begins_anew", "control_setup", "is_reset"]
+
+#: What an IN transfer had; None: it failed, and what it had is lost.
+Transfer = bytes | None
+
+#: Reset (7.3.2), whose answer is the first event of a stream that begins anew.
+_RESET = b"\x03\x0c"
+_COMMAND_COMPLETE, _COMMAND_STATUS = 0x0E, 0x0F
 
 _pack_setup = struct.Struct("<BBHHH").pack
 
@@ -22,9 +29,16 @@ class _Reassembler:
         self._header = self.HEADER.size
         self._unpack = self.HEADER.unpack_from
 
-    def receive(self, transfer: bytes) -> list[bytes]:
-        """The packets that are whole with this transfer; less than one packet is kept."""
+    def restart(self) -> None:
+        """Forgets what was begun."""
+        self._partial = b""
+
+    def receive(self, transfer: Transfer) -> list[bytes]:
+        """The packets that are whole with this transfer; less than one packet is kept, until a transfer fails."""
         # hot: per transfer
+        if transfer is None:
+            self.restart()
+            return []
         if self._partial:
             transfer = self._partial + transfer
         header = self._header
@@ -54,6 +68,22 @@ class AclReassembler(_Reassembler):
     """Bulk transfers to ACL data packets."""
 
     HEADER = struct.Struct("<HH")
+
+
+def begins_anew(transfer: Transfer) -> bool:
+    """Says whether an interrupt transfer begins with the answer to Reset.
+
+    What a controller sends before may be the rest of a packet whose beginning is lost.
+    """
+    if not transfer:
+        return False
+    at = {_COMMAND_COMPLETE: 3, _COMMAND_STATUS: 4}.get(transfer[0])
+    return at is not None and transfer[at : at + 2] == _RESET
+
+
+def is_reset(command: bytes) -> bool:
+    """Says whether a command packet is Reset."""
+    return command[:2] == _RESET
 
 
 def control_setup(command: bytes) -> bytes:

@@ -31,6 +31,7 @@ RESET_GRACE_S = 60.0
 MAX_EVENTS = 4096
 
 _PAGE_SCAN = 0b10
+_COMPLETED_PACKETS = bytes((incoming.NUMBER_OF_COMPLETED_PACKETS,))
 
 
 class Host:
@@ -168,7 +169,7 @@ class Host:
 
     def receive_event(self, event: bytes, now: float) -> None:
         """One whole event packet. RemoteProtocolError: the controller breaks the rules; nothing has changed here."""
-        if event[:1] == b"\x13":  # hot: per event. Number_Of_Completed_Packets
+        if event[:1] == _COMPLETED_PACKETS:  # hot: per event
             self._acl.completed(event)
             return
         self._commands.now = now
@@ -194,8 +195,10 @@ class Host:
 
     def handle_timeout(self, now: float) -> None:
         self._commands.now = now
+        done_without = len(self._commands.unanswered)
         if silence := self._commands.expired():
-            self._recover(silence)
+            # What the controller is not asked again cannot fail twice, so that needs no limit in time.
+            self._recover(silence, learned=len(self._commands.unanswered) > done_without)
         self._connections.handle_timeout(now)
 
     # Inside
@@ -241,16 +244,20 @@ class Host:
         self._state = "up"
         self._connections.controller_up(controller)
         self._air.controller_up(controller)
-        self.set_connectable(self._connections.connectable)
+        if self._connections.connectable:  # after Reset nobody can connect
+            self.set_connectable(True)
         self._emit(Ready())
 
-    def _recover(self, complaint: str) -> None:
-        """The controller is silent or says that it is broken: a reset may help, once."""
+    def _recover(self, complaint: str, *, learned: bool = False) -> None:
+        """The controller is silent or says that it is broken: a reset may help, once, or if we ask less from now on."""
         now = self._commands.now
-        if self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
+        if learned and self._state == "starting":
+            pass
+        elif self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
             self._fail(f"the controller {complaint}")
             return
-        self._last_reset = now, complaint
+        else:
+            self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(HARDWARE_FAILURE, now)
         self._air.controller_down()

@@ -7,11 +7,11 @@ it refuses, and the script goes on without, where that is possible.
 from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
-from usbbtd.errors import RemoteProtocolError
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci.acl import MIN_ACL_LENGTH
 from usbbtd.hci.commands import Command, Returned
-from usbbtd.hci.controller_events import LE_META, CommandComplete, CommandStatus, Event, LeEvent
+from usbbtd.hci.controller_events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
 
 __all__ = ["Controller", "Script", "init_script"]
 
@@ -125,8 +125,7 @@ def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:
 
 def _event_mask() -> int:
     """What we act on, and nothing else (7.3.1): the bit of event code n is n - 1. Answers to commands always come."""
-    codes = [*(Event.registry.keys() - {CommandComplete.CODE, CommandStatus.CODE}), LE_META]
-    return sum(1 << code - 1 for code in codes)
+    return sum(1 << code - 1 for code in EVENT_CODES - {CommandComplete.CODE, CommandStatus.CODE})
 
 
 def _le_event_mask(features: int, extended: bool) -> int:
@@ -140,6 +139,8 @@ def _le_event_mask(features: int, extended: bool) -> int:
 
 
 def _need(command: Command) -> Script[bytes]:
+    if not isinstance(command, commands.ESSENTIAL):
+        raise LocalProtocolError(f"{type(command).__name__} is not listed as essential")
     status, returned = yield command
     if status:
         raise RemoteProtocolError(f"{type(command).__name__} failed with status 0x{status:02X}")

@@ -5,14 +5,14 @@ Everything that is ready is drained at each wake-up, in the order in which data 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
-from usbbtd.hci.h2 import AclReassembler, EventReassembler, control_setup
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, Transfer, begins_anew, control_setup, is_reset
 from usbbtd.hci.host import Host
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
@@ -37,7 +37,7 @@ COMMAND, ACL_DATA, EVENT = 1, 2, 4
 #: Is shown packets: whether they were received, their type, and one or more whole packets.
 Tap = Callable[[bool, int, list[bytes]], None]
 
-Cut = Callable[[bytes], list[bytes]]
+Cut = Callable[[Transfer], list[bytes]]
 
 
 class Owner(Protocol):
@@ -70,6 +70,7 @@ class Controller:
         self._cut_event: Cut = self._events.receive
         self._cut_acl: Cut = self._acl.receive
         self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._restarting = False  # Reset has been sent, and was not answered yet
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
@@ -119,11 +120,13 @@ class Controller:
     # The dongle calls these.
 
     @contained
-    def receive(self, interrupts: list[bytes], bulks: list[bytes]) -> None:  # hot: per wake-up
+    def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
         if self._lost:
             return
         now = self.now()
         host = self.host
+        if self._restarting and not (interrupts := self._begin_streams(interrupts)):
+            return
         try:
             # Data before events: a disconnection must not overtake what the peer sent before it. What comes
             # the other way round, data before its connection, waits in the host for the event.
@@ -131,7 +134,7 @@ class Controller:
                 receive_acl, cut = host.receive_acl, self._cut_acl
                 for transfer in bulks:
                     for packet in cut(transfer):
-                        receive_acl(packet)
+                        receive_acl(packet, now)
                 self._receive_pdus(now)
             if interrupts:
                 cut = self._cut_event
@@ -153,6 +156,19 @@ class Controller:
         self.close(reason)
 
     # Inside.
+
+    def _begin_streams(self, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
+        """Returns what came from the answer to Reset on: that begins both streams anew.
+
+        With half a packet from before, all that follows would be taken for its end.
+        """
+        for number, transfer in enumerate(interrupts):
+            if begins_anew(transfer):
+                self._restarting = False
+                self._events.restart()
+                self._acl.restart()
+                return interrupts[number:]
+        return ()
 
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
         receive_pdu = self.mux.receive_pdu
@@ -213,10 +229,12 @@ class Controller:
                 for pdu in mux.take_pdus(handle, LINK_BURST):
                     host.send_pdu(handle, pdu)
                     moved = True
-        commands, acl = host.take_commands(), host.take_acl()
+        commands, acl = host.take_commands(), host.take_acl(self.now())
         if self._tap is not None:
             self._show_sent(self._tap, commands, acl)
         for command in commands:
+            if is_reset(command):
+                self._restarting = True
             dongle.send_control(control_setup(command), command)
         bulk = self._bulk
         bulk += acl
@@ -257,7 +275,7 @@ class Controller:
 
 
 def _tapped(tap: Tap, packet_type: int, cut: Cut) -> Cut:
-    def show(transfer: bytes) -> list[bytes]:
+    def show(transfer: Transfer) -> list[bytes]:
         if packets := cut(transfer):
             tap(True, packet_type, packets)
         return packets

@@ -1,5 +1,6 @@
 """What a Bluetooth dongle is to the rest of usbbtd, wherever it is plugged in."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -10,8 +11,11 @@ class DongleError(Exception):
 class DongleReceiver(Protocol):
     """Who drives a dongle. None of these may raise or wait; all may call the dongle, ``close`` included."""
 
-    def receive(self, interrupts: list[bytes], bulks: list[bytes]) -> None:
-        """What the two IN endpoints transferred, each in order; one call per wake-up. A transfer may be empty."""
+    def receive(self, interrupts: Sequence[bytes | None], bulks: Sequence[bytes | None]) -> None:
+        """What the two IN endpoints transferred, each in order; one call per wake-up. A transfer may be empty.
+
+        None stands for a transfer that failed: what it had is lost.
+        """
 
     def dongle_ready_to_send(self) -> None:
         """``send_bulk`` took less than it was given, and has room again."""

@@ -40,8 +40,8 @@ class DriverSide(ABC):
         self._bulk_out_count = 0
         self._refused = False
         self._errors = 0
-        self._interrupts: list[bytes] = []
-        self._bulks: list[bytes] = []
+        self._interrupts: list[bytes | None] = []
+        self._bulks: list[bytes | None] = []
 
     @property
     def started(self) -> bool:
@@ -81,7 +81,8 @@ class DriverSide(ABC):
         """Hands over what was collected, if anything was."""
         interrupts, bulks = self._interrupts, self._bulks
         if (interrupts or bulks) and self._receiver is not None and not self.closed.is_set():
-            self._errors = 0
+            if self._errors and any(transfer is not None for transfer in (*interrupts, *bulks)):
+                self._errors = 0
             self._interrupts, self._bulks = [], []
             self._receiver.receive(interrupts, bulks)
 

@@ -73,8 +73,10 @@ class LibusbDongle(DriverSide):
         self._ended.clear()
         for transfer in ended:
             endpoint = transfer.getEndpoint()
-            if endpoint in self._standing and transfer.getStatus() == usb1.TRANSFER_COMPLETED:
-                data = bytes(memoryview(transfer.getBuffer())[: transfer.getActualLength()])
+            if endpoint in self._standing:
+                data = None
+                if transfer.getStatus() == usb1.TRANSFER_COMPLETED:
+                    data = bytes(memoryview(transfer.getBuffer())[: transfer.getActualLength()])
                 (self._bulks if endpoint == self._bulk_in else self._interrupts).append(data)
         self.deliver()
         for transfer in ended:

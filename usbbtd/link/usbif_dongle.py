@@ -47,8 +47,8 @@ class UsbifDongle(DriverSide):
 
     # What the pump calls.
 
-    def receive(self, pipe: int, transfer: bytes) -> None:  # hot: per packet
-        """Collects what came for ``deliver``."""
+    def receive(self, pipe: int, transfer: bytes | None) -> None:  # hot: per packet
+        """Collects what came for ``deliver``; None: the transfer failed."""
         (self._bulks if pipe == self._bulk_in else self._interrupts).append(transfer)
 
     def complete(self, completion: Completion) -> None:  # hot: per packet

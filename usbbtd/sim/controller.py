@@ -24,13 +24,40 @@ _ANSWERS = {
     b"\x38\x0c": b"\x01",  # Read_Number_Of_Supported_IAC
     b"\x39\x0c": b"\x01\x33\x8b\x9e",  # Read_Current_IAC_LAP: the general one
 }
+_LE_META = 0x3E
+_DEFAULT_MASK, _DEFAULT_LE_MASK = 0x0000_1FFF_FFFF_FFFF, 0x1F
+#: Answers to commands, which have no bit in a mask.
+_ALWAYS_SENT = (0x0E, 0x0F)
 _acl_header = struct.Struct("<HH")
 _HANDLE_MASK, _CONTINUING = 0x0FFF, 0x1000  # Vol 4, Part E, 5.4.2
+
+
+def _honour_masks(controller: Controller) -> None:
+    """Lets no event out that the host's masks leave out: Vol 4, Part E, 7.3.1 and 7.8.1."""
+    send, reset = controller.send_hci_packet, controller.on_hci_reset_command
+
+    def send_allowed(packet: hci.HCI_Packet) -> None:
+        octets = bytes(packet)
+        if octets[:1] == EVENT and octets[1] not in _ALWAYS_SENT:
+            code, subevent = octets[1], octets[3]
+            if not controller.event_mask >> code - 1 & 1:
+                return
+            if code == _LE_META and not controller.le_event_mask >> subevent - 1 & 1:
+                return
+        send(packet)
+
+    def reset_masks(command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
+        controller.event_mask, controller.le_event_mask = _DEFAULT_MASK, _DEFAULT_LE_MASK
+        return reset(command)
+
+    controller.event_mask, controller.le_event_mask = _DEFAULT_MASK, _DEFAULT_LE_MASK
+    controller.send_hci_packet, controller.on_hci_reset_command = send_allowed, reset_masks
 
 
 def new_controller(link: LocalLink, name: str, address: str) -> Controller:
     """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle."""
     controller = Controller(name, link=link, public_address=address)
+    _honour_masks(controller)
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS

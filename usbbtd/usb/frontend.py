@@ -81,7 +81,7 @@ class UsbifFrontend:
         self._waiting: deque[_Pipe] = deque()  # pipes with something pending, in turn
         self._speeds = bytearray(ports + 1)
         self._free_conn_ids = list(range(usbif.CONN_SLOTS))
-        self._received: list[tuple[int, bytes]] = []
+        self._received: list[tuple[int, bytes | None]] = []
         self._completions: list[Completion] = []
         self._failures: list[tuple[int, int]] = []
         self._port_changes: list[tuple[int, int]] = []
@@ -214,8 +214,8 @@ class UsbifFrontend:
 
     # What came of it.
 
-    def take_received(self) -> list[tuple[int, bytes]]:
-        """(pipe, one IN transfer), in the order in which the backend answered."""
+    def take_received(self) -> list[tuple[int, bytes | None]]:
+        """(pipe, one IN transfer), in the order in which the backend answered; None in the place of one that failed."""
         received, self._received = self._received, []
         return received
 
@@ -303,6 +303,7 @@ class UsbifFrontend:
         if status != usbif.OK:
             self._errors += 1
         if urb.standing:
+            self._received.append((urb.pipe.number, None))
             self._failures.append((urb.pipe.number, status))
         else:
             self._bytes_out += 0 if urb.inward else length

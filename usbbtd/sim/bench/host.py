@@ -59,10 +59,10 @@ class Ours:
     async def open(self) -> None:
         self._controller.start()
         await self._up.wait()
-        self._controller.host.connect(REMOTE, self._stub.transport, 0)
+        self._controller.host.connect(REMOTE, self._stub.transport, self._controller.now())
         self._controller.flush_soon()
         await self._linked.wait()
-        self._mux.connect(self._handle, PSM[self._stub.transport], MTU, 0)
+        self._mux.connect(self._handle, PSM[self._stub.transport], MTU, self._controller.now())
         self._controller.flush_soon()
         await self._opened.wait()
 

@@ -50,7 +50,7 @@ class StubController:
         self._mux.add_link(HANDLE, transport, PERIPHERAL, 0)
         self._fragments = AclData()
         self._fragments.configure((acl_size, 1 << 15), None, non_flushable=False)
-        self._fragments.add(HANDLE, REMOTE, BREDR, PERIPHERAL)  # a controller's first fragments all have flag 0b10
+        self._fragments.add(HANDLE, REMOTE, BREDR, PERIPHERAL, 0)  # a controller's first fragments all have flag 0b10
         supported = bytearray(64)
         for octet, bit in _SUPPORTED:
             supported[octet] |= 1 << bit
@@ -147,13 +147,13 @@ class StubController:
     def _packets(self, pdus: list[bytes]) -> list[bytes]:
         for pdu in pdus:
             self._fragments.send_pdu(HANDLE, pdu)
-        packets = self._fragments.take()
+        packets = self._fragments.take(0)
         self._fragments.completed(completed(len(packets)))
         return packets
 
     def _take_sent(self) -> list[bytes]:
         """PDUs."""
         for packet in self.sent:
-            self._fragments.receive(packet)
+            self._fragments.receive(packet, 0)
         self.sent.clear()
         return [pdu for _, pdu in self._fragments.take_pdus()]
