@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.hci.commands import Command, Disconnect, Reset
-from usbbtd.hci.h2 import AclReassembler, EventReassembler, control_setup
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, control_setup
 
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
@@ -49,6 +49,34 @@ def test_an_event_of_whole_interrupt_packets_needs_no_end_mark(octets: int, zero
 def test_a_transfer_that_is_one_packet_is_not_copied() -> None:
     packet = struct.pack("<HH", 0x2040, 200) + bytes(200)
     assert AclReassembler().receive(packet)[0] is packet
+
+
+RESET_ANSWERS = [bytes.fromhex("0e0401030c00"), bytes.fromhex("0f040001030c")]
+
+
+@pytest.mark.parametrize("answer", RESET_ANSWERS, ids=["complete", "status"])
+@given(st.lists(events, max_size=3), st.lists(events, max_size=3), st.lists(st.integers(0)))
+def test_the_answer_to_reset_is_found_wherever_transfers_end(
+    answer: bytes, before: list[bytes], after: list[bytes], places: list[int]
+) -> None:
+    found = ResetAnswer()
+    transfers = cut(b"".join((*before, answer, *after)), places)
+    number, begun = next(
+        (number, begun) for number, transfer in enumerate(transfers, 1) if (begun := found.receive(transfer))
+    )
+    reassembler = EventReassembler()
+    received = [packet for transfer in (begun, *transfers[number:]) for packet in reassembler.receive(transfer)]
+    assert received == [answer, *after]
+
+
+@pytest.mark.parametrize("answer", RESET_ANSWERS, ids=["complete", "status"])
+@given(st.lists(st.binary(max_size=16).filter(lambda transfer: b"\x03\x0c" not in transfer)), st.booleans())
+def test_the_answer_to_reset_is_found_after_the_end_of_what_was_lost(
+    answer: bytes, lost: list[bytes], fails: bool
+) -> None:
+    found = ResetAnswer()
+    assert not any(map(found.receive, [*lost, None] if fails else lost))
+    assert found.receive(answer + b"\x3e") == answer + b"\x3e"
 
 
 @pytest.mark.parametrize("command", [Reset(), Disconnect(0x40, 0x13)])

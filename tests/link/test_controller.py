@@ -346,7 +346,11 @@ async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interr
     dongle.inject([EVENT_OF_45[16:32], EVENT_OF_45[32:]], bulks)  # what was under way
     dongle.wake()
     dongle.send_control(bytes((0x20, 0, 0, 0, 0, 0, 3, 0)), RESET + b"\0")
+    await air.turns(lambda: dongle.commands[-1][:2] != RESET)
+    dongle.inject([], bulks)  # what the other endpoint had kept
     await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert controller.host.state == "up"
+    assert controller.statistics()["dongle_transfers_ignored"] == 2 + 2 * len(bulks)
     handle, cid = await open_channel_served(controller, owner, peer)
     assert controller.mux.channel(handle, cid) is not None
     assert owner.lost == []
@@ -369,3 +373,4 @@ async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet
         await asyncio.sleep(0)
         dongle.inject([], [bytes.fromhex("ff2f040000000400")])
         assert controller.host.statistics()["acl_unknown_handle"] == 1
+    assert controller.statistics()["dongle_transfers_failed"] == 1

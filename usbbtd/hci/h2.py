@@ -7,7 +7,7 @@ ends on a boundary, holds nothing.
 
 import struct
 
-__all__ = ["AclReassembler", "EventReassembler", "Transfer", "begins_anew", "control_setup", "is_reset"]
+__all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
 
 #: What an IN transfer had; None: it failed, and what it had is lost.
 Transfer = bytes | None
@@ -25,26 +25,28 @@ class _Reassembler:
     HEADER: struct.Struct  # its last item is the number of octets that follow
 
     def __init__(self) -> None:
-        self._partial = b""
+        self.partial = b""  # less than a packet
+        self.failed = 0  # transfers
         self._header = self.HEADER.size
         self._unpack = self.HEADER.unpack_from
 
     def restart(self) -> None:
         """Forgets what was begun."""
-        self._partial = b""
+        self.partial = b""
 
     def receive(self, transfer: Transfer) -> list[bytes]:
         """The packets that are whole with this transfer; less than one packet is kept, until a transfer fails."""
         # hot: per transfer
         if transfer is None:
+            self.failed += 1
             self.restart()
             return []
-        if self._partial:
-            transfer = self._partial + transfer
+        if self.partial:
+            transfer = self.partial + transfer
         header = self._header
         available = len(transfer)
         if available >= header and header + self._unpack(transfer)[-1] == available:  # as nearly all are
-            self._partial = b""
+            self.partial = b""
             return [transfer]
         packets = []
         start = 0
@@ -54,7 +56,7 @@ class _Reassembler:
                 break
             packets.append(transfer[start:end])
             start = end
-        self._partial = transfer[start:]
+        self.partial = transfer[start:]
         return packets
 
 
@@ -70,15 +72,30 @@ class AclReassembler(_Reassembler):
     HEADER = struct.Struct("<HH")
 
 
-def begins_anew(transfer: Transfer) -> bool:
-    """Says whether an interrupt transfer begins with the answer to Reset.
+class ResetAnswer:
+    """Finds the answer to Reset, with which the events begin anew.
 
-    What a controller sends before may be the rest of a packet whose beginning is lost.
+    What a controller sends before may be the rest of an event whose beginning is lost, and with half an event from
+    before the answer would be taken for its end. So each transfer is looked at by itself first, then with those
+    before it.
     """
-    if not transfer:
-        return False
-    at = {_COMMAND_COMPLETE: 3, _COMMAND_STATUS: 4}.get(transfer[0])
-    return at is not None and transfer[at : at + 2] == _RESET
+
+    def __init__(self) -> None:
+        self._stream = EventReassembler()
+
+    def receive(self, transfer: Transfer) -> Transfer:
+        """Returns what came from the answer on; None if it has not come."""
+        for stream in (EventReassembler(), self._stream):
+            events = stream.receive(transfer)
+            for number, event in enumerate(events):
+                if self._is_answer(event):
+                    return b"".join(events[number:]) + stream.partial
+        return None
+
+    @staticmethod
+    def _is_answer(event: bytes) -> bool:
+        at = {_COMMAND_COMPLETE: 3, _COMMAND_STATUS: 4}.get(event[0])
+        return at is not None and event[at : at + 2] == _RESET
 
 
 def is_reset(command: bytes) -> bool:

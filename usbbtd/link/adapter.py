@@ -96,8 +96,7 @@ class Adapter:
         """Counters of the adapter and of both cores under it."""
         own = {"links": len(self._links.by_handle), "channels": len(self._channels), "listeners": len(self._listeners)}
         if self._controller is not None:
-            own |= {f"hci_{name}": value for name, value in self._controller.host.statistics().items()}
-            own |= {f"l2cap_{name}": value for name, value in self._controller.mux.statistics().items()}
+            own |= self._controller.statistics()
         return own
 
     def info(self) -> AdapterInfo:

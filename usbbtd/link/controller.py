@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
-from usbbtd.hci.h2 import AclReassembler, EventReassembler, Transfer, begins_anew, control_setup, is_reset
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
 from usbbtd.hci.host import Host
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
@@ -70,7 +70,8 @@ class Controller:
         self._cut_event: Cut = self._events.receive
         self._cut_acl: Cut = self._acl.receive
         self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
-        self._restarting = False  # Reset has been sent, and was not answered yet
+        self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
+        self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
@@ -105,6 +106,15 @@ class Controller:
         due = [time for time in (self.host.next_timeout(), self.mux.next_timeout()) if time is not None]
         return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
 
+    def statistics(self) -> dict[str, int]:
+        """Counters of the dongle's streams and of both cores."""
+        return {
+            "dongle_transfers_failed": self._events.failed + self._acl.failed,
+            "dongle_transfers_ignored": self._ignored,
+            **{f"hci_{name}": value for name, value in self.host.statistics().items()},
+            **{f"l2cap_{name}": value for name, value in self.mux.statistics().items()},
+        }
+
     def flush_soon(self) -> None:
         """Sends what the cores have, once, after everything else that is ready in this turn of the event loop."""
         if not self._flush_scheduled:
@@ -125,8 +135,11 @@ class Controller:
             return
         now = self.now()
         host = self.host
-        if self._restarting and not (interrupts := self._begin_streams(interrupts)):
-            return
+        if self._reset_answer is not None:
+            interrupts = self._begin_events(self._reset_answer, interrupts)
+        if bulks and host.state != "up":
+            self._ignored += len(bulks)
+            bulks = ()  # there is no link yet: it may be the rest of a packet from before Reset
         try:
             # Data before events: a disconnection must not overtake what the peer sent before it. What comes
             # the other way round, data before its connection, waits in the host for the event.
@@ -157,17 +170,14 @@ class Controller:
 
     # Inside.
 
-    def _begin_streams(self, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
-        """Returns what came from the answer to Reset on: that begins both streams anew.
-
-        With half a packet from before, all that follows would be taken for its end.
-        """
-        for number, transfer in enumerate(interrupts):
-            if begins_anew(transfer):
-                self._restarting = False
-                self._events.restart()
-                self._acl.restart()
-                return interrupts[number:]
+    def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
+        """Returns what came from the answer to Reset on."""
+        for number, transfer in enumerate(interrupts, 1):
+            if (begun := answer.receive(transfer)) is not None:
+                self._reset_answer = None
+                self._ignored += number - 1
+                return [begun, *interrupts[number:]]
+        self._ignored += len(interrupts)
         return ()
 
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
@@ -234,7 +244,9 @@ class Controller:
             self._show_sent(self._tap, commands, acl)
         for command in commands:
             if is_reset(command):
-                self._restarting = True
+                self._reset_answer = ResetAnswer()
+                self._events.restart()
+                self._acl.restart()
             dongle.send_control(control_setup(command), command)
         bulk = self._bulk
         bulk += acl
