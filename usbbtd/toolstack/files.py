@@ -3,8 +3,11 @@
 xl keeps nothing of a key that it does not know. So the file is found again by the ``name`` that it sets.
 """
 
+import os
+import re
+import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +19,12 @@ DIRECTORIES = (Path("/etc/xen"), Path("/etc/xen/auto"))
 
 _KEY = "vl2cap"
 _SIZE_MAX = 1 << 20  # bytes; what is longer is something else
-#: What editors and packages leave beside a file.
-_NO_CONFIGURATIONS = ("~", ".bak", ".orig", ".swp", ".dpkg-old", ".dpkg-new", ".dpkg-dist", ".rpmsave", ".rpmnew")
+#: What editors, packages and cautious people leave beside a file, and what is hidden.
+_NO_CONFIGURATION = re.compile(
+    r"""[.\#] .* | .* (?: [~\#] | [.] (?: bak | backup | old | orig | save | copy | rej | tmp | sw[a-p]
+        | dpkg-[a-z]+ | ucf-[a-z]+ | rpm(?:save|new|orig) | pac(?:save|new|orig) ) [-.~0-9]* )""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
 
 
 class _File(NamedTuple):
@@ -36,55 +43,98 @@ class ConfigFiles:
         self._cache: dict[tuple[Path, int, int, int], _File] = {}
 
     def read(self) -> tuple[dict[str, dict[int, Spec]], list[str]]:
-        """(devices of each domain by its name and devid, what is wrong, for people).
+        """Returns the devices of each domain by its name and devid, and what is wrong, for people.
 
-        Of two files that name the same domain neither counts, if either gives it devices: nobody can tell which one
-        it was made of.
+        Of files that name the same domain and give it different devices none counts: nobody can tell which one it was
+        made of. What cannot be looked at costs only itself.
         """
-        cache: dict[tuple[Path, int, int, int], _File] = {}
         problems: list[str] = []
-        named: defaultdict[str, list[Path]] = defaultdict(list)
-        devices: dict[str, dict[int, Spec]] = {}
-        for path in sorted(self._paths()):
-            try:
-                status = path.stat()
-                if status.st_size > _SIZE_MAX:
-                    continue
-                key = (path, status.st_mtime_ns, status.st_size, status.st_ino)
-                cache[key] = file = self._cache.get(key) or _read(path)
-            except OSError as error:
-                problems.append(f"{path}: {error.strerror}")
-                continue
+        named: defaultdict[str, list[tuple[Path, dict[int, Spec]]]] = defaultdict(list)
+        for path, file in self._read_all(problems):
             if file.problem:
                 problems.append(file.problem)
             if file.name is not None:
-                named[file.name].append(path)
-                if file.devices:
-                    devices[file.name] = file.devices
-        self._cache = cache
-        for name in sorted(devices):
-            if len(named[name]) > 1:
-                del devices[name]
-                files = " and ".join(map(str, named[name]))
+                named[file.name].append((path, file.devices))
+        devices: dict[str, dict[int, Spec]] = {}
+        for name, found in sorted(named.items()):
+            first = found[0][1]
+            if all(others == first for _, others in found):
+                devices |= {name: first} if first else {}
+            else:
+                files = " and ".join(_shown(path) for path, _ in found)
                 problems.append(f"{files} all have name = {name!r}: no device is attached for any of them")
         return devices, problems
 
-    def _paths(self) -> set[Path]:
-        """auto/ has links to files beside it: each file counts once."""
-        return {
-            path.resolve()
-            for directory in self._directories
-            if directory.is_dir()
-            for path in directory.iterdir()
-            if path.is_file() and not path.name.startswith(".") and not path.name.endswith(_NO_CONFIGURATIONS)
-        }
+    def _read_all(self, problems: list[str]) -> list[tuple[Path, _File]]:
+        cache: dict[tuple[Path, int, int, int], _File] = {}
+        files = []
+        for path in sorted(self._paths(problems).values()):
+            with _Telling(path, problems):
+                status = path.stat()
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    raise OSError(0, "is no file")
+                key = (path, status.st_mtime_ns, status.st_size, status.st_ino)
+                cache[key] = file = self._cache.get(key) or _read(path)
+                files.append((path, file))
+        self._cache = cache
+        return files
+
+    def _paths(self, problems: list[str]) -> dict[Path, Path]:
+        """Returns each entry by what it is a link to, which counts once: auto/ has links to files beside it."""
+        paths: dict[Path, Path] = {}
+        for directory in self._directories:
+            with _Telling(directory, problems):
+                for path in directory.iterdir():
+                    if not _NO_CONFIGURATION.fullmatch(path.name):
+                        with _Telling(path, problems):
+                            paths.setdefault(path.resolve(strict=True), path)
+        return paths
+
+
+class _Telling:
+    """Turns what is wrong with one path into a problem. What has vanished meanwhile, or never was, is none."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        self._path = path
+        self._problems = problems
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(self._path):
+            return True
+        if isinstance(error, OSError):
+            self._problems.append(f"{_shown(self._path)}: {error.strerror}")
+        elif isinstance(error, RuntimeError):  # of Path.resolve
+            self._problems.append(f"{_shown(self._path)}: a loop of links")
+        return isinstance(error, OSError | RuntimeError)
+
+
+def _shown(path: Path) -> str:
+    """Returns a path that can be printed: a file's name may be any octets."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _read_octets(path: Path) -> bytes:
+    """Raises OSError if the file cannot be read, or is longer than a configuration."""
+    # Where something else has come in its place: opening a FIFO waits for a writer, a terminal would become ours.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        too_long = os.fstat(descriptor).st_size > _SIZE_MAX
+        octets = b"" if too_long else file.read(_SIZE_MAX + 1) or b""
+    if too_long or len(octets) > _SIZE_MAX:
+        raise OSError(0, f"is longer than {_SIZE_MAX} bytes")
+    return octets
 
 
 def _read(path: Path) -> _File:
-    """OSError: it cannot be read."""
-    text = path.read_bytes().decode(errors="replace")
+    """Raises OSError if the file cannot be read."""
+    text = _read_octets(path).decode(errors="surrogateescape")
     try:
-        settings = parse(text, str(path))
+        settings = parse(text, _shown(path))
     except ConfigError as error:
         # xl does not take such a file either; only one that was meant for us is worth a word.
         return _File(problem=f"{error}; no device is attached for it" if _KEY in text else None)
@@ -94,10 +144,10 @@ def _read(path: Path) -> _File:
     try:
         return _File(name, number_specs(_specs(name, settings.get(_KEY, []))))
     except BadSpec as error:
-        return _File(name, problem=f"{path}: {_KEY}: {error}")
+        return _File(name, problem=f"{_shown(path)}: {_KEY}: {error}")
 
 
-def _specs(name: str, value: Value) -> Iterable[Spec]:
+def _specs(name: str, value: Value) -> Iterator[Spec]:
     if not isinstance(value, list):
         raise BadSpec(f'{value!r} is no list, as in {_KEY} = [ "backend=sys-bt" ]')
     for element in value:

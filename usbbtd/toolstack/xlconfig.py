@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|(.))")
 _CHARACTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"} | {c: c for c in "\"'\\"}
+_OCTETS = ("utf-8", "surrogateescape")
 _DEEPEST = 16
 
 
@@ -38,7 +39,10 @@ class _Token(NamedTuple):
 
 
 def parse(text: str, file: str) -> dict[str, Value]:
-    """What each name is set to; the last setting counts. ConfigError, at the first mistake, names ``file``."""
+    """Returns what each name is set to; the last setting counts. Octets that are no UTF-8 are surrogates in ``text``.
+
+    Raises ConfigError that names ``file`` at the first mistake.
+    """
     return _Parser(text, file).settings()
 
 
@@ -132,12 +136,13 @@ class _Parser:
         def character(escape: re.Match[str]) -> str:
             hexadecimal, octal, letter = escape.groups()
             if letter is None:
-                return chr(int(hexadecimal, 16) if hexadecimal else int(octal, 8) & 0xFF)
+                return bytes([int(hexadecimal, 16) if hexadecimal else int(octal, 8) & 0xFF]).decode(*_OCTETS)
             if letter not in _CHARACTERS:
                 raise self._error(line, f"there is no \\{letter} in a string")
             return _CHARACTERS[letter]
 
-        return _ESCAPE.sub(character, quoted[1:-1])
+        # To xl a string is octets. What is no UTF-8 is written as it is when it is read from xenstore.
+        return _ESCAPE.sub(character, quoted[1:-1]).encode(*_OCTETS).decode(errors="backslashreplace")
 
 
 def _shown(token: _Token) -> str:
