@@ -14,7 +14,7 @@ MANY = 64
 
 
 async def stay_connected():
-    async with open_adapter(timeout=60):
+    async with open_adapter(timeout=60, powered=False):
         store = await Store.open()
         await store.write("data/done", "connected")
         async with store.watch("data/stop") as changes:

@@ -92,7 +92,6 @@ async def outlive_a_restart():
         except ChannelClosed as error:
             reason = [type(error).__name__, isinstance(error, AdapterGone)]
         await adapter.wait_ready(10)
-        await wait_powered(adapter)
         await check_echoes(adapter, "le")
         return reason
 
@@ -111,7 +110,7 @@ async def outlive_a_replug():
         except NoController:
             reason += ", no controller"
         await done("lost")
-        await wait_powered(adapter)
+        await adapter.wait_ready(10)
         await listener.close()
         return reason
 
@@ -122,14 +121,6 @@ async def be_refused(times):
         for _ in range(times):
             with contextlib.suppress(L2capRefused):
                 await adapter.connect(plan.ECHO.address, 0x1099)
-
-
-async def wait_powered(adapter):
-    for _ in range(500):
-        if (await adapter.read_info()).powered:
-            return
-        await asyncio.sleep(0.02)
-    raise TimeoutError("the adapter stays down")
 
 
 # Tests

@@ -22,6 +22,7 @@ serve = runpy.run_path(str(Path(__file__).parents[1] / "guest" / "echo_backend.p
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, DEAF, SAYS_GOODBYE, LOST, TAKEN = "0x1001", "0x1003", "0x100B", "0x1011", "0x1015", "0x1017"
+PSM_RULE = "be odd, at most 0xfeff, and have an even upper octet, such as 0x1001"
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_info(guest: Domain) -> None:
         "max_channels": 8,
         "channels": 0,
         "max_mtu": 32764,
+        "le_address": None,
     }
 
 
@@ -182,7 +184,7 @@ def test_failures_are_one_line(guest: Domain) -> None:
     for arguments, status, text in (
         (("ping", PEER, REFUSES), 1, f"connect to {PEER}, PSM 0x1003: the peer refused: PSM not supported"),
         (("listen", TAKEN), 1, "listen on PSM 0x1017: in use by another listener"),
-        (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: odd, with an even high octet"),
+        (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: it must " + PSM_RULE),
         (("info", "--device", "3", "--wait", "0.1"), 3, "this guest has no device/vl2cap/3: attach one to it in dom0"),
     ):
         assert run(guest, *arguments, status=status) == ("", f"usbbt-guest: {text}\n")

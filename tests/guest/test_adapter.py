@@ -55,7 +55,7 @@ async def answers() -> list[object]:
 
 def test_information_and_refusals(guest: Domain) -> None:
     features = ["bredr", "le", "scan", "advertise"]
-    assert guest.run(answers) == ["01:00:00:EE:FF:C0", "bredr", True, features, 8, 0, 32764]
+    assert guest.run(answers) == ["01:00:00:EE:FF:C0", "bredr", True, features, 8, 0, 32764, None]
 
 
 async def wrong_arguments() -> list[str]:
@@ -71,10 +71,21 @@ async def wrong_arguments() -> list[str]:
             (adapter.listen, 0x0101, {}),
             (adapter.listen, ECHO, {"backlog": 65536}),
             (adapter.listen, 0x81, {"transport": "both"}),
+            (adapter.connect, PEER, 0x20001, {}),
+            (adapter.connect, PEER, -1, {}),
+            (adapter.connect, PEER, "0x1001", {}),
+            (adapter.connect, PEER, True, {}),
+            (adapter.connect, PEER, ECHO, {"mtu": 2048.0}),
+            (adapter.connect, PEER, ECHO, {"timeout": float("nan")}),
+            (adapter.connect, PEER, ECHO, {"timeout": "1"}),
+            (adapter.connect, PEER, ECHO, {"address_type": ["bredr"]}),
+            (adapter.connect, None, ECHO, {}),
+            (adapter.listen, ECHO, {"backlog": None}),
+            (adapter.wait_ready, {"timeout": -1}),
         ]
         said = []
         for function, *arguments, options in calls:
-            with pytest.raises(ValueError, match=r".") as wrong:
+            with pytest.raises((ValueError, TypeError), match=r".") as wrong:
                 await function(*arguments, **options)
             said.append(str(wrong.value))
         with pytest.raises(ValueError, match="32 bytes of advertising data; 31 fit"):
@@ -91,15 +102,26 @@ async def wrong_arguments() -> list[str]:
 def test_wrong_arguments_are_told_before_anything_is_asked(guest: Domain) -> None:
     assert guest.run(wrong_arguments) == [
         "'nobody' is not a Bluetooth address: write it like C0:FF:EE:00:00:01",
-        "PSM 0x1002 is not legal: odd, with an even high octet",
+        "PSM 0x1002 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
         "PSM 0x1001 is not legal: an SPSM is 0x0001 to 0x00ff",
         "address_type 'le' is none of bredr, public, random",
         "an MTU of 47: it is 48 to 65535 bytes",
         "an MTU of 65535: the driver domain's rings hold SDUs of 32764 bytes at most",
-        "a timeout of 0 s",
-        "PSM 0x0101 is not legal: odd, with an even high octet",
-        "a backlog of 65536",
+        "a timeout of 0 s: it must be above 0",
+        "PSM 0x0101 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
+        "backlog is 65536: it must be from 0 to 65535",
         "transport 'both' is none of bredr, le",
+        "PSM 0x20001 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
+        "PSM -0x001 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
+        "psm is '0x1001': it must be an integer",
+        "psm is True: it must be an integer",
+        "mtu is 2048.0: it must be an integer",
+        "a timeout of nan s: it must be above 0",
+        "timeout is '1': it must be a number of seconds, or None",
+        "address_type ['bredr'] is none of bredr, public, random",
+        "None is not a Bluetooth address: write it like C0:FF:EE:00:00:01",
+        "backlog is None: it must be an integer",
+        "a timeout of -1 s: it must be 0 or more",
     ]
 
 
@@ -118,6 +140,29 @@ async def crowd() -> int:
 
 def test_more_than_is_allowed_at_once(guest: Domain) -> None:
     assert guest.run(crowd) == 0
+
+
+async def send_all_kinds() -> list[str]:
+    async with open_adapter() as adapter, await adapter.connect(PEER, ECHO, timeout=None) as channel:
+        for sdu in (b"hello", bytearray(b"hello"), memoryview(b"hello")):
+            await channel.send(sdu)
+            assert await channel.recv() == b"hello"
+        said = []
+        for wrong in ("hello", None, 5):
+            with pytest.raises(TypeError) as error:
+                await channel.send(wrong)  # type: ignore[arg-type]
+            said.append(str(error.value))
+        with pytest.raises(TypeError, match="it must be a list of them"):
+            await channel.send_many(b"hello")  # type: ignore[arg-type]
+        async with adapter.advertise(bytearray(3)):
+            pass
+        return said
+
+
+def test_what_is_like_bytes_is_sent(guest: Domain) -> None:
+    assert guest.run(send_all_kinds) == [
+        f"an SDU is {kind}: it must be bytes, a bytearray or a memoryview" for kind in ("str", "NoneType", "int")
+    ]
 
 
 async def echo(adapter: Adapter) -> None:

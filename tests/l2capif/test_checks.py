@@ -57,9 +57,10 @@ def test_channel_kinds() -> None:
 
 
 def test_plain() -> None:
-    assert checks.check_info(wire.PlainRequest(1, 0, 0), LIMITS) == 0
-    assert checks.check_info(wire.PlainRequest(1, 0, 1), LIMITS) == EINVAL
-    assert checks.check_info(wire.PlainRequest(1, 0, 0, 0, bytes(47) + b"\1"), LIMITS) == EINVAL
+    assert checks.check_info(wire.InfoRequest(1, 0, 0), LIMITS) == 0
+    assert checks.check_info(wire.InfoRequest(1, 0, 1), LIMITS) == EINVAL
+    assert checks.check_info(wire.InfoRequest(1, 0, 0, 0, 1), LIMITS) == EINVAL
+    assert checks.check_info(wire.InfoRequest(1, 0, 0, 1, 1), LIMITS) == 0
     assert checks.check_release(wire.PlainRequest(1, 4, 7), LIMITS) == 0
     assert checks.check_release(wire.PlainRequest(1, 4, 7, 0, b"\1" + bytes(47)), LIMITS) == EINVAL
     assert checks.check_accept(wire.AcceptRequest(1, 3, 5, 0, 0, 0, 0), LIMITS) == 0

@@ -46,6 +46,9 @@ class Owner:
     def receive_l2cap_event(self, event):
         self._hear(event)
 
+    def link_ending(self, handle, status):
+        pass
+
     def channels_writable(self, channels):
         self.writable += channels
         self._changed.set()

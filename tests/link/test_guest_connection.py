@@ -107,6 +107,8 @@ async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_do
     await adapter.wait_powered()
     info = await guest.ask(lambda core: core.info())
     assert (info.powered, info.address) == (1, octets(air.OUR_ADDRESS))
+    assert (info.le_address, info.le_address_type) == (adapter.le_address, 2)
+    assert info.le_address[5] >= 0xC0
     assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, Limits().max_mtu)
     assert info.features == 0b1111
 
@@ -275,6 +277,42 @@ async def test_a_link_that_cannot_be_made_carries_the_hci_status(guest, dongle, 
     dongle.inject([b"\x03\x0b\x04\x00\x00" + NOBODY + b"\x01\x00"])  # Connection Complete: page timeout
     answer = await connecting
     assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, 4)
+
+
+async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle):
+    info = await guest.ask(lambda core: core.info())
+    said = []
+    for _ in range(2):
+        waiting = guest.send(lambda core, seen=info.generation: core.info(seen))
+        if not info.powered:
+            dongle = new_dongle()
+            await adapter.take_dongle(dongle)
+        else:
+            dongle.unplug()
+        info = await waiting
+        said.append((info.ret, info.powered, any(info.le_address)))
+    assert said == [(0, 1, True), (0, 0, False)]
+
+
+async def test_info_tells_of_another_limit(guest):
+    info = await guest.ask(lambda core: core.info())
+    waiting = guest.send(lambda core: core.info(info.generation))
+    guest.served.revoke([], [], Limits())  # the same
+    guest.served.revoke([], [], Limits(channels=3))
+    assert (await waiting).max_channels == 3
+    assert (await waiting).generation == info.generation + 1
+
+
+@pytest.mark.parametrize("reason", [0x08, 0x13])
+async def test_a_link_that_ends_under_a_connect_carries_its_reason(guest, dongle, adapter, peer, reason):
+    connecting = guest.connect(air.BREDR, NOBODY)
+    await air.turns(lambda: adapter._links._attempts)
+    # Connection Complete, then, with the L2CAP request unanswered, Disconnection Complete.
+    dongle.inject([b"\x03\x0b\x00\x77\x00" + NOBODY + b"\x01\x00"])
+    await air.turns(lambda: adapter._opening)
+    dongle.inject([b"\x05\x04\x00\x77\x00" + bytes([reason])])
+    answer = await connecting
+    assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, reason)
 
 
 async def test_a_dongle_that_goes_while_a_peer_is_called(guest, dongle):
@@ -626,7 +664,7 @@ async def raw_guest(adapter, xen):
 
 
 async def test_unknown_commands_and_garbage_are_answered(raw_guest):
-    await raw_guest.put(pack(PlainRequest(1, 7, 0)), b"\xff" * 64, pack(PlainRequest(3, 0, 0, 1)))
+    await raw_guest.put(pack(PlainRequest(1, 7, 0)), b"\xff" * 64, pack(PlainRequest(3, 0, 0, 2)))
     assert raw_guest.answers() == [(1, -errno.EOPNOTSUPP), (0xFFFFFFFF, -errno.EOPNOTSUPP), (3, -errno.EINVAL)]
 
 

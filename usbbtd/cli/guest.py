@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: Arguments) -> None:
-    async with open_adapter(arguments.device, timeout=arguments.wait) as adapter:
+    async with open_adapter(
+        arguments.device, timeout=arguments.wait, powered=arguments.command is not _info
+    ) as adapter:
         command: Command = arguments.command
         await command(adapter, arguments)
 
@@ -67,6 +69,8 @@ async def _info(adapter: Adapter, arguments: Arguments) -> None:
         print(json.dumps(info._asdict()))
         return
     print(f"address    {info.address} ({info.address_type})")
+    if info.le_address is not None:
+        print(f"on LE      {info.le_address} (random)")
     print(f"controller {'up' if info.powered else 'down, or not plugged in'}")
     print(f"can        {', '.join(info.features)}")
     print(f"channels   {info.channels} of {info.max_channels} in use")

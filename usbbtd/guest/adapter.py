@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from errno import EBUSY, ENODEV, ETIMEDOUT
+from functools import partial
 from typing import Any, NamedTuple
 
 from usbbtd.abi.layout import constants
@@ -21,8 +22,9 @@ from usbbtd.guest.address import (
     format_address,
     parse_address,
 )
+from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
 from usbbtd.guest.channel import Channel, Listener, open_channel
-from usbbtd.guest.errors import AdapterGone, NoAdapter
+from usbbtd.guest.errors import AdapterGone, NoAdapter, NoController
 from usbbtd.guest.remote import RemoteObject, ask
 from usbbtd.guest.scan import Scan
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS, SMALLEST_MTU, psm_is_legal
@@ -34,7 +36,10 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 
 DEFAULT_MTU = 2048
+_ASK_AGAIN_S = 0.2  # of a backend that does not tell by itself
 _U16_MAX = 0xFFFF
+_U32_MAX = 0xFFFF_FFFF
+_PSM_RULE = "be odd, at most 0xfeff, and have an even upper octet, such as 0x1001"
 _FEATURES = {
     "bredr": constants.L2CAPIF_FEATURE_BREDR,
     "le": constants.L2CAPIF_FEATURE_LE,
@@ -46,7 +51,8 @@ _FEATURES = {
 
 class AdapterInfo(NamedTuple):
     """What the adapter is and can do. ``powered``: its controller works now. ``features``: of "bredr", "le", "scan",
-    "advertise", "agent". ``max_channels`` is this guest's limit, ``channels`` what it uses now.
+    "advertise", "agent". ``max_channels`` is this guest's limit, ``channels`` what it uses now. ``address`` is
+    that of BR/EDR, ``le_address`` the random one that LE peers see; None where there is no LE, or an old backend.
     """
 
     address: str
@@ -56,6 +62,7 @@ class AdapterInfo(NamedTuple):
     max_channels: int
     channels: int
     max_mtu: int
+    le_address: str | None = None
 
 
 class Adapter:
@@ -71,23 +78,38 @@ class Adapter:
         self._store, self._evtchn, self._grants = store, evtchn, grants
         self._connection: Connection | None = None
         self._info: AdapterInfo | None = None
-        self._ready = asyncio.Event()
+        self._connected_now = asyncio.Event()  # the backend has answered
+        self._ready = asyncio.Event()  # and its controller is up
         self._trouble = ""  # why the last connection ended
         self._failure: Exception | None = None  # there will be no other
 
     @property
     def info(self) -> AdapterInfo:
-        """As it was when the adapter became ready, or at the last ``read_info``."""
+        """As the backend told it last, which it does when something changes. AdapterGone: it has told nothing yet."""
         if self._info is None:
             raise AdapterGone(ENODEV, "the adapter has not been ready yet")
         return self._info
 
     async def wait_ready(self, timeout: float | None = None) -> None:
-        """Until the backend is connected. NoAdapter: it is not after ``timeout`` seconds, and what is missing."""
+        """Waits until the backend is connected and its controller works, so that ``connect`` can.
+
+        Raises NoAdapter if the backend is not connected after ``timeout`` seconds, and NoController if only the
+        controller is missing. None waits for ever.
+        """
+        await self._wait(self._ready, timeout)
+
+    async def wait_connected(self, timeout: float | None = None) -> None:
+        """Waits until the backend is connected, whether its controller works or not. Raises NoAdapter."""
+        await self._wait(self._connected_now, timeout)
+
+    async def _wait(self, event: asyncio.Event, timeout: float | None) -> None:
+        check_seconds("timeout", timeout, zero=True)
         try:
             async with asyncio.timeout(timeout):
-                await self._ready.wait()
+                await event.wait()
         except TimeoutError:
+            if self._connected_now.is_set():
+                raise NoController(ETIMEDOUT, "the driver domain has no Bluetooth controller now") from None
             raise NoAdapter(ETIMEDOUT, await self._what_is_missing()) from None
         if self._failure is not None:
             raise NoAdapter(ENODEV, f"the adapter failed: {self._failure}") from self._failure
@@ -104,23 +126,24 @@ class Adapter:
         *,
         address_type: AddressType = "bredr",
         mtu: int = DEFAULT_MTU,
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
     ) -> Channel:
         """Opens a channel to a PSM (BR/EDR) or SPSM (LE) of a peer. ``mtu``: the longest SDU to receive, in bytes.
 
-        L2capRefused, ConnectTimeout (after ``timeout`` seconds, 60 at most), PermissionDenied, LimitReached,
-        NoController, AdapterGone. ValueError: an argument is not legal.
+        L2capRefused, ConnectTimeout (after ``timeout`` seconds; 60 at most, and with None), PermissionDenied,
+        LimitReached, NoController, AdapterGone. ValueError or TypeError: an argument is not legal.
         """
         peer, kind = parse_address(address), _number(ADDRESS_TYPES, address_type, "address_type")
         le = kind != ADDRESS_TYPES["bredr"]
         _check(TRANSPORTS["le" if le else "bredr"], psm, mtu)
-        if not timeout > 0:
-            raise ValueError(f"a timeout of {timeout} s")
-        timeout = min(timeout, LONGEST_TIMEOUT_MS / 1000)
+        check_seconds("timeout", timeout)
+        longest_s = LONGEST_TIMEOUT_MS / 1000
+        # Not less than a millisecond: 0 stands for the backend's default.
+        timeout_s = longest_s if timeout is None else min(max(timeout, 0.001), longest_s)
         return await open_channel(
             self._connected(),
             mtu,
-            lambda core, ref, port: core.connect(peer, kind, psm, mtu=mtu, ref=ref, evtchn=port, timeout_s=timeout),
+            lambda core, ref, port: core.connect(peer, kind, psm, mtu=mtu, ref=ref, evtchn=port, timeout_s=timeout_s),
             f"connect to {address}, PSM 0x{psm:04x}",
             le=le,
         )
@@ -135,8 +158,7 @@ class Adapter:
         """
         number = _number(TRANSPORTS, transport, "transport")
         _check(number, psm, mtu)
-        if not 0 <= backlog <= _U16_MAX:
-            raise ValueError(f"a backlog of {backlog}")
+        check_integer("backlog", backlog, 0, _U16_MAX)
         remote = RemoteObject(self._connected())
         await remote.create(
             lambda core: core.listen(number, psm, mtu=mtu, backlog=backlog), PlainResponse, f"listen on PSM 0x{psm:04x}"
@@ -149,6 +171,8 @@ class Adapter:
         ``active``: ask advertisers for their scan responses. ``duplicates``: report every advertisement, not every
         advertiser.
         """
+        check_flag("active", active)
+        check_flag("duplicates", duplicates)
         return Scan(self._connected(), active=active, duplicates=duplicates)
 
     @asynccontextmanager
@@ -159,6 +183,9 @@ class Adapter:
 
         It ends too when the adapter goes away, and does not start again by itself.
         """
+        data = check_bytes("data", data)
+        check_integer("interval_ms", interval_ms)
+        check_flag("connectable", connectable)
         if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
             raise ValueError(f"{len(data)} bytes of advertising data; {constants.L2CAPIF_ADVERTISE_DATA_SIZE} fit")
         if interval_ms not in INTERVALS_MS:
@@ -182,22 +209,47 @@ class Adapter:
             )
         except Exception as exc:
             self._failure = exc
+            self._connected_now.set()
             self._ready.set()
             if not isinstance(exc, XenError):
                 raise
 
     def _receive_connection(self, connection: Connection) -> None:
         self._connection = connection
-        connection.send(lambda core: core.info(), self._receive_info)
+        self._ask_info(connection, None)
 
-    def _receive_info(self, response: Response) -> None:
-        """Ready is what has answered."""
-        if isinstance(response, InfoResponse) and response.ret == 0:
-            self._info = _info(response)
+    def _ask_info(self, connection: Connection, seen: int | None) -> None:
+        """Follows what the adapter is: by a request that waits for a change, or by asking again an old backend."""
+        if connection.closed:
+            return
+        if connection.full:
+            self._ask_later(connection)
+        else:
+            connection.send(lambda core: core.info(seen), partial(self._receive_info, connection))
+
+    def _ask_later(self, connection: Connection) -> None:
+        asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_info, connection, None)
+
+    def _receive_info(self, connection: Connection, response: Response) -> None:
+        if connection is not self._connection or connection.closed:
+            return
+        if not isinstance(response, InfoResponse) or response.ret != 0:
+            self._ask_later(connection)
+            return
+        self._info = _info(response)
+        self._connected_now.set()
+        if response.powered:
             self._ready.set()
+        else:
+            self._ready.clear()
+        if connection.tells_changes:
+            self._ask_info(connection, response.generation)
+        else:
+            self._ask_later(connection)
 
     def _lose_connection(self, reason: str) -> None:
         self._ready.clear()
+        self._connected_now.clear()
         self._connection = None
         self._trouble = reason
 
@@ -217,12 +269,18 @@ class Adapter:
 
 
 @asynccontextmanager
-async def open_adapter(device: int = 0, *, timeout: float | None = 10.0) -> AsyncIterator[Adapter]:
+async def open_adapter(
+    device: int = 0, *, timeout: float | None = 10.0, powered: bool = True
+) -> AsyncIterator[Adapter]:
     """The adapter of ``device/vl2cap/<device>``, ready: ``async with open_adapter() as adapter: ...``
 
     NoAdapter: there is no Xen here, another program of this guest has the device open, or the backend is not connected
-    after ``timeout`` seconds (None: waits for ever).
+    after ``timeout`` seconds (None: waits for ever). NoController: it is, but has no controller; with ``powered`` False
+    that is no matter.
     """
+    check_integer("device", device, 0, _U32_MAX)
+    check_seconds("timeout", timeout, zero=True)
+    check_flag("powered", powered)
     async with AsyncExitStack() as undo:
         undo.enter_context(_claim(device))
         try:
@@ -236,7 +294,7 @@ async def open_adapter(device: int = 0, *, timeout: float | None = 10.0) -> Asyn
         undo.callback(grants.close)
         adapter = Adapter(store, evtchn, grants, device)
         undo.push_async_callback(_stop, asyncio.create_task(adapter.serve()))
-        await adapter.wait_ready(timeout)
+        await (adapter.wait_ready(timeout) if powered else adapter.wait_connected(timeout))
         yield adapter
 
 
@@ -270,18 +328,22 @@ def _info(response: InfoResponse) -> AdapterInfo:
         response.max_channels,
         response.channels,
         response.max_mtu,
+        format_address(response.le_address) if response.le_address_type else None,
     )
 
 
 def _check(transport: int, psm: int, mtu: int) -> None:
-    if not psm_is_legal(transport, psm):
-        rule = "an SPSM is 0x0001 to 0x00ff" if transport == TRANSPORTS["le"] else "odd, with an even high octet"
-        raise ValueError(f"PSM 0x{psm:04x} is not legal: {rule}")
+    check_integer("psm", psm)
+    if not 0 <= psm <= _U16_MAX or not psm_is_legal(transport, psm):
+        le = transport == TRANSPORTS["le"]
+        rule = "an SPSM is 0x0001 to 0x00ff" if le else f"it must {_PSM_RULE}"
+        raise ValueError(f"PSM {psm:#06x} is not legal: {rule}")
+    check_integer("mtu", mtu)
     if not SMALLEST_MTU[transport] <= mtu <= _U16_MAX:
         raise ValueError(f"an MTU of {mtu}: it is {SMALLEST_MTU[transport]} to 65535 bytes")
 
 
 def _number(numbers: Mapping[Any, int], name: str, what: str) -> int:
-    if name not in numbers:
+    if not isinstance(name, str) or name not in numbers:
         raise ValueError(f"{what} {name!r} is none of {', '.join(numbers)}")
     return numbers[name]

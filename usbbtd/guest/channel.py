@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from errno import ENOTCONN
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from usbbtd.abi.layout import constants
 from usbbtd.guest.address import AddressType, address_type_name, format_address
+from usbbtd.guest.arguments import check_bytes
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, largest_message
 from usbbtd.link.l2capif_frontend import Connection
+
+#: What an SDU to send may be.
+Octets: TypeAlias = bytes | bytearray | memoryview
 
 _LENGTH_SIZE: int = constants.L2CAPIF_LENGTH_SIZE
 _SDUS_A_HALF = 4
@@ -46,19 +50,22 @@ class Channel:
 
     # The calls per SDU hand out the stream's coroutine instead of being one more around it.
 
-    def send(self, sdu: bytes) -> Coroutine[Any, Any, None]:  # hot: per packet
+    def send(self, sdu: Octets) -> Coroutine[Any, Any, None]:  # hot: per packet
         """Sends one SDU; waits while the way to the peer is full. ValueError: longer than ``tx_mtu``.
 
         Returns when the SDU is on its way, not when the peer has it. Any number of tasks may send.
         """
         return self.send_many((sdu,))
 
-    def send_many(self, sdus: Sequence[bytes]) -> Coroutine[Any, Any, None]:  # hot: per batch
-        """Sends SDUs in order, for much less than one ``send`` each."""
-        for sdu in sdus:
+    def send_many(self, sdus: Sequence[Octets]) -> Coroutine[Any, Any, None]:  # hot: per batch
+        """Sends SDUs, each bytes, a bytearray or a memoryview, in order, for much less than one ``send`` each."""
+        if isinstance(sdus, Octets):
+            raise TypeError("sdus is one SDU: it must be a list of them")
+        octets = [check_bytes("an SDU", sdu) for sdu in sdus]
+        for sdu in octets:
             if len(sdu) > self.tx_mtu:
                 raise ValueError(f"an SDU of {len(sdu)} bytes; {self.peer.address} takes {self.tx_mtu} at most")
-        return self._stream.send(sdus)
+        return self._stream.send(octets)
 
     def recv(self) -> Coroutine[Any, Any, bytes]:  # hot: per packet
         """The next SDU. One task at a time may wait for it. Cancelling it loses nothing."""

@@ -21,6 +21,7 @@ from usbbtd.l2capif.wire import (
     AdvertiseRequest,
     ChannelResponse,
     ConnectRequest,
+    InfoRequest,
     InfoResponse,
     ListenRequest,
     PlainRequest,
@@ -60,6 +61,8 @@ class Backend:
         self.limits = limits  # of what is made from now on
         self._objects: dict[int, Object] = {}
         self._in_flight: dict[int, Request] = {}
+        self._generation = 1  # of what INFO answers
+        self._waiting: list[int] = []  # INFOs that wait for the next generation
         self._offers: dict[int, Object] = {}  # the listener that an offer waits at, or the channel that it becomes
         self._calls: list[Call] = []
         self._responses: list[bytes] = []
@@ -108,12 +111,21 @@ class Backend:
             self._objects[request.id].enter(State.OPEN)
         self._answer(PlainResponse(req_id, request.cmd, request.id, 0))
 
-    def complete_info(self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int) -> None:
-        """Answers an Info. ``features``: L2CAPIF_FEATURE_* bits."""
+    def complete_info(
+        self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int,
+        le_address: bytes = bytes(6), le_address_type: int = 0,
+    ) -> None:  # fmt: skip
+        """Answers an Info. ``features``: L2CAPIF_FEATURE_* bits. ``le_address`` zeros: there is none."""
         if self._answerable(req_id, INFO) is not None:
             limits, in_use = self.limits, self._count(Kind.CHANNEL)
             facts = (address, address_type, powered, features, limits.channels, in_use, limits.max_mtu)
-            self._answer(InfoResponse(req_id, INFO, 0, 0, *facts))
+            self._answer(InfoResponse(req_id, INFO, 0, 0, *facts, le_address, self._generation, le_address_type))
+
+    def change_info(self) -> None:
+        """Answers the INFOs that wait: what INFO tells, the channels in use apart, has changed."""
+        self._generation = self._generation % 0xFFFF_FFFF + 1  # 0 is that of nobody
+        waiting, self._waiting = self._waiting, []
+        self._calls += map(Info, waiting)
 
     def complete_channel(
         self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
@@ -218,6 +230,7 @@ class Backend:
         """
         self._closed = True
         self._calls.clear()
+        self._waiting.clear()
         self._objects.clear()
         self._offers.clear()
         for request in tuple(self._in_flight.values()):
@@ -250,9 +263,12 @@ class Backend:
             return EMFILE
         return command.handle(self, request)
 
-    def _info(self, request: PlainRequest) -> int:
+    def _info(self, request: InfoRequest) -> int:
         self._in_flight[request.req_id] = request
-        self._calls.append(Info(request.req_id))
+        if request.flags and request.generation == self._generation:
+            self._waiting.append(request.req_id)
+        else:
+            self._calls.append(Info(request.req_id))
         return 0
 
     def _connect(self, request: ConnectRequest) -> int:
@@ -308,7 +324,7 @@ class Backend:
         return 0
 
     _COMMANDS: ClassVar[dict[int, _Command]] = {
-        INFO: _Command(PlainRequest, 0, checks.check_info, _info),
+        INFO: _Command(InfoRequest, constants.L2CAPIF_INFO_WAIT, checks.check_info, _info),
         CONNECT: _Command(ConnectRequest, 0, checks.check_connect, _connect),
         LISTEN: _Command(ListenRequest, 0, checks.check_listen, _listen),
         ACCEPT: _Command(AcceptRequest, 0, checks.check_accept, _accept),

@@ -11,6 +11,7 @@ from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,
     ConnectRequest,
+    InfoRequest,
     ListenRequest,
     PlainRequest,
     ScanRequest,
@@ -52,8 +53,8 @@ def psm_is_legal(transport: int, psm: int) -> bool:
     return psm & 0x0101 == 0x0001 if transport == BREDR else 1 <= psm <= 0xFF
 
 
-def check_info(request: PlainRequest, limits: Limits) -> int:
-    return EINVAL if request.id or any(request.raw) else 0
+def check_info(request: InfoRequest, limits: Limits) -> int:
+    return EINVAL if request.id or (request.generation and not request.flags) else 0
 
 
 def check_release(request: PlainRequest, limits: Limits) -> int:

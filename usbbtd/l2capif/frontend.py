@@ -19,6 +19,7 @@ from usbbtd.l2capif.wire import (
     AdvertiseRequest,
     ChannelResponse,
     ConnectRequest,
+    InfoRequest,
     InfoResponse,
     ListenRequest,
     PlainRequest,
@@ -71,9 +72,10 @@ class Frontend:
 
     # Requests.
 
-    def info(self) -> int:
-        """Result: InfoResponse."""
-        return self._send(PlainRequest(self._next_id(), constants.L2CAPIF_CMD_INFO, 0))
+    def info(self, seen: int | None = None) -> int:
+        """What the adapter is. Result: InfoResponse, and where its generation is ``seen``, when it is another."""
+        flags = 0 if seen is None else constants.L2CAPIF_INFO_WAIT
+        return self._send(InfoRequest(self._next_id(), constants.L2CAPIF_CMD_INFO, 0, flags, seen or 0))
 
     def connect(
         self,
@@ -235,7 +237,8 @@ class Frontend:
                     and SMALLEST_MTU[asked.transport] <= response.rx_mtu <= asked.mtu
                 )
             case InfoResponse():
-                good = response.address_type <= constants.L2CAPIF_ADDR_LE_RANDOM and response.powered <= 1
+                types = response.address_type, response.le_address_type
+                good = max(types) <= constants.L2CAPIF_ADDR_LE_RANDOM and response.powered <= 1
             case PlainResponse():
                 good = True
         if not good:

@@ -19,13 +19,23 @@ _NO_BODY = bytes(48)
 
 
 class PlainRequest(NamedTuple):
-    """INFO and RELEASE: the header is all, ``raw`` is zeros. Also any request whose command is not known yet."""
+    """RELEASE: the header is all, ``raw`` is zeros. Also any request whose command is not known yet."""
 
     req_id: int
     cmd: int
     id: int
     flags: int = 0
     raw: bytes = _NO_BODY
+
+
+class InfoRequest(NamedTuple):
+    """INFO. ``generation`` 0, unless L2CAPIF_INFO_WAIT is among the flags."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int = 0
+    generation: int = 0
 
 
 class ConnectRequest(NamedTuple):
@@ -106,7 +116,7 @@ class PlainResponse(NamedTuple):
 
 
 class InfoResponse(NamedTuple):
-    """INFO. ``features`` are L2CAPIF_FEATURE_* bits."""
+    """INFO. ``features`` are L2CAPIF_FEATURE_* bits. ``generation`` 0, no ``le_address``: of a backend without them."""
 
     req_id: int
     cmd: int
@@ -119,6 +129,9 @@ class InfoResponse(NamedTuple):
     max_channels: int = 0
     channels: int = 0
     max_mtu: int = 0
+    le_address: bytes = _NO_ADDRESS
+    generation: int = 0
+    le_address_type: int = 0
 
 
 class ChannelResponse(NamedTuple):
@@ -138,12 +151,15 @@ class ChannelResponse(NamedTuple):
     status: int = 0
 
 
-Request: TypeAlias = PlainRequest | ConnectRequest | ListenRequest | AcceptRequest | ScanRequest | AdvertiseRequest
+Request: TypeAlias = (
+    PlainRequest | InfoRequest | ConnectRequest | ListenRequest | AcceptRequest | ScanRequest | AdvertiseRequest
+)
 Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse
 _Message = TypeVar("_Message", bound=Request | Response)
 
 _STRUCTS: dict[type[Any], Struct] = {
     PlainRequest: record("struct l2capif_request", "raw"),
+    InfoRequest: record("struct l2capif_request", "info"),
     ConnectRequest: record("struct l2capif_request", "connect"),
     ListenRequest: record("struct l2capif_request", "listen"),
     AcceptRequest: record("struct l2capif_request", "accept"),

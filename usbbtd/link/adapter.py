@@ -4,6 +4,7 @@ An adapter outlives its dongles. What streams ends with the dongle; listeners ar
 """
 
 import asyncio
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -36,7 +37,6 @@ from usbbtd.link.info import TRANSPORTS, AdapterInfo, LinkInfo
 from usbbtd.link.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
-HCI_CONNECTION_TIMEOUT = 0x08
 
 
 class Adapter:
@@ -60,6 +60,7 @@ class Adapter:
         self._listeners: dict[tuple[int, int], Listener] = {}
         self._scans: set[ScanUser] = set()
         self._advertiser: Advertiser | None = None
+        self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
 
     # Facts.
@@ -75,11 +76,24 @@ class Adapter:
         return self._controller.host.address if self._controller and self.powered else bytes(6)
 
     @property
+    def le_address(self) -> bytes:
+        """The random static address that LE peers see; zeros where there is no LE now."""
+        return self._random_address if self.transports[LE] else bytes(6)
+
+    @property
     def transports(self) -> tuple[bool, bool]:
         """(BR/EDR, LE)."""
         if self._controller is None or not self.powered:
             return False, False
         return self._controller.host.supports_bredr, self._controller.host.supports_le
+
+    def observe(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` when the addresses, ``powered`` or the transports have changed, until ``ignore``."""
+        self._observers.add(changed)
+
+    def ignore(self, changed: Callable[[], None]) -> None:
+        """Idempotent."""
+        self._observers.discard(changed)
 
     async def wait_powered(self) -> None:
         await self._up.wait()
@@ -166,7 +180,7 @@ class Adapter:
             raise NotSupported("the controller does not have this transport")
         link = await self._links.get(controller, address, address_type)
         if link is not self._links.by_handle.get(link.handle):
-            raise Unreachable("the link was lost", HCI_CONNECTION_TIMEOUT)
+            raise Unreachable("the link was lost", link.end_status)
         try:
             cid = controller.mux.connect(link.handle, psm, mtu, controller.now())
         except LocalProtocolError as error:
@@ -178,7 +192,7 @@ class Adapter:
         """Gives the peer its channel. Raises NoAdapter, and Unreachable where the peer went away meanwhile."""
         controller = self._running()
         if self._offers.pop((offer.handle, offer.cid), None) is not offer:
-            raise Unreachable("the peer did not wait", HCI_CONNECTION_TIMEOUT)
+            raise Unreachable("the peer did not wait")
         controller.mux.accept(offer.handle, offer.cid, mtu, controller.now())
         return await self._opened(offer.link, offer.cid)
 
@@ -280,6 +294,9 @@ class Adapter:
             case hci_events.AdvertisingStopped(status):
                 self._log.warning("advertising refused by the controller", status=status)
 
+    def link_ending(self, handle: int, status: int) -> None:
+        self._links.ending(handle, status)
+
     def receive_l2cap_event(self, event: l2cap_events.Event) -> None:
         match event:
             case l2cap_events.ChannelOpened(handle, cid, _, _, _):
@@ -297,6 +314,7 @@ class Adapter:
         self._controller = None
         self._up.clear()
         self._tried.set()
+        self._tell_observers()  # first: who hears that a channel has ended must not take the adapter for ready
         error = NoAdapter(reason)
         self._links.lost(error)
         opening, self._opening = self._opening, {}
@@ -347,6 +365,11 @@ class Adapter:
         self._set_connectable(controller)
         if self._advertiser is not None:
             self._set_advertising(controller)
+        self._tell_observers()
+
+    def _tell_observers(self) -> None:
+        for changed in tuple(self._observers):
+            changed()
 
     def _set_connectable(self, controller: Controller) -> None:
         controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))
@@ -401,7 +424,7 @@ class Adapter:
             channel.ended(reason)
             self._links.drop(channel.link)
         else:
-            self._not_opened(handle, cid, Unreachable(reason, HCI_CONNECTION_TIMEOUT))
+            self._not_opened(handle, cid, Unreachable(reason, self._links.by_handle[handle].end_status))
 
     def _not_opened(self, handle: int, cid: int, error: AdapterError) -> None:
         if (waiter := self._opening.pop((handle, cid), None)) is not None:

@@ -34,9 +34,9 @@ class Refused(AdapterError):
 
 
 class Unreachable(AdapterError):
-    """No link, or it failed on the way: ``status`` is the HCI status."""
+    """No link, or it failed on the way: ``status`` is the HCI status, 0 where HCI has said nothing."""
 
-    def __init__(self, reason: str, status: int) -> None:
+    def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.status = status
 
@@ -56,7 +56,9 @@ class Exhausted(AdapterError):
 class Link:
     """An ACL link."""
 
-    __slots__ = ("address", "address_type", "channels", "closing", "controller", "handle", "idle", "ours", "since")
+    __slots__ = (
+        "address", "address_type", "channels", "closing", "controller", "end_status", "handle", "idle", "ours", "since",
+    )  # fmt: skip
 
     def __init__(self, controller: Controller, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
         self.controller = controller
@@ -66,6 +68,7 @@ class Link:
         self.ours = ours
         self.since = controller.now()
         self.closing = False  # we have asked for its end
+        self.end_status = 0  # HCI's reason, once it ends
         self.channels = 0  # open, opening, and asked for by the peer
         self.idle: asyncio.TimerHandle | None = None
 

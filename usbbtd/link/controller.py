@@ -47,6 +47,7 @@ class Owner(Protocol):
     def receive_hci_event(self, event: hci_events.Event) -> None: ...
     def receive_l2cap_event(self, event: l2cap_events.Event) -> None: ...
     def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
+    def link_ending(self, handle: int, status: int) -> None: ...
     def controller_lost(self, reason: str) -> None: ...
 
 
@@ -190,7 +191,8 @@ class Controller:
             match event:
                 case hci_events.Connected(handle, _, address_type, role):
                     self.mux.add_link(handle, LE if address_type else 0, role, self.now())
-                case hci_events.Disconnected(handle, _):
+                case hci_events.Disconnected(handle, status):
+                    self._owner.link_ending(handle, status)
                     self.mux.remove_link(handle)
                     self._deliver()  # its channels end before the link does
                 case hci_events.Failed(reason):

@@ -70,6 +70,8 @@ class GuestConnection:
             stack.callback(self._ring.close)
             self._event_channel = evtchn.bind_interdomain(domid, port, self._ring_event)
             stack.callback(self._event_channel.close)
+            self._adapter.observe(self._adapter_changed)
+            stack.callback(self._adapter.ignore, self._adapter_changed)
             self._resources = stack.pop_all()
         self._ring_event()
 
@@ -118,7 +120,9 @@ class GuestConnection:
     @contained
     def revoke(self, objects: Iterable[int], offers: Iterable[int], limits: Limits) -> None:
         """Policy has changed: these are not allowed any more, and ``limits`` are those of what is made from now on."""
-        self._limits = self._backend.limits = limits
+        if limits != self._limits:
+            self._limits = self._backend.limits = limits
+            self._backend.change_info()
         for number in offers:
             offer = self._offers.pop(number)
             self._backend.withdraw(number)
@@ -228,8 +232,14 @@ class GuestConnection:
             features |= constants.L2CAPIF_FEATURE_LE | constants.L2CAPIF_FEATURE_SCAN
             features |= constants.L2CAPIF_FEATURE_ADVERTISE
         self._backend.complete_info(
-            req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features
-        )
+            req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features,
+            le_address=self._adapter.le_address, le_address_type=le * constants.L2CAPIF_ADDR_LE_RANDOM,
+        )  # fmt: skip
+
+    @contained
+    def _adapter_changed(self) -> None:
+        self._backend.change_info()
+        self._work()
 
     def _fail(self, req_id: int, error: BaseException) -> None:
         code, result, status = error_code(error)

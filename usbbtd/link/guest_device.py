@@ -81,6 +81,7 @@ class GuestDevice:
             "feature-le": "1",
             "feature-scan": "1",
             "feature-advertise": "1",
+            "feature-info-wait": "1",
         }
 
     def _own_limits(self) -> Limits:

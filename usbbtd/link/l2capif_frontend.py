@@ -98,13 +98,16 @@ class SharedStream:
 class Connection:
     """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
 
-    ``max_page_order``: of data rings, by the backend. ``fail`` is called with a reason when the backend breaks a rule.
+    ``max_page_order``: of data rings, by the backend. ``tells_changes``: its INFO can wait for a change.
+    ``fail`` is called with a reason when the backend breaks a rule.
     """
 
     def __init__(
-        self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None]
-    ) -> None:
+        self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None],
+        *, tells_changes: bool = False,
+    ) -> None:  # fmt: skip
         self.max_page_order = max_page_order
+        self.tells_changes = tells_changes
         self.closed = False
         self._releases: set[asyncio.Future[None]] = set()
         self._grants, self._evtchn, self._domid = grants, evtchn, domid
@@ -289,7 +292,10 @@ class _Frontend:
             raise RemoteProtocolError(f"{device.other_path}/versions is {untrusted_versions!r:.40}, without {_VERSION}")
         lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
         order = await device.read_other_int("max-page-order", lowest, 0xFFFFFFFF)
-        self._connection = Connection(self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail)
+        self._connection = Connection(
+            self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
+            tells_changes=await device.read_other("feature-info-wait") == "1",
+        )  # fmt: skip
         return self._connection.nodes
 
     def _detach(self) -> None:

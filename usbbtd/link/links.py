@@ -125,6 +125,11 @@ class Links:
         for waiter in attempt.waiters:
             fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
 
+    def ending(self, handle: int, status: int) -> None:
+        """The channels of a link end now, and then the link."""
+        if (link := self.by_handle.get(handle)) is not None:
+            link.end_status = status
+
     def disconnected(self, event: hci_events.Disconnected) -> None:
         handle, reason = event
         if (link := self.by_handle.pop(handle, None)) is not None:

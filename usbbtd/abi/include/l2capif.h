@@ -66,11 +66,17 @@
 #define L2CAPIF_FEATURE_AGENT        (1u << 4)
 
 /* `flags` of requests. */
+#define L2CAPIF_INFO_WAIT            (1u << 0)   /* answer when `generation` is another */
 #define L2CAPIF_SCAN_ACTIVE          (1u << 0)   /* ask for scan responses     */
 #define L2CAPIF_SCAN_DUPLICATES      (1u << 1)   /* report every advertisement */
 #define L2CAPIF_ADVERTISE_CONNECTABLE (1u << 0)
 
 #define L2CAPIF_ADVERTISE_DATA_SIZE  31
+
+struct l2capif_info {
+    uint32_t generation;        /* with L2CAPIF_INFO_WAIT: the last one seen   */
+    uint8_t pad[44];
+};
 
 struct l2capif_connect {
     grant_ref_t ref;            /* page that holds struct l2capif_data_intf    */
@@ -120,6 +126,7 @@ struct l2capif_request {
     uint32_t id;
     uint32_t flags;
     union {
+        struct l2capif_info info;
         struct l2capif_connect connect;
         struct l2capif_listen listen;
         struct l2capif_accept accept;
@@ -130,14 +137,17 @@ struct l2capif_request {
 };
 
 struct l2capif_info_rsp {
-    uint8_t addr[6];            /* the adapter's                               */
+    uint8_t addr[6];            /* the adapter's, on BR/EDR                    */
     uint8_t addr_type;
     uint8_t powered;            /* 1: the controller is up                     */
     uint32_t features;          /* L2CAPIF_FEATURE_*                           */
     uint32_t max_channels;      /* this frontend's limit                       */
     uint32_t channels;          /* in use by this frontend                     */
     uint16_t max_mtu;           /* largest MTU that the backend accepts        */
-    uint8_t pad[26];
+    uint8_t le_addr[6];         /* the adapter's, as LE peers see it           */
+    uint32_t generation;        /* of these facts; 0: the backend has none     */
+    uint8_t le_addr_type;       /* 0 where there is no le_addr                 */
+    uint8_t pad[15];
 };
 
 /* CONNECT and ACCEPT */
@@ -227,9 +237,15 @@ struct l2capif_scan_report {
     uint8_t data[L2CAPIF_ADVERTISE_DATA_SIZE];  /* only data_length octets are sent */
 };
 
+#ifdef __cplusplus
+#define L2CAPIF_ASSERT_SIZE(type, size) \
+    static_assert(sizeof(struct type) == (size), #type " is not " #size " octets")
+#else
 #define L2CAPIF_ASSERT_SIZE(type, size) \
     _Static_assert(sizeof(struct type) == (size), #type " is not " #size " octets")
+#endif
 
+L2CAPIF_ASSERT_SIZE(l2capif_info, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_connect, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_listen, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_accept, 48);

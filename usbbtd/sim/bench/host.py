@@ -105,6 +105,7 @@ class Ours:
             self._opened.set()
 
     def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
+    def link_ending(self, handle: int, status: int) -> None: ...
 
     def controller_lost(self, reason: str) -> None:
         raise RuntimeError(reason)
