@@ -15,6 +15,7 @@ from bumble.link import LocalLink
 
 from usbbtd.hci.events import Event
 from usbbtd.hci.host import Host
+from usbbtd.sim.controller import make_strict
 
 RANDOM_ADDRESS = bytes.fromhex("0100000000c0")
 
@@ -138,6 +139,7 @@ class OnBumble:
         self.controller = BumbleController("ours", link=link, public_address="C1:00:00:00:00:01")
         self.peer_controller = BumbleController("peer", link=link, public_address="C2:00:00:00:00:02")
         for controller in (self.controller, self.peer_controller):
+            make_strict(controller)
             controller.lmp_features = DUAL_MODE
             if not extended:
                 controller.le_features &= ~LeFeatureMask.LE_EXTENDED_ADVERTISING

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from bumble.link import LocalLink
 
-from usbbtd.sim.controller import ACL_SIZE, LE_ACL_SIZE, new_dongle
+from usbbtd.sim.controller import ACL_COUNT, ACL_SIZE, LE_ACL_SIZE, new_dongle
 from usbbtd.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN
 
 RESET = bytes.fromhex("030c00")
@@ -117,3 +117,25 @@ async def test_acl_data_over_the_air_comes_in_fragments(link: LocalLink, size: i
         assert length == len(packet) - 4 <= ACL_SIZE
         received += packet[4:]
     assert received == pdu
+
+
+async def test_a_host_that_does_not_count_buffers_loses_data(link: LocalLink) -> None:
+    host, other = UsbHost(link, "C0:FF:EE:00:00:01"), UsbHost(link, "C0:FF:EE:00:00:02")
+    near, _ = await connected(host, other)
+    for number in range(ACL_COUNT + 1):
+        host.dongle.receive_data(ACL_OUT, near.to_bytes(2, "little") + bytes((5, 0, 1, 0, 0x40, 0, number)))
+    completed = [await host.transfer(EVENTS_IN) for _ in range(ACL_COUNT)]
+    assert {event[0] for event in completed} == {0x13}
+    host.dongle.receive_data(ACL_OUT, near.to_bytes(2, "little") + bytes((5, 0, 1, 0, 0x40, 0, 255)))
+    received = [(await other.transfer(ACL_IN))[-1] for _ in range(ACL_COUNT + 1)]
+    assert received == [*range(ACL_COUNT), 255]
+
+
+async def test_events_that_the_host_left_out_of_its_mask_do_not_come(link: LocalLink) -> None:
+    host, other = UsbHost(link, "C0:FF:EE:00:00:01"), UsbHost(link, "C0:FF:EE:00:00:02")
+    near, _ = await connected(host, other)
+    data = near.to_bytes(2, "little") + bytes((5, 0, 1, 0, 0x40, 0, 1))
+    await host.ask(bytes.fromhex("010c08") + (0x1FFF_FFFF_FFFF & ~(1 << 18)).to_bytes(8, "little"))  # Set_Event_Mask
+    host.dongle.receive_data(ACL_OUT, data)
+    await other.transfer(ACL_IN)
+    assert await host.ask(READ_BD_ADDR)  # the next event, Number_Of_Completed_Packets is none

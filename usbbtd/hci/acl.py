@@ -34,7 +34,7 @@ EARLY_S = 0.05
 #: How long after the end of a link data on its handle is taken for its own, and not for that of the next.
 LATE_S = 0.02
 #: A link whose fragments stay in the controller through so many looks, and so long between two, keeps its buffers from
-#: the others: it is ended. Longer than any supervision timeout (32 s), in which a peer that is far may be silent.
+#: the others: it is ended. Longer than any supervision timeout (41 s), in which a peer that is far may be silent.
 STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
 

@@ -29,6 +29,7 @@ _INDISPENSABLE = (
     commands.LeSetAdvertisingData,
     commands.LeSetAdvertisingEnable,
     commands.LeSetAdvertisingParameters,
+    commands.LeSetAdvertisingSetRandomAddress,
     commands.LeSetExtendedAdvertisingData,
     commands.LeSetExtendedAdvertisingEnable,
     commands.LeSetExtendedAdvertisingParameters,

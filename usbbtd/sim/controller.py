@@ -32,6 +32,33 @@ _acl_header = struct.Struct("<HH")
 _HANDLE_MASK, _CONTINUING = 0x0FFF, 0x1000  # Vol 4, Part E, 5.4.2
 
 
+def make_strict(controller: Controller) -> None:
+    """Has a controller of Bumble's honour the host's event masks and count its own buffers."""
+    _honour_masks(controller)
+    _count_buffers(controller)
+
+
+def _count_buffers(controller: Controller) -> None:
+    """Loses data for which there is no buffer; each holds a packet for a turn of the event loop."""
+    receive = controller.on_hci_acl_data_packet
+    held = dict.fromkeys(PhysicalTransport, 0)
+
+    def receive_if_room(packet: hci.HCI_AclDataPacket) -> None:
+        connection = controller.find_connection_by_handle(packet.connection_handle)
+        over_le = connection is not None and connection.transport == PhysicalTransport.LE
+        pool = PhysicalTransport.LE if over_le else PhysicalTransport.BR_EDR
+        count = controller.total_num_le_acl_data_packets if over_le else controller.total_num_acl_data_packets
+        if held[pool] < count:
+            held[pool] += 1
+            asyncio.get_running_loop().call_soon(release, pool)
+            receive(packet)
+
+    def release(pool: PhysicalTransport) -> None:
+        held[pool] -= 1
+
+    controller.on_hci_acl_data_packet = receive_if_room
+
+
 def _honour_masks(controller: Controller) -> None:
     """Lets no event out that the host's masks leave out: Vol 4, Part E, 7.3.1 and 7.8.1."""
     send, reset = controller.send_hci_packet, controller.on_hci_reset_command
@@ -57,7 +84,7 @@ def _honour_masks(controller: Controller) -> None:
 def new_controller(link: LocalLink, name: str, address: str) -> Controller:
     """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle."""
     controller = Controller(name, link=link, public_address=address)
-    _honour_masks(controller)
+    make_strict(controller)
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS
