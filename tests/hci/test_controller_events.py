@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.controller_events import Event, LeEvent, advertising_reports, parse_event
+from usbbtd.hci.controller_events import (
+    AdvertisingReport,
+    Event,
+    LeEvent,
+    advertising_reports,
+    may_be_lost,
+    parse_event,
+)
 
 ADDRESS = hci.Address("C3:00:00:00:00:03", hci.Address.RANDOM_DEVICE_ADDRESS)
 REPORT = hci.HCI_LE_Advertising_Report_Event.Report
@@ -96,21 +103,25 @@ def test_reports() -> None:
     )
     event = parse_event(bytes(theirs)[1:])
     assert isinstance(event, incoming.LeAdvertisingReport)
-    assert advertising_reports(event) == [(0, 1, bytes(ADDRESS), -50, b"\2\1\6"), (4, 0, bytes(ADDRESS), 127, b"")]
+    assert advertising_reports(event) == [
+        AdvertisingReport(0, 1, bytes(ADDRESS), -50, b"\2\1\6"),
+        AdvertisingReport(4, 0, bytes(ADDRESS), 127, b""),
+    ]
 
 
 @pytest.mark.parametrize(
     ("properties", "event_type"), [(0x13, 0), (0x15, 1), (0x12, 2), (0x10, 3), (0x1B, 4), (0x1A, 4), (0x01, 0), (0, 3)]
 )
-def test_extended_reports_get_the_legacy_types(properties: int, event_type: int) -> None:
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_extended_reports_get_the_legacy_types(properties: int, event_type: int, status: int) -> None:
     """Vol 4, Part E, 7.7.65.13, the table of PDU types."""
     report = EXTENDED_REPORT(
-        event_type=properties,
+        event_type=properties | status << 5,
         address_type=1,
         address=ADDRESS,
         primary_phy=1,
         secondary_phy=0,
-        advertising_sid=0xFF,
+        advertising_sid=9,
         tx_power=127,
         rssi=-7,
         periodic_advertising_interval=0,
@@ -120,7 +131,9 @@ def test_extended_reports_get_the_legacy_types(properties: int, event_type: int)
     )
     event = parse_event(bytes(hci.HCI_LE_Extended_Advertising_Report_Event([report, report]))[1:])
     assert isinstance(event, incoming.LeExtendedAdvertisingReport)
-    assert advertising_reports(event) == 2 * [(event_type, 1, bytes(ADDRESS), -7, b"hello")]
+    assert advertising_reports(event) == 2 * [
+        AdvertisingReport(event_type, 1, bytes(ADDRESS), -7, b"hello", status, 9)
+    ]
 
 
 @given(st.sampled_from([0x02, 0x0D]), st.binary(max_size=80))
@@ -131,7 +144,7 @@ def test_any_reports_are_read_within_their_octets_or_refused(subevent: int, octe
     except RemoteProtocolError:
         return
     assert len(reports) == 2
-    assert all(data in octets and -128 <= rssi <= 127 for _, _, _, rssi, data in reports)
+    assert all(report.data in octets and -128 <= report.rssi <= 127 for report in reports)
 
 
 @given(st.binary(max_size=64))
@@ -147,6 +160,33 @@ def test_any_octets_are_parsed_or_refused(octets: bytes) -> None:
 def test_what_is_cut_short_is_refused(event: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_event(event)
+
+
+@pytest.mark.parametrize(
+    ("event", "lossy"),
+    [
+        ("3e00", True),
+        ("3e0102", True),  # advertising report
+        ("3e010d", True),
+        ("3e0103", True),
+        ("1200", True),
+        ("1601aa", True),
+        ("0400", True),
+        ("0e0101", False),
+        ("0f00", False),
+        ("0300", False),
+        ("0500", False),
+        ("1000", False),
+        ("1300", False),
+        ("3e0101", False),
+        ("3e010a", False),
+        ("", False),
+        ("16", False),
+        ("160a00", False),
+    ],
+)
+def test_what_may_be_lost(event: str, lossy: bool) -> None:
+    assert may_be_lost(bytes.fromhex(event)) is lossy
 
 
 def test_what_is_not_known_is_nothing() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events
 
 PEER = bytes.fromhex("0300000000c3")
@@ -227,9 +227,29 @@ def test_extended_commands(scripted: Any) -> None:
     assert opcodes(controller.take()) == [0x2042, 0x2039]
 
 
-def test_a_report_that_is_cut_short_reports_nothing(scripted: Any) -> None:
+def test_a_report_that_is_cut_short_costs_itself(scripted: Any) -> None:
     controller = scripted().up()
     controller.host.start_scan(active=True, duplicates=False)
-    with pytest.raises(RemoteProtocolError):
-        controller.le_event(0x02, report()[:-1])
+    controller.take()
+    controller.le_event(0x02, report()[:-1])
+    controller.le_event(0x02, b"")
     assert controller.host.take_events() == []
+    controller.le_event(0x02, report())
+    assert len(controller.host.take_events()) == 1
+    statistics = controller.host.statistics()
+    assert (statistics["reports_malformed"], statistics["events_malformed"]) == (1, 1)
+
+
+def test_what_was_begun_in_one_scan_does_not_go_on_in_the_next(scripted: Any) -> None:
+    controller = scripted(EXTENDED_ONLY).up()
+    fragment = struct.pack("<BHB6sBBBbbHB6sB", 1, 0x0020, 1, PEER, 1, 1, 5, 127, -40, 0, 0, bytes(6), 1) + b"a"
+    for _ in range(2):
+        controller.host.start_scan(active=True, duplicates=False)
+        controller.take()
+        controller.le_event(0x0D, fragment)
+        controller.host.stop_scan()
+    controller.host.start_scan(active=True, duplicates=False)
+    controller.take()
+    controller.le_event(0x0D, fragment.replace(b"\x20\0\1", b"\0\0\1"))
+    assert [event.data for event in controller.host.take_events()] == [b"a"]
+    assert controller.host.statistics()["reports_incomplete"] == 2

@@ -1,6 +1,7 @@
 """HCI events of the controller, as far as this host acts on them (Vol 4, Part E, 7.7)."""
 
 import struct
+from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.codec import Packet, packet
@@ -42,6 +43,25 @@ def parse_event(event: bytes) -> Event | LeEvent | None:
     elif known := LeEvent.registry.get(event[2]):
         made = known.parse(event[3:])
     return made
+
+
+def may_be_lost(event: bytes) -> bool:
+    """Says whether nothing comes to harm where a whole event packet is passed over, because it cannot be read.
+
+    Without the others, what we know of commands, links and buffers is not what the controller knows.
+    """
+    if len(event) < 2 or event[1] != len(event) - 2:
+        return False  # the stream of events is out of step
+    made = LeEvent.registry.get(event[2]) if event[0] == LE_META and len(event) > 2 else Event.registry.get(event[0])
+    return event[0] != NUMBER_OF_COMPLETED_PACKETS and made not in (
+        CommandComplete,
+        CommandStatus,
+        ConnectionComplete,
+        DisconnectionComplete,
+        HardwareError,
+        LeConnectionComplete,
+        LeEnhancedConnectionComplete,
+    )
 
 
 @packet(0x03, "BH6sBB")
@@ -195,13 +215,22 @@ _report = struct.Struct("<BB6sB")
 _extended_report = struct.Struct("<HB6sBBBbbHB6sB")
 
 
-def advertising_reports(
-    event: LeAdvertisingReport | LeExtendedAdvertisingReport,
-) -> list[tuple[int, int, bytes, int, bytes]]:
-    """(event type, HCI address type, address, RSSI, data) of each report; the event type as in the legacy event.
+# Data_Status of an extended report; the third is "truncated"
+COMPLETE, MORE_TO_COME = 0, 1
 
-    RemoteProtocolError: cut short.
-    """
+
+class AdvertisingReport(NamedTuple):
+    event_type: int  # as in the legacy event
+    address_type: int
+    address: bytes
+    rssi: int
+    data: bytes
+    status: int = COMPLETE
+    sid: int = 0xFF  # the set that it is of; 0xFF: none
+
+
+def advertising_reports(event: LeAdvertisingReport | LeExtendedAdvertisingReport) -> list[AdvertisingReport]:
+    """Cuts an event into its reports. Raises RemoteProtocolError if it is cut short."""
     extended = isinstance(event, LeExtendedAdvertisingReport)
     reports = []
     octets = event.reports
@@ -209,18 +238,19 @@ def advertising_reports(
     try:
         for _ in range(event.count):
             if extended:
-                properties, address_type, address, _, _, _, _, rssi, _, _, _, length = _extended_report.unpack_from(
+                properties, address_type, address, _, _, sid, _, rssi, _, _, _, length = _extended_report.unpack_from(
                     octets, offset
                 )
                 offset += _extended_report.size + length
-                event_type = _legacy_type(properties)
                 data = octets[offset - length : offset]
+                event_type, status = _legacy_type(properties), properties >> 5 & 0b11
+                reports.append(AdvertisingReport(event_type, address_type, address, rssi, data, status, sid))
             else:
                 event_type, address_type, address, length = _report.unpack_from(octets, offset)
                 offset += _report.size + length + 1
                 data = octets[offset - length - 1 : offset - 1]
                 rssi = octets[offset - 1] - (octets[offset - 1] > 127) * 256
-            reports.append((event_type, address_type, address, rssi, data))
+                reports.append(AdvertisingReport(event_type, address_type, address, rssi, data))
     except (struct.error, IndexError):
         offset = len(octets) + 1
     if offset > len(octets):

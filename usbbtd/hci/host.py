@@ -75,7 +75,7 @@ class Host:
             incoming.LeAdvertisingReport: self._air.receive_reports,
             incoming.LeExtendedAdvertisingReport: self._air.receive_reports,
         }
-        self._counters = {"resets": 0, "events_ignored": 0, "advertisements_dropped": 0}
+        self._counters = {"resets": 0, "events_ignored": 0, "events_malformed": 0, "advertisements_dropped": 0}
 
     # Facts
 
@@ -105,6 +105,7 @@ class Host:
             **self._commands.counters,
             **self._connections.counters,
             **self._acl.statistics(),
+            **self._air.counters,
         }
 
     # The user's side
@@ -173,7 +174,13 @@ class Host:
             self._acl.completed(event)
             return
         self._commands.now = now
-        packet = incoming.parse_event(event)
+        try:
+            packet = incoming.parse_event(event)
+        except RemoteProtocolError:
+            if not incoming.may_be_lost(event):
+                raise
+            self._counters["events_malformed"] += 1
+            return
         match packet:
             case incoming.CommandComplete(allowed, opcode, returned):
                 self._receive_answer(opcode, allowed, returned[0] if returned else UNSPECIFIED_ERROR, returned[1:])

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import commands
+from usbbtd.hci.advertisements import Advertisements
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.commands import Command
-from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport, advertising_reports
-from usbbtd.hci.events import Advertisement, AdvertisingStopped, Event, ScanStopped
+from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport
+from usbbtd.hci.events import AdvertisingStopped, Event, ScanStopped
 from usbbtd.hci.init import Controller
 
 __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
@@ -50,6 +51,8 @@ class LeAir:
         self.random_address = random_address
         self._send = send
         self._emit = emit
+        self._advertisements = Advertisements()
+        self.counters = self._advertisements.counters
         self._controller: Controller | None = None  # None: not up, or no LE
         self._scan: Scan | None = None
         self._scanning = False  # the controller has been told to
@@ -95,6 +98,7 @@ class LeAir:
         self._controller = None
         self._scanning = self._advertised = self._initiating = False
         self._links = 0
+        self._advertisements.clear()
 
     def abandon(self, status: int) -> None:
         """The controller is of no use: tells who scans or advertises."""
@@ -139,9 +143,9 @@ class LeAir:
             self._apply_advertising()
 
     def receive_reports(self, event: LeAdvertisingReport | LeExtendedAdvertisingReport, _now: float) -> None:
-        for event_type, address_type, address, rssi, data in advertising_reports(event):
-            if self._scan:
-                self._emit(Advertisement(address, 1 + (address_type & 1), event_type, rssi, data))
+        if self._scan:
+            for advertisement in self._advertisements.receive(event):
+                self._emit(advertisement)
 
     # How the controller gets there. All commands are sent at once; when one fails, what the others did is undone.
 
@@ -174,6 +178,7 @@ class LeAir:
     def _disable_scan(self, controller: Controller) -> None:
         if self._scanning:
             self._scanning = False
+            self._advertisements.clear()
             off = (
                 commands.LeSetExtendedScanEnable(0, 0, 0, 0) if controller.extended else commands.LeSetScanEnable(0, 0)
             )
