@@ -126,6 +126,26 @@ def test_the_queue_is_bounded_and_its_overflow_answered(queue: Queue) -> None:
     assert queue.counters["commands_dropped"] == 3
 
 
+def test_a_command_that_the_controller_lost_is_sent_again(queue: Queue) -> None:
+    queue.send_again()
+    queue.ask(ReadBdAddr())
+    queue.ask(WriteScanEnable(0))
+    queue.take()
+    deadline = queue.deadline
+    for _ in range(3):
+        assert queue.is_pending(ReadBdAddr.CODE)
+        queue.send_again()
+        assert not queue.is_pending(ReadBdAddr.CODE)
+        assert queue.take() == [ReadBdAddr().pack()]
+    assert queue.deadline == deadline  # however often
+    queue.receive_answer(ReadBdAddr.CODE, 1, 0, b"once")
+    assert queue.told == [(0, b"once", 0.0)]
+    assert queue.take() == [WriteScanEnable(0).pack()]
+    queue.receive_answer(ReadBdAddr.CODE, 1, 0, b"twice")
+    assert queue.counters["answers_stray"] == 1
+    assert queue.is_pending(WriteScanEnable.CODE)
+
+
 def test_clear_forgets_and_frees_the_way(queue: Queue) -> None:
     queue.ask(ReadBdAddr())
     queue.ask(WriteScanEnable(0))

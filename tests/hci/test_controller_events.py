@@ -131,9 +131,7 @@ def test_extended_reports_get_the_legacy_types(properties: int, event_type: int,
     )
     event = parse_event(bytes(hci.HCI_LE_Extended_Advertising_Report_Event([report, report]))[1:])
     assert isinstance(event, incoming.LeExtendedAdvertisingReport)
-    assert advertising_reports(event) == 2 * [
-        AdvertisingReport(event_type, 1, bytes(ADDRESS), -7, b"hello", status, 9)
-    ]
+    assert advertising_reports(event) == 2 * [AdvertisingReport(event_type, 1, bytes(ADDRESS), -7, b"hello", status, 9)]
 
 
 @given(st.sampled_from([0x02, 0x0D]), st.binary(max_size=80))

@@ -15,6 +15,7 @@ from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
 
 PEER = bytes.fromhex("0300000000c3")  # C3:00:00:00:00:03, Bumble's device on LE
 PEER_PUBLIC = bytes.fromhex("0200000000c2")
+VERSION = struct.pack("<BBHBHH", 0, 9, 0, 9, 0x000A, 0)  # what Read_Local_Version_Information returns
 L2CAP_CID = 0x003E  # a fixed channel, so that Bumble gives us the payload
 
 
@@ -174,6 +175,48 @@ class TestSilence:
         assert controller.host.state == "up"
         controller.host.handle_timeout(1002.0)
         assert controller.host.state == "starting"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_controller_that_tells_of_its_reset_twice(scripted: Any, late: bool) -> None:
+    """As CSR's do: the command after the reset is lost, or it is answered all the same."""
+    controller = scripted({0x1001: None})
+    controller.host.start(controller.now)
+    controller.run()
+    assert [opcode for opcode, _ in controller.commands] == [0x0C03, 0x1001]
+    del controller.answers[0x1001]
+    controller.event(0x0E, b"\1\3\x0c\0")
+    if late:
+        controller.event(0x0E, b"\1\1\x10" + VERSION)
+    controller.answers[0x1001] = VERSION
+    controller.run()
+    assert [opcode for opcode, _ in controller.commands].count(0x1001) == 2
+    assert controller.host.state == "up"
+    assert controller.host.take_events() == [events.Ready()]
+    statistics = controller.host.statistics()
+    assert (statistics["resets"], statistics["resets_unasked"]) == (0, 1)
+
+
+def test_a_controller_that_tells_of_nothing_but_resets(scripted: Any) -> None:
+    controller = scripted({0x1001: None}).start()
+    for _ in range(100):
+        controller.wait(0.1)
+        controller.event(0x0E, b"\1\3\x0c\0")
+    assert controller.host.state == "failed"
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_controller_that_was_reset_by_itself_has_forgotten_everything(scripted: Any, pending: bool) -> None:
+    controller = scripted({0x0406: None}).up()
+    controller.bredr_link(0x40, PEER)
+    controller.take()
+    if pending:
+        controller.host.disconnect(0x40)
+        controller.run()
+    controller.event(0x0E, b"\1\3\x0c\0")
+    controller.run()
+    assert controller.host.take_events() == [events.Disconnected(0x40, 0x03), events.Ready()]
+    assert [opcode for opcode, _ in controller.commands if opcode != 0x0406][:2] == [0x0C03, 0x1001]
 
 
 def test_a_broken_controller_is_refused_with_the_reason(scripted: Any) -> None:

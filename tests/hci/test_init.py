@@ -87,6 +87,24 @@ def test_le_only(bredr_size: bytes | int) -> None:
     assert not any(isinstance(command, commands.WriteLeHostSupport) for command in sent)
 
 
+LE_ONLY = (BREDR_NOT_SUPPORTED | LE).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("length", [0, 27, 1021])
+def test_an_le_controller_that_has_no_other_buffers(length: int) -> None:
+    size = commands.BufferSize(length, 0, 0, 0).parameters()
+    controller, _ = run(ReadLocalSupportedFeatures=LE_ONLY, ReadBufferSize=size)
+    assert (controller.bredr_buffers, controller.le_buffers) == (None, (251, 12))
+    with pytest.raises(RemoteProtocolError):
+        run(ReadLocalSupportedFeatures=LE_ONLY, ReadBufferSize=size, LeReadBufferSize=struct.pack("<HB", 0, 0))
+
+
+@pytest.mark.parametrize("size", [struct.pack("<HB", 0, 0), struct.pack("<HB", 251, 0)])
+def test_an_le_controller_that_has_only_the_other_buffers(size: bytes) -> None:
+    controller, _ = run(ReadLocalSupportedFeatures=LE_ONLY, LeReadBufferSize=size)
+    assert (controller.bredr_buffers, controller.le_buffers) == ((1021, 8), None)
+
+
 @pytest.mark.parametrize("size", [struct.pack("<HB", 0, 0), struct.pack("<HB", 251, 0), 0x01])
 def test_le_shares_the_buffers_of_bredr(size: bytes | int) -> None:
     controller, _ = run(LeReadBufferSize=size)

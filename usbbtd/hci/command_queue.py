@@ -104,6 +104,16 @@ class CommandQueue:
             self._may_send = True
             self.deadline = None
 
+    def is_pending(self, opcode: int) -> bool:
+        return self._pending is not None and opcode == self._pending[0].CODE
+
+    def send_again(self) -> None:
+        """Has the pending command sent once more: the controller has lost it. It gets no more time for that."""
+        if self._pending is not None:
+            self._waiting.appendleft(self._pending)
+            self._pending = None
+        self._may_send = True
+
     def expired(self) -> str | None:
         """What the controller has been silent about for too long at ``now``; None: it still has time."""
         if self.deadline is None or self.now < self.deadline:

@@ -75,7 +75,9 @@ class Host:
             incoming.LeAdvertisingReport: self._air.receive_reports,
             incoming.LeExtendedAdvertisingReport: self._air.receive_reports,
         }
-        self._counters = {"resets": 0, "events_ignored": 0, "events_malformed": 0, "advertisements_dropped": 0}
+        self._counters = dict.fromkeys(
+            ("resets", "resets_unasked", "events_ignored", "events_malformed", "advertisements_dropped"), 0
+        )
 
     # Facts
 
@@ -217,10 +219,20 @@ class Host:
             self._events.append(event)
 
     def _receive_answer(self, opcode: int, allowed: int, status: int, returned: bytes) -> None:
-        if self._state in ("starting", "up"):
-            self._commands.receive_answer(opcode, allowed, status, returned)
-        else:
+        if self._state not in ("starting", "up"):
             self._counters["events_ignored"] += 1
+        elif opcode == commands.Reset.CODE and not self._commands.is_pending(opcode):
+            self._receive_reset()
+        else:
+            self._commands.receive_answer(opcode, allowed, status, returned)
+
+    def _receive_reset(self) -> None:
+        """The controller has been reset once more than we asked for. CSR's do that while they start."""
+        if self._state == "starting":
+            self._counters["resets_unasked"] += 1
+            self._commands.send_again()
+        else:
+            self._recover("was reset by itself")
 
     def _begin(self, now: float, *, forgive: bool) -> None:
         self._state = "starting"

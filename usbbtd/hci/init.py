@@ -69,7 +69,10 @@ def init_script(random_address: bytes) -> Script[Controller]:
     address = yield from _ask(commands.ReadBdAddr(), commands.BdAddr)
     yield commands.SetEventMask(_event_mask())
     size = yield from _ask(commands.ReadBufferSize(), commands.BufferSize)
-    bredr_buffers = _checked(size.acl_length, size.acl_count) if size and size.acl_length else None
+    bredr_buffers = None
+    # An LE controller may have all of its buffers in the other pool, whatever it says of this one.
+    if size and size.acl_length and (supports_bredr or size.acl_count):
+        bredr_buffers = _checked(size.acl_length, size.acl_count)
     if supports_bredr:
         if features & _SIMPLE_PAIRING:
             yield commands.WriteSimplePairingMode(1)

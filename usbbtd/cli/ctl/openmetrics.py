@@ -37,6 +37,7 @@ METRICS: dict[tuple[str, str], Metric] = {
         "dongle_transfers_failed": "Transfers from the dongle that failed: what they had is lost.",
         "dongle_transfers_ignored": "Transfers from the dongle that came before its controller was up.",
         "hci_resets": "Resets of a controller that was silent or reported an error.",
+        "hci_resets_unasked": "Resets of which a controller told while it started, more than were asked for.",
         "hci_events_ignored": "HCI events that nobody acts on.",
         "hci_events_malformed": "HCI events that cannot be read, and do no harm.",
         "hci_advertisements_dropped": "Advertising reports that came faster than they were taken.",
