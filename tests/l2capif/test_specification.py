@@ -2,15 +2,19 @@
 
 import errno
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
+from usbbtd.config import Guests
 from usbbtd.l2capif import wire
 from usbbtd.l2capif.backend import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS, Backend
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, SMALLEST_MTU, Limits
 from usbbtd.l2capif.frontend import Frontend
+from usbbtd.link import xenbus_device
 
 TEXT = (Path(__file__).parents[2] / "docs" / "l2capif.md").read_text()
 ADDRESS = bytes.fromhex("010000eeffc0")
@@ -67,7 +71,7 @@ def test_error_numbers() -> None:
 def test_limits() -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in section("Limits").splitlines()
+        for line in section("Limits").split("### Times")[0].splitlines()
         if line.startswith("|")
     ]
     numbers = [int(row[1].split()[0]) for row in rows[2:]]
@@ -78,3 +82,42 @@ def test_defaults() -> None:
     assert f"0: {DEFAULT_TIMEOUT_MS // 1000} s. More than {LONGEST_TIMEOUT_MS // 1000} s" in TEXT
     assert f"20 to 10240; 0: {DEFAULT_INTERVAL_MS}." in TEXT
     assert f"At most {Limits().requests} requests, RELEASE not counted" in TEXT
+
+
+def test_what_a_device_uses_at_most() -> None:
+    limits = Limits()
+    rings = limits.channels + limits.scans
+    pages = 1 + (1 << limits.max_page_order)
+    text = " ".join(section("Limits").split())
+    assert f"at most {1 + rings * pages} grants, one for the command ring and {pages} for each of" in text
+    assert f"{limits.channels} channels and a scan, and {1 + rings} event channels" in text
+
+
+def test_times_of_the_service() -> None:
+    text = section("Limits")
+    first_s, last_s = xenbus_device._FIRST_PAUSE_S, xenbus_device._LAST_PAUSE_S
+    assert f"| {first_s:g} s, doubled each time up to {last_s:g} s;" in text
+    assert f"| `timeout_ms`, {DEFAULT_TIMEOUT_MS // 1000} s, at most {LONGEST_TIMEOUT_MS // 1000} s |" in text
+    often = Guests().connects_per_minute
+    assert f"in the last minute: {often} times" in TEXT
+
+
+def test_least_mtus() -> None:
+    bredr, le = SMALLEST_MTU.values()
+    assert f"{bredr} (BR/EDR) or {le} (LE) ≤ `rx_mtu`" in section("Security")
+
+
+@pytest.mark.parametrize("name", ["INFO_WAIT", "SCAN_ACTIVE", "SCAN_DUPLICATES", "ADVERTISE_CONNECTABLE"])
+def test_flags_are_described(name: str) -> None:
+    assert getattr(constants, f"L2CAPIF_{name}")
+    assert f"L2CAPIF_{name}" in section("Commands")
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=c11"], ["g++", "-x", "c++", "-std=c++11"]])
+def test_the_header_compiles(tmp_path: Path, compiler: list[str]) -> None:
+    preamble = section("Terms").split("Outside a kernel that is:\n\n")[1]
+    source = tmp_path / "source"
+    source.write_text(preamble.replace("\n    ", "\n").removeprefix("    ") + "\nint main(void) { return 0; }\n")
+    include = Path(layout.__file__).parent / "include"
+    flags = ["-Wall", "-Wextra", "-Wconversion", "-Werror", f"-I{include}", "-fsyntax-only"]
+    subprocess.run([*compiler, *flags, str(source)], check=True)

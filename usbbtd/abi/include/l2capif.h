@@ -159,7 +159,7 @@ struct l2capif_channel_rsp {
     uint16_t tx_mtu;            /* largest SDU that the frontend may send      */
     uint16_t rx_mtu;            /* largest SDU that it will receive            */
     uint16_t result;            /* the peer's L2CAP result, with -ECONNREFUSED */
-    uint8_t status;             /* HCI status, with -ETIMEDOUT and -ENODEV     */
+    uint8_t status;             /* HCI status, with -ETIMEDOUT; 0: none        */
     uint8_t pad[31];
 };
 
