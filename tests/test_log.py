@@ -270,3 +270,22 @@ def test_what_a_real_journal_has_of_a_guest(
     text = journald.read(f"XEN_DOMID={guest.domid}", "-x")
     assert f"░░ Device 0 of guest {guest.domid} is offered to it from now on." in text
     assert "░░ Subject: guest attached" in text
+
+
+def test_events_that_the_journal_does_not_take_are_counted_and_told() -> None:
+    sent: list[str] = []
+    full = True
+
+    def send(message: str, **_: str) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        sent.append(message)
+
+    sender = log.JournalSender(send, "usbbtd", {})
+    with structlog.testing.capture_logs() as told:
+        for number in range(4):
+            full = number < 2  # the closure reads it
+            with pytest.raises(structlog.DropEvent):
+                sender(None, "info", {"event": "channel opened", "level": "info", "domid": number})
+    assert sent == ["channel opened domid=2", "channel opened domid=3"]
+    assert told == [{"event": "events lost", "log_level": "warning", "count": 2}]

@@ -54,7 +54,8 @@ def forms_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, Form
             form.options[action.option_strings[-1]] = action.nargs != 0
         else:
             form.arguments.append(action.nargs not in ("?", "*"))
-    del form.options["--help"]
+    for everywhere in ("--help", "--version"):
+        form.options.pop(everywhere, None)
     if not below:
         return {words: form}
     return {name: Form(form.options | each.options, form.arguments + each.arguments) for name, each in below.items()}

@@ -175,13 +175,15 @@ class AddressHasher:
 class JournalSender:
     """A structlog processor that hands each event to ``send``, which takes a message and the fields of the journal.
 
-    ``message_ids``: of the events that have one.
+    ``message_ids``: of the events that have one. What the journal does not take is dropped, and counted: the next event
+    that it takes is followed by how many were lost.
     """
 
     def __init__(self, send: Callable[..., object], program: str, message_ids: Mapping[str, str]) -> None:
         self._send = send
         self._program = program
         self._message_ids = message_ids
+        self._lost = 0
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         phrase, level, trace = event.pop("event"), event.pop("level"), event.pop("exception", None)
@@ -189,13 +191,20 @@ class JournalSender:
         if (message_id := self._message_ids.get(phrase)) is not None:
             fields["MESSAGE_ID"] = message_id
         message = " ".join([phrase, *(f"{key}={value}" for key, value in event.items())])
-        self._send(
-            f"{message}\n{trace}" if trace else message,
-            PRIORITY=str(_PRIORITIES[level]),
-            SYSLOG_IDENTIFIER=self._program,
-            USBBTD_EVENT=phrase,
-            **fields,
-        )
+        try:
+            self._send(
+                f"{message}\n{trace}" if trace else message,
+                PRIORITY=str(_PRIORITIES[level]),
+                SYSLOG_IDENTIFIER=self._program,
+                USBBTD_EVENT=phrase,
+                **fields,
+            )
+        except OSError:
+            self._lost += 1
+        else:
+            lost, self._lost = self._lost, 0
+            if lost:
+                structlog.get_logger().warning("events lost", count=lost)
         raise structlog.DropEvent
 
 

@@ -22,7 +22,7 @@ def test_the_files_are_those_of_the_parsers(tmp_path: Path) -> None:
     ("line", "offered"),
     [
         ("usbbtctl sta", {"status", "stats"}),
-        ("usbbtctl --", {"--help", "--socket"}),
+        ("usbbtctl --", {"--help", "--socket", "--version"}),
         ("usbbtctl --socket x stats --o", {"--openmetrics"}),
         ("usbbtctl capture --link ", set()),
         ("usbbtctl capture some", {"some-file"}),

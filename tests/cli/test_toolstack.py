@@ -1,5 +1,6 @@
 """usbbt-toolstack by hand, in dom0 of the simulated Xen, with the very service in the driver domain."""
 
+import contextlib
 import json
 import os
 import re
@@ -249,3 +250,45 @@ def test_commands_that_do_not_wait_start_fast():
     code = "import sys, usbbtd.cli.toolstack; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "structlog", "systemd"} & set(modules)
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "pipe"])
+def test_what_was_done_is_no_failure_though_it_cannot_be_told(host, driver, guest, output):
+    for command in (("attach", "work", "backend=sys-bt"), ("detach", "work")):
+        reading, writing = os.pipe()
+        os.close(reading)
+        target = writing if output == "pipe" else os.open(output, os.O_WRONLY)
+        done = subprocess.run(
+            [sys.executable, "-m", "usbbtd.cli.toolstack", *command],
+            env=os.environ | host.world.environment(0), stdout=target, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        for descriptor in {writing, target}:
+            os.close(descriptor)
+        said = "" if output == "pipe" else "cannot write standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (0, said)
+        assert bool(host.run("list", "--json")) == (command[0] == "attach")
+
+
+def test_both_services_go_on_though_their_logs_cannot_be_written(host, tmp_path):
+    driver = host.create("sys-bt")
+    configuration = tmp_path / "usbbtd.toml"
+    configuration.write_text("[control]\nsocket = ''\n")
+    (tmp_path / "work.cfg").write_text('name = "work"\nvl2cap = ["backend=sys-bt"]\n')
+    commands = {
+        driver: ["usbbtd", "run", "--config", str(configuration)],
+        0: ["usbbtd.cli.toolstack", "watch", "--config-dir", str(tmp_path)],
+    }
+    with open("/dev/full", "w") as full, contextlib.ExitStack() as running:
+        services = []
+        for domid, command in commands.items():
+            environment = os.environ | host.world.environment(domid) | {"PYTHONIOENCODING": "ascii"}
+            service = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=full, stderr=full)
+            running.callback(service.wait)
+            running.callback(service.kill)
+            services.append(service)
+        guest = host.create("work")
+        host.world.wait_value(f"{host.backend(guest, driver)}/state", str(xenbus.INIT_WAIT))
+        assert [service.poll() for service in services] == [None, None]
+        for service in services:
+            service.terminate()
+            assert service.wait(30) == 0

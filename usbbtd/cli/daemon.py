@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from usbbtd.cli.program import add_version, program
 from usbbtd.config import Config, ConfigError, load
 from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Policy
@@ -13,8 +15,9 @@ DEFAULT_CONFIG = Path("/etc/usbbtd/usbbtd.toml")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_XEN = 1, 2, 3
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration, 3 no Xen."""
+@program("usbbtd")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration, 3 no Xen, 74 no output."""
     arguments = make_parser().parse_args(argv)
     try:
         config = read_config(arguments.config)
@@ -27,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="usbbtd", description="L2CAP channels for Xen guests, from a driver domain.")
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve until SIGTERM")
     check = commands.add_parser("check-config", help="read configuration and policy, and say what is wrong with them")

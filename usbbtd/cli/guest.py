@@ -1,6 +1,7 @@
 """usbbt-guest: the Bluetooth adapter of this guest, from the shell.
 
-Exit status: 0 done, 1 the peer or the driver domain refused, 2 wrong usage, 3 no Xen or no adapter.
+Exit status: 0 done, 1 the peer or the driver domain refused, 2 wrong usage, 3 no Xen or no adapter,
+74 standard output cannot be written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from errno import EBADMSG, ENOTCONN, ETIMEDOUT
 from typing import TypeAlias
 
+from usbbtd.cli.program import add_version, program
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
 from usbbtd.guest import (
@@ -40,6 +42,7 @@ Arguments = argparse.Namespace
 Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
 
 
+@program("usbbt-guest")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
@@ -48,9 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(3, str(error))
     except ValueError as error:
         return _fail(2, str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit's flush must not fail again
-        return 0
     except AdapterError as error:
         return _fail(1, str(error))
 
@@ -288,6 +288,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="usbbt-guest", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """usbbt-toolstack: gives guests their Bluetooth devices, in dom0.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 no Xen, 4 not permitted, 5 no such domain, 6 attached already,
-7 no such device, 8 the backend does not answer, 9 the backend refused.
+7 no such device, 8 the backend does not answer, 9 the backend refused, 74 standard output cannot be written.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from usbbtd.cli.arguments import seconds
+from usbbtd.cli.program import add_version, program, tell_done
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
 from usbbtd.toolstack import commands, errors
@@ -41,6 +42,7 @@ Arguments = argparse.Namespace
 Command: TypeAlias = Callable[[Store, Arguments], Awaitable[None]]
 
 
+@program("usbbt-toolstack")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
@@ -71,10 +73,8 @@ async def _attach(store: Store, arguments: Arguments) -> None:
         _print_changes(await commands.dry_run(store, [plan]), arguments)
         return
     row = await commands.attach(store, arguments.guest, arguments.spec, arguments.timeout)
-    if arguments.json:
-        print(json.dumps(row._asdict()))
-    else:
-        print(f"{row.guest}: device {row.devid} attached to {row.backend}")
+    sentence = f"{row.guest}: device {row.devid} attached to {row.backend}"
+    tell_done(json.dumps(row._asdict()) if arguments.json else sentence)
 
 
 async def _detach(store: Store, arguments: Arguments) -> None:
@@ -85,10 +85,8 @@ async def _detach(store: Store, arguments: Arguments) -> None:
     row, closed = await commands.detach(store, arguments.guest, arguments.devid, arguments.timeout)
     if not closed:
         _tell(f"{row.backend} did not close the device within {arguments.timeout:g} s; it was removed all the same")
-    if arguments.json:
-        print(json.dumps(row._asdict() | {"closed": closed}))
-    else:
-        print(f"{row.guest}: device {row.devid} detached")
+    sentence = f"{row.guest}: device {row.devid} detached"
+    tell_done(json.dumps(row._asdict() | {"closed": closed}) if arguments.json else sentence)
 
 
 async def _list(store: Store, arguments: Arguments) -> None:
@@ -131,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="usbbt-toolstack", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_version(parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:

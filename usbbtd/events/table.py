@@ -73,6 +73,11 @@ _DAEMON: tuple[Event, ...] = (
         "Look at the last of these events, and at what the guest or the peer is doing. Detach a guest that goes on.",
     ),
     Event(
+        "events lost", "warning", "35be1d851d4243e9b2c6207fc20547a2", "count",
+        "The journal did not take {count} events of this service: they are nowhere.",
+        "See that the journal's disk has room, and that systemd-journald runs.",
+    ),
+    Event(
         "library message", "any", "930a68ba209c4059a4db827ed7573129", "library text",
         "The library {library} says: {text}.",
         "Nothing, unless there is a traceback: report that with the whole entry, journalctl -o verbose.",

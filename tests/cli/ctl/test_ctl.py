@@ -431,7 +431,7 @@ def test_who_has_seen_enough_of_a_list_is_not_bothered(stack: Any) -> None:
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=TIME_LIMIT_S, check=False)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["capture"], ["capture", "x", "--link", "kitchen"], ["top", "-n"]])

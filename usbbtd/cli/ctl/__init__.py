@@ -1,18 +1,17 @@
 """usbbtctl: what the Bluetooth service does, and what is wrong with it, in the driver domain.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked, 74 standard output cannot be written.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
 
 from usbbtd.cli.ctl import capture, doctor, dump, lists, policy, stats, status, top
 from usbbtd.cli.ctl.client import Failed, NoDaemon
+from usbbtd.cli.program import add_version, program
 from usbbtd.control.protocol import SOCKET
 
 FAILED, NO_DAEMON = 1, 3
@@ -21,22 +20,15 @@ FAILED, NO_DAEMON = 1, 3
 GROUPS = (status, lists, stats, top, capture, dump, doctor, policy)
 
 
+@program("usbbtctl")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may not know all letters of a name
     try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
     except NoDaemon as error:
         return _fail(NO_DAEMON, str(error))
     except Failed as error:
         return _fail(FAILED, str(error))
-    except BrokenPipeError:  # as of `| head`: at the exit, Python would try again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return 128 + 2
     return code
 
 
@@ -46,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--socket", default=SOCKET, metavar="PATH", help="usbbtd's control socket (default: %(default)s)"
     )
+    add_version(parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in GROUPS:
         group.add_parser(subparsers)

@@ -43,7 +43,7 @@ def _capture(arguments: argparse.Namespace) -> int:
         answers = client.ask("capture", payload=not arguments.no_payload, **request)
         ends = float("inf") if arguments.seconds is None else time.monotonic() + arguments.seconds
         first = next(answers)  # before there is a file: it may be refused
-        with _open(arguments.file) as file:
+        with _open(arguments.file) as file, _failing(arguments.file):
             file.write(FILE_HEADER)
             for answer in itertools.chain([first], answers):  # one a second at least
                 file.write(base64.b64decode(answer["records"]))
@@ -85,14 +85,24 @@ def _link(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
 
 
-def _open(path: str) -> BinaryIO:
+@contextlib.contextmanager
+def _failing(path: str) -> Iterator[None]:
+    """Says of a file that cannot be written, such as on a full disk, what is wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
+
+
+def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
     """A new file for its owner alone: what it is to hold is confidential. Or a pipe that somebody reads."""
     if path == "-":
-        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+        return contextlib.nullcontext(sys.stdout.buffer)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o600)
     except OSError as error:
         reason = "nobody reads from this pipe" if error.errno == errno.ENXIO else error.strerror
         raise Failed(f"{path}: {reason}") from None
     os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "wb")
+    # Without a buffer: what could not be written must not be tried again when the file is closed.
+    return os.fdopen(descriptor, "wb", buffering=0)

@@ -1,0 +1,93 @@
+"""The commands as processes, with outputs that fail: whatever becomes of it, a status and at most one sentence."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from usbbtd.cli.program import CANNOT_WRITE
+
+MODULES = {
+    "usbbtd": "usbbtd.cli.daemon",
+    "usbbtctl": "usbbtd.cli.ctl",
+    "usbbt-guest": "usbbtd.cli.guest",
+    "usbbt-toolstack": "usbbtd.cli.toolstack",
+}
+PRINTS = [
+    *(pytest.param(name, [option], id=f"{name} {option}") for name in MODULES for option in ("--help", "--version")),
+    pytest.param("usbbtctl", ["policy", "check", "--help"], id="usbbtctl policy check --help"),
+]
+commands = pytest.mark.parametrize("name", MODULES)
+
+
+def start(name: str, arguments: list[str], **options: object) -> "subprocess.Popen[str]":
+    code = f"import sys; from {MODULES[name]} import main; sys.exit(main())"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def to_a_closed_pipe(run: Callable[[int], "subprocess.Popen[str]"]) -> "subprocess.Popen[str]":
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return run(writing)
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.parametrize(("name", "arguments"), PRINTS)
+def test_a_reader_that_has_gone_is_no_word_worth(name: str, arguments: list[str]) -> None:
+    running = to_a_closed_pipe(lambda pipe: start(name, arguments, stdout=pipe, stderr=subprocess.PIPE))
+    assert (running.communicate()[1], running.returncode) == ("", 141)
+
+
+@pytest.mark.parametrize(("name", "arguments"), PRINTS)
+def test_a_full_disk_is_a_sentence_and_a_status(name: str, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        running = start(name, arguments, stdout=full, stderr=subprocess.PIPE)
+        said = running.communicate()[1]
+    assert said == f"{name}: cannot write standard output: No space left on device\n"
+    assert running.returncode == CANNOT_WRITE
+
+
+@pytest.mark.parametrize(("name", "arguments"), PRINTS)
+def test_a_closed_descriptor(name: str, arguments: list[str]) -> None:
+    running = start(name, arguments, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    assert running.communicate()[1] == f"{name}: cannot write standard output: Bad file descriptor\n"
+    assert running.returncode == CANNOT_WRITE
+
+
+@commands
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
+def test_an_error_that_cannot_be_told_keeps_its_status(name: str, closed: tuple[int, ...]) -> None:
+    """Nor does what is opened next, such as the connection to xenstore, become standard error."""
+    running = start(name, ["nonsense"], preexec_fn=lambda: [os.close(each) for each in closed])
+    assert running.wait() == 2
+    with Path("/dev/full").open("w") as full:
+        assert start(name, ["nonsense"], stderr=full).wait() == 2
+    assert to_a_closed_pipe(lambda pipe: start(name, ["nonsense"], stderr=pipe)).wait() == 2
+
+
+@commands
+def test_every_command_tells_its_version(name: str) -> None:
+    running = start(name, ["--version"], stdout=subprocess.PIPE)
+    told = running.communicate()[0].split()
+    assert (told[0], running.returncode) == (name, 0)
+    assert told[1][0].isdigit()
+
+
+@commands
+@pytest.mark.parametrize("locale", ["ascii", "latin-1"])
+def test_letters_that_the_locale_does_not_have_are_escaped(name: str, locale: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": locale, "PYTHONUTF8": "0"}
+    wrong = {
+        "usbbtd": ["check-config", "--config", str(tmp_path / "Ж.toml")],
+        "usbbtctl": ["--socket", str(tmp_path / "Ж"), "status"],
+    }.get(name, ["Ж"])
+    running = start(name, wrong, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    out, said = running.communicate()
+    assert "\\u0416" in said
+    assert "Traceback" not in out + said
+    assert running.returncode in (2, 3)

@@ -1,0 +1,171 @@
+"""What all commands have in common: an output that may fail, signals' statuses, and their version."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from signal import SIGINT, SIGPIPE
+from typing import Any, Protocol
+
+#: The status of a command whose standard output cannot be written: EX_IOERR of sysexits.h.
+CANNOT_WRITE = 74
+
+
+class Main(Protocol):
+    """The main function of a command: gets its arguments, None those of the process, and gives the exit status."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. No OSError, so that nobody takes it for an error of what the command does."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write standard output: {error.strerror}")
+        self.errno = error.errno
+
+
+def program(name: str) -> Callable[[Main], Main]:
+    """Makes a main function that ends as every command does, whatever becomes of its output.
+
+    A reader of standard output that has gone is no failure worth a word: the status is that of SIGPIPE. Another one, as
+    of a full disk, is a sentence and CANNOT_WRITE. What standard error does not take is dropped and counted. Letters
+    that the locale does not have are escaped.
+    """
+
+    def decorate(main: Main) -> Main:
+        @wraps(main)
+        def run(argv: Sequence[str] | None = None) -> int:
+            _prepare(name)
+            try:
+                try:
+                    return main(argv)
+                finally:
+                    sys.stdout.flush()  # here, where a failure can be told; what --help prints before it ends, too
+            except OutputError as error:
+                if error.errno == errno.EPIPE:
+                    return 128 + SIGPIPE
+                print(f"{name}: {error}", file=sys.stderr)
+                return CANNOT_WRITE
+            except KeyboardInterrupt:
+                return 128 + SIGINT
+
+        return run
+
+    return decorate
+
+
+def tell_done(text: str) -> None:
+    """Prints what has been done. That it cannot be told does not undo it: the command goes on."""
+    try:
+        print(text, flush=True)
+    except OutputError as error:
+        if error.errno != errno.EPIPE:
+            print(error, file=sys.stderr)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Adds --version."""
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and end")
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes longer than most commands."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"{parser.prog} {version('usbbtd')}")
+        except PackageNotFoundError:
+            print(f"{parser.prog}, of no known version")
+        parser.exit()
+
+
+def _prepare(name: str) -> None:
+    """Puts streams that fail as they should in the place of Python's own; others are left, as those of a test."""
+    closed = _occupy_standard_descriptors()
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _text(_Checked(1, failing=1 in closed), sys.__stdout__)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Lossy(2, name, failing=2 in closed), sys.__stderr__)
+
+
+def _occupy_standard_descriptors() -> set[int]:
+    """Opens /dev/null where a descriptor is closed: else the next file, or xenstore, would be what is written to."""
+    closed = set()
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            closed.add(descriptor)
+    return closed
+
+
+def _text(raw: io.RawIOBase, like: io.TextIOBase | Any) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=getattr(like, "encoding", None),
+        errors="backslashreplace",
+        line_buffering=raw.isatty() or isinstance(raw, _Lossy),
+    )
+
+
+class _Descriptor(io.RawIOBase):
+    def __init__(self, descriptor: int, *, failing: bool) -> None:
+        self._descriptor = descriptor
+        self._failing = failing
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return not self._failing and os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def _put(self, data: Any) -> int:
+        if self._failing:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return os.write(self._descriptor, data)
+
+
+class _Checked(_Descriptor):
+    """Raises OutputError, once: Python flushes again at its exit."""
+
+    _failed = False
+
+    def write(self, data: Any) -> int:
+        if self._failed:
+            return len(data)
+        try:
+            return self._put(data)
+        except OSError as error:
+            self._failed = True
+            raise OutputError(error) from error
+
+
+class _Lossy(_Descriptor):
+    """Drops what cannot be written, and says how often when something can be again."""
+
+    def __init__(self, descriptor: int, name: str, *, failing: bool) -> None:
+        super().__init__(descriptor, failing=failing)
+        self._name = name
+        self._lost = 0
+
+    def write(self, data: Any) -> int:
+        try:
+            if self._lost:
+                self._put(f"{self._name}: {self._lost} messages could not be written here\n".encode())
+                self._lost = 0
+            return self._put(data)
+        except OSError:
+            self._lost += 1
+            return len(data)
