@@ -17,7 +17,7 @@ serve = runpy.run_path(str(Path(__file__).parent / "echo_backend.py"))["serve"]
 
 class Pair(NamedTuple):
     guest: Domain
-    start_backend: Callable[[], DomainProcess]
+    start_backend: Callable[..., DomainProcess]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def pair(new_domain: NewDomain) -> Pair:
     """Attached, with no backend running yet."""
     driver, guest = new_domain(), new_domain()
     guest.world.attach_vl2cap(guest.domid, driver.domid)
-    return Pair(guest, lambda: driver.start(serve, guest.domid))
+    return Pair(guest, lambda *how: driver.start(serve, guest.domid, *how))
 
 
 @pytest.fixture

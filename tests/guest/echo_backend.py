@@ -111,8 +111,11 @@ class Channel:
 
 
 class Driver:
-    def __init__(self, device: XenbusDevice, grants: Grants, evtchn: EventChannels) -> None:
+    def __init__(
+        self, device: XenbusDevice, grants: Grants, evtchn: EventChannels, *, powered: bool, tells: bool
+    ) -> None:
         self.device, self.grants, self.evtchn = device, grants, evtchn
+        self.powered, self.tells = powered, tells
         self.domid = -1
         self.channels: dict[int, Channel] = {}
         self.attached = False
@@ -120,7 +123,8 @@ class Driver:
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         match action:
             case Action.PUBLISH:
-                return {"versions": "1", "max-page-order": str(LIMITS.max_page_order)}
+                nodes = {"versions": "1", "max-page-order": str(LIMITS.max_page_order)}
+                return nodes | ({"feature-info-wait": "1"} if self.tells else {})
             case Action.ATTACH:
                 self.domid = self.device.other_domid
                 self.backend = Backend(LIMITS)
@@ -157,11 +161,16 @@ class Driver:
             if channel is not None and channel in self.channels.values():  # not released in the same batch
                 channel.start()
 
+    def power_up(self) -> None:
+        if not self.powered:
+            self.powered = True
+            self.backend.change_info()
+
     def do(self, call: calls.Call) -> Channel | None:
         backend = self.backend
         match call:
             case calls.Info(req_id):
-                backend.complete_info(req_id, PEER[::-1], 0, powered=True, features=0b1111)
+                backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=0b1111)
             case calls.Connect(req_id, psm=psm) if psm == REFUSES:
                 backend.fail(req_id, errno.ECONNREFUSED, result=2)
             case calls.Connect(req_id, psm=psm) if psm == FORBIDDEN:
@@ -192,6 +201,7 @@ class Driver:
                 return scan
             case calls.Advertise(req_id):
                 backend.complete(req_id)
+                self.power_up()
             case calls.Release(req_id, number):
                 if (channel := self.channels.pop(number, None)) is not None:
                     channel.close()
@@ -206,8 +216,10 @@ REPORTS_OF_A_SCAN = [
 ]
 
 
-async def serve(guest: int) -> None:
-    """The backend of the guest's device 0, until it is killed."""
+async def serve(guest: int, powered: bool = True, tells: bool = False) -> None:
+    """The backend of the guest's device 0, until it is killed. Where not ``powered``, an ADVERTISE brings a controller;
+    ``tells``: INFO can wait for that.
+    """
     store = await Store.open()
     device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
-    await device.run(Driver(device, Grants(), EventChannels()).perform)
+    await device.run(Driver(device, Grants(), EventChannels(), powered=powered, tells=tells).perform)

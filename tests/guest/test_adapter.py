@@ -19,6 +19,7 @@ from usbbtd.guest import (
     LimitReached,
     Listener,
     NoAdapter,
+    NoController,
     PermissionDenied,
     open_adapter,
 )
@@ -140,6 +141,22 @@ async def crowd() -> int:
 
 def test_more_than_is_allowed_at_once(guest: Domain) -> None:
     assert guest.run(crowd) == 0
+
+
+async def wait_for_a_controller() -> list[object]:
+    async with open_adapter(powered=False) as adapter:
+        before = adapter.info.powered
+        with pytest.raises(NoController, match="the driver domain has no Bluetooth controller now"):
+            await adapter.wait_ready(0)
+        async with adapter.advertise():
+            await adapter.wait_ready(10)
+        return [before, adapter.info.powered]
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_ready_is_what_has_a_controller(pair: Pair, tells: bool) -> None:
+    pair.start_backend(False, tells)
+    assert pair.guest.run(wait_for_a_controller) == [False, True]
 
 
 async def send_all_kinds() -> list[str]:
