@@ -419,3 +419,11 @@ async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_d
     await air.turns(tried.done)
     await adapter.take_dongle(new_dongle())
     await adapter.wait_powered()
+
+
+@pytest.mark.parametrize(("stop", "level"), [(True, "info"), (False, "warning")])
+async def test_an_adapter_that_goes_in_order_is_no_warning(adapter, dongle, stop, level):
+    with capture_logs() as logs:
+        adapter.close() if stop else dongle.unplug()
+    (down,) = (log for log in logs if log["event"] == "adapter down")
+    assert down["log_level"] == level

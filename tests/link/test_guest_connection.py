@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.checks import Limits
@@ -148,6 +149,61 @@ async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(guest
     assert (await guest.release(opened.id)).ret == 0
     info = guest.served.info(GUEST, 2)
     assert (info.channels, info.traffic) == ([], (2, 4, 2, 4))
+
+
+async def release(guest, opened, peer, dongle):
+    await guest.release(opened.id)
+
+
+async def peer_disconnects(guest, opened, peer, dongle):
+    await (await peer.accepted.get()).close()
+
+
+async def link_ends(guest, opened, peer, dongle):
+    await peer.links[air.BREDR].disconnect()
+
+
+async def dongle_goes(guest, opened, peer, dongle):
+    dongle.unplug()
+
+
+async def device_closes(guest, opened, peer, dongle):
+    guest.served.close()
+
+
+async def policy_changes(guest, opened, peer, dongle):
+    guest.served.revoke([opened.id], [], Limits())
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (release, "the guest released it"),
+        (peer_disconnects, "the peer disconnected"),
+        (link_ends, "the link was lost"),
+        (dongle_goes, "the adapter has gone"),
+        (device_closes, "the guest's device was closed"),
+        (policy_changes, "policy does not allow it any more"),
+    ],
+)
+async def test_the_end_of_every_channel_is_told_once(guest, dongle, peer, end, reason):
+    peer.serve(air.BREDR)
+    with capture_logs() as logs:
+        stream = guest.stream()
+        opened = await guest.connect(stream=stream)
+        await stream.send([b"four", b""])
+        await air.turns(lambda: guest.served.info(GUEST, 0).traffic.sdus_from_guest == 2)
+        refused = await guest.connect(psm=0x1003)
+        assert refused.ret != 0
+        await end(guest, opened, peer, dongle)
+        await air.turns(lambda: any(log["event"] == "channel closed" for log in logs))
+        guest.served.close()
+    began, ended = (log for log in logs if log["event"] in ("channel open", "channel closed"))
+    assert [began[fact] for fact in ("object", "addr", "psm")] == [ended[fact] for fact in ("object", "addr", "psm")]
+    assert (began["event"], ended["event"], ended["reason"]) == ("channel open", "channel closed", reason)
+    assert ended["duration_s"] >= 0
+    traffic = ("sdus_to_guest", "bytes_to_guest", "sdus_from_guest", "bytes_from_guest")
+    assert [ended[fact] for fact in traffic] == [0, 0, 2, 4]
 
 
 async def test_it_tells_what_a_guest_waits_for(guest, dongle, peer):

@@ -205,6 +205,13 @@ _DAEMON: tuple[Event, ...] = (
         limited=True,
     ),
     Event(
+        "channel closed", "info", "2056e7f5d8d14c76829ba54b171c7e41",
+        "domid devid object addr psm reason duration_s sdus_to_guest bytes_to_guest sdus_from_guest bytes_from_guest",
+        "The channel of guest {domid} to PSM {psm} of {addr} has ended after {duration_s} s: {reason}.",
+        "Nothing, if that was wanted. Otherwise see the other events of the same object and peer.",
+        limited=True,
+    ),
+    Event(
         "channel not opened", "info", "196c5083b5f54c95875da9ffa5109731", "domid devid object reason",
         "Guest {domid} asked for a channel and did not get it: {reason}.",
         "If the guest should have it, see that the peer is switched on, in reach and connectable, that its PSM is "
@@ -271,11 +278,11 @@ _DAEMON: tuple[Event, ...] = (
         NOTHING,
     ),
     Event(
-        "adapter down", "warning", "3de06cba6c584bb8abfbe71209afa7c7", "reason",
+        "adapter down", "any", "3de06cba6c584bb8abfbe71209afa7c7", "reason",
         "There is no controller any more: {reason}. All channels have ended. Guests keep their devices and their "
         "listeners.",
-        "Nothing, if the dongle was unplugged. Otherwise plug it in anew, or attach it anew: xl usbdev-attach. If "
-        "that does not help, it is broken, or needs firmware that usbbtd does not load.",
+        "Nothing, if the service stops, or the dongle was unplugged. Otherwise plug it in anew, or attach it anew: "
+        "xl usbdev-attach. If that does not help, it is broken, or needs firmware that usbbtd does not load.",
     ),
     Event(
         "adapter was reset", "warning", "0245affa37d64344ad2dce2e7fc711cc", "",

@@ -4,6 +4,7 @@ An adapter outlives its dongles. What streams ends with the dongle; listeners ar
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
@@ -37,6 +38,9 @@ from usbbtd.link.info import TRANSPORTS, AdapterInfo, LinkInfo
 from usbbtd.link.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
+
+#: Why there is no adapter any more when that is wanted.
+STOPPING = "usbbtd stops"
 
 
 class Adapter:
@@ -166,7 +170,7 @@ class Adapter:
     def close(self) -> None:
         """Ends everything that streams and gives the dongle up."""
         if self._controller is not None:
-            self._controller.close("usbbtd stops")
+            self._controller.close(STOPPING)
 
     # What users ask for.
 
@@ -310,7 +314,7 @@ class Adapter:
 
     def controller_lost(self, reason: str) -> None:
         """Ends what streamed; listeners and the advertiser wait for the next dongle."""
-        self._log.warning("adapter down", reason=reason)
+        self._log.log(logging.INFO if reason == STOPPING else logging.WARNING, "adapter down", reason=reason)
         self._controller = None
         self._up.clear()
         self._tried.set()

@@ -25,8 +25,11 @@ END_ERRORS = {
 }
 
 
-#: The reason why what policy does not allow any more has ended.
+#: Why what policy does not allow any more has ended.
 REVOKED = "policy does not allow it any more"
+#: Why other channels have ended that did not end by themselves.
+RELEASED = "the guest released it"
+DEVICE_CLOSED = "the guest's device was closed"
 
 
 class Peer(NamedTuple):
@@ -57,6 +60,7 @@ class GuestChannel:
         self._serving = False  # the ring may be used: from when the channel is open until the guest breaks the ring
         self._over = False  # ``ended`` has been called
         self._unsent: list[bytes] = []  # read from the ring when there was no room any more
+        self._opened_at: float | None = None  # None: not open yet, or its end has been logged
         self.opening: asyncio.Task[None] | None = None  # what asks the peer for the channel
         self.sdus_to_guest = 0
         self.sdus_from_guest = 0
@@ -96,16 +100,18 @@ class GuestChannel:
 
     def start(self, channel: Channel) -> None:
         """From now on SDUs flow. What either side has sent already is carried first."""
+        self._opened_at = asyncio.get_running_loop().time()
         self._channel = self._carried = channel
         self._serving = True
         channel.set_user(self)
         self.guest_event()
 
-    def close(self) -> None:
+    def close(self, reason: str = RELEASED) -> None:
         """Gives up asking, or disconnects the peer, and gives the guest its pages back. Idempotent.
 
         What is still in the ring is lost: a guest that minds has ended its half of the ring first.
         """
+        self._log_closed(reason)
         if self.opening is not None:
             self.opening.cancel()
         self._serving = False
@@ -191,6 +197,20 @@ class GuestChannel:
             except RemoteProtocolError as broken:
                 self._serving = False
                 self._log.warning("ring broken by the guest", reason=str(broken))
+        self._log_closed(reason)
         if not self._over:
             self._over = True
             self._ended(reason)
+
+    def _log_closed(self, reason: str) -> None:
+        """Tells of the end of a channel of whose beginning was told, once."""
+        opened_at, self._opened_at = self._opened_at, None
+        if opened_at is None:
+            return
+        address, _, psm = self._peer
+        sdus_to_guest, bytes_to_guest, sdus_from_guest, bytes_from_guest = self.traffic()
+        self._log.info(
+            "channel closed", addr=format_address(address), psm=psm, reason=reason,
+            duration_s=round(asyncio.get_running_loop().time() - opened_at, 3), sdus_to_guest=sdus_to_guest,
+            bytes_to_guest=bytes_to_guest, sdus_from_guest=sdus_from_guest, bytes_from_guest=bytes_from_guest,
+        )  # fmt: skip

@@ -30,7 +30,7 @@ from usbbtd.link.channel import (
     format_address,
 )
 from usbbtd.link.contained import contained, explain
-from usbbtd.link.guest_channel import GuestChannel, Peer
+from usbbtd.link.guest_channel import DEVICE_CLOSED, GuestChannel, Peer
 from usbbtd.link.guest_objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.info import ConnectionInfo, Traffic
@@ -105,7 +105,10 @@ class GuestConnection:
         with self._resources:  # the guest gets its ring back, whatever fails here
             objects, self._objects = self._objects, {}
             for thing in objects.values():
-                thing.close()
+                if isinstance(thing, GuestChannel):
+                    thing.close(DEVICE_CLOSED)
+                else:
+                    thing.close()
             offers, self._offers = self._offers, {}
             for offer in offers.values():
                 self._adapter.refuse(offer)
