@@ -21,8 +21,11 @@ from types import SimpleNamespace
 import pytest
 
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
+from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.service import failure_of_loop
 from usbbtd.sim.demo import plan
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 
 HERE = Path(__file__).parent
@@ -123,7 +126,39 @@ async def be_refused(times):
                 await adapter.connect(plan.ECHO.address, 0x1099)
 
 
+async def connect_without_transactions(driver):
+    """As a frontend does that has none: each node by itself, the state last. Returns the backend's state."""
+    store, evtchn, grants = await Store.open(), EventChannels(), Grants()
+    path = "device/vl2cap/0"
+    backend = await store.read(f"{path}/backend")
+    connection = Connection(grants, evtchn, driver, 5, print)
+
+    async def wait_state(*wanted):
+        async with store.watch(f"{backend}/state") as changes:
+            async for _ in changes:
+                if (state := await store.read(f"{backend}/state")) in wanted:
+                    return state
+        raise AssertionError("a watch that ends")
+
+    await wait_state("2")
+    for node, value in (connection.nodes | {"state": "3"}).items():
+        await store.write(f"{path}/{node}", value)
+    reached = await wait_state("4", "5", "6")
+    await store.write(f"{path}/state", "5")
+    await wait_state("5", "6")
+    connection.close()
+    await store.write(f"{path}/state", "6")
+    grants.close()
+    evtchn.close()
+    await store.close()
+    return reached
+
+
 # Tests
+
+
+def test_a_frontend_without_transactions(stack, new_domain):
+    assert stack.new_guest(new_domain).run(connect_without_transactions, stack.driver) == "4"
 
 
 def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
