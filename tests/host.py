@@ -35,11 +35,15 @@ class Host:
         for domid in list(self._domains):
             self.destroy(domid)
 
-    def create(self, name):
-        domid = next(self._domids)
+    def create(self, name, domid=None):
+        """``domid``: of one that has been destroyed, to be used again."""
+        domid = next(self._domids) if domid is None else domid
         self.world.create_domain(domid, name)
         self._domains[domid] = []
         return domid
+
+    def rename(self, domid, name):
+        self.world.change_store(write=[(f"/local/domain/{domid}/name", name, None)])
 
     def destroy(self, domid):
         """As xl destroy."""

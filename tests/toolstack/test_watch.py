@@ -155,7 +155,7 @@ def test_a_device_without_a_record_whose_driver_domain_is_gone(host, directory):
 
 def test_files_that_change_and_files_that_are_wrong(host, directory):
     configure(directory, "work", "backend=sys-bt", file="a.cfg")
-    second = configure(directory, "work", "backend=sys-bt", file="b.cfg")
+    second = configure(directory, "work", "backend=sys-b2", file="b.cfg")
     broken = directory / "c.cfg"
     broken.write_text('name = "personal"\nvl2cap = ["backend=sys-bt"\n')
     driver = host.create("sys-bt")
@@ -182,6 +182,107 @@ def test_what_is_attached_already_is_left_alone_and_followed(host, directory):
     host.world.wait_value(f"/libxl/{guest}/device/vl2cap/0/backend", host.backend(guest, driver))
     host.destroy(driver)
     wait_attached(host, guest, host.create("sys-bt"))
+
+
+def test_names_that_come_after_their_domains(host, directory):
+    configure(directory, "work", "backend=sys-bt")
+    watch(host, directory)
+    guest, driver = host.create("work--incoming"), host.create("sys-bt--incoming")
+    witness = host.create("witness")
+    host.world.attach_vl2cap(witness, driver)
+    host.destroy(witness)
+    host.world.wait_value(host.backend(witness, driver), None)  # so all three have been looked at
+    host.rename(guest, "work")
+    host.world.wait_value(f"/libxl/{guest}/device/vl2cap/0/online", "1")
+    assert host.nodes(guest) == (None, None, "1")
+    host.rename(driver, "sys-bt")
+    wait_attached(host, guest, driver)
+    host.rename(guest, "work-old")
+    again = host.create("x")
+    host.world.change_store(remove=[f"/local/domain/{again}/name"])
+    host.rename(again, "work")
+    wait_attached(host, again, driver)
+    assert host.nodes(guest)[2] == "1"
+
+
+@pytest.mark.parametrize("successor", ["sys-bt", "stranger"])
+def test_a_domid_that_is_used_again_while_the_service_is_away(host, directory, successor):
+    guest, driver = host.create("work"), host.create("sys-bt")
+    configure(directory, "work", "backend=sys-bt")
+    process = watch(host, directory)
+    wait_attached(host, guest, driver)
+    process.kill()
+    host.destroy(driver)
+    assert host.create(successor, driver) == driver
+    assert host.run("list", "work").splitlines()[1].split()[3:5] == ["sys-bt", "-"]
+    process = watch(host, directory)
+    if successor == "sys-bt":
+        wait_attached(host, guest, driver)
+    else:
+        process.wait_logged("device removed: its driver domain is gone", f"domid={guest}")
+        assert host.nodes(guest) == (None, None, "1")
+        assert host.world.read(f"/local/domain/{driver}/backend") is None
+        wait_attached(host, guest, host.create("sys-bt"))
+
+
+def test_a_driver_domain_that_is_kept_under_another_name(host, directory):
+    """As on_crash="rename-restart" does; while nobody has the name, nothing better is there."""
+    guest, driver = host.create("work"), host.create("sys-bt")
+    configure(directory, "work", "backend=sys-bt")
+    watch(host, directory)
+    wait_attached(host, guest, driver)
+    host.rename(driver, "sys-bt-1")
+    configure(directory, "witness", "backend=sys-bt-1")
+    wait_attached(host, host.create("witness"), driver)
+    assert host.nodes(guest)[0] == host.backend(guest, driver)
+    again = host.create("sys-bt")
+    wait_attached(host, guest, again)
+    assert host.world.read(host.backend(guest, driver)) is None
+
+
+@pytest.mark.parametrize("of", ["device", "guest", "all"])
+def test_a_backend_directory_that_is_removed_by_hand(host, directory, of):
+    guest, driver = host.create("work"), host.create("sys-bt")
+    configure(directory, "work", "backend=sys-bt")
+    watch(host, directory)
+    wait_attached(host, guest, driver)
+    path = host.backend(guest, driver)
+    removed = {"device": path, "guest": path.rpartition("/")[0], "all": f"/local/domain/{driver}/backend"}[of]
+    host.world.change_store(write=[(f"{path}/mark", "old", None)])
+    host.world.change_store(remove=[removed])
+    host.world.wait_value(f"{path}/state", "1")
+    assert host.nodes(guest) == (path, path, "1")
+    assert host.world.read(f"{path}/mark") is None
+
+
+def test_what_xenstore_refuses_costs_one_device_and_is_told_once(host, directory):
+    name = "w" * 4060  # with the path of the backend's directory, longer than a message of xenstored's may be
+    configure(directory, name, "backend=sys-bt", file="long.cfg")
+    configure(directory, "work", "backend=sys-bt")
+    process = watch(host, directory)
+    driver, refused = host.create("sys-bt"), host.create(name)
+    process.wait_logged("passed over", "Argument list too long")
+    for _ in range(3):  # looks
+        wait_attached(host, work := host.create("work"), driver)
+        host.destroy(work)
+    assert len([line for line in process.log if "Argument list too long" in line]) == 1
+    assert host.nodes(refused)[0] is None
+    configure(directory, "short", "backend=sys-bt")
+    host.rename(refused, "short")
+    wait_attached(host, refused, driver)
+
+
+def test_domains_of_one_name_are_told(host, directory):
+    configure(directory, "work", "backend=sys-bt")
+    process = watch(host, directory)
+    drivers = host.create("sys-bt"), host.create("sys-bt")
+    guests = host.create("work"), host.create("work")
+    said = "domains {}, {} are all called '{}'"
+    for domids, name in ((drivers, "sys-bt"), (guests, "work")):
+        process.wait_logged("passed over", said.format(*domids, name))
+    host.rename(drivers[0], "sys-b2")
+    for guest in guests:
+        wait_attached(host, guest, drivers[1])
 
 
 def test_it_tells_the_service_manager(host, directory, tmp_path):

@@ -456,12 +456,15 @@ _TOOLSTACK: tuple[Event, ...] = (
     Event(
         "passed over", "warning", "18e0b37212bb4c2c88a3d18f67582dd0", "reason",
         "A configuration file, or a guest, is left out: {reason}.",
-        "Mend the file. It is read again on SIGHUP, and whenever a domain starts or ends.",
+        "Mend the file: it is read again on SIGHUP, and whenever a domain starts or ends. What xenstore refuses is "
+        "tried again after a pause. The same reason is told once.",
+        limited=True,
     ),
     Event(
         "device attached", "info", "39281c961d2742b0bf929e5c1f71d3f1", "domid name devid backend",
         "Guest {name} has device {devid}, whose driver domain is {backend}.",
         NOTHING,
+        limited=True,
     ),
     Event(
         "device waits for its driver domain", "info", "1b1e5728ac4b4cd0bdf36e38bc159c60", "domid name devid backend",
@@ -473,6 +476,7 @@ _TOOLSTACK: tuple[Event, ...] = (
         "domid name devid backend",
         "The driver domain {backend} has ended. Device {devid} of guest {name} is attached again when it is back.",
         "Nothing, if that was wanted. Otherwise start the driver domain.",
+        limited=True,
     ),
     Event(
         "usb ports emptied", "info", "9eb2f31ef41e436bbad478945d9cdfdd", "domid devid",
@@ -489,9 +493,10 @@ _TOOLSTACK: tuple[Event, ...] = (
     ),
     Event(
         "usb controller given up", "error", "c43fa39e3dd445cfac1893221c4b4f63", "domid devid reason",
-        "The virtual USB controller {devid} of domain {domid} is not followed any more: {reason}.",
-        "Start usbbt-toolstack anew. If usbbtd crashes meanwhile, its dongle has to be attached anew: xl "
-        "usbdev-detach, xl usbdev-attach.",
+        "The virtual USB controller {devid} of domain {domid} is not followed for a while: {reason}.",
+        "Nothing, if it passes: it is tried again after a pause, and the same reason told once. If "
+        "usbbtd crashes meanwhile, its dongle has to be attached anew: xl usbdev-detach, xl usbdev-attach.",
+        limited=True,
     ),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from usbbtd.toolstack.changes import Change, apply
 from usbbtd.toolstack.devices import (
     Device,
     close_device,
+    is_made,
     make_device,
     make_record,
     read_device,
@@ -96,10 +97,10 @@ async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> Row:
     try:
         await store.transaction(lambda transaction: apply(transaction, attachment.plan(transaction)))
         await _wait_offered(store, attachment, timeout_s)
+        return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
     except BaseException:  # interrupted in the transaction, too: it may have been made all the same
         await store.transaction(attachment.undo)
         raise
-    return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
 
 
 async def _wait_offered(store: Store, attachment: Attachment, timeout_s: float) -> None:
@@ -187,6 +188,8 @@ async def list_devices(store: Store, guest: str | None) -> list[Row]:
 def _row(transaction: Transaction, guest: Domain, device: Device) -> Row:
     frontend = transaction.read(f"{device.frontend_path}/state")
     backend, name = None, device.backend_name
+    if device.wanted is not None and not is_made(transaction, device):
+        device = device._replace(backend=None)
     if device.backend is not None:
         backend = transaction.read(f"{device.backend_path}/state")
         name = name or transaction.read(f"{home(device.backend)}/name") or ""

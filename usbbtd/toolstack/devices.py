@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from usbbtd import xenbus
 from usbbtd.toolstack.changes import Change, Write, make_directory, remove_directory
-from usbbtd.toolstack.domains import Domain, home, numbers
+from usbbtd.toolstack.domains import Domain, home, name_of, numbers
 from usbbtd.xen.transaction import Transaction
 
 _NOBODY_ELSE = ("n0",)
@@ -72,6 +72,19 @@ def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
     # The guest may have written it: whatever it names, it is this guest's device of this number and no other path.
     match = re.fullmatch(rf"/local/domain/([0-9]{{1,5}})/backend/vl2cap/{guest}/{devid}", backend or "")
     return device._replace(backend=int(match[1])) if match else device
+
+
+def is_made(transaction: Transaction, device: Device) -> bool:
+    """Returns whether both ends of a device are there.
+
+    The number of its driver domain may be another's by now. What tells them apart is the directory that was made for
+    this device: it is in the driver domain's home, which libxl removes with the domain and before it gives the number
+    to another.
+    """
+    if device.backend is None or name_of(transaction, device.backend) is None:
+        return False
+    frontend = transaction.read(f"{device.backend_path}/frontend")
+    return frontend == device.frontend_path and transaction.read(device.frontend_path) is not None
 
 
 def make_device(

@@ -26,7 +26,7 @@ def home(domid: int) -> str:
 
 
 def name_of(transaction: Transaction, domid: int) -> str | None:
-    """None: there is no such domain. Every domain has a name from its making to the removal of its nodes."""
+    """Returns None if there is no such domain, or if it has no name yet."""
     return transaction.read(f"{home(domid)}/name")
 
 
@@ -35,10 +35,14 @@ def numbers(names: Iterable[str] | None) -> list[int]:
     return [int(name) for name in names or () if name.isdecimal()]
 
 
+def read_names(transaction: Transaction) -> dict[int, str | None]:
+    """Returns what is known of the name of each domain, by domid: it may come after the domain, as in a migration."""
+    return {domid: name_of(transaction, domid) for domid in sorted(numbers(transaction.list(DOMAINS)))}
+
+
 def read_domains(transaction: Transaction) -> dict[int, str]:
     """The name of each domain by domid."""
-    domids = sorted(numbers(transaction.list(DOMAINS)))
-    return {domid: name for domid in domids if (name := name_of(transaction, domid)) is not None}
+    return {domid: name for domid, name in read_names(transaction).items() if name is not None}
 
 
 def match_domain(domains: Mapping[int, str], wanted: str) -> Domain:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.link.retry import Trouble
 from usbbtd.toolstack.domains import home, numbers
 from usbbtd.usb.usbif import DETACH_PORTS
 from usbbtd.xen.error import XenError
@@ -34,11 +35,20 @@ class Ports:
 
     async def run(self) -> None:
         """Until it is cancelled. libxl makes a domain's controllers after the domain, and at any time later."""
+        trouble = Trouble()
         try:
             async with self._store.watch(_RECORDS) as changes:
                 async for path in changes:
-                    if _OF_CONTROLLERS.fullmatch(path):
+                    if not _OF_CONTROLLERS.fullmatch(path):
+                        continue
+                    try:
                         await self._follow()
+                        trouble = Trouble()
+                    except XenError as error:
+                        if trouble.is_news(error):
+                            self._log.warning("passed over", reason=str(error))
+                        await asyncio.sleep(trouble.next_pause_s(0))
+                        changes.add(_RECORDS)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -54,17 +64,28 @@ class Ports:
             self._tasks[key] = asyncio.create_task(self._serve(*key))
 
     async def _serve(self, domid: int, devid: int) -> None:
-        try:
-            async with self._store.watch(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") as changes:
-                async for _ in changes:
-                    match await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
-                        case "emptied":
-                            self._log.info("usb ports emptied", domid=domid, devid=devid)
-                        case "filled":
-                            self._log.info("usb ports filled again", domid=domid, devid=devid)
-                    await asyncio.sleep(_PAUSE_S)
-        except XenError as error:
-            self._log.error("usb controller given up", domid=domid, devid=devid, reason=str(error))
+        trouble = Trouble()
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            try:
+                await self._settle(domid, devid)
+                return
+            except XenError as error:
+                pause_s = trouble.next_pause_s(clock() - began)
+                if trouble.is_news(error):
+                    self._log.error("usb controller given up", domid=domid, devid=devid, reason=str(error))
+                await asyncio.sleep(pause_s)
+
+    async def _settle(self, domid: int, devid: int) -> None:
+        async with self._store.watch(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") as changes:
+            async for _ in changes:
+                match await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
+                    case "emptied":
+                        self._log.info("usb ports emptied", domid=domid, devid=devid)
+                    case "filled":
+                        self._log.info("usb ports filled again", domid=domid, devid=devid)
+                await asyncio.sleep(_PAUSE_S)
 
 
 def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["emptied", "filled"] | None:

@@ -1,15 +1,15 @@
 """What the service of dom0 does with xenstore when domains come and go, one transaction a guest.
 
-A device that the guest's configuration names and that has no record is attached. A device whose driver domain has gone
-is removed, and attached anew, without a pause if it can be, to the domain of the same name. What was detached by hand
-has a record that says so, and stays detached as long as its guest lives.
+A device that the guest's configuration names and that has no record is attached. A device whose driver domain has gone,
+or whose nodes have, is removed, and attached anew, without a pause if it can be, to the domain of the same name. What
+was detached by hand has a record that says so, and stays detached as long as its guest lives.
 """
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from usbbtd.toolstack.changes import apply, remove_directory
-from usbbtd.toolstack.devices import Device, make_device, make_record, read_devices, remove_device
+from usbbtd.toolstack.devices import Device, is_made, make_device, make_record, read_devices, remove_device
 from usbbtd.toolstack.domains import Domain, home, match_domain, name_of, numbers
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
@@ -50,24 +50,38 @@ def settle_guest(
 def _settle_device(
     transaction: Transaction, guest: Domain, device: Device, new: bool, domains: Mapping[int, str]
 ) -> tuple[Device, Done | None]:
-    """``new``: it has no record yet. Returns what it is now, and what was done, None if nothing was."""
-    gone = device.backend is not None and name_of(transaction, device.backend) is None
-    if device.backend is not None and not gone:
-        if new:  # something else has attached it
-            apply(transaction, make_record(transaction, device))
+    """Returns what a device is now, and what was done, None if nothing was. ``new``: it has no record yet."""
+    if new and is_made(transaction, device):  # something else has attached it
+        device = device._replace(backend_name=name_of(transaction, device.backend or 0) or device.backend_name)
+        apply(transaction, make_record(transaction, device))
         return device, None
     backend = _find_backend(transaction, domains, device) if device.wanted else None
-    if backend is not None:
-        apply(transaction, make_device(transaction, guest, device.devid, backend, device.tags))
-        return device._replace(backend_name=backend.name, backend=backend.domid), "attached"
+    gone = _is_gone(transaction, device, backend)
+    if device.backend is not None and not gone:
+        return device, None
     if gone:
         apply(transaction, remove_device(transaction, device))
         device = device._replace(backend=None)
+    if backend is not None:
+        apply(transaction, make_device(transaction, guest, device.devid, backend, device.tags))
+        return device._replace(backend_name=backend.name, backend=backend.domid), "attached"
     if (gone or new) and device.wanted is not None:
         apply(transaction, make_record(transaction, device))
     if gone:
         return device, "removed"
     return device, "waits" if new else None
+
+
+def _is_gone(transaction: Transaction, device: Device, named: Domain | None) -> bool:
+    """Returns whether a device has lost its driver domain. ``named``: the one that has the wanted name now."""
+    if device.backend is None:
+        return False
+    name = name_of(transaction, device.backend)
+    if device.wanted is None:  # whoever has made it may not have made all of it yet
+        return name is None
+    # A domain that has ended and is kept, as by on_crash="rename-restart", has lost its name to its successor.
+    replaced = named is not None and named.domid != device.backend and name != device.backend_name
+    return replaced or not is_made(transaction, device)
 
 
 def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: Device) -> Domain | None:

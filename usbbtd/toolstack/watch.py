@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.link.retry import Retry, Trouble
 from usbbtd.manager import notify
 from usbbtd.toolstack.devices import Device
-from usbbtd.toolstack.domains import Domain, read_domains
+from usbbtd.toolstack.domains import Domain, home, read_names
 from usbbtd.toolstack.files import ConfigFiles
 from usbbtd.toolstack.ports import Ports
 from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
@@ -23,6 +25,10 @@ from usbbtd.xen.watch import Watch
 
 #: xenstored's words for "a domain has come", "a domain has ended or its nodes can go".
 _EVENTS = ("@introduceDomain", "@releaseDomain")
+#: Ours, in the same queue: the administrator wants a look, and a pause is over.
+_SIGHUP, _AGAIN = "SIGHUP", "again"
+#: Between two looks for one node: a driver domain can write to its own as often as it likes.
+_PAUSE_S = 0.5
 
 
 async def run(store: Store, directories: Iterable[Path]) -> None:
@@ -35,8 +41,30 @@ async def run(store: Store, directories: Iterable[Path]) -> None:
     notify("STOPPING=1")
 
 
+class _Pause:
+    """What xenstore refuses a domain is tried again after longer and longer pauses."""
+
+    def __init__(self) -> None:
+        self._retry = Retry()
+        self._until = 0.0
+        self.problem = ""
+
+    def begin(self, now: float, problem: str) -> float:
+        """Returns for how long."""
+        self.problem = problem
+        pause_s = self._retry.next_pause_s(0)
+        self._until = now + pause_s
+        return pause_s
+
+    def lasts(self, now: float) -> bool:
+        return now < self._until
+
+
 class Watcher:
-    """Looks at all domains whenever one comes or goes; nothing is remembered that is not in xenstore or a file."""
+    """Looks at all domains whenever one comes, goes, or changes its name, and when a device's nodes have gone.
+
+    Nothing is remembered that is not in xenstore or a file, but for what was told and what is to be tried again.
+    """
 
     def __init__(self, store: Store, files: ConfigFiles) -> None:
         self._store = store
@@ -44,26 +72,30 @@ class Watcher:
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._ports = Ports(store, self._log)
         self._problems: set[str] = set()
+        self._pauses: dict[Domain | None, _Pause] = {}  # None: of all, when not even their names can be read
+        self._followed: dict[str, asyncio.Task[None]] = {}
         self._devices: list[Device] = []
 
     async def run(self) -> None:
         """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""
         async with self._store.watch(*_EVENTS) as changes:
-            # One more thing that has changed, in the same queue.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, "SIGHUP")
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, _SIGHUP)
             self._log.info("usbbt-toolstack watches")
             tasks = [asyncio.create_task(work) for work in (self._follow(changes), self._ports.run())]
             try:
                 await asyncio.gather(*tasks)
             finally:
+                tasks += self._followed.values()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, changes: Watch) -> None:
         told = ""
-        async for _ in changes:
-            await self._look()
+        async for change in changes:
+            if change == _SIGHUP:
+                self._pauses.clear()
+            await self._look(changes)
             attached = sum(device.backend is not None for device in self._devices)
             waiting = sum(bool(device.wanted) and device.backend is None for device in self._devices)
             status = f"STATUS={attached} devices attached, {waiting} waiting for their driver domain"
@@ -71,21 +103,79 @@ class Watcher:
                 notify(status if told else f"READY=1\n{status}")
                 told = status
 
-    async def _look(self) -> None:
+    async def _look(self, changes: Watch) -> None:
         configured, problems = self._files.read()
-        domains = await self._store.transaction(read_domains)
+        names: dict[int, str | None] = {}
+
+        async def list_domains() -> None:
+            names.update(await self._store.transaction(read_names))
+
+        async def serve(guest: Domain) -> None:
+            await self._settle(guest, configured.get(guest.name, {}), domains)
+            await self._reap(guest, domains)
+
+        await self._attempt(None, list_domains, changes, problems)
+        if None in self._pauses:
+            self._tell(problems)
+            return
+        domains = {domid: name for domid, name in names.items() if name is not None}
         self._devices = []
-        for domid, name in domains.items():
-            guest = Domain(domid, name)
-            try:
-                await self._settle(guest, configured.get(name, {}), domains)
-                await self._reap(guest, domains)
-            except XenError as error:  # of this one: the others shall have theirs
-                problems.append(f"{guest}: {error}")
+        for guest in map(Domain._make, domains.items()):
+            await self._attempt(guest, partial(serve, guest), changes, problems)
+        self._pauses = {
+            guest: pause for guest, pause in self._pauses.items() if guest and domains.get(guest.domid) == guest.name
+        }
+        wanted = {*configured, *(device.backend_name for device in self._devices)}
+        problems += _name_twice({domid: name for domid, name in domains.items() if name in wanted})
+        self._tell(problems)
+        paths = {f"{home(domid)}/name" for domid in names}
+        paths.update(f"{device.backend_path}/frontend" for device in self._devices if device.backend is not None)
+        self._follow_nodes(paths, changes)
+
+    def _tell(self, problems: list[str]) -> None:
         for problem in problems:
             if problem not in self._problems:
                 self._log.warning("passed over", reason=problem)
         self._problems = set(problems)
+
+    async def _attempt(
+        self, domain: Domain | None, work: Callable[[], Awaitable[None]], changes: Watch, problems: list[str]
+    ) -> None:
+        """Does the work of one domain, unless it has failed a short while ago."""
+        loop = asyncio.get_running_loop()
+        now, pause = loop.time(), self._pauses.get(domain)
+        if pause is None or not pause.lasts(now):
+            try:
+                await work()
+            except XenError as error:
+                pause = self._pauses.setdefault(domain, _Pause())
+                pause_s = pause.begin(now, f"{domain or 'all domains'}: {error}")
+                loop.call_later(pause_s, changes.add, _AGAIN)
+            else:
+                self._pauses.pop(domain, None)
+                return
+        problems.append(pause.problem)
+
+    def _follow_nodes(self, paths: set[str], changes: Watch) -> None:
+        """Has each of these nodes, and no other, cause a look when it changes."""
+        for path in self._followed.keys() - paths:
+            self._followed.pop(path).cancel()
+        for path in paths - self._followed.keys():
+            self._followed[path] = asyncio.create_task(self._follow_node(path, changes))
+
+    async def _follow_node(self, path: str, changes: Watch) -> None:
+        trouble = Trouble()
+        while True:
+            try:
+                async with self._store.watch(path) as own:
+                    async for _ in own:  # the first is what was changed before there was the watch
+                        changes.add(path)
+                        await asyncio.sleep(_PAUSE_S)
+                    return
+            except XenError as error:
+                if trouble.is_news(error):
+                    self._log.warning("passed over", reason=str(error))
+                await asyncio.sleep(trouble.next_pause_s(0))
 
     async def _settle(self, guest: Domain, configured: Mapping[int, Spec], domains: Mapping[int, str]) -> None:
         work = partial(settle_guest, guest=guest, configured=configured, domains=domains)
@@ -107,3 +197,16 @@ class Watcher:
             if await self._store.transaction(partial(reap, driver=driver.domid, guest=guest)):
                 path = f"{driver.home}/backend/vl2cap/{guest}"
                 self._log.info("directory of a dead guest removed", domid=guest, path=path, backend=driver.name)
+
+
+def _name_twice(domains: Mapping[int, str]) -> list[str]:
+    """Returns what is wrong with domains that have one name, for people."""
+    named: defaultdict[str, list[int]] = defaultdict(list)
+    for domid, name in domains.items():
+        named[name].append(domid)
+    return [
+        f"the domains {', '.join(map(str, domids))} are all called {name!r}: each is given the devices of that name, "
+        "and no device is attached to any of them as its driver domain"
+        for name, domids in named.items()
+        if len(domids) > 1
+    ]
