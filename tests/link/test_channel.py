@@ -89,7 +89,7 @@ async def test_who_closes_hears_no_more(adapter, channel, remote):
 
 
 def test_reasons_name_the_number():
-    assert str(Refused(4)) == "the peer refused the channel: L2CAP result 0x0004"
+    assert str(Refused(4)) == "the peer refused the channel: L2CAP result 0x0004 (no resources available)"
     assert (Refused(4).result, Unreachable("no", 8).status) == (4, 8)
 
 

@@ -10,6 +10,7 @@ from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import ChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.link.controller import Controller
+from usbbtd.reasons import describe_l2cap
 
 BREDR, LE = 0, 1
 
@@ -29,7 +30,7 @@ class Refused(AdapterError):
     """The peer refused the channel: ``result`` is its L2CAP result code."""
 
     def __init__(self, result: int) -> None:
-        super().__init__(f"the peer refused the channel: L2CAP result 0x{result:04x}")
+        super().__init__(f"the peer refused the channel: L2CAP result {describe_l2cap(result)}")
         self.result = result
 
 

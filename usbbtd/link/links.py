@@ -10,6 +10,7 @@ from usbbtd.hci import events as hci_events
 from usbbtd.link.channel import AdapterError, Link, Unreachable, format_address
 from usbbtd.link.controller import Controller
 from usbbtd.link.info import ADDRESS_TYPES, ROLES, LinkInfo
+from usbbtd.reasons import describe_hci
 
 #: A link that we made and that carries no channel any more is kept for the next one so long.
 IDLE_LINK_S = 4.0
@@ -123,7 +124,7 @@ class Links:
             return  # who waited for it has gone
         del self._attempts[address, address_type]
         for waiter in attempt.waiters:
-            fail(waiter, Unreachable(f"no link to the peer: HCI status 0x{status:02x}", status))
+            fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_hci(status)}", status))
 
     def ending(self, handle: int, status: int) -> None:
         """The channels of a link end now, and then the link."""
@@ -134,7 +135,7 @@ class Links:
         handle, reason = event
         if (link := self.by_handle.pop(handle, None)) is not None:
             self._stay(link)
-            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=f"0x{reason:02x}")
+            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=describe_hci(reason))
         if not self.by_handle:
             self._none.set()
 
