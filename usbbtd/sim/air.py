@@ -19,7 +19,7 @@ from bumble.transport.common import PacketParser
 from usbbtd import log
 from usbbtd.config import Log
 from usbbtd.link.usbif_backend import offer_usbif
-from usbbtd.sim.controller import SimulatedController, new_dongle
+from usbbtd.sim.controller import SENT_TO_LINUX, SimulatedController, new_dongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
@@ -35,7 +35,9 @@ class ServedController(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
-        self._controller = SimulatedController(self._link, self._address, self._address, transport.write)
+        self._controller = SimulatedController(
+            self._link, self._address, self._address, transport.write, always_sent=SENT_TO_LINUX
+        )
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

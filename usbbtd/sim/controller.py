@@ -27,14 +27,19 @@ _ANSWERS = {
 _LE_META = 0x3E
 _DEFAULT_MASK, _DEFAULT_LE_MASK = 0x0000_1FFF_FFFF_FFFF, 0x1F
 #: Answers to commands, which have no bit in a mask.
-_ALWAYS_SENT = (0x0E, 0x0F)
+_ALWAYS_SENT = frozenset((0x0E, 0x0F))
+#: What Linux leaves out of its event mask, and relies on: usual controllers send it all the same.
+SENT_TO_LINUX = frozenset((hci.HCI_NUMBER_OF_COMPLETED_PACKETS_EVENT,))
 _acl_header = struct.Struct("<HH")
 _HANDLE_MASK, _CONTINUING = 0x0FFF, 0x1000  # Vol 4, Part E, 5.4.2
 
 
-def make_strict(controller: Controller) -> None:
-    """Has a controller of Bumble's honour the host's event masks and count its own buffers."""
-    _honour_masks(controller)
+def make_strict(controller: Controller, *, always_sent: frozenset[int] = frozenset()) -> None:
+    """Has a controller of Bumble's honour the host's event masks and count its own buffers.
+
+    ``always_sent``: codes of events that it sends whatever the mask says.
+    """
+    _honour_masks(controller, always_sent | _ALWAYS_SENT)
     _count_buffers(controller)
 
 
@@ -59,13 +64,13 @@ def _count_buffers(controller: Controller) -> None:
     controller.on_hci_acl_data_packet = receive_if_room
 
 
-def _honour_masks(controller: Controller) -> None:
+def _honour_masks(controller: Controller, always_sent: frozenset[int]) -> None:
     """Lets no event out that the host's masks leave out: Vol 4, Part E, 7.3.1 and 7.8.1."""
     send, reset = controller.send_hci_packet, controller.on_hci_reset_command
 
     def send_allowed(packet: hci.HCI_Packet) -> None:
         octets = bytes(packet)
-        if octets[:1] == EVENT and octets[1] not in _ALWAYS_SENT:
+        if octets[:1] == EVENT and octets[1] not in always_sent:
             code, subevent = octets[1], octets[3]
             if not controller.event_mask >> code - 1 & 1:
                 return
@@ -81,10 +86,12 @@ def _honour_masks(controller: Controller) -> None:
     controller.send_hci_packet, controller.on_hci_reset_command = send_allowed, reset_masks
 
 
-def new_controller(link: LocalLink, name: str, address: str) -> Controller:
-    """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle."""
+def new_controller(
+    link: LocalLink, name: str, address: str, *, always_sent: frozenset[int] = frozenset()
+) -> Controller:
+    """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle: see make_strict."""
     controller = Controller(name, link=link, public_address=address)
-    make_strict(controller)
+    make_strict(controller, always_sent=always_sent)
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS
@@ -108,9 +115,12 @@ def new_controller(link: LocalLink, name: str, address: str) -> Controller:
 class SimulatedController:
     """On the air until ``close``. ``receive``: gets each packet for the host. ``address``: as people write it."""
 
-    def __init__(self, link: LocalLink, name: str, address: str, receive: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, link: LocalLink, name: str, address: str, receive: Callable[[bytes], None], *,
+        always_sent: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
         self._link = link
-        self._controller = new_controller(link, name, address)
+        self._controller = new_controller(link, name, address, always_sent=always_sent)
         self._controller.set_packet_sink(self)
         self._receive = receive
         self._loop = asyncio.get_running_loop()
