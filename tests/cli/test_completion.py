@@ -23,7 +23,7 @@ def test_the_files_are_those_of_the_parsers(tmp_path: Path) -> None:
     [
         ("usbbtctl sta", {"status", "stats"}),
         ("usbbtctl --", {"--help", "--socket", "--version"}),
-        ("usbbtctl --socket x stats --o", {"--openmetrics"}),
+        ("usbbtctl --socket x stats --o", {"--openmetrics", "--output"}),
         ("usbbtctl capture --link ", set()),
         ("usbbtctl capture some", {"some-file"}),
         ("usbbtctl doctor --config some", {"some-file"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -83,12 +84,17 @@ def test_info(guest: Domain) -> None:
 
 def test_scan(guest: Domain) -> None:
     output, errors = run(guest, "scan", "--seconds", "1")
-    assert errors == ""
-    assert output.splitlines() == [
-        "ADDRESS            TYPE    DBM  CONNECTABLE  NAME",
-        "01:00:00:EE:FF:C0  public  -90  no",
-        "C0:FF:EE:00:00:01  random  ?    yes          abc",
+    assert re.fullmatch(r"usbbt-guest: 2 devices, \d+ reports\n", errors)
+    head, *rows = output.splitlines()
+    assert head == "ADDRESS            TYPE     DBM  CONNECTABLE  NAME"
+    assert sorted(rows) == [
+        "01:00:00:EE:FF:C0  public   -90  no",
+        "C0:FF:EE:00:00:01  random   -40  yes          abc",
     ]
+    process = start(guest, "scan", "--seconds", "60")
+    assert process.stdout
+    assert process.stdout.readline().startswith("ADDRESS")
+    assert stop(process, signal.SIGINT) == 130
     process = start(guest, "scan", "--json", "--active")
     assert process.stdout
     reports = [json.loads(process.stdout.readline()) for _ in range(3)]
@@ -108,9 +114,8 @@ def test_connect_by_lines(guest: Domain) -> None:
         process.stdin.write(line + "\n")
         process.stdin.flush()
         assert process.stdout.readline() == line + "\n"
-    process.stdin.write("no newline")
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0
+    output, errors = process.communicate("no newline", timeout=20)
+    assert (process.returncode, output) == (0, "no newline\n")  # the reply that comes after the end of the input
     assert errors == f"usbbt-guest: connected: SDUs up to 4096 bytes to {PEER}, 2048 from it\n"
 
 
@@ -150,9 +155,18 @@ def test_ping(guest: Domain) -> None:
     assert (row["count"], row["size"]) == (50, 100)
     assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["max_us"]
     output, _ = run(guest, "ping", PEER, ECHO, "--count", "1", "--size", "0")
-    head, values = output.splitlines()
+    line, head, values = output.splitlines()
+    assert re.fullmatch(rf"0 bytes from {PEER}: \d+ µs", line)
     assert head.split("  ")[:2] == ["ROUND TRIPS", "BYTES"]
     assert values.split()[:2] == ["1", "0"]
+    process = start(guest, "ping", PEER, ECHO, "--count", "1000000")
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(3)]
+    assert all(line.endswith(" µs\n") for line in lines)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "")
+    assert output.splitlines()[-2].startswith("ROUND TRIPS")
     _, errors = run(guest, "ping", PEER, DEAF, "--timeout", "0.1", status=1)
     assert errors == "usbbt-guest: no echo within 0.1 s: does that PSM echo?\n"
 
@@ -196,6 +210,13 @@ def test_failures_are_one_line(guest: Domain) -> None:
         ((), "the following arguments are required: COMMAND"),
         (("ping", PEER, "http"), "argument PSM: 'http' is no number, like 0x1001 or 4097"),
         (("ping", PEER, ECHO, "--count", "0"), "argument --count: 0 is less than 1"),
+        (("ping", PEER, ECHO, "--size", "65536"), "argument --size: 65536 is more than 65535"),
+        (("ping", PEER, ECHO, "--timeout", "-1"), "argument --timeout: '-1' is no time in seconds"),
+        (("info", "--wait", "nan"), "argument --wait: 'nan' is no time in seconds"),
+        (("scan", "--seconds", "inf"), "argument --seconds: 'inf' is no time in seconds"),
+        (("connect", PEER, ECHO, "--mtu", "22"), "argument --mtu: 22 is less than 23"),
+        (("connect", PEER, ECHO, "--linger", "-1"), "argument --linger: '-1' is no time in seconds"),
+        (("info", "--device", "-1"), "argument --device: -1 is less than 0"),
         (("connect", PEER, ECHO, "--le", "both"), "argument --le: invalid choice: 'both'"),
     ],
 )

@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from errno import EBADMSG, ENOTCONN, ETIMEDOUT
 from typing import TypeAlias
 
+from usbbtd.cli.arguments import between, number, seconds
 from usbbtd.cli.program import add_version, program
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
@@ -29,14 +30,16 @@ from usbbtd.guest import (
     Channel,
     ChannelClosed,
     NoAdapter,
-    Report,
     open_adapter,
 )
 
 _CHUNK = 65536
-_FAR = -128  # dBm; sorts last who is not known to be nearer
+_SMALLEST_MTU = 23  # LE's; BR/EDR's is larger, and the library says so
+_MOST_PINGS = 10**6
 #: Flags: general discoverable, no BR/EDR; complete local name.
 _ADVERTISING = b"\x02\x01\x06\x0c\x09usbbt-guest"
+
+_SCAN_LINE = "{:<17}  {:<6}  {:>4}  {:<11}  {}"
 
 Arguments = argparse.Namespace
 Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
@@ -78,31 +81,31 @@ async def _info(adapter: Adapter, arguments: Arguments) -> None:
 
 
 async def _scan(adapter: Adapter, arguments: Arguments) -> None:
-    heard: dict[str, Report] = {}
-    names: dict[str, str] = {}
-    connectable: set[str] = set()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(arguments.seconds), adapter.scan(active=arguments.active, duplicates=True) as scan:
-            async for report in scan:
-                if arguments.json:
-                    print(json.dumps(report._asdict() | {"data": report.data.hex(), "name": report.name}), flush=True)
-                heard[report.address] = report
-                if report.name is not None:
-                    names[report.address] = _printable(report.name)
-                if report.connectable:
-                    connectable.add(report.address)
+    """Prints each device when it is heard, and again when more is known of it."""
+    known: dict[str, tuple[bool, str]] = {}  # whether it is connectable, and its name, by address
+    count = 0
     if not arguments.json:
-        rows = [
-            (
-                address,
-                report.address_type,
-                "?" if report.rssi is None else str(report.rssi),
-                "yes" if address in connectable else "no",
-                names.get(address, ""),
-            )
-            for address, report in sorted(heard.items(), key=lambda item: item[1].rssi or _FAR, reverse=True)
-        ]
-        print_table(("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), rows)
+        print(_SCAN_LINE.format("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), flush=True)
+    try:
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(arguments.seconds),
+                adapter.scan(active=arguments.active, duplicates=True) as scan,
+            ):
+                async for report in scan:
+                    count += 1
+                    if arguments.json:
+                        row = report._asdict() | {"data": report.data.hex(), "name": report.name}
+                        print(json.dumps(row), flush=True)
+                    connectable, name = known.get(report.address, (False, ""))
+                    more = report.connectable or connectable, _printable(report.name or "") or name
+                    if known.get(report.address) != more and not arguments.json:
+                        rssi = "?" if report.rssi is None else report.rssi
+                        row_ = report.address, report.address_type, rssi, "yes" if more[0] else "no", more[1]
+                        print(_SCAN_LINE.format(*row_).rstrip(), flush=True)
+                    known[report.address] = more
+    finally:
+        _tell(f"{len(known)} devices, {count} reports")
 
 
 async def _connect(adapter: Adapter, arguments: Arguments) -> None:
@@ -129,10 +132,22 @@ async def _listen(adapter: Adapter, arguments: Arguments) -> None:
 
 
 async def _ping(adapter: Adapter, arguments: Arguments) -> None:
+    """Prints each round trip, then what they were together, also when it ends early."""
+    times_us: list[float] = []
+    try:
+        async with await _open(adapter, arguments) as channel:
+            for sequence in range(arguments.count):
+                times_us.append(await _round_trip_us(channel, sequence, arguments))
+                if not arguments.json and not arguments.quiet:
+                    print(f"{arguments.size} bytes from {arguments.address}: {times_us[-1]:.0f} µs", flush=True)
+    finally:
+        if times_us:
+            _print_round_trips(times_us, arguments)
+
+
+def _print_round_trips(times_us: list[float], arguments: Arguments) -> None:
     from statistics import quantiles  # brings decimal, fractions and random, which no other command needs
 
-    async with await _open(adapter, arguments) as channel:
-        times_us = [await _round_trip_us(channel, number, arguments) for number in range(arguments.count)]
     ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
     row = {"count": len(times_us), "size": arguments.size, "min_us": min(times_us)}
     row |= {"p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
@@ -177,11 +192,14 @@ async def _echo(channel: Channel) -> None:
 
 
 async def _converse(channel: Channel, standard_input: StandardInput, arguments: Arguments) -> None:
-    """Until standard input ends, or the peer."""
-    receiving = asyncio.create_task(_print_sdus(channel, arguments))
+    """Until the peer ends, or standard input: then until the peer has sent nothing for a while."""
+    heard = asyncio.Event()
+    receiving = asyncio.create_task(_print_sdus(channel, arguments, heard))
     sending = asyncio.create_task(_send_input(channel, standard_input, arguments))
     try:
         await asyncio.wait((receiving, sending), return_when=asyncio.FIRST_COMPLETED)
+        while not receiving.done() and not sending.exception() and await _happens(heard, receiving, arguments.linger):
+            heard.clear()
         for task in (receiving, sending):
             if task.done():
                 task.result()
@@ -191,10 +209,21 @@ async def _converse(channel: Channel, standard_input: StandardInput, arguments: 
         await asyncio.gather(receiving, sending, return_exceptions=True)
 
 
-async def _print_sdus(channel: Channel, arguments: Arguments) -> None:
+async def _happens(event: asyncio.Event, other: asyncio.Task[None], limit_s: float) -> bool:
+    """Whether the event, or the end of the other task, comes within the limit."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        done, _ = await asyncio.wait((waiting, other), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        waiting.cancel()
+
+
+async def _print_sdus(channel: Channel, arguments: Arguments, heard: asyncio.Event) -> None:
     with _until_goodbye():
         while True:
             sdus = await channel.recv_many()
+            heard.set()
             if arguments.json:
                 lines = [json.dumps({"sdu": sdu.hex()}).encode() + b"\n" for sdu in sdus]
             elif arguments.raw:
@@ -270,21 +299,32 @@ class StandardInput:
 
 def make_parser() -> argparse.ArgumentParser:
     every = argparse.ArgumentParser(add_help=False)
-    every.add_argument("--device", type=int, default=0, metavar="N", help="the adapter device/vl2cap/N (default: 0)")
-    every.add_argument("--wait", type=float, default=5.0, metavar="S", help="for the adapter, seconds (default: 5)")
+    every.add_argument(
+        "--device", type=between(0, 0xFFFF), default=0, metavar="N", help="the adapter device/vl2cap/N (default: 0)"
+    )
+    every.add_argument("--wait", type=seconds, default=5.0, metavar="S", help="for the adapter, seconds (default: 5)")
     every.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
 
     mtu = argparse.ArgumentParser(add_help=False)
-    mtu.add_argument("psm", type=_number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
-    mtu.add_argument("--mtu", type=int, default=DEFAULT_MTU, help="longest SDU to receive (default: %(default)s)")
+    mtu.add_argument("psm", type=number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
+    mtu.add_argument(
+        "--mtu",
+        type=between(_SMALLEST_MTU, 0xFFFF),
+        default=DEFAULT_MTU,
+        help="longest SDU to receive (default: %(default)s)",
+    )
 
     peer = argparse.ArgumentParser(add_help=False)
     peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:01")
     peer.add_argument("--le", choices=("public", "random"), help="connect over LE, to an address of this type")
-    peer.add_argument("--timeout", type=float, default=10.0, metavar="S", help="for the peer to answer (default: 10)")
+    peer.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="for the peer to answer (default: 10)")
 
     stream = argparse.ArgumentParser(add_help=False)
     stream.add_argument("--raw", action="store_true", help="SDUs are chunks of bytes, not lines")
+    stream.add_argument(
+        "--linger", type=seconds, default=1.0, metavar="S",
+        help="after the end of standard input, until the peer has sent nothing for so long (default: 1)",
+    )  # fmt: skip
 
     parser = argparse.ArgumentParser(prog="usbbt-guest", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -298,7 +338,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add("info", _info, "what the adapter is and can do")
     scan = add("scan", _scan, "LE devices that advertise")
-    scan.add_argument("--seconds", type=float, default=5.0, metavar="N", help="how long (default: 5)")
+    scan.add_argument("--seconds", type=seconds, default=5.0, metavar="N", help="how long (default: 5)")
     scan.add_argument("--active", action="store_true", help="ask devices for their scan responses")
     add(
         "connect",
@@ -312,25 +352,12 @@ def make_parser() -> argparse.ArgumentParser:
     listen.add_argument("--le", action="store_true", help="PSM is an SPSM; advertises too")
     listen.add_argument("--echo", action="store_true", help="send everything back, and take the next peer afterwards")
     ping = add("ping", _ping, "round trips to a peer that echoes", peer, mtu)
-    ping.add_argument("--count", type=_at_least(1), default=100, metavar="N", help="round trips (default: 100)")
-    ping.add_argument("--size", type=_at_least(0), default=64, metavar="BYTES", help="of an SDU (default: 64)")
+    ping.add_argument(
+        "--count", type=between(1, _MOST_PINGS), default=100, metavar="N", help="round trips (default: 100)"
+    )
+    ping.add_argument("--size", type=between(0, 0xFFFF), default=64, metavar="BYTES", help="of an SDU (default: 64)")
+    ping.add_argument("--quiet", action="store_true", help="the summary alone")
     return parser
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, like 0x1001 or 4097") from None
-
-
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if (number := _number(text)) < lowest:
-            raise argparse.ArgumentTypeError(f"{text} is less than {lowest}")
-        return number
-
-    return parse
 
 
 def _printable(text: str) -> str:

@@ -161,7 +161,31 @@ def test_openmetrics_can_be_parsed_and_says_what_everything_is(guest: Any, usbbt
     kind, samples = families["usbbtd_guest_sdus_from_guest"]
     assert kind == "counter"
     assert samples[("domid", str(guest.domid)), ("devid", "0"), ("guest", "work")] > 0
-    assert set(families) == {metric.name for metric in METRICS.values()}  # every counter has its words
+    assert set(families) == {metric.name for metric in METRICS.values()} | {"usbbtd_build"}  # every one has its words
+
+
+@pytest.mark.usefixtures("guest")
+def test_a_file_of_metrics_is_replaced_at_once(usbbtctl: Any, tmp_path: Path) -> None:
+    file = tmp_path / "usbbtd.prom"
+    file.write_text("old")
+    with file.open() as reading:
+        assert usbbtctl("stats", "--prometheus", "--output", file) == ""
+        assert reading.read() == "old"  # who reads it goes on with what was there
+    assert "# TYPE usbbtd_adapter_hci_links_opened_total counter" in file.read_text()
+    assert (file.stat().st_mode & 0o777, os.listdir(tmp_path)) == (0o644, ["usbbtd.prom"])
+    assert usbbtctl("stats", "--output", tmp_path / "none" / "usbbtd.prom", status=1) == ""
+
+
+@pytest.mark.usefixtures("guest", "in_driver_domain")
+def test_an_anonymous_dump_has_stand_ins(stack: Any, usbbtctl: Any) -> None:
+    whole, anonymous = (usbbtctl("dump", *options, "--config", stack.config) for options in ((), ("--anonymous",)))
+    addresses = set(re.findall(r"(?:[0-9A-F]{2}:){5}[0-9A-F]{2}", whole))
+    assert addresses
+    assert "work" in whole.split("== log")[0]
+    assert not any(address in anonymous for address in addresses)
+    assert not re.search(r"\bwork\b", anonymous)
+    assert {"address-1", "guest-1"} <= set(re.findall(r"[a-z]+-\d", anonymous))
+    assert len(anonymous.splitlines()) >= len(whole.splitlines()) - 5  # the log goes on meanwhile
 
 
 @pytest.mark.usefixtures("guest")
@@ -184,14 +208,14 @@ def parse_openmetrics(text: str) -> dict[str, tuple[str, dict[tuple[Any, ...], f
     families: dict[str, tuple[str, dict[tuple[Any, ...], float]]] = {}
     position = 0
     while position < len(lines):
-        name, kind = re.fullmatch(r"# TYPE ([a-z_0-9]+) (counter|gauge)", lines[position]).groups()
+        name, kind = re.fullmatch(r"# TYPE ([a-z_0-9]+) (counter|gauge|info)", lines[position]).groups()
         assert re.fullmatch(rf"# HELP {name} [^\\\n]+", lines[position + 1])
         assert name not in families
         families[name] = kind, {}
         position += 2
         while position < len(lines) and not lines[position].startswith("#"):
             sample = SAMPLE.fullmatch(lines[position])
-            assert sample[1] == (f"{name}_total" if kind == "counter" else name)
+            assert sample[1] == name + {"counter": "_total", "info": "_info"}.get(kind, "")
             labels = tuple(re.findall(LABEL, sample[2] or ""))
             assert labels not in families[name][1]
             families[name][1][labels] = float(sample.groups()[-1])

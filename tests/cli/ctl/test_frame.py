@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from usbbtd.cli.ctl.frame import HISTORY, Sample, View, painted, sparkline
 
 STATUS = {
@@ -48,12 +50,21 @@ def test_a_guest_that_connects_anew_counts_from_nothing() -> None:
     assert [line.split()[4] for line in text(view) if "guest-" in line] == ["30", "20"]
 
 
-def test_a_guest_that_is_not_connected_has_no_figures() -> None:
-    alone = {"domid": 9, "devid": 1, "name": None, "state": "InitWait", "connected": False}
+@pytest.mark.parametrize(
+    ("state", "reason", "shown"),
+    [
+        ("InitWait", "", "idle"),
+        ("Closed", "", "idle"),  # a program of the guest has ended
+        ("Closed", "ring: it broke a rule", "Closed"),
+        ("Initialising", "", "Initialising"),
+    ],
+)
+def test_a_guest_that_is_not_connected_has_no_figures(state: str, reason: str, shown: str) -> None:
+    alone = {"domid": 9, "devid": 1, "name": None, "state": state, "reason": reason, "connected": False}
     view = View(sample(0, [alone], []))
     view.advance(sample(1, [alone], []))
-    (row,) = [line for line in text(view) if "InitWait" in line]
-    assert row.split() == ["-", "9/1", "InitWait", "0", "0", "0", "B", "0", "0", "B"]
+    (row,) = [line for line in text(view) if "9/1" in line]
+    assert row.split() == ["-", "9/1", shown, "0", "0", "0", "B", "0", "0", "B"]
 
 
 def test_the_busiest_come_first_and_what_has_no_room_is_counted() -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from usbbtd.cli.ctl.anonymous import Anonymizer
 from usbbtd.cli.ctl.client import Client
 from usbbtd.cli.ctl.doctor import add_config, checks
 from usbbtd.cli.ctl.output import add_command, printable
@@ -15,15 +16,23 @@ _TEXT = "versions, settings, xenstore, all that there is, counters, the last log
 
 
 def add_parser(subparsers: "Subparsers") -> None:
-    add_config(add_command(subparsers, "dump", _dump, _TEXT))
+    parser = add_command(subparsers, "dump", _dump, _TEXT)
+    add_config(parser)
+    parser.add_argument(
+        "--anonymous", action="store_true", help="with stand-ins for addresses, names of guests and serial numbers"
+    )
 
 
 def _dump(arguments: argparse.Namespace) -> int:
-    """What 'doctor' finds is a part of it, and all of it where no usbbtd can be asked: that is said after it."""
-    _show("doctor", [finding._asdict() for finding in checks(arguments)], arguments)
-    with Client(arguments.socket) as client:
-        for answer in client.ask("dump"):
-            _show(answer["section"], answer["content"], arguments)
+    """Shows what doctor finds, and what the service tells. Raises NoDaemon behind the former if there is no service."""
+    sections = [("doctor", [finding._asdict() for finding in checks(arguments)])]
+    try:
+        with Client(arguments.socket) as client:
+            sections += [(answer["section"], answer["content"]) for answer in client.ask("dump")]
+    finally:
+        anonymizer = Anonymizer(content for _, content in sections) if arguments.anonymous else None
+        for section, content in sections:
+            _show(section, anonymizer.hide(content) if anonymizer else content, arguments)
     return 0
 
 

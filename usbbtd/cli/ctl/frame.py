@@ -5,14 +5,22 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from usbbtd.cli.ctl.client import Client
-from usbbtd.cli.ctl.output import Row, duration, hexadecimal, number_of_bytes, printable
+from usbbtd.cli.ctl.output import IDLE, Row, duration, guest_state, hexadecimal, number_of_bytes, printable
 
 BOLD, DIM, REVERSE, GREEN, YELLOW, RED, CYAN = "1", "2", "7", "32", "33", "31", "36"
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 #: Of the history; the oldest go.
 HISTORY = 40
-_STATE_COLOURS = {"Connected": GREEN, "open": GREEN, "up": GREEN, "opening": YELLOW, "ended": RED, "Closed": RED}
+_STATE_COLOURS = {
+    "Connected": GREEN,
+    "open": GREEN,
+    "up": GREEN,
+    "opening": YELLOW,
+    "ended": RED,
+    "Closed": RED,
+    IDLE: DIM,
+}
 
 
 class Span(NamedTuple):
@@ -113,7 +121,7 @@ class View:
         return [
             [
                 Span(f" {printable(row['name'])[:14]:<14} {row['domid']:>5}/{row['devid']:<3} "),
-                Span(f"{row['state']:<13}", _STATE_COLOURS.get(row["state"], YELLOW)),
+                Span(f"{guest_state(row):<13}", _STATE_COLOURS.get(guest_state(row), YELLOW)),
                 Span(f"{row.get('channels', 0):>4}"),
                 *_rate_spans(rates),
             ]

@@ -3,8 +3,19 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from usbbtd.cli.arguments import domid
 from usbbtd.cli.ctl.client import Client
-from usbbtd.cli.ctl.output import NONE, Row, add_command, duration, hexadecimal, number_of_bytes, printable, show_rows
+from usbbtd.cli.ctl.output import (
+    NONE,
+    Row,
+    add_command,
+    duration,
+    guest_state,
+    hexadecimal,
+    number_of_bytes,
+    printable,
+    show_rows,
+)
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
@@ -21,6 +32,7 @@ _GUESTS = (
     "BYTES",
     "SDUS FROM",
     "BYTES",
+    "REASON",
 )
 _CHANNELS = (
     "DOMID", "DEVID", "OBJECT", "STATE", "PEER", "TYPE", "PSM", "CID", "MTU OUT", "IN", "SDUS TO", "BYTES", "SDUS FROM",
@@ -32,7 +44,7 @@ _LINKS = ("HANDLE", "PEER", "TYPE", "ROLE", "CHANNELS", "AGE", "QUEUED", "OUTSTA
 def add_parser(subparsers: "Subparsers") -> None:
     add_command(subparsers, "guests", _guests, "guests' devices: their states, what they have, what they carried")
     channels = add_command(subparsers, "channels", _channels, "guests' channels: peers, sizes, what they carried")
-    channels.add_argument("--guest", type=int, metavar="DOMID", help="only those of this guest")
+    channels.add_argument("--guest", type=domid, metavar="DOMID", help="only those of this guest")
     add_command(subparsers, "links", _links, "links to peers")
 
 
@@ -56,11 +68,12 @@ def _links(arguments: argparse.Namespace) -> int:
 
 
 def _guest_cells(row: Row) -> list[str]:
-    known = [printable(row["name"]), str(row["domid"]), str(row["devid"]), row["state"]]
+    known = [printable(row["name"]), str(row["domid"]), str(row["devid"]), guest_state(row)]
+    reason = printable(row["reason"] or None)
     if not row["connected"]:
-        return [*known, *[NONE] * 7]
+        return [*known, *[NONE] * 7, reason]
     psms = [("LE:" if each["transport"] == "LE" else "") + hexadecimal(each["psm"]) for each in row["listeners"]]
-    return [*known, str(row["channels"]), ",".join(psms) or NONE, str(len(row["scans"])), *traffic_cells(row)]
+    return [*known, str(row["channels"]), ",".join(psms) or NONE, str(len(row["scans"])), *traffic_cells(row), reason]
 
 
 def _channel_cells(row: Row) -> list[str]:

@@ -1,4 +1,8 @@
-"""Counters and gauges in the text form of OpenMetrics 1.0: https://openmetrics.io, as Prometheus reads it."""
+"""Counters and gauges as text: OpenMetrics 1.0 (https://openmetrics.io), and Prometheus' own form, version 0.0.4.
+
+They differ in what a counter is called in its TYPE, with _total in the latter, and in the end: node_exporter's textfile
+collector reads the latter only.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -19,6 +23,11 @@ class Metric(NamedTuple):
 def _family(of: str, kind: str, helps: Mapping[str, str]) -> dict[tuple[str, str], Metric]:
     return {(of, name): Metric(f"usbbtd_{of}_{name}", kind, text) for name, text in helps.items()}
 
+
+#: What the name of a sample has behind that of its family.
+_SUFFIXES = {"counter": "_total", "info": "_info"}
+
+BUILD_INFO = Metric("usbbtd_build", "info", "Which usbbtd runs.")
 
 #: By what ``stats`` says a value is of, and its name there.
 METRICS: dict[tuple[str, str], Metric] = {
@@ -97,20 +106,31 @@ METRICS: dict[tuple[str, str], Metric] = {
 }  # fmt: skip
 
 
-def lines(stats: Iterable[Row]) -> Iterator[str]:
-    """``stats``: what the command of this name answers. A name that is not known here is a gauge without words."""
-    samples: dict[Metric, list[str]] = {}
+def lines(stats: Iterable[Row], version: str, *, prometheus: bool = False) -> Iterator[str]:
+    """``stats``: what the command of this name answers. ``version``: the service's.
+
+    A name that is not known here is a gauge without words.
+    """
+    samples: dict[Metric, list[str]] = {BUILD_INFO: [f'{BUILD_INFO.name}_info{{version="{_escaped(version)}"}} 1']}
     for answer in stats:
         labels = _labels(answer)
         for name, value in answer["values"].items():
             metric = METRICS.get((answer["of"], name)) or Metric(f"usbbtd_{answer['of']}_{name}", "gauge", name)
-            suffix = "_total" if metric.kind == "counter" else ""
+            suffix = _SUFFIXES.get(metric.kind, "")
             samples.setdefault(metric, []).append(f"{metric.name}{suffix}{labels} {value}")
     for metric, of_family in samples.items():
-        yield f"# TYPE {metric.name} {metric.kind}"
-        yield f"# HELP {metric.name} {metric.help.translate(_ESCAPES)}"
+        name, kind = metric.name, metric.kind
+        if prometheus:
+            name, kind = f"{name}{_SUFFIXES.get(kind, '')}", "gauge" if kind == "info" else kind
+        yield f"# TYPE {name} {kind}"
+        yield f"# HELP {name} {_escaped(metric.help)}"
         yield from of_family
-    yield "# EOF"
+    if not prometheus:
+        yield "# EOF"
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)
 
 
 def _labels(answer: Row) -> str:

@@ -15,6 +15,10 @@ Row = dict[str, Any]
 
 NONE = "-"
 
+#: What people are told of a device that nobody uses: a program of the guest that has ended leaves it Closed.
+IDLE = "idle"
+_UNUSED = ("Closed", "InitWait")
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -67,6 +71,11 @@ def duration(seconds: float) -> str:
 def printable(text: str | None) -> str:
     """What others named must not steer the terminal."""
     return NONE if text is None else "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def guest_state(row: Row) -> str:
+    """The state of a guest's device: "idle" where all is well and no program of the guest uses it."""
+    return IDLE if row["state"] in _UNUSED and not row["reason"] else str(row["state"])
 
 
 def hexadecimal(number: int | None) -> str:

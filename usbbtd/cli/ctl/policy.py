@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usbbtd.cli.arguments import domid
 from usbbtd.cli.ctl.output import add_command
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     explain.add_argument("action", choices=_OPERANDS, metavar="ACTION", help=", ".join(_OPERANDS))
     explain.add_argument("address", nargs="?", metavar="ADDRESS", help="of the peer")
     explain.add_argument("psm", nargs="?", metavar="PSM", help="that the channel leads to")
-    explain.add_argument("--domid", type=int, metavar="N", help="the number of the domain that GUEST names")
+    explain.add_argument("--domid", type=domid, metavar="N", help="the number of the domain that GUEST names")
     explain.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="that the guest has")
     explain.add_argument("--directory", type=Path, metavar="DIR", help=f"where the files are; {default}")
 

@@ -1,11 +1,16 @@
 """usbbtctl stats: all counters."""
 
 import argparse
+import contextlib
+import io
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbbtd.cli.ctl import openmetrics
-from usbbtd.cli.ctl.client import Client
-from usbbtd.cli.ctl.output import add_command, add_json, printable, show_rows
+from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl.output import Row, add_command, add_json, printable, show_rows
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
@@ -15,14 +20,43 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = add_command(subparsers, "stats", _stats, "counters of the service, the adapter and the guests", json=False)
     form = parser.add_mutually_exclusive_group()
     add_json(form)
-    form.add_argument("--openmetrics", action="store_true", help="OpenMetrics text, as Prometheus reads it")
+    form.add_argument("--openmetrics", action="store_true", help="OpenMetrics text, as Prometheus asks for it")
+    form.add_argument("--prometheus", action="store_true", help="Prometheus' text form, as node_exporter reads it")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="put it in the place of this file, at once")
 
 
 def _stats(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client:
-        stats = list(client.ask("stats"))
-    if arguments.openmetrics:
-        for line in openmetrics.lines(stats):
+        stats, version = list(client.ask("stats")), client.ask_one("status")["version"]
+    if arguments.output is None:
+        _show(stats, version, arguments)
+    else:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            _show(stats, version, arguments)
+        _replace(arguments.output, text.getvalue())
+    return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """Puts the file in the place of one that is there, at once; it can be read by all, as one that a shell makes."""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
+
+
+def _show(stats: list[Row], version: str, arguments: argparse.Namespace) -> None:
+    if arguments.openmetrics or arguments.prometheus:
+        for line in openmetrics.lines(stats, version, prometheus=arguments.prometheus):
             print(line)
     elif arguments.json:
         show_rows(stats, (), lambda _: (), arguments)
@@ -33,7 +67,6 @@ def _stats(arguments: argparse.Namespace) -> int:
             for name, value in answer["values"].items()
         ]
         show_rows(rows, ("OF", "NAME", "VALUE"), lambda row: [row["of"], row["name"], str(row["value"])], arguments)
-    return 0
 
 
 def _whose(answer: dict[str, object]) -> str:

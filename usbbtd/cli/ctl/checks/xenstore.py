@@ -87,11 +87,14 @@ async def _look_at_guest(store: Store, path: str) -> Finding:
     found = f"{STATE_NAMES[state]}; the guest's end is {printable(other)}"
     if state == INITIALISING:
         return Finding(path, Status.WARNING, found, _NOT_SERVED)
-    if state == INIT_WAIT:
-        return Finding(path, Status.OK, f"{found}: no program in the guest uses it")
+    reason = await store.read(f"error/{path}/error")
+    if state == INIT_WAIT or (state == CLOSED and other == STATE_NAMES[CLOSED] and reason is None):
+        return Finding(path, Status.OK, "idle: no program in the guest uses it")
     if state in (CONNECTED, INITIALISED):
         return Finding(path, Status.OK, found)
-    return Finding(path, Status.WARNING, found, "usbbtctl guests says why; the guest's program may start again")
+    if reason is not None:
+        found += f": {printable(reason.partition(' ')[2])}"
+    return Finding(path, Status.WARNING, found, "the guest's program may start again")
 
 
 def _number(untrusted_text: str | None) -> int:
