@@ -182,6 +182,40 @@ async def test_parameters_are_asked_for_on_a_link_that_ends(scripted, after):
     assert adapter.statistics()["links"] == len(next_link)
 
 
+@pytest.mark.parametrize("after", [air.BREDR, air.LE])
+async def test_parameters_are_asked_for_when_another_link_ends_first(scripted, after):
+    """The end of one link hands over what waits on all: the host must not be further than that yet."""
+    adapter, dongle = scripted
+    for handle, peer in zip(HANDLES, PEERS, strict=True):
+        dongle.wake_up(connected(handle, peer, air.LE, 0), [])
+    sent = len(dongle.commands)
+    ends = [disconnected(handle) for handle in HANDLES]
+    dongle.wake_up([*ends, *connected(HANDLES[1], PEERS[0], after, 0)], [parameters(HANDLES[1])])
+    assert (dongle.closed, adapter.statistics()["links"]) == (False, 1)
+    assert dongle.commands[sent:] == []
+
+
+async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(scripted):
+    """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
+    adapter, dongle = scripted
+    offers = []
+    adapter.listen(air.BREDR, air.PSM[air.BREDR], Listener(offers.append, offers.remove))
+    dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
+    opening = asyncio.create_task(adapter.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    ((handle, cid),) = adapter._opening
+    opening.cancel()
+    dongle.wake_up([disconnected(0x40), *connected(0x40, PEERS[1], air.BREDR, 1)], [])
+    adapter._controller.now = lambda: asyncio.get_running_loop().time() + 1  # data is not taken for the old link's
+    dongle.wake_up([], [request(0x40, air.BREDR)])
+    assert [(offer.handle, offer.cid) for offer in offers] == [(handle, cid)]
+    await asyncio.wait([opening])
+    await asyncio.sleep(0)
+    assert opening.cancelled()
+    assert (len(offers), adapter._controller.mux.statistics()["channels"]) == (1, 1)
+
+
 # What is a bug costs its own device, and nobody else's.
 
 

@@ -350,8 +350,9 @@ class Adapter:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelClosed follows
-                controller.flush_soon()
+                if self._opening.get((link.handle, cid)) is waiter:  # else it has ended: another may have its numbers
+                    controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelClosed follows
+                    controller.flush_soon()
             elif waiter.exception() is None:
                 waiter.result().close()
             raise

@@ -71,6 +71,7 @@ class Controller:
         self._cut_event: Cut = self._events.receive
         self._cut_acl: Cut = self._acl.receive
         self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link, and not answered yet
         self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
         self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
         self._flush_scheduled = False
@@ -195,6 +196,7 @@ class Controller:
                     self._owner.link_ending(handle, status)
                     self.mux.remove_link(handle)
                     self._deliver()  # its channels end before the link does
+                    self._asked.pop(handle, None)
                 case hci_events.Failed(reason):
                     self.close(reason)
                     return
@@ -210,20 +212,24 @@ class Controller:
             self._owner.receive_sdus(sdus)
         for event in events:
             if isinstance(event, l2cap_events.ParametersRequested):
-                self._answer_parameters(event)
+                self._asked[event.handle] = event
             elif not isinstance(event, l2cap_events.ChannelOpened):
                 self._owner.receive_l2cap_event(event)
 
-    def _answer_parameters(self, event: l2cap_events.ParametersRequested) -> None:
-        handle, low, high, latency, timeout = event
-        legal = (
-            MIN_INTERVAL <= low <= high <= MAX_INTERVAL
-            and latency <= MAX_LATENCY
-            and MIN_TIMEOUT <= timeout <= MAX_TIMEOUT
-            and timeout * 4 > (1 + latency) * high  # the link must outlive a missed event: 10 ms against 1.25 ms * 2
-        )
-        if self.mux.answer_parameters(handle, legal) and legal:
-            self.host.update_connection(handle, low, high, latency, timeout)
+    def _answer_parameters(self) -> None:
+        """Only when all events have been taken: the host knows of ends of links before the mux does, and of what has
+        their handles by then.
+        """
+        asked, self._asked = self._asked, {}
+        for handle, low, high, latency, timeout in asked.values():
+            legal = (
+                MIN_INTERVAL <= low <= high <= MAX_INTERVAL
+                and latency <= MAX_LATENCY
+                and MIN_TIMEOUT <= timeout <= MAX_TIMEOUT
+                and timeout * 4 > (1 + latency) * high  # the link must outlive a missed event: 10 ms, 1.25 ms * 2
+            )
+            if self.mux.answer_parameters(handle, legal) and legal:
+                self.host.update_connection(handle, low, high, latency, timeout)
 
     @contained
     def _flush(self) -> None:  # hot: per wake-up
@@ -234,6 +240,8 @@ class Controller:
             return
         host, mux, dongle = self.host, self.mux, self.dongle
         self._deliver()
+        if self._asked:
+            self._answer_parameters()
         moved = True
         while moved:
             moved = False
