@@ -77,7 +77,7 @@ def test_attach_list_detach(host, driver, guest):
 
 
 async def lose_the_adapter():
-    async with open_adapter() as adapter:
+    async with open_adapter(powered=False) as adapter:
         store = await Store.open()
         await store.write("data/done", "connected")
         listener = await adapter.listen(0x1077)

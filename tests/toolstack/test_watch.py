@@ -61,15 +61,15 @@ def test_a_guest_gets_its_device_whoever_comes_first(host, directory):
 async def go_on():
     """Two echoes' worth of adapter: the second after the driver domain was started anew."""
     store = await Store.open()
-    async with open_adapter(timeout=20) as adapter:
+    async with open_adapter(timeout=20, powered=False) as adapter:
         listener = await adapter.listen(0x1077)
         await store.write("data/done", "connected")
         with pytest.raises(AdapterGone):
             await listener.accept()
         with pytest.raises(NoAdapter):
-            await adapter.wait_ready(0.2)
+            await adapter.wait_connected(0.2)
         await store.write("data/done", "gone")
-        await adapter.wait_ready(20)
+        await adapter.wait_connected(20)
         await (await adapter.listen(0x1077)).close()
     await store.close()
 
