@@ -195,7 +195,7 @@ class Service:
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
         """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
         await self._store.read("domid")
-        dead = self._evtchn.failed or any(task.done() for task in needed)
+        dead = self._evtchn.failure.done() or any(task.done() for task in needed)
         return not dead and not self.adapter.is_stuck()
 
     async def _reload_whenever(self, signalled: asyncio.Event) -> None:

@@ -243,6 +243,33 @@ def test_it_survives_the_death_of_the_service(pair: Pair) -> None:
     program.result()
 
 
+async def hears_nothing_any_more() -> list[str]:
+    reports: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
+    async with open_adapter() as adapter:
+        channel = await adapter.connect(PEER, ECHO)
+        listener = await adapter.listen(0x1019)
+        await (await listener.accept()).abort()
+        waiting: list[asyncio.Task[Any]] = [
+            asyncio.create_task(channel.recv()),
+            asyncio.create_task(adapter.connect(PEER, NEVER_ANSWERS)),
+            asyncio.create_task(listener.accept()),
+        ]
+        await adapter.read_info()
+        adapter._evtchn._fail(XenError(errno.EFBIG, "cannot read events"))
+        async with asyncio.timeout(10):
+            await asyncio.wait(waiting)
+            assert [type(task.exception()) for task in waiting] == [ChannelLost, AdapterGone, AdapterGone]
+            with pytest.raises(NoAdapter, match="cannot read events"):
+                await adapter.wait_ready()
+    return reports
+
+
+def test_a_program_that_hears_nothing_any_more_does_not_wait(guest: Domain) -> None:
+    """Xen has its events dropped, for one: what waits fails, and the adapter says why there is no other."""
+    assert guest.run(hears_nothing_any_more) == ["all event channels are closed"]
+
+
 async def is_moved() -> None:
     """Loses a channel twice, and has an echo at the end."""
     store = await Store.open()

@@ -295,6 +295,22 @@ async def test_a_bug_of_a_guest_costs_its_device(log, where, monkeypatch):
     adapter.close()
 
 
+async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log, monkeypatch):
+    """Not its PSM, for one: the guest that comes back wants it again."""
+    adapter = new_adapter(structlog.get_logger())
+    guest = connection.Guest(adapter, plain_xen.PlainXen())
+    for psm in (0x1001, 0x1005, 0x1007):
+        await guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
+    with monkeypatch.context() as patched:
+        patched.setattr(guest.served._objects[2], "close", fail)
+        with pytest.raises(Bug):
+            guest.served.close()
+    assert (list(adapter._listeners), guest.access._objects) == ([(air.BREDR, 0x1005)], {})
+    guest.connection.close()
+    assert guest.xen.held == (0, 0, 0)
+    adapter.close()
+
+
 # Everything at once.
 
 handles, peers, transports = st.sampled_from(HANDLES), st.sampled_from(PEERS), st.sampled_from(air.TRANSPORTS)

@@ -202,17 +202,27 @@ class Adapter:
             await remote.release()
 
     async def serve(self) -> None:
-        """For ``open_adapter``: keeps the adapter connected until cancelled."""
+        """For ``open_adapter``: keeps the adapter connected until cancelled, or until no event comes any more."""
+        task, no_events = asyncio.current_task(), self._evtchn.failure
+        assert task is not None
+        no_events.add_done_callback(lambda _: task.cancel())
         try:
             await serve_l2capif(
                 self._store, self._evtchn, self._grants, self.device, self._receive_connection, self._lose_connection
             )
+        except asyncio.CancelledError:
+            if not no_events.done():
+                raise
+            self._fail(no_events.result())
         except Exception as exc:
-            self._failure = exc
-            self._connected_now.set()
-            self._ready.set()
+            self._fail(exc)
             if not isinstance(exc, XenError):
                 raise
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._connected_now.set()
+        self._ready.set()
 
     def _receive_connection(self, connection: Connection) -> None:
         self._connection = connection

@@ -86,9 +86,11 @@ class Stream:
 
     def connection_lost(self) -> None:
         """Keeps what came before for the program: its pages go now."""
-        while self._drain():
-            pass
-        self._detach(partial(ChannelLost, ENODEV, "the driver domain's service went away"))
+        try:
+            while self._drain():
+                pass
+        finally:
+            self._detach(partial(ChannelLost, ENODEV, "the driver domain's service went away"))
 
     async def finish(self, timeout_s: float) -> None:
         """Ends our direction and waits until the backend, which has sent everything on, ends the other.

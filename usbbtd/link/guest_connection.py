@@ -102,17 +102,17 @@ class GuestConnection:
         self._backend.close()
         if responses := self._backend.take_responses():
             self._ring.put(responses)  # for whoever looks
-        with self._resources:  # the guest gets its ring back, whatever fails here
+        with self._resources as undo:  # from the last on: whatever fails here, the others get back what they gave
+            undo.callback(self._access.clear)
+            offers, self._offers = self._offers, {}
+            for offer in offers.values():
+                undo.callback(self._adapter.refuse, offer)
             objects, self._objects = self._objects, {}
             for thing in objects.values():
                 if isinstance(thing, GuestChannel):
-                    thing.close(DEVICE_CLOSED)
+                    undo.callback(thing.close, DEVICE_CLOSED)
                 else:
-                    thing.close()
-            offers, self._offers = self._offers, {}
-            for offer in offers.values():
-                self._adapter.refuse(offer)
-            self._access.clear()
+                    undo.callback(thing.close)
 
     def pump_failed(self, error: Exception) -> None:
         """Costs the guest its device, which may connect anew: the others go on."""

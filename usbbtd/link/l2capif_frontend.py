@@ -207,8 +207,14 @@ class Connection:
 
     def _deliver(self) -> None:
         for response in self._core.take_results():
-            self._answered.pop(response.req_id)(response)
+            self._answer(response)
 
+    @contained
+    def _answer(self, response: Response) -> None:
+        """By itself: whoever waits for the next response must not wait for ever because this one was a bug."""
+        self._answered.pop(response.req_id)(response)
+
+    @contained
     def _push(self) -> None:
         requests = self._core.take_requests(self._ring.free)
         if requests and self._ring.put(requests):

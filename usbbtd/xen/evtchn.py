@@ -48,6 +48,8 @@ class EventChannels:
 
     A port stays masked until its handler has returned: an other end that notifies without pause costs one call a turn
     of the loop. What a handler raises goes to the loop's exception handler, and its port is closed.
+
+    ``failure`` has what went wrong as its result, once somebody who waits for an event may wait in vain.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class EventChannels:
         self._handle: Any = ffi.gc(handle, lib.xenevtchn_close)
         self._ports = ffi.new("uint32_t[]", _PORTS_A_WAKEUP)
         self._channels: dict[int, EventChannel] = {}
-        self.failed = False  # somebody who waits for an event may wait in vain
+        self.failure: asyncio.Future[Exception] = self._loop.create_future()
         self._loop.add_reader(lib.xenevtchn_fd(handle), self._receive_events)
 
     def bind_unbound(self, domid: int, handler: Handler) -> EventChannel:
@@ -129,5 +131,6 @@ class EventChannels:
         self._report("all event channels are closed", error)
 
     def _report(self, message: str, error: Exception) -> None:
-        self.failed = True
+        if not self.failure.done():
+            self.failure.set_result(error)
         self._loop.call_exception_handler({"message": message, "exception": error})
