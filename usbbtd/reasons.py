@@ -32,14 +32,20 @@ _HCI = {
     0x3E: "connection failed to be established",
 }
 
-# Vol 3, Part A, 4.3 and 4.23: the transports' numbers are the same where both have them
-_L2CAP = {
+#: Results of a connection response. BR/EDR: Vol 3, Part A, 4.3. LE: 4.23.
+_L2CAP_BREDR = {
     0x0002: "PSM not supported",
     0x0003: "security block",
     0x0004: "no resources available",
+    0x0006: "invalid source CID",
+    0x0007: "source CID already allocated",
+}
+_L2CAP_LE = {
+    0x0002: "SPSM not supported",
+    0x0004: "no resources available",
     0x0005: "insufficient authentication",
-    0x0006: "invalid source CID or insufficient authorization",
-    0x0007: "source CID already allocated or insufficient key size",
+    0x0006: "insufficient authorization",
+    0x0007: "encryption key size too short",
     0x0008: "insufficient encryption",
     0x0009: "invalid source CID",
     0x000A: "source CID already allocated",
@@ -48,13 +54,22 @@ _L2CAP = {
 
 
 def describe_hci(status: int) -> str:
-    """Returns an HCI error code with its name, if it has one that we know."""
+    """Returns an HCI error code with its name, if it has one that we know: ``"0x04 (page timeout)"``."""
     return _describe(f"0x{status:02x}", _HCI.get(status))
 
 
-def describe_l2cap(result: int) -> str:
+def describe_l2cap(result: int, *, le: bool) -> str:
     """Returns the result of an L2CAP connection response with its name, if it has one that we know."""
-    return _describe(f"0x{result:04x}", _L2CAP.get(result))
+    return _describe(f"0x{result:04x}", _l2cap(le=le).get(result))
+
+
+def name_l2cap(result: int, *, le: bool) -> str:
+    """Returns the name alone: ``"PSM not supported"``; ``"result 0x00ff"`` for one that has none."""
+    return _l2cap(le=le).get(result, f"result 0x{result:04x}")
+
+
+def _l2cap(*, le: bool) -> dict[int, str]:
+    return _L2CAP_LE if le else _L2CAP_BREDR
 
 
 def _describe(number: str, name: str | None) -> str:

@@ -89,8 +89,9 @@ async def test_who_closes_hears_no_more(adapter, channel, remote):
 
 
 def test_reasons_name_the_number():
-    assert str(Refused(4)) == "the peer refused the channel: L2CAP result 0x0004 (no resources available)"
-    assert (Refused(4).result, Unreachable("no", 8).status) == (4, 8)
+    refused = Refused(6, le=True)
+    assert str(refused) == "the peer refused the channel: L2CAP result 0x0006 (insufficient authorization)"
+    assert (refused.result, Unreachable("no", 8).status) == (6, 8)
 
 
 def test_addresses_are_shown_as_people_write_them():

@@ -394,7 +394,7 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Refused(7), (errno.ECONNREFUSED, 7, 0)),
+        (Refused(7, le=False), (errno.ECONNREFUSED, 7, 0)),
         (Unreachable("", 8), (errno.ETIMEDOUT, 0, 8)),
         (TimeoutError(), (errno.ETIMEDOUT, 0, 0)),
         (NoAdapter(), (errno.ENODEV, 0, 0)),

@@ -7,25 +7,7 @@ from __future__ import annotations
 
 import errno
 
-#: The Core specification's words for the result of a refused channel. BR/EDR: Vol 3, Part A, 4.3. LE: 4.23.
-_BREDR_RESULTS = {
-    0x0002: "PSM not supported",
-    0x0003: "security block",
-    0x0004: "no resources available",
-    0x0006: "invalid source CID",
-    0x0007: "source CID already allocated",
-}
-_LE_RESULTS = {
-    0x0002: "SPSM not supported",
-    0x0004: "no resources available",
-    0x0005: "insufficient authentication",
-    0x0006: "insufficient authorization",
-    0x0007: "encryption key size too short",
-    0x0008: "insufficient encryption",
-    0x0009: "invalid source CID",
-    0x000A: "source CID already allocated",
-    0x000B: "unacceptable parameters",
-}
+from usbbtd.reasons import describe_hci, name_l2cap
 
 #: What an ``error`` in the data ring means for a channel.
 _CLOSE_REASONS = {
@@ -104,10 +86,10 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
     """
     match number:
         case errno.ECONNREFUSED:
-            name = result_name(result, le=le)
+            name = name_l2cap(result, le=le)
             return L2capRefused(number, f"{what}: the peer refused: {name}", result, name)
         case errno.ETIMEDOUT:
-            detail = f" (HCI status 0x{status:02x})" if status else ""
+            detail = f", HCI status {describe_hci(status)}" if status else ""
             return ConnectTimeout(number, f"{what}: no answer{detail}", status)
         case errno.EACCES:
             return PermissionDenied(number, f"{what}: the driver domain does not allow it")
@@ -130,8 +112,3 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
 def closed(number: int) -> ChannelClosed:
     """The exception for a channel whose data ring says error ``number``."""
     return ChannelClosed(number, _CLOSE_REASONS.get(number, errno.errorcode.get(number, f"error {number}")))
-
-
-def result_name(result: int, *, le: bool) -> str:
-    """``"PSM not supported"``; ``"result 0x00ff"`` for one that the specification does not know."""
-    return (_LE_RESULTS if le else _BREDR_RESULTS).get(result, f"result 0x{result:04x}")

@@ -308,7 +308,7 @@ class Adapter:
             case l2cap_events.ChannelRequested(handle, cid, psm):
                 self._channel_requested(handle, cid, psm, event)
             case l2cap_events.ChannelRefused(handle, cid, result):
-                self._not_opened(handle, cid, Refused(result))
+                self._not_opened(handle, cid, Refused(result, le=self._links.by_handle[handle].transport == LE))
             case l2cap_events.ChannelClosed(handle, cid, reason):
                 self._channel_closed(handle, cid, reason)
 

@@ -29,8 +29,8 @@ class NoAdapter(AdapterError):
 class Refused(AdapterError):
     """The peer refused the channel: ``result`` is its L2CAP result code."""
 
-    def __init__(self, result: int) -> None:
-        super().__init__(f"the peer refused the channel: L2CAP result {describe_l2cap(result)}")
+    def __init__(self, result: int, *, le: bool) -> None:
+        super().__init__(f"the peer refused the channel: L2CAP result {describe_l2cap(result, le=le)}")
         self.result = result
 
 
