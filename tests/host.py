@@ -67,7 +67,11 @@ class Host:
 
     def finish(self, process):
         """(standard output, standard error) of a command that was started."""
-        return process.communicate(timeout=TIME_LIMIT_S)
+        try:
+            return process.communicate(timeout=TIME_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # nobody who waits for its end is to wait for ever
+            raise
 
     def start(self, *arguments, domid=DOM0):
         return subprocess.Popen(

@@ -7,7 +7,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 no Xen, 4 not permitted, 5 no su
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +24,6 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 
 _FAILED, _NOT_PERMITTED = 1, 4
-_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _STATUS = {
     errors.BadSpec: 2,
     errors.NoXen: 3,
@@ -50,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.ToolstackError as error:
         return _fail(_STATUS[type(error)], str(error))
     except XenError as error:
-        if error.errno in _FORBIDDEN:
+        if error.forbidden:
             return _fail(_NOT_PERMITTED, f"{error}; this is for root in dom0")
         return _fail(_FAILED, str(error))
 
@@ -59,7 +57,7 @@ async def _run(arguments: Arguments) -> None:
     try:
         store = await Store.open()
     except XenError as error:
-        raise error if error.errno in _FORBIDDEN else errors.NoXen(str(error)) from None
+        raise error if error.forbidden else errors.NoXen(str(error)) from None
     try:
         command: Command = arguments.command
         await command(store, arguments)

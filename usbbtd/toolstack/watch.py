@@ -141,13 +141,15 @@ class Watcher:
     async def _attempt(
         self, domain: Domain | None, work: Callable[[], Awaitable[None]], changes: Watch, problems: list[str]
     ) -> None:
-        """Does the work of one domain, unless it has failed a short while ago."""
+        """Does the work of one domain, unless it has failed a short while ago. Raises XenError if this is not dom0."""
         loop = asyncio.get_running_loop()
         now, pause = loop.time(), self._pauses.get(domain)
         if pause is None or not pause.lasts(now):
             try:
                 await work()
             except XenError as error:
+                if domain is None and error.forbidden:
+                    raise
                 pause = self._pauses.setdefault(domain, _Pause())
                 pause_s = pause.begin(now, f"{domain or 'all domains'}: {error}")
                 loop.call_later(pause_s, changes.add, _AGAIN)

@@ -1,5 +1,6 @@
 """The one exception of everything that opens a Xen device."""
 
+import errno
 import os
 
 from usbbtd.abi._xen import ffi
@@ -13,6 +14,11 @@ class XenError(OSError):
         """For the call that has just failed: what could not be done."""
         code = ffi.errno
         return cls(code, f"{what}: {os.strerror(code)}")
+
+    @property
+    def forbidden(self) -> bool:
+        """Tells whether this domain, or this user, is one that may not do that."""
+        return self.errno in (errno.EACCES, errno.EPERM)
 
     def __str__(self) -> str:
         return str(self.strerror)  # it ends with the error's text: the number in front, as OSError has it, says no more

@@ -1,7 +1,6 @@
 """xenstore: whether it answers, and the devices that the toolstack has made for this domain."""
 
 import asyncio
-import errno
 
 from usbbtd.cli.ctl.checks import Finding, Status
 from usbbtd.cli.ctl.output import printable
@@ -25,7 +24,7 @@ def check_xenstore(*, usbif: bool) -> list[Finding]:
         return asyncio.run(asyncio.wait_for(_look(usbif), _PATIENCE_S))
     except XenError as error:
         advice = "be root, or in a domain of Xen: xenstore-ls should work"
-        if error.errno in (errno.EACCES, errno.EPERM):
+        if error.forbidden:
             return [Finding(_CHECK, Status.NOT_CHECKED, str(error), "be root")]
         return [Finding(_CHECK, Status.FAILED, str(error), advice)]
     except TimeoutError:
