@@ -9,11 +9,12 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from tests.realxen import air
 from tests.realxen.agents import Agents, Domain, Failed, Program
@@ -23,6 +24,7 @@ from usbbtd.sim.demo import plan
 from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
 BOOT_S, CREATE_S, ATTACH_S, RESTORED_S = 240.0, 240.0, 120.0, 60.0
+_ANSWER_S = 300.0
 DRIVER_DOMAIN, GUESTS = "sys-bt", ("work", "personal")
 DONGLE = "dongle"
 
@@ -279,8 +281,7 @@ class Lab:
         peers = [f"--peer={peer.address},{self._sockets / peer.name}" for peer in (plan.ECHO, plan.CALLER)]
         peers.append(f"--peer={air.OTHER_DONGLE_ADDRESS},{self._sockets / HCI_PORT}")
         process = self._start("air", "tests.realxen.air", str(self._sockets / "dongle"), *peers)
-        assert process.stdout
-        if process.stdout.readline() != "offered\n":
+        if _answer(process) != "offered\n":
             raise MachineError(f"the air does not start; see {self.logs / 'air.log'}")
 
     def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -297,24 +298,32 @@ class Peers:
     """The process of the remote devices, see usbbtd.sim.demo.peers."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin
-        assert process.stdout
-        self._input: IO[str] = process.stdin
-        self._output: IO[str] = process.stdout
+        self._process = process
         self._report()
 
     def ask(self, **command: object) -> dict[str, Any]:
         """A command and its report."""
-        self._input.write(json.dumps(command) + "\n")
-        self._input.flush()
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
         return self._report()
 
     def _report(self) -> dict[str, Any]:
-        line = self._output.readline()
-        if not line:
-            raise MachineError("the peers ended; see peers.log")
+        if not (line := _answer(self._process)):
+            raise MachineError(f"the peers ended, or did not answer within {_ANSWER_S:g} s; see peers.log")
         report: dict[str, Any] = json.loads(line)
         return report
+
+
+def _answer(process: subprocess.Popen[str]) -> str:
+    """Its next line; an empty one when it ends instead. One that says nothing for long is killed."""
+    assert process.stdout
+    limit = threading.Timer(_ANSWER_S, process.kill)
+    limit.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        limit.cancel()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -27,7 +27,7 @@ KERNEL_ARGUMENTS = "rootfstype=ramfs rdinit=/init loglevel=4 cryptomgr.notests m
 CPU = "qemu64"
 #: Of dom0: a virtio port that leads to the socket of that name, on which a controller is served by H4.
 HCI_PORT = "hci"
-_START_S, _SAVE_S = 30.0, 300.0
+_START_S, _SAVE_S, _ANSWER_S = 30.0, 300.0, 120.0
 
 
 class MachineError(Exception):
@@ -45,7 +45,9 @@ class Machine:
         self.agent_socket = directory / "agent"
         self._log_path = logs / "qemu.log"
         control_socket = directory / "qmp"
-        command = [find_qemu(), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", CPU, "-smp", str(processors())]
+        # Ends with us, however we end: a worker that is given up has no time to close anything.
+        command = ["setpriv", "--pdeathsig", "KILL", find_qemu(), "-cpu", CPU]
+        command += ["-accel", "tcg,thread=multi,tb-size=1024", "-smp", str(processors())]
         command += ["-m", str(MEMORY_MB), "-nodefaults", "-nic", "none", "-display", "none", "-vga", "none"]
         command += ["-kernel", str(image / "xen"), "-append", XEN_ARGUMENTS]
         command += ["-initrd", f"{image / 'vmlinux'} console=hvc0 {KERNEL_ARGUMENTS},{image / 'dom0.cpio'}"]
@@ -61,6 +63,7 @@ class Machine:
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._control = self._connect(control_socket)
+        self._control.settimeout(_ANSWER_S)
         self._answers = self._control.makefile("r")
         self._answers.readline()  # the greeting
         self.execute("qmp_capabilities")
@@ -80,13 +83,16 @@ class Machine:
 
     def execute(self, command: str, **arguments: object) -> Any:
         """A QMP command. MachineError with QEMU's own words where it refuses."""
-        self._control.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-        for line in self._answers:
-            answer = json.loads(line)
-            if "return" in answer:
-                return answer["return"]
-            if "error" in answer:
-                raise MachineError(f"{command}: {answer['error']['desc']}")
+        try:
+            self._control.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            for line in self._answers:
+                answer = json.loads(line)
+                if "return" in answer:
+                    return answer["return"]
+                if "error" in answer:
+                    raise MachineError(f"{command}: {answer['error']['desc']}")
+        except TimeoutError:
+            raise MachineError(f"QEMU does not answer {command} within {_ANSWER_S:g} s") from None
         raise MachineError(f"QEMU ended at {command}; see {self._log_path}")
 
     def plug(self, name: str, socket_path: Path) -> None:
