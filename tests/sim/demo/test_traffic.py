@@ -66,6 +66,19 @@ def test_both_ends_count_the_same(sdus: int, window: int) -> None:
     assert echoed == Counts(7, "echo", sdus, sdus, 0, octets)
 
 
+async def test_what_names_no_stream_is_echoed_all_the_same() -> None:
+    near, far = pipes()
+    counts: list[Counts] = []
+    echoing = asyncio.create_task(echo(far, counts))
+    for sdu in (b"", b"hello", b"SDUs", bytes(10), bytes(64)):
+        await near.send(sdu)
+        assert await near.recv() == sdu
+    await Sender(near, 7, clock=asyncio.get_running_loop().time).run(3, 1)
+    near.close()
+    await echoing
+    assert [each.received for each in counts] == [3]
+
+
 async def test_a_changed_octet_is_seen_by_the_end_that_receives_it() -> None:
     def flip(number: int, sdu: bytes) -> list[bytes]:
         return [sdu[:-1] + bytes([sdu[-1] ^ 1])] if number == 3 else [sdu]

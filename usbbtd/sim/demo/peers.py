@@ -1,4 +1,6 @@
-"""The remote Bluetooth devices, with Bumble's stack: ``python -m usbbtd.sim.demo.peers ECHO_SOCKET CALLER_SOCKET``.
+"""The remote Bluetooth devices, with Bumble's stack: ``python -m usbbtd.sim.demo.peers ECHO_SOCKET [CALLER_SOCKET]``.
+
+With one socket there is no device that calls.
 
 Commands, each answered by one report; a first one, ``{"up": true}``, comes unasked:
 ``{"do": "call", "guests": […], "count": n, "window": n}`` connects to the listeners of these guests and sends streams;
@@ -10,7 +12,7 @@ import sys
 from typing import Any
 
 from bumble import hci
-from bumble.core import PhysicalTransport
+from bumble.core import AdvertisingData, PhysicalTransport
 from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.host import Host
 from bumble.l2cap import ClassicChannel, ClassicChannelSpec, LeCreditBasedChannel, LeCreditBasedChannelSpec
@@ -93,7 +95,7 @@ class CallingPeer:
 
     async def call(self, guests: list[int], count: int, window: int) -> list[Counts]:
         """Streams to all listeners of these guests at once, over one link a transport."""
-        links = {transport: await self._connect(transport) for transport in plan.TRANSPORTS}
+        links = {transport: await self.connect(transport) for transport in plan.TRANSPORTS}
         senders: list[Sender] = []
         channels: list[PeerChannel] = []
         for guest in guests:
@@ -109,7 +111,8 @@ class CallingPeer:
             await channel.close()
         return [sender.counts for sender in senders]
 
-    async def _connect(self, transport: plan.Transport) -> Connection:
+    async def connect(self, transport: plan.Transport) -> Connection:
+        """A link to the adapter."""
         if transport == "bredr":
             return await self._device.connect(
                 hci.Address(plan.DONGLE_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS), PhysicalTransport.BR_EDR
@@ -126,20 +129,21 @@ async def power_on(socket: str, peer: plan.Peer) -> Device:
         classic_sc_enabled=False,  # the virtual controller has none
         advertising_interval_min=ADVERTISING_INTERVAL_MS,
         advertising_interval_max=ADVERTISING_INTERVAL_MS,
+        advertising_data=bytes(AdvertisingData([(AdvertisingData.COMPLETE_LOCAL_NAME, peer.name.encode())])),
     )
     device = Device(config=configuration, host=Host(transport.source, transport.sink))
     await device.power_on()
     return device
 
 
-async def run(echo_socket: str, caller_socket: str) -> None:
+async def run(echo_socket: str, caller_socket: str | None = None) -> None:
     echo_peer = EchoPeer(await power_on(echo_socket, plan.ECHO))
-    caller = CallingPeer(await power_on(caller_socket, plan.CALLER))
+    caller = CallingPeer(await power_on(caller_socket, plan.CALLER)) if caller_socket is not None else None
     await echo_peer.start()
     reader = await lines.commands()
     lines.report(up=True)
     while (command := await lines.take(reader)) is not None:
-        if command["do"] == "call":
+        if command["do"] == "call" and caller is not None:
             counts = await caller.call(command["guests"], command["count"], command["window"])
         else:
             counts = echo_peer.counts

@@ -2,7 +2,8 @@
 
 A stream is a channel on which one end sends SDUs and the other echoes them. What SDU ``n`` of stream ``s`` is follows
 from the two numbers alone, so the echoing end compares with what it computes itself, before it echoes; the sender
-compares the echoes likewise. A first SDU, which is not counted, names the stream.
+compares the echoes likewise. A first SDU, which is not counted, names the stream; what comes before it is echoed
+unchecked.
 """
 
 import asyncio
@@ -92,11 +93,11 @@ class Sender:
 
 
 async def echo(channel: Channel, counts: list[Counts]) -> None:
-    """The other end: appends its counts to the list, then checks and echoes until the channel ends."""
+    """The other end, until the channel ends: echoes, checks a stream's SDUs, and appends their counts to ``counts``."""
     try:
-        magic, stream, length = _HELLO.unpack(await channel.recv())
-        if magic != _MAGIC:
-            raise ValueError("the first SDU of a stream does not name it")
+        while not _is_hello(sdu := await channel.recv()):
+            await channel.send(sdu)
+        _, stream, length = _HELLO.unpack(sdu)
         mine = Counts(stream, "echo")
         counts.append(mine)
         while True:
@@ -106,6 +107,10 @@ async def echo(channel: Channel, counts: list[Counts]) -> None:
             mine.sent += 1
     except ConnectionError:
         return
+
+
+def _is_hello(sdu: bytes) -> bool:
+    return len(sdu) == _HELLO.size and sdu.startswith(_MAGIC)
 
 
 def receive_checked(counts: Counts, sdu: bytes, number: int, length: int) -> None:
