@@ -11,8 +11,8 @@ from typing import NamedTuple, Self
 from usbbtd.sim.bench.path_end import DIRECT, PEERS
 from usbbtd.sim.configuration import write_configuration
 from usbbtd.sim.demo import plan
+from usbbtd.sim.demo.lab import CONFIGURATION
 from usbbtd.sim.demo.process import Process
-from usbbtd.sim.demo.scenario import CONFIGURATION
 from usbbtd.sim.world import World
 
 _GUEST, _BUMBLE = "usbbtd.sim.bench.path_end", "usbbtd.sim.bench.path_bumble"
@@ -48,7 +48,7 @@ class Lab:
             self._stack.callback(loop.remove_reader, self._notified)
             self._world.create_domain(plan.DRIVER_DOMAIN, "sys-bluetooth")
             self._world.attach_vusb(plan.DRIVER_DOMAIN, plan.DOM0)
-            self._configuration = write_configuration(self._directory, CONFIGURATION)
+            self._configuration = write_configuration(self._directory, CONFIGURATION.format(control=""))
             on_air = [word for peer in (*PEERS, DIRECT) for word in ("--peer", peer.address, self._socket(peer))]
             arguments = ["--frontend", str(plan.DRIVER_DOMAIN), "--address", plan.DONGLE_ADDRESS, *on_air]
             await self._start("air", "usbbtd.sim.air", *arguments, domid=plan.DOM0)

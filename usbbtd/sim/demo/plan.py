@@ -28,6 +28,7 @@ class Peer(NamedTuple):
 ECHO = Peer("echo", "C0:FF:EE:00:00:11", "F0:F1:F2:00:00:11")
 #: Connects to the guests' listeners.
 CALLER = Peer("caller", "C0:FF:EE:00:00:12", "F0:F1:F2:00:00:12")
+PEERS = (ECHO, CALLER)
 
 #: On the echoing peer.
 ECHO_PSM = {"bredr": 0x1001, "le": 0x0080}

@@ -1,0 +1,33 @@
+"""What the programs of the simulation have in common: how they end when something goes wrong, or somebody ends them."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from usbbtd.sim.demo.display import Display
+from usbbtd.sim.demo.process import DemoError
+
+ENDED_BY_SIGNAL = 128 + signal.SIGINT  # as a shell has it
+
+
+def run(main: Coroutine[Any, Any, int], display: Display) -> int:
+    """Runs ``main`` and returns the exit status. What went wrong is said on the display.
+
+    SIGTERM and SIGHUP cancel ``main``, as ^C does, so that it ends the processes that it has started.
+    """
+    try:
+        return asyncio.run(_cancelled_by_signals(main))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return ENDED_BY_SIGNAL
+    except (DemoError, OSError) as error:
+        display.text(f"\n  Failed: {error}")
+        return 1
+
+
+async def _cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await main
