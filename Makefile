@@ -31,6 +31,10 @@ help: ## what there is
 demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
 	@$(BIN)/python -m usbbtd.sim.demo
 
+.PHONY: play
+play: build ## the same world, kept alive, with a prompt in a guest: usbbt-guest, usbbtctl
+	@$(BIN)/python -m usbbtd.sim.play
+
 .PHONY: test
 test: lint types xen-image deb ## lint, types and every test, those on real Xen among them
 	@$(BIN)/python -m pytest $(SHARED)

@@ -1,0 +1,55 @@
+"""A remote device, with Bumble's stack, that connects to what a guest listens on: peer-connect at the prompt."""
+
+import argparse
+import asyncio
+import sys
+
+from bumble.core import BaseBumbleError
+
+from usbbtd import log
+from usbbtd.cli.arguments import number
+from usbbtd.config import Log
+from usbbtd.sim.demo import plan
+from usbbtd.sim.demo.peers import CallingPeer, PeerChannel, power_on, spec_of
+
+TIME_LIMIT_S = 10
+
+
+async def converse(socket: str, transport: plan.Transport, psm: int, text: str) -> None:
+    """Sends one SDU, and prints the one that comes back."""
+    async with asyncio.timeout(TIME_LIMIT_S):
+        link = await CallingPeer(await power_on(socket, plan.CALLER)).connect(transport)
+        try:
+            channel = PeerChannel(await link.create_l2cap_channel(spec_of(transport, psm)))
+            await channel.send(text.encode())
+            sys.stdout.write((await channel.recv()).decode(errors="replace") + "\n")
+            await channel.close()
+        finally:
+            await link.disconnect()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="peer-connect", description=__doc__)
+    parser.add_argument("socket", help=argparse.SUPPRESS)
+    parser.add_argument("--le", action="store_true", help="PSM is an SPSM, of an adapter that advertises")
+    parser.add_argument("psm", type=number, metavar="PSM", help="which a guest listens on; 0x1005, for example")
+    parser.add_argument("text", help="what to send, as one SDU")
+    arguments = parser.parse_args()
+    log.configure(Log(level="error", target="stderr"))
+    transport: plan.Transport = "le" if arguments.le else "bredr"
+    try:
+        asyncio.run(converse(arguments.socket, transport, arguments.psm, arguments.text))
+    except TimeoutError:
+        return _fail(f"nothing came back within {TIME_LIMIT_S} s: does a guest listen?")
+    except (BaseBumbleError, OSError) as error:
+        return _fail(str(error) or repr(error))
+    return 0
+
+
+def _fail(reason: str) -> int:
+    sys.stderr.write(f"peer-connect: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
