@@ -106,6 +106,18 @@ def test_the_queue_is_bounded() -> None:
     frontend.info()
 
 
+def test_all_objects_may_be_released_at_once() -> None:
+    frontend = Frontend()
+    channels = []
+    for _ in range(QUEUE_LIMIT + 1):
+        channels.append(connect(frontend))
+        frontend.take_requests(1)
+        answer(frontend, opened(channels[-1]))
+    for channel in channels:
+        frontend.release(channel)
+    assert len(frontend.take_requests(2 * QUEUE_LIMIT)) == QUEUE_LIMIT + 1
+
+
 def test_numbers_wrap_and_pass_over_those_in_use() -> None:
     frontend = Frontend()
     first = connect(frontend)

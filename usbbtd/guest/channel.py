@@ -115,22 +115,23 @@ class Listener:
 
     async def accept(self) -> Channel:
         """The channel of the next peer, open. Several may wait. AdapterError: the listener was closed."""
-        connection, listener = self._remote.connection, self._remote.number
-        what = f"accept on PSM 0x{self.psm:04x}"
-        if self._closed:
-            raise AdapterError(ENOTCONN, f"{what}: the listener was closed")
-        return await open_channel(
-            connection,
-            self._mtu,
-            lambda core, ref, port: core.accept(listener, ref=ref, evtchn=port),
-            what,
-            le=self._le,
-        )
+        listener, what = self._remote.number, f"accept on PSM 0x{self.psm:04x}"
+
+        def make(core: Frontend, ref: int, port: int) -> int:
+            self._check_open(what)  # again: it may have waited for its turn
+            return core.accept(listener, ref=ref, evtchn=port)
+
+        self._check_open(what)
+        return await open_channel(self._remote.connection, self._mtu, make, what, le=self._le)
 
     async def close(self) -> None:
         """Takes no more peers; those that were accepted stay. Idempotent."""
         self._closed = True
         await self._remote.release()
+
+    def _check_open(self, what: str) -> None:
+        if self._closed:
+            raise AdapterError(ENOTCONN, f"{what}: the listener was closed")
 
     def __aiter__(self) -> Self:
         return self

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from errno import EMFILE, ENODEV
+from errno import EMFILE, ENODEV, ENOTCONN
 from typing import TypeVar
 
-from usbbtd.guest.errors import AdapterError, AdapterGone, LimitReached, refused
+from usbbtd.guest.errors import AdapterError, AdapterGone, ChannelClosed, LimitReached, refused
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, Response
@@ -56,7 +56,10 @@ class RemoteObject:
         return self._stream
 
     async def create(self, make: Make, kind: type[_Kind], what: str, *, le: bool = False) -> _Kind:
-        """Asks for it. Raises as ``ask`` does. Then, and when it is cancelled, nothing of the object stays."""
+        """Asks for it. Raises as ``ask`` does, and ChannelClosed where it was released before.
+
+        Then, and when it is cancelled, nothing of the object stays.
+        """
         answered: asyncio.Future[None] = self._loop.create_future()
 
         def receive_response(response: Response) -> None:
@@ -67,6 +70,8 @@ class RemoteObject:
         try:
             await self.connection.wait_released()
             _check_open(self.connection, what)
+            if self._releasing is not None:
+                raise ChannelClosed(ENOTCONN, "closed by this program")  # and its pages are gone
             self.number = self.connection.send(make, receive_response)
             await answered
             assert self._response is not None

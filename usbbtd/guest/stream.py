@@ -107,9 +107,9 @@ class Stream:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._attached and not self.shared.ended:
-                    while self._drain():
-                        self._inbox.clear()
                     self._finisher = asyncio.get_running_loop().create_future()
+                    while self._drain():  # which may find the ring broken
+                        self._inbox.clear()
                     await self._finisher
 
     def close(self) -> None:

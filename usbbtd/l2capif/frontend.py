@@ -32,7 +32,7 @@ from usbbtd.l2capif.wire import (
     unpack,
 )
 
-#: Requests that may wait for a slot of the ring.
+#: Requests that may wait for a slot of the ring, without RELEASEs.
 QUEUE_LIMIT = 256
 
 _MAX_ERRNO = 4095
@@ -189,8 +189,11 @@ class Frontend:
         return found
 
     def _send(self, request: Request, made: _Object | None = None) -> int:
-        if self._closed or len(self._requests) >= QUEUE_LIMIT:
-            raise LocalProtocolError("the device is closed" if self._closed else f"{QUEUE_LIMIT} requests wait")
+        if self._closed:
+            raise LocalProtocolError("the device is closed")
+        # There are no more RELEASEs than objects, and a program may end all of them at once.
+        if len(self._requests) >= QUEUE_LIMIT and request.cmd != constants.L2CAPIF_CMD_RELEASE:
+            raise LocalProtocolError(f"{QUEUE_LIMIT} requests wait")
         try:
             packed = pack(request)
         except struct_error as error:

@@ -1,0 +1,147 @@
+"""The backend of a guest's device, octet by octet: it answers, writes and lies when a test says so.
+
+For test_wake_ups.py, in one process with the guest; test files get it with ``runpy.run_path``.
+"""
+
+import errno
+import runpy
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+from usbbtd.abi.layout import size_of
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import wire
+from usbbtd.link.guest_stream import GuestStream
+from usbbtd.xen.error import XenError
+from usbbtd.xen.ring import BackRing
+
+plain_xen = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "link" / "plain_xen.py")))
+
+GUEST = 7
+OCTETS = bytes.fromhex("010000eeffc0")
+MTU = 1500  # two fill a ring
+RELEASE = 4
+REQUESTS = (
+    wire.InfoRequest, wire.ConnectRequest, wire.ListenRequest, wire.AcceptRequest, wire.PlainRequest, wire.ScanRequest,
+    wire.AdvertiseRequest,
+)  # fmt: skip
+REPORT = wire.pack_report(wire.ScanReport(OCTETS, 2, -40, 0, b"\x02\x01\x06"))
+INDICES_SIZE = 2 * size_of("struct l2capif_half")
+
+
+class Xen(plain_xen.PlainXen):
+    """``poor``: has no page to share."""
+
+    poor = False
+
+    def share(self, domid, count):
+        if self.poor:
+            raise XenError(errno.ENOSPC, "no page is left")
+        return super().share(domid, count)
+
+
+class Shared(GuestStream):
+    """The backend's end of a data ring, with its page of indices laid open."""
+
+    def __init__(self, xen, request):
+        super().__init__(xen, xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
+        self.indices = xen.map(GUEST, [request.ref])
+        self.scribbled = False
+
+    def scribble(self, at, octets):
+        self.scribbled = True
+        self.indices.memory[at : at + len(octets)] = octets
+
+    def finish(self):
+        """The guest has no more to wait for."""
+        with suppress(RemoteProtocolError, LocalProtocolError):
+            self.end(-errno.ENOTCONN)
+        if self.scribbled:
+            self.scribble(0, b"\x7f" * INDICES_SIZE)
+        self.notify()
+
+    def close(self):
+        super().close()
+        self.indices.close()
+
+
+class Backend:
+    """The other end of one connection, which does what it is told to."""
+
+    def __init__(self, xen, nodes):
+        self.xen = xen
+        self.page = xen.map(GUEST, [int(nodes["ring-ref"])])
+        self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
+        self.channel = xen.bind_interdomain(GUEST, int(nodes["event-channel"]), lambda: None)
+        self.asked = []  # and not answered yet
+        self.listeners = {}
+        self.streams = {}
+        self.generation = 1
+
+    def take(self):
+        for octets in self.ring.take():
+            header = wire.unpack(wire.PlainRequest, octets)
+            self.asked.append(wire.unpack(REQUESTS[header.cmd], octets))
+
+    def answer(self, which, ret, lie=None):
+        """Answers a request, honestly unless there is a ``lie``: (field, value). To notify is another step."""
+        if not self.asked:
+            return
+        request = self.asked[-1 - which % len(self.asked)]
+        if request.cmd == RELEASE and not lie:
+            # What it ends is answered first.
+            request = next((each for each in self.asked if each.req_id == request.id), request)
+        response = self.response_to(request, ret)
+        if lie and hasattr(response, lie[0]):
+            response = response._replace(**dict([lie]))
+        self.asked.remove(request)
+        if response.ret == 0 or request.cmd == RELEASE:
+            self.obey(request)
+        self.ring.put([wire.pack(response)])
+
+    def response_to(self, request, ret):
+        header = request.req_id, request.cmd, request.id, ret
+        match request:
+            case wire.InfoRequest():
+                powered, generation = self.generation % 2, self.generation
+                return wire.InfoResponse(*header, OCTETS, 0, powered, 15, 64, 0, MTU, OCTETS, generation, 2)
+            case wire.ConnectRequest():
+                return wire.ChannelResponse(
+                    *header, OCTETS, request.address_type, 0, request.psm, MTU, request.mtu, -ret & 0xF, -ret & 0x3F
+                )
+            case wire.AcceptRequest(listener=number) if number in self.listeners:
+                of = self.listeners[number]
+                return wire.ChannelResponse(*header, OCTETS, 2 * of.transport, 0, of.psm, MTU, of.mtu)
+            case wire.AcceptRequest():
+                return wire.ChannelResponse(*header[:3], -errno.ENOTCONN)
+        return wire.PlainResponse(*header)
+
+    def obey(self, request):
+        match request:
+            case wire.ListenRequest():
+                self.listeners[request.id] = request
+            case wire.ConnectRequest() | wire.AcceptRequest() | wire.ScanRequest():
+                self.streams[request.id] = Shared(self.xen, request)
+            case wire.PlainRequest():
+                self.listeners.pop(request.id, None)
+                if (stream := self.streams.pop(request.id, None)) is not None:
+                    stream.close()
+
+    def answer_all(self):
+        """With success, all but who waits for a change that has not come."""
+        self.take()
+        due = [request for request in self.asked if getattr(request, "generation", 0) != self.generation]
+        while due:
+            self.answer(self.asked.index(due[0]), 0)
+            due = [request for request in due if request in self.asked]
+        for stream in self.streams.values():
+            stream.finish()
+        self.channel.notify()
+
+    def close(self):
+        for stream in self.streams.values():
+            stream.close()
+        self.channel.close()
+        self.ring.close()
+        self.page.close()
