@@ -176,9 +176,9 @@ async def test_nobody_listens(transport: int) -> None:
 
 async def test_echo_and_information() -> None:
     remote = Remote(BREDR)
-    remote.mux.echo(HANDLE, b"ping", 0.0)
+    number = remote.mux.echo(HANDLE, b"ping", 0.0)
     await remote.settle()
-    assert remote.events == [EchoReceived(HANDLE, b"ping")]
+    assert remote.events == [EchoReceived(HANDLE, number, b"ping")]
     answers: list[Any] = []
     remote.manager.on_control_frame = lambda _connection, _cid, frame: answers.append(frame)
     kinds = bumble.L2CAP_Information_Request.InfoType

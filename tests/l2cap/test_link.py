@@ -16,7 +16,6 @@ from usbbtd.l2cap.pdu import (
     CommandReject,
     ConnectionRequest,
     DisconnectionRequest,
-    EchoResponse,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
 )
@@ -144,23 +143,6 @@ def test_a_lost_link_closes_every_channel_once(peer: PeerOf, transport: int) -> 
     }
     assert remote.mux.channels() == []
     assert remote.mux.next_timeout() is None
-
-
-def test_echo_has_its_bounds(peer: PeerOf) -> None:
-    remote = peer(BREDR, limits=Limits(echoes=1))
-    with pytest.raises(LocalProtocolError):
-        remote.mux.echo(remote.handle, bytes(45), remote.now)
-    remote.mux.echo(remote.handle, bytes(44), remote.now)
-    with pytest.raises(LocalProtocolError):
-        remote.mux.echo(remote.handle, b"", remote.now)
-    with pytest.raises(LocalProtocolError):
-        peer(LE).mux.echo(remote.handle, b"", remote.now)
-    remote.pass_time(30)
-    assert [event.data for event in remote.events()] == [None]
-    remote.take()
-    for _ in range(3):
-        remote.mux.echo(remote.handle, b"", remote.now)
-        remote.send(EchoResponse(b""), remote.take_one()[0])
 
 
 def test_fixed_channels_are_answered_and_bounded(peer: PeerOf) -> None:

@@ -12,6 +12,8 @@ PEER_DISCONNECTED = "the peer disconnected"
 LINK_LOST = "the link was lost"
 NO_ANSWER = "the peer did not answer"
 NOT_READ = "the guest did not read"
+#: Of EchoFailed; the others are LINK_LOST and NO_ANSWER.
+ECHO_REJECTED = "the peer rejected the echo request"
 
 
 class ChannelRequested(NamedTuple):
@@ -52,10 +54,19 @@ class ChannelClosed(NamedTuple):
 
 
 class EchoReceived(NamedTuple):
-    """The answer to ``Mux.echo``. None: the peer rejected the request or did not answer."""
+    """The answer to the ``Mux.echo`` that returned ``number``. The peer may send other data, or none (4.9)."""
 
     handle: int
-    data: bytes | None
+    number: int
+    data: bytes
+
+
+class EchoFailed(NamedTuple):
+    """There is no answer to the ``Mux.echo`` that returned ``number``. ``reason`` is for people."""
+
+    handle: int
+    number: int
+    reason: str
 
 
 class ParametersRequested(NamedTuple):
@@ -84,6 +95,7 @@ Event = (
     | ChannelRefused
     | ChannelClosed
     | EchoReceived
+    | EchoFailed
     | ParametersRequested
     | ParametersAnswered
 )

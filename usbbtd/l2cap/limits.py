@@ -21,8 +21,8 @@ class Limits(NamedTuple):
     signalling_backlog: int = 64
     #: Configuration requests of one side until the channel is open.
     configuration_requests: int = 16
-    #: Echo requests of ours in flight on one link.
-    echoes: int = 8
+    #: Echo requests of ours in flight on one link, for all guests, incl. those that nobody waits for any more.
+    echoes: int = 32
     #: A BR/EDR peer is told that its connection request is pending, before its own RTX (1 s at least) expires.
     pending_s: float = 0.5
     #: A ChannelRequested that nobody answers is refused.

@@ -9,7 +9,8 @@ from usbbtd.l2cap import fixed
 from usbbtd.l2cap.channel import Channel
 from usbbtd.l2cap.classic import ClassicChannel
 from usbbtd.l2cap.credit_based import CreditBasedChannel, parameters_are_valid
-from usbbtd.l2cap.events import EchoReceived, Event, ParametersAnswered, ParametersRequested
+from usbbtd.l2cap.echo import Echoes
+from usbbtd.l2cap.events import Event, ParametersAnswered, ParametersRequested
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
     CENTRAL,
@@ -68,9 +69,6 @@ _INFORMATION = {
     INFORMATION_FIXED_CHANNELS: (1 << CID_SIGNALLING).to_bytes(8, "little"),
 }
 
-#: What we put into an echo request fits into the smallest signalling MTU.
-MAXIMUM_ECHO = 48 - 4
-
 #: All counters of a mux that are not sums over its channels.
 COUNTERS = (
     "channels_failed",
@@ -112,10 +110,10 @@ class Link:
         self.receivers: dict[int, Callable[[bytes, float], None]] = {
             _SIGNALLING_CIDS[transport]: self.signalling.receive
         } | dict.fromkeys(fixed.FIXED_CIDS[transport], self._receive_fixed)
+        self.echoes = Echoes(handle, transport, self.signalling, shared.events)
         self._next_cid = DYNAMIC_CIDS[transport].start
         self._parameters_identifier = 0  # of the peer's request that waits for an answer; 0: none
         self._is_asking = False  # for other parameters
-        self._echoes = 0
 
     # -- channels
 
@@ -146,29 +144,13 @@ class Link:
         """The link is gone, and all on it."""
         for channel in list(self.channels.values()):
             channel.link_lost()
+        self.echoes.lost()
         self.signalling.close()
 
     def _advance(self, cids: range) -> None:
         self._next_cid = self._next_cid + 1 if self._next_cid + 1 in cids else cids.start
 
     # -- requests of ours
-
-    def echo(self, data: bytes, now: float) -> None:
-        """LocalProtocolError: more data than MAXIMUM_ECHO, too many in flight, or an LE link, which has no echo."""
-        if self.transport == LE or len(data) > MAXIMUM_ECHO or self._echoes >= self.shared.limits.echoes:
-            raise LocalProtocolError(f"no echo of {len(data)} bytes with {self._echoes} in flight")
-        self._echoes += 1
-        self.signalling.send_request(EchoRequest(data), self, now, self._echo_answered, self._echo_expired)
-
-    def _echo_answered(self, response: Command, _now: float) -> Answer:
-        self._echoes -= 1
-        data = response.data if isinstance(response, EchoResponse) else None
-        self.shared.events.append(EchoReceived(self.handle, data))
-        return Answer.FINAL
-
-    def _echo_expired(self, _now: float) -> None:
-        self._echoes -= 1
-        self.shared.events.append(EchoReceived(self.handle, None))
 
     def request_parameters(self, request: ParameterUpdateRequest, now: float) -> None:
         """LocalProtocolError: only the peripheral of an LE link asks (4.20), one at a time, within the ranges."""

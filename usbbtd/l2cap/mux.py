@@ -195,9 +195,17 @@ class Mux:
 
     # -- the rest of signalling
 
-    def echo(self, handle: int, data: bytes, now: float) -> None:
-        """Ask a BR/EDR peer for its echo; EchoReceived follows. LocalProtocolError: not on this link, or too much."""
-        self._link(handle).echo(data, now)
+    def echo(self, handle: int, data: bytes, now: float) -> int:
+        """Ask a BR/EDR peer for its echo; returns a number that no other echo of this link has.
+
+        One EchoReceived or EchoFailed follows. LocalProtocolError: not on this link, too much data, too many waiting.
+        """
+        return self._link(handle).echoes.send(data, now)
+
+    def cancel_echo(self, handle: int, number: int) -> None:
+        """Nobody waits for an echo any more, and no event follows. Harmless where it has ended."""
+        if (link := self._links.get(handle)) is not None:
+            link.echoes.cancel(number)
 
     def request_parameters(
         self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int, now: float
