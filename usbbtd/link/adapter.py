@@ -34,6 +34,7 @@ from usbbtd.link.channel import (
 )
 from usbbtd.link.controller import Controller, Tap
 from usbbtd.link.dongle import Dongle
+from usbbtd.link.echoes import Echoes
 from usbbtd.link.info import TRANSPORTS, AdapterInfo, LinkInfo
 from usbbtd.link.links import Links, fail
 
@@ -58,6 +59,7 @@ class Adapter:
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._links = Links(log)
+        self._echoes = Echoes(self._links)
         self._channels: dict[tuple[int, int], Channel] = {}
         self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
         self._offers: dict[tuple[int, int], Offer] = {}
@@ -179,18 +181,21 @@ class Adapter:
 
         Raises NoAdapter, NotSupported, Exhausted, Refused, Unreachable.
         """
-        controller = self._running()
-        if not self.transports[LE if address_type else BREDR]:
-            raise NotSupported("the controller does not have this transport")
-        link = await self._links.get(controller, address, address_type)
-        if link is not self._links.by_handle.get(link.handle):
-            raise Unreachable("the link was lost", link.end_status)
+        link = await self._link(address, address_type)
+        controller = link.controller
         try:
             cid = controller.mux.connect(link.handle, psm, mtu, controller.now())
         except LocalProtocolError as error:
             raise Exhausted(str(error)) from error
         self._links.hold(link)
         return await self._opened(link, cid)
+
+    async def echo(self, address: bytes, data: bytes) -> bytes:
+        """What a BR/EDR peer answers to an L2CAP echo request, over a new link where there is none. Cancel to give up.
+
+        Raises NoAdapter, NotSupported, Exhausted, EchoRejected, Unreachable.
+        """
+        return await self._echoes.ask(await self._link(address, BREDR), data)
 
     async def accept(self, offer: Offer, mtu: int) -> Channel:
         """Gives the peer its channel. Raises NoAdapter, and Unreachable where the peer went away meanwhile."""
@@ -311,6 +316,8 @@ class Adapter:
                 self._not_opened(handle, cid, Refused(result, le=self._links.by_handle[handle].transport == LE))
             case l2cap_events.ChannelClosed(handle, cid, reason):
                 self._channel_closed(handle, cid, reason)
+            case l2cap_events.EchoReceived() | l2cap_events.EchoFailed():
+                self._echoes.receive(event)
 
     def controller_lost(self, reason: str) -> None:
         """Ends what streamed; listeners and the advertiser wait for the next dongle."""
@@ -324,6 +331,7 @@ class Adapter:
         opening, self._opening = self._opening, {}
         for waiter in opening.values():
             fail(waiter, error)
+        self._echoes.lost(error)
         offers, self._offers = self._offers, {}
         channels, self._channels = self._channels, {}
         for offer in offers.values():
@@ -339,6 +347,16 @@ class Adapter:
         if self._controller is None or not self.powered:
             raise NoAdapter("there is no Bluetooth adapter")
         return self._controller
+
+    async def _link(self, address: bytes, address_type: int) -> Link:
+        """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
+        controller = self._running()
+        if not self.transports[LE if address_type else BREDR]:
+            raise NotSupported("the controller does not have this transport")
+        link = await self._links.get(controller, address, address_type)
+        if link is not self._links.by_handle.get(link.handle):
+            raise Unreachable("the link was lost", link.end_status)
+        return link
 
     async def _opened(self, link: Link, cid: int) -> Channel:
         """Waits until the channel that has been asked for is open; disconnects it when cancelled."""

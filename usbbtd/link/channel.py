@@ -34,6 +34,10 @@ class Refused(AdapterError):
         self.result = result
 
 
+class EchoRejected(AdapterError):
+    """The peer rejected an echo request, which every device has to answer."""
+
+
 class Unreachable(AdapterError):
     """No link, or it failed on the way: ``status`` is the HCI status, 0 where HCI has said nothing."""
 
@@ -58,7 +62,8 @@ class Link:
     """An ACL link."""
 
     __slots__ = (
-        "address", "address_type", "channels", "closing", "controller", "end_status", "handle", "idle", "ours", "since",
+        "address", "address_type", "channels", "closing", "controller", "echoes", "end_status", "handle", "idle",
+        "ours", "since",
     )  # fmt: skip
 
     def __init__(self, controller: Controller, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
@@ -71,7 +76,13 @@ class Link:
         self.closing = False  # we have asked for its end
         self.end_status = 0  # HCI's reason, once it ends
         self.channels = 0  # open, opening, and asked for by the peer
+        self.echoes = 0  # that are waited for
         self.idle: asyncio.TimerHandle | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody holds it."""
+        return self.channels + self.echoes > 0
 
     @property
     def transport(self) -> int:

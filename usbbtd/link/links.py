@@ -1,7 +1,8 @@
-"""ACL links: made on demand, shared by channels, given up when they have carried nothing for a while."""
+"""ACL links: made on demand, shared by channels and echoes, given up when nothing has held them for a while."""
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -12,7 +13,7 @@ from usbbtd.link.controller import Controller
 from usbbtd.link.info import ADDRESS_TYPES, ROLES, LinkInfo
 from usbbtd.reasons import describe_hci
 
-#: A link that we made and that carries no channel any more is kept for the next one so long.
+#: A link that we made and that nothing holds any more is kept for the next who wants it so long.
 IDLE_LINK_S = 4.0
 
 CENTRAL = 0
@@ -69,6 +70,17 @@ class Links:
         """A channel uses it no more."""
         link.channels -= 1
         self._leave(link)
+
+    @contextlib.contextmanager
+    def hold_for_echo(self, link: Link) -> Iterator[None]:
+        """Somebody waits for an echo on it."""
+        link.echoes += 1
+        self._stay(link)
+        try:
+            yield
+        finally:
+            link.echoes -= 1
+            self._leave(link)
 
     def info(self, controller: Controller) -> list[LinkInfo]:
         """The links there are."""
@@ -147,14 +159,19 @@ class Links:
             link.idle = None
 
     def _leave(self, link: Link) -> None:
-        """A link that we made goes when it has carried nothing for a while; when we stop, every link goes."""
-        if link.channels == 0 and link.idle is None and (link.ours or self._stopping):
+        """A link that we made goes when nothing has held it for a while; when we stop, every link goes."""
+        if not self._is_up(link) or link.in_use:
+            return
+        if link.idle is None and (link.ours or self._stopping):
             delay_s = 0 if self._stopping else IDLE_LINK_S
             link.idle = self._loop.call_later(delay_s, self._disconnect, link)
 
+    def _is_up(self, link: Link) -> bool:
+        return self.by_handle.get(link.handle) is link
+
     def _disconnect(self, link: Link) -> None:
         link.idle = None
-        if self.by_handle.get(link.handle) is link and link.channels == 0:
+        if self._is_up(link) and not link.in_use:
             link.closing = True
             link.controller.host.disconnect(link.handle)
             link.controller.flush_soon()
