@@ -97,6 +97,8 @@ def test_what_is_left_out_does_not_matter() -> None:
         (f"{RULE}peer = '{ADDRESS}/bredr'\nspsm = 1", "x.toml:6: rule.spsm: a peer with an address of this type has a"),
         ("[[rule]]\nguest = 1\naction = ['scan', 'connect']\nverdict = 'deny'\npsm = 1", "x.toml:5: rule.psm: scan"),
         (f"{RULE.replace('connect', 'agent')}peer = '{ADDRESS}'\nspsm = 1", "x.toml:6: rule.spsm: agent has no spsm"),
+        (f"{RULE.replace('connect', 'echo')}psm = 1", "x.toml:5: rule.psm: echo has no psm"),
+        (f"{RULE.replace('connect', 'echo')}peer = '{ADDRESS}/random'", "x.toml:5: rule.peer: echo is of BR/EDR, and"),
         (f"{RULE.replace('allow', 'deny')}security = 'secure'", "x.toml:5: rule.security: what is denied needs none"),
         (f"{RULE.replace('allow', 'deny')}channels = 1", "x.toml:4: rule.verdict: what is denied has no channels"),
         (f"{RULE.replace('connect', 'scan')}channels = 1", "x.toml:3: rule.action: channels and unread_bytes are"),

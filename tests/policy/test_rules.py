@@ -78,7 +78,7 @@ def naive(policy: Policy, guest: Identity, request: Request) -> tuple[bool, str]
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    action = draw(st.sampled_from(ACTIONS))
+    action = draw(st.sampled_from([action for action in ACTIONS if action != "echo"]))
     if action in ("scan", "advertise"):
         return Request(action)
     peer = draw(st.sampled_from([*PEERS, (STRANGER, 0)]))
@@ -104,6 +104,42 @@ def test_listening_is_allowed_where_some_peer_could_come(policy: Policy, guest: 
         naive(policy, guest, Request("listen", peer, service, bonded))[0] for peer in peers for bonded in (False, True)
     )
     assert policy.for_guest(guest).decide(Request("listen", None, service)).allowed == could
+
+
+@given(policies, guests, st.sampled_from(ADDRESSES), st.booleans())
+def test_an_echo_is_allowed_where_some_psm_could_be_connected_to(
+    policy: Policy, guest: Identity, address: bytes, bonded: bool
+) -> None:
+    """Until a rule about echoes says what it says."""
+    request = Request("echo", (address, ADDRESS_TYPES["bredr"]), None, bonded)
+    about = next(
+        (n for n, rule in enumerate(policy.rules) if naive(Policy((rule,)), guest, request)[1] != "default"), None
+    )
+    psms = [Service("psm", number) for number in (1, 3, 5, 0x1001)]  # 5 and above: of no rule that names a PSM
+    could = any(
+        naive(Policy(policy.rules[:about]), guest, request._replace(action="connect", service=psm))[0] for psm in psms
+    )
+    said = about is not None and naive(Policy(policy.rules[about:]), guest, request)[0]
+    assert policy.for_guest(guest).decide(request).allowed == (could or said)
+
+
+def test_who_may_connect_may_ping_but_for_what_is_said_before() -> None:
+    def rule(action: str, allows: bool, psms: range | None = None) -> Rule:
+        services = psms and (("psm", psms),)
+        return Rule("x.toml:1", None, frozenset({action}), None, False, services, allows)  # type: ignore[arg-type]
+
+    def allowed(*rules: Rule) -> bool:
+        return Policy(rules).for_guest(Identity(3)).decide(Request("echo", PEERS[0])).allowed
+
+    connect, some = rule("connect", True, range(0x1001, 0x1002)), range(0x1001, 0x1100)
+    assert allowed(connect)
+    assert allowed(rule("echo", True))
+    assert allowed(rule("connect", False), rule("echo", True))
+    assert allowed(rule("connect", False, some), rule("connect", True))
+    assert not allowed(rule("connect", False, some), connect)
+    assert not allowed(rule("echo", False), connect)
+    assert allowed(connect, rule("echo", False))
+    assert not allowed(rule("listen", True))
 
 
 def test_what_no_rule_allows_is_denied() -> None:

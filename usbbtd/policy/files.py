@@ -12,7 +12,7 @@ from usbbtd.tomlfile import Document, Section, key_lines, line_of, read_director
 
 #: Actions that have no peer, and those that have no PSM.
 _WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
-_WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent"}
+_WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent", "echo"}
 _OPENS: frozenset[Action] = frozenset({"connect", "listen"})
 _NAMINGS: tuple[Naming, ...] = ("psm", "spsm", "cid")
 
@@ -48,8 +48,8 @@ class _RuleTable(_Limited):
     @field_validator("action")
     @classmethod
     def _takes_the_limits(cls, actions: frozenset[Action], info: ValidationInfo) -> frozenset[Action]:
-        if info.data.get("connects_per_minute") is not None and "connect" not in actions:
-            raise ValueError("connects_per_minute is a limit of connect")
+        if info.data.get("connects_per_minute") is not None and not actions & {"connect", "echo"}:
+            raise ValueError("connects_per_minute is a limit of connect and echo")
         if any(info.data.get(key) is not None for key in ("channels", "unread_bytes")) and not actions & _OPENS:
             raise ValueError("channels and unread_bytes are limits of connect and listen")
         return actions
@@ -68,6 +68,17 @@ class _RuleTable(_Limited):
         actions: frozenset[Action] = info.data.get("action", frozenset())
         if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any": those that have one
             raise ValueError(f"{' and '.join(sorted(actions & without))} has no {info.field_name}")
+        return value
+
+    @field_validator("peer")
+    @classmethod
+    def _is_of_the_actions_transport(
+        cls, value: tuple[frozenset[Peer], bool] | None, info: ValidationInfo
+    ) -> tuple[frozenset[Peer], bool] | None:
+        peers, bonded = value or (frozenset(), True)
+        bredr = any(kind == ADDRESS_TYPES["bredr"] for _, kind in peers)
+        if info.data.get("action") == {"echo"} and not bonded and not bredr:
+            raise ValueError("echo is of BR/EDR, and this address is of LE")
         return value
 
     @field_validator("psm", "spsm")

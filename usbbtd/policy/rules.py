@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from usbbtd.abi.layout import constants
 
-Action = Literal["connect", "listen", "scan", "advertise", "agent"]
-ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent")
+Action = Literal["connect", "listen", "scan", "advertise", "agent", "echo"]
+ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent", "echo")
 
 #: A channel's other end is named by a PSM on BR/EDR, an SPSM on LE, or the number of a fixed channel on either.
 Naming = Literal["psm", "spsm", "cid"]
@@ -31,6 +31,7 @@ _TYPES_OF: dict[Naming, frozenset[int]] = {
     "spsm": frozenset({ADDRESS_TYPES["public"], ADDRESS_TYPES["random"]}),
     "cid": frozenset(ADDRESS_TYPES.values()),
 }
+_ALL_PSMS = range(0x0001, 0x10000)
 #: The highest that a link can have here: there is no pairing yet.
 HIGHEST_SECURITY = "none"
 
@@ -101,9 +102,19 @@ class Rule(NamedTuple):
         return action in self.actions and (self.services is None or self._leads_to(service))
 
     def matches(self, request: Request) -> bool:
-        if not self.covers(request.action, request.service):
-            return False
+        return self.covers(request.action, request.service) and self.concerns_peer(request)
+
+    def concerns_peer(self, request: Request) -> bool:
+        """Whether it is about the peer of this request, whatever is asked of it."""
         return self.peers is None or request.peer in self.peers or (self.bonded and request.bonded)
+
+    def psms(self) -> list[range]:
+        """Those that it lets a guest connect to, or not: none, where it is about something else."""
+        if "connect" not in self.actions:
+            return []
+        if self.services is None:
+            return [_ALL_PSMS]
+        return [numbers for naming, numbers in self.services if naming == "psm"]
 
     def decide(self) -> "Decision":
         """Of a request that it matches."""
@@ -152,9 +163,12 @@ class GuestPolicy(NamedTuple):
     limits: Limits = Limits()
 
     def decide(self, request: Request) -> Decision:
-        """The first rule that matches. To listen without a peer is allowed where a peer's channel could be."""
+        """The first rule that matches. To listen without a peer is allowed where a peer's channel could be, and an echo
+        where a channel to the peer could be."""
         if request.action == "listen" and request.peer is None and request.service is not None:
             return self._decide_listen(request.service)
+        if request.action == "echo":
+            return self._decide_echo(request)
         for rule in self.rules:
             if rule.matches(request):
                 return rule.decide()
@@ -180,6 +194,33 @@ class GuestPolicy(NamedTuple):
                 refusal = decision
             decided |= matched
         return refusal
+
+    def _decide_echo(self, request: Request) -> Decision:
+        """A rule about echoes decides, unless one before it lets the guest connect to some PSM of the peer."""
+        decided: list[range] = []  # PSMs, by an earlier rule: a later one has no say
+        refusal = DEFAULT
+        for rule in self.rules:
+            if not rule.concerns_peer(request):
+                continue
+            decision = rule.decide()
+            if rule.covers("echo", None):
+                return decision
+            psms = rule.psms()
+            if decision.allowed and any(_is_undecided(number, decided) for numbers in psms for number in numbers):
+                return decision
+            if psms and refusal is DEFAULT and not decision.allowed:
+                refusal = decision
+            decided += psms
+        return refusal
+
+
+def is_psm(number: int) -> bool:
+    """Vol 3, Part A, 4.2: an odd low octet, an even high one."""
+    return number & 0x0101 == 0x0001
+
+
+def _is_undecided(psm: int, decided: list[range]) -> bool:
+    return is_psm(psm) and not any(psm in numbers for numbers in decided)
 
 
 class Policy(NamedTuple):

@@ -71,6 +71,8 @@ def explain(directory: Path, *words: str) -> int:
         (["x", "listen", "any", "0x1001", "--tags", "sensors"], 1, "denied by default: "),
         (["x", "connect", ADDRESS, "cid:4"], 1, "denied by default: "),
         (["x", "agent", ADDRESS], 1, "denied by default: "),
+        (["work", "echo", ADDRESS], 0, "allowed by {}:1: this rule allows it"),
+        (["work", "echo", "C0:FF:EE:00:00:12"], 1, "denied by default: "),
         (["x", "scan"], 1, "denied by {}:20: this rule wants security 'secure', and there is no pairing yet"),
     ],
 )
@@ -91,6 +93,8 @@ def test_explain_says_why_earlier_rules_do_not_decide(directory: Path, capsys: p
         f"  {file}:9 is about this guest, but about another action",
         f"  {file}:20 is about this guest, but about another action",
     ]
+    assert explain(directory, "work", "echo", "C0:FF:EE:00:00:12") == 1
+    assert f"{file}:1 is about this guest, but about another peer" in capsys.readouterr().out
     explain(directory, "work", "connect", ADDRESS, "0x1003")
     assert f"{file}:1 is about this guest, but about another PSM" in capsys.readouterr().out
 
@@ -113,6 +117,7 @@ def test_explain_for_programs(directory: Path, capsys: pytest.CaptureFixture[str
         (["work", "connect"], "connect takes ADDRESS and PSM"),
         (["work", "scan", ADDRESS], "scan takes neither ADDRESS nor PSM"),
         (["work", "agent"], "agent takes ADDRESS"),
+        (["work", "echo", f"{ADDRESS}/random"], "echo is of BR/EDR, and this address is of LE"),
         (["work", "connect", "any", "0x1001"], "connect takes the address of a peer"),
         (["work", "connect", "C0", "0x1001"], "'C0' is not a Bluetooth address"),
         (["work", "connect", f"{ADDRESS}/le", "0x1001"], "'le' is no type of address"),

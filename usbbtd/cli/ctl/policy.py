@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DENIED, _USAGE = 1, 2
 _ANY = "any"
 #: How many of ADDRESS and PSM belong to an action.
-_OPERANDS = {"connect": 2, "listen": 2, "scan": 0, "advertise": 0, "agent": 1}
+_OPERANDS = {"connect": 2, "listen": 2, "scan": 0, "advertise": 0, "agent": 1, "echo": 1}
 _NEEDED = ("neither ADDRESS nor PSM", "ADDRESS", "ADDRESS and PSM")
 _EPILOG = """\
 ADDRESS is a BR/EDR peer's, as C0:FF:EE:00:00:11, or an LE peer's with its type, as C0:FF:EE:00:00:12/random. With
@@ -117,6 +117,8 @@ def _request(arguments: argparse.Namespace) -> Request:
     peer, le = _peer(operands[0])
     if peer is None and action != "listen":
         raise ValueError(f"{action} takes the address of a peer")
+    if action == "echo" and le:
+        raise ValueError("echo is of BR/EDR, and this address is of LE")
     return Request(action, peer, _service(operands[1], le) if len(operands) > 1 else None)
 
 
@@ -152,6 +154,8 @@ def _print(decision: Decision, rules: GuestPolicy, request: Request) -> None:
 
 def _other(rule: Rule, request: Request) -> str:
     """Why a rule does not decide."""
+    if request.action == "echo" and rule.psms():  # what may be connected to echoes
+        return "PSM" if rule.concerns_peer(request) else "peer"
     if request.action not in rule.actions:
         return "action"
     return "peer" if rule.covers(request.action, request.service) else "PSM"
