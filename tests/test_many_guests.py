@@ -64,7 +64,7 @@ def test_64_guests_are_connected_at_a_time(world, new_domain, driver, daemon):
 
 
 def test_what_has_no_room_is_told_once_whatever_the_others_do(world, new_domain, driver, daemon):
-    guests = attached(new_domain, driver, MANY + 16)
+    guests = attached(new_domain, driver, MANY + 8)
     told = daemon.wait_logged("device given up")
     assert "No space left on device: this domain's quota of xenstored is used up" in told
     served = next(guest for guest in guests if world.read(state(guest, driver)) == "2")
@@ -76,7 +76,7 @@ def test_what_has_no_room_is_told_once_whatever_the_others_do(world, new_domain,
 
 
 def test_a_device_that_had_no_room_is_served_when_there_is(world, new_domain, driver, daemon):
-    guests = attached(new_domain, driver, MANY + 16)
+    guests = attached(new_domain, driver, MANY + 8)
     refused = daemon.wait_logged("device given up").partition("backend/vl2cap/")[2].split("/")[0]
     late = next(guest for guest in guests if str(guest.domid) == refused)
     for guest in guests:

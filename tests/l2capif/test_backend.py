@@ -19,7 +19,7 @@ from usbbtd.l2capif.objects import ObjectInfo, State
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 LE_ADDRESS = bytes.fromhex("0200000000c0")
-INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT = range(8)
+INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO = range(9)
 
 
 def connect(req_id: int, number: int, **change: Any) -> bytes:
@@ -41,6 +41,11 @@ def scan(req_id: int, number: int, **change: Any) -> bytes:
 
 def advertise(req_id: int, number: int, **change: Any) -> bytes:
     return wire.pack(wire.AdvertiseRequest(req_id, ADVERTISE, number, 1, 0, 3, b"abc")._replace(**change))
+
+
+def echo(req_id: int, **change: Any) -> bytes:
+    request = wire.EchoRequest(req_id, ECHO, 0, 0, ADDRESS, 0, 4, 0, b"ping".ljust(36, b"\0"))
+    return wire.pack(request._replace(**change))
 
 
 def release(req_id: int, number: int) -> bytes:
@@ -183,6 +188,34 @@ def test_listen_scan_advertise() -> None:
     )
 
 
+@pytest.mark.parametrize("data", [b"pong", b"", bytes(range(36)), bytes(range(200))])
+def test_echo(data: bytes) -> None:
+    backend = Driven()
+    assert backend.ask(echo(7, timeout_ms=1500)) == [calls.Echo(7, ADDRESS, b"ping", 1.5)]
+    backend.complete_echo(7, data)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.EchoResponse, response) == (7, ECHO, 0, 0, len(data), 0, data[:36].ljust(36, b"\0"))
+    assert (backend.objects(), backend.statistics()["in_flight"]) == ([], 0)
+
+
+def test_echoes_that_fail() -> None:
+    backend = Driven(echoes=2, requests=3)
+    assert len(backend.ask(echo(1), echo(2), echo(3))) == 2
+    assert backend.answers() == [(3, -errno.EMFILE)]
+    assert backend.ask(release(4, 1)) == []  # it is no object
+    assert backend.answers() == [(4, -errno.EINVAL)]
+    backend.fail(1, errno.ETIMEDOUT, result=2, status=4)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.EchoResponse, response) == (1, ECHO, 0, -errno.ETIMEDOUT, 0, 4, bytes(36))
+    with pytest.raises(LocalProtocolError):
+        backend.complete_echo(1, b"late")
+    assert len(backend.ask(echo(1))) == 1
+    backend.close()
+    assert backend.answers() == [(2, -errno.ENODEV), (1, -errno.ENODEV)]
+    backend.complete_echo(1, b"late")
+    assert backend.answers() == []
+
+
 # Errors that the core answers by itself, in the order in which they are looked for.
 
 
@@ -197,6 +230,10 @@ def test_listen_scan_advertise() -> None:
         (scan(1, 1)[:-1] + b"\1", errno.EINVAL),
         (advertise(1, 1)[:-1] + b"\1", errno.EINVAL),
         (release(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (echo(1)[:-1] + b"\1", errno.EINVAL),
+        (echo(1, flags=1), errno.EINVAL),
+        (echo(1, id=1), errno.EINVAL),
+        (echo(1, address_type=2), errno.EOPNOTSUPP),
         (connect(1, 1, flags=1), errno.EINVAL),
         (listen(1, 1, flags=0x8000_0000), errno.EINVAL),
         (scan(1, 1, flags=4), errno.EINVAL),
@@ -596,7 +633,8 @@ FIELDS = st.one_of(
     st.builds(release, SMALL, SMALL),
     st.builds(scan, SMALL, SMALL, transport=st.integers(0, 2)),
     st.builds(advertise, SMALL, SMALL),
-    st.integers(0, 8).map(lambda cmd: wire.pack(wire.PlainRequest(1, cmd, 1))),
+    st.builds(echo, SMALL, address_type=SMALL, data_length=st.integers(3, 37)),
+    st.integers(0, 9).map(lambda cmd: wire.pack(wire.PlainRequest(1, cmd, 1))),
     st.binary(min_size=64, max_size=64),
 )
 

@@ -18,7 +18,7 @@ from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 
 ADDRESS = bytes.fromhex("010000eeffc0")
-INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE = range(7)
+INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO = range(9)
 
 
 def connect(frontend: Frontend, address_type: int = 0, psm: int = 0x1001) -> int:
@@ -41,6 +41,7 @@ def test_requests() -> None:
     accepted = frontend.accept(listener, ref=18, evtchn=19)
     scan = frontend.scan(ref=28, evtchn=29, active=True)
     advertisement = frontend.advertise(b"abc", interval_ms=40)
+    echo = frontend.echo(ADDRESS, b"ping", timeout_s=1.5)
     released = frontend.release(channel)
     assert frontend.take_requests(3) == [
         wire.pack(wire.PlainRequest(1, INFO, 0)),
@@ -52,9 +53,10 @@ def test_requests() -> None:
         wire.pack(wire.AcceptRequest(accepted, ACCEPT, accepted, 0, 18, 19, listener)),
         wire.pack(wire.ScanRequest(scan, SCAN, scan, 1, 28, 29, 1)),
         wire.pack(wire.AdvertiseRequest(advertisement, ADVERTISE, advertisement, 1, 40, 3, b"abc")),
+        wire.pack(wire.EchoRequest(echo, ECHO, 0, 0, ADDRESS, 0, 4, 1500, b"ping")),
         wire.pack(wire.PlainRequest(released, RELEASE, channel)),
     ]
-    assert len({1, channel, listener, accepted, scan, advertisement, released}) == 7
+    assert len({1, channel, listener, accepted, scan, advertisement, echo, released}) == 8
 
 
 def test_results() -> None:
@@ -62,10 +64,12 @@ def test_results() -> None:
     info = wire.InfoResponse(frontend.info(), INFO, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532)
     channel = opened(connect(frontend))
     refused = opened(connect(frontend), ret=-errno.ECONNREFUSED, result=2)
+    echo = wire.EchoResponse(frontend.echo(ADDRESS, b"ping"), ECHO, 0, 0, 100, 0, bytes(range(36)))
     answer(frontend, refused)
     answer(frontend, info)
     answer(frontend, channel)
-    assert frontend.take_results() == [refused, info, channel]
+    answer(frontend, echo)
+    assert frontend.take_results() == [refused, info, channel, echo]
     assert frontend.take_results() == []
     with pytest.raises(LocalProtocolError):
         frontend.release(refused.id)
@@ -74,7 +78,7 @@ def test_results() -> None:
         frontend.release(channel.id)  # twice
     answer(frontend, released)
     assert frontend.take_results() == [released]
-    assert frontend.statistics() == {"requests": 4, "responses": 4, "errors": 1, "objects": 0, "in_flight": 0}
+    assert frontend.statistics() == {"requests": 5, "responses": 5, "errors": 1, "objects": 0, "in_flight": 0}
 
 
 def test_arguments_that_do_not_fit() -> None:
@@ -86,6 +90,8 @@ def test_arguments_that_do_not_fit() -> None:
         lambda: connect(frontend, address_type=256),
         lambda: frontend.connect(bytes(5), 0, 1, mtu=48, ref=8, evtchn=9),
         lambda: frontend.advertise(bytes(32)),
+        lambda: frontend.echo(bytes(5), b""),
+        lambda: frontend.echo(ADDRESS, bytes(37)),
         lambda: frontend.accept(channel, ref=8, evtchn=9),
         lambda: frontend.accept(77, ref=8, evtchn=9),
         lambda: frontend.release(77),
@@ -278,6 +284,10 @@ class Pair(RuleBasedStateMachine):
     def info(self) -> None:
         self.send(self.frontend.info())
 
+    @rule()
+    def echo(self) -> None:
+        self.send(self.frontend.echo(ADDRESS, b"ping"))
+
     @rule(index=st.integers(0, 9))
     def release(self, index: int) -> None:
         if (number := self.some(index, *Kind)) is not None:
@@ -285,14 +295,14 @@ class Pair(RuleBasedStateMachine):
             del self.made[number]
 
     @rule(
-        cmd=st.integers(0, 7),
+        cmd=st.integers(0, 9),
         number=st.integers(0, 3),
         body=st.sampled_from([b"", b"\1", b"\1\0\0\0\2\0\0\0\1\0\0\x80"]),
     )
     def hostile(self, cmd: int, number: int, body: bytes) -> None:
         req_id = self.HOSTILE + number
         self.sent[req_id] += 1
-        request = wire.PlainRequest(req_id, cmd, req_id if cmd else 0, 0, body)
+        request = wire.PlainRequest(req_id, cmd, 0 if cmd in (INFO, ECHO) else req_id, 0, body)
         self.backend.receive_requests([wire.pack(request)])
 
     @initialize()
@@ -344,6 +354,8 @@ class Pair(RuleBasedStateMachine):
             self.backend.complete_channel(call.req_id, call.address, call.address_type, call.psm, 48, call.mtu)
         elif isinstance(call, calls.Accept):
             self.backend.complete_channel(call.req_id, ADDRESS, 0, 0x1001, 48, call.mtu)
+        elif isinstance(call, calls.Echo):
+            self.backend.complete_echo(call.req_id, call.data)
         else:
             self.backend.complete(call.req_id)
 

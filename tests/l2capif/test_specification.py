@@ -56,7 +56,7 @@ def test_worked_message() -> None:
     assert example("message") == len(b"hello").to_bytes(4, "little") + b"hello"
 
 
-@pytest.mark.parametrize("name", ["INFO", "CONNECT", "LISTEN", "ACCEPT", "RELEASE", "SCAN", "ADVERTISE"])
+@pytest.mark.parametrize("name", ["INFO", "CONNECT", "LISTEN", "ACCEPT", "RELEASE", "SCAN", "ADVERTISE", "ECHO"])
 def test_command_numbers(name: str) -> None:
     text = section("Commands").split(f"\n### {name}\n")[1].split("\n### ")[0]
     assert f"**cmd** {getattr(constants, f'L2CAPIF_CMD_{name}')}," in text

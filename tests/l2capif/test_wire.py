@@ -21,6 +21,8 @@ MESSAGES = st.one_of(
     st.builds(wire.AcceptRequest, *HEADER, U32, U32, U32),
     st.builds(wire.ScanRequest, *HEADER, U32, U32, U8),
     st.builds(wire.AdvertiseRequest, *HEADER, U16, U8, st.binary(min_size=31, max_size=31)),
+    st.builds(wire.EchoRequest, *HEADER, ADDRESSES, U8, U8, U32, st.binary(min_size=36, max_size=36)),
+    st.builds(wire.EchoResponse, U32, U32, U32, st.integers(-4095, 0), U16, U8, st.binary(min_size=36, max_size=36)),
     st.builds(
         wire.InfoResponse,
         U32,
@@ -64,6 +66,11 @@ def test_sizes() -> None:
         (wire.ScanRequest(1, 5, 2, 3, 8, 9, 1), struct.pack("<4I2IB39x", 1, 5, 2, 3, 8, 9, 1)),
         (wire.AdvertiseRequest(1, 6, 2, 1, 100, 3, b"abc"), struct.pack("<4IHB31s14x", 1, 6, 2, 1, 100, 3, b"abc")),
         (
+            wire.EchoRequest(1, 8, 0, 0, ADDRESS, 0, 4, 5000, b"ping"),
+            struct.pack("<4I6sBBI36s", 1, 8, 0, 0, ADDRESS, 0, 4, 5000, b"ping"),
+        ),
+        (wire.EchoResponse(1, 8, 0, 0, 40, 8, b"pong"), struct.pack("<3IiHB9x36s", 1, 8, 0, 0, 40, 8, b"pong")),
+        (
             wire.InfoResponse(1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532, ADDRESS, 7, 2),
             struct.pack("<3Ii6sBBIIIH6sIB15x", 1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532, ADDRESS, 7, 2),
         ),
@@ -86,7 +93,13 @@ def test_what_is_packed_is_unpacked(message: wire.Request | wire.Response) -> No
 
 @given(st.binary(min_size=64, max_size=64))
 def test_any_64_octets_are_unpacked(octets: bytes) -> None:
-    for message_type in (wire.ConnectRequest, wire.ListenRequest, wire.ChannelResponse, wire.InfoResponse):
+    for message_type in (
+        wire.ConnectRequest,
+        wire.ListenRequest,
+        wire.EchoRequest,
+        wire.ChannelResponse,
+        wire.EchoResponse,
+    ):
         assert len(wire.pack(wire.unpack(message_type, octets))) == 64
 
 

@@ -98,7 +98,7 @@ def test_limits_of_the_guest_come_from_tables_or_are_the_defaults(records):
     assert (access.channels, access.unread_bytes(1)) == (5, 5000)
     with pytest.raises(TooOften, match="the guest may connect 1 times in a minute, and has"):
         access.connect(2, PEER, PSM, 1.0)
-    assert access.change(air.guest_policy()) == ([], [])
+    assert access.change(air.guest_policy()) == ([], [], [])
     assert (access.channels, access.unread_bytes(1)) == (64, 1 << 18)
 
 
@@ -113,10 +113,58 @@ def test_another_policy_names_what_it_does_not_allow(records):
     access.offer(6, other, PSM)
     access.offer(7, PEER, PSM)
     records.clear()
-    assert access.change(air.guest_policy(f"{ONE_PEER}psm = {PSM}")) == ([2, 4, 5], [6])
+    assert access.change(air.guest_policy(f"{ONE_PEER}psm = {PSM}")) == ([2, 4, 5], [6], [])
     assert [(record["event"], record["action"], record["rule"]) for record in records] == [
         ("access revoked", action, "default") for action in ("connect", "listen", "scan", "listen")
     ]
-    assert access.change(air.guest_policy("")) == ([1, 3], [7])
-    assert access.change(air.guest_policy("")) == ([], [])
+    assert access.change(air.guest_policy("")) == ([1, 3], [7], [])
+    assert access.change(air.guest_policy("")) == ([], [], [])
     assert access.statistics() == {"access_granted": 7, "access_denied": 0, "access_revoked": 7}
+
+
+ECHO_RULE = f'''
+[[rule]]
+guest = "work"
+action = "echo"
+peer = "{ADDRESS}"
+verdict = "allow"
+connects_per_minute = 2
+'''
+
+
+def test_of_echoes_to_one_peer_one_a_minute_is_told_and_counts(records):
+    access = air.access(ECHO_RULE)
+    for number in range(100):
+        access.echo(number, PEER, number / 2)
+    assert [record["action"] for record in records] == ["echo"]
+    assert records[0]["addr"] == ADDRESS
+    access.echo(100, PEER, 60.0)
+    access.echo(101, PEER, 119.0)
+    assert len(records) == 2
+    with pytest.raises(Denied):
+        access.echo(102, (PEER[0][::-1], 0), 0.0)
+    assert access.statistics() == {"access_granted": 2, "access_denied": 1, "access_revoked": 0}
+
+
+def test_echoes_to_many_peers_count_like_connects(records):
+    access = air.access(ECHO_RULE.replace(f'peer = "{ADDRESS}"', ""))
+    peers = [(bytes([number] * 6), 0) for number in range(3)]
+    for number in range(2):
+        access.echo(number, peers[number], 0.0)
+        access.echo(number, peers[number], 1.0)
+    with pytest.raises(TooOften):
+        access.echo(9, peers[2], 59.0)
+    access.clear()
+    with pytest.raises(TooOften):
+        access.echo(9, peers[2], 59.0)
+    access.echo(9, peers[2], 60.0)
+
+
+def test_echoes_that_another_policy_does_not_allow(records):
+    access = air.access()
+    for number, address in enumerate((PEER[0], PEER[0][::-1], PEER[0])):
+        access.echo(number, (address, 0), 0.0)
+    access.release_echo(2)
+    access.release_echo(2)
+    assert access.change(air.guest_policy(ECHO_RULE)) == ([], [], [1])
+    assert access.change(air.guest_policy("")) == ([], [], [0])

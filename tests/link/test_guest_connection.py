@@ -15,8 +15,8 @@ from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
 from usbbtd.link import guest_connection
-from usbbtd.link.access import Denied, TooOften
-from usbbtd.link.channel import Exhausted, InUse, NoAdapter, NotSupported, Refused, Unreachable
+from usbbtd.link.access import Denied, Revoked, TooOften
+from usbbtd.link.channel import EchoRejected, Exhausted, InUse, NoAdapter, NotSupported, Refused, Unreachable
 from usbbtd.link.guest_connection import GuestConnection, error_code
 from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
@@ -30,6 +30,7 @@ MTU = 2048
 ORDER = 2
 TRANSPORTS = [air.BREDR, air.LE]
 NOBODY = octets(air.NOBODY)
+NOTHING = Revoked([], [], [])
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
@@ -172,7 +173,7 @@ async def device_closes(guest, opened, peer, dongle):
 
 
 async def policy_changes(guest, opened, peer, dongle):
-    guest.served.revoke([opened.id], [], Limits())
+    guest.served.revoke(Revoked([opened.id], [], []), Limits())
 
 
 @pytest.mark.parametrize(
@@ -353,8 +354,8 @@ async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle
 async def test_info_tells_of_another_limit(guest):
     info = await guest.ask(lambda core: core.info())
     waiting = guest.send(lambda core: core.info(info.generation))
-    guest.served.revoke([], [], Limits())  # the same
-    guest.served.revoke([], [], Limits(channels=3))
+    guest.served.revoke(NOTHING, Limits())  # the same
+    guest.served.revoke(NOTHING, Limits(channels=3))
     assert (await waiting).max_channels == 3
     assert (await waiting).generation == info.generation + 1
 
@@ -395,6 +396,7 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
     ("error", "code"),
     [
         (Refused(7, le=False), (errno.ECONNREFUSED, 7, 0)),
+        (EchoRejected(), (errno.ECONNREFUSED, 0, 0)),
         (Unreachable("", 8), (errno.ETIMEDOUT, 0, 8)),
         (TimeoutError(), (errno.ETIMEDOUT, 0, 0)),
         (NoAdapter(), (errno.ENODEV, 0, 0)),
@@ -456,7 +458,7 @@ async def end_of(stream):
 
 
 def change(guest, policy):
-    guest.served.revoke(*guest.access.change(air.guest_policy(policy)), Limits())
+    guest.served.revoke(guest.access.change(air.guest_policy(policy)), Limits())
 
 
 @both_transports

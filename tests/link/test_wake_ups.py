@@ -335,6 +335,7 @@ answers = st.tuples(st.just("answer"), st.integers(0, 3), statuses, st.booleans(
 guest_requests = st.one_of(
     st.tuples(st.just("connect"), transports, st.integers(0, 1)),
     st.tuples(st.just("listen"), transports),
+    st.tuples(st.just("echo"), st.integers(0, 1)),
     st.tuples(st.sampled_from(("accept", "release")), st.integers(0, 5)),
     st.sampled_from([("scan",), ("advertise",), ("info",), ("forbid",), ("allow",)]),
 )
@@ -450,11 +451,13 @@ class World:
                 self.keep(self.guest.send(lambda core: core.scan(ref=shared.ref, evtchn=shared.port)))
             case ("advertise",):
                 self.keep(self.guest.send(lambda core: core.advertise(b"\x02\x01\x06")))
+            case ("echo", which):
+                self.asked.append(self.guest.send(lambda core: core.echo(PEERS[which], b"ping")))
             case ("info",):
                 self.asked.append(self.guest.send(lambda core: core.info()))
             case ("forbid" | "allow" as kind,):
                 policy = air.guest_policy(NOTHING if kind == "forbid" else air.ALLOW_ALL)
-                self.guest.served.revoke(*self.guest.access.change(policy), Limits(channels=3))
+                self.guest.served.revoke(self.guest.access.change(policy), Limits(channels=3))
 
     def stream(self):
         self.streams.append(self.guest.stream(2))
@@ -495,7 +498,8 @@ async def play(steps, entries):
     world.adapter.close()
     assert world.adapter.statistics() == dict.fromkeys(("links", "channels", "listeners"), 0)
     assert world.xen.held == (0, 0, 0)
-    assert world.guest.access._objects == world.guest.access._offers == {}
+    assert world.guest.access._objects == world.guest.access._offers == world.guest.access._echoes == {}
+    assert world.adapter._echoes._waiters == {}
     for _ in range(3):
         await asyncio.sleep(0)
     assert (unheard, bugs(entries), world.guest.broken) == ([], [], [])

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import checks
-from usbbtd.l2capif.calls import Accept, Advertise, Call, Connect, Info, Kind, Listen, Refuse, Release, Scan
+from usbbtd.l2capif.calls import Accept, Advertise, Call, Connect, Echo, Info, Kind, Listen, Refuse, Release, Scan
 from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.objects import Object, ObjectInfo, State
 from usbbtd.l2capif.wire import (
@@ -21,6 +21,8 @@ from usbbtd.l2capif.wire import (
     AdvertiseRequest,
     ChannelResponse,
     ConnectRequest,
+    EchoRequest,
+    EchoResponse,
     InfoRequest,
     InfoResponse,
     ListenRequest,
@@ -43,6 +45,7 @@ ACCEPT: int = constants.L2CAPIF_CMD_ACCEPT
 RELEASE: int = constants.L2CAPIF_CMD_RELEASE
 SCAN: int = constants.L2CAPIF_CMD_SCAN
 ADVERTISE: int = constants.L2CAPIF_CMD_ADVERTISE
+ECHO: int = constants.L2CAPIF_CMD_ECHO
 
 SCAN_FLAGS = constants.L2CAPIF_SCAN_ACTIVE | constants.L2CAPIF_SCAN_DUPLICATES
 
@@ -142,14 +145,19 @@ class Backend:
             facts = (address, address_type, security, psm, tx_mtu, rx_mtu)
             self._answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
 
+    def complete_echo(self, req_id: int, data: bytes) -> None:
+        """An ECHO is answered by its peer, with ``data``, of which there may be more than a response takes."""
+        if self._answerable(req_id, ECHO) is not None:
+            self._answer(EchoResponse(req_id, ECHO, 0, 0, len(data), 0, data[: constants.L2CAPIF_ECHO_DATA_SIZE]))
+
     def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
         """A call, other than a Release, did not succeed: a positive error number, and what the peer or HCI said.
 
         Passed over where a Release has been called for, as in ``complete_channel``.
         """
-        request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE)
+        request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
         if request is not None:
-            if request.cmd != INFO:
+            if request.cmd not in (INFO, ECHO):
                 self._forget_offer(self._objects.pop(request.id))
             self._answer(_failure(request, error, result, status))
 
@@ -273,8 +281,7 @@ class Backend:
 
     def _connect(self, request: ConnectRequest) -> int:
         req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
-        timeout_s = min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
-        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s)
+        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, _seconds(timeout_ms))
         return self._make(Kind.CHANNEL, request, call)
 
     def _listen(self, request: ListenRequest) -> int:
@@ -305,6 +312,14 @@ class Backend:
         call = Advertise(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
         return self._make(Kind.ADVERTISEMENT, request, call)
 
+    def _echo(self, request: EchoRequest) -> int:
+        if sum(other.cmd == ECHO for other in self._in_flight.values()) >= self.limits.echoes:
+            return EMFILE
+        req_id, _, _, _, address, _, length, timeout_ms, data = request
+        self._in_flight[req_id] = request
+        self._calls.append(Echo(req_id, address, data[:length], _seconds(timeout_ms)))
+        return 0
+
     def _release(self, request: PlainRequest) -> int:
         found = self._objects.get(request.id)
         if found is None or found.state is State.RELEASING:
@@ -333,6 +348,7 @@ class Backend:
         ADVERTISE: _Command(
             AdvertiseRequest, constants.L2CAPIF_ADVERTISE_CONNECTABLE, checks.check_advertise, _advertise
         ),
+        ECHO: _Command(EchoRequest, 0, checks.check_echo, _echo),
     }
 
     # Inside: the parts of them.
@@ -390,7 +406,7 @@ class Backend:
         request = self._in_flight.get(req_id)
         if request is None or request.cmd not in commands:
             raise LocalProtocolError(f"request {req_id} is {request}, which is not answered so")
-        if request.cmd in (INFO, RELEASE):
+        if request.cmd in (INFO, RELEASE, ECHO):
             return request
         state = self._objects[request.id].state
         if state is State.WAITING:
@@ -408,8 +424,14 @@ class Backend:
         self._responses.append(pack(response))
 
 
+def _seconds(timeout_ms: int) -> float:
+    return min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
+
+
 def _failure(request: Request, error: int, result: int = 0, status: int = 0) -> Response:
     header = (request.req_id, request.cmd, request.id, -error)
     if request.cmd in (CONNECT, ACCEPT):
         return ChannelResponse(*header, result=result, status=status)
+    if request.cmd == ECHO:
+        return EchoResponse(*header, status=status)
     return PlainResponse(*header)

@@ -92,4 +92,13 @@ class Advertise(NamedTuple):
     connectable: bool
 
 
-Call: TypeAlias = Info | Connect | Listen | Accept | Refuse | Release | Scan | Advertise
+class Echo(NamedTuple):
+    """Ask a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
+
+    req_id: int
+    address: bytes
+    data: bytes
+    timeout_s: float
+
+
+Call: TypeAlias = Info | Connect | Listen | Accept | Refuse | Release | Scan | Advertise | Echo

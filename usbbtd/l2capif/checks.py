@@ -11,6 +11,7 @@ from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,
     ConnectRequest,
+    EchoRequest,
     InfoRequest,
     ListenRequest,
     PlainRequest,
@@ -38,6 +39,7 @@ class Limits(NamedTuple):
     listeners: int = 16
     scans: int = 1
     advertisements: int = 1
+    echoes: int = 4
     requests: int = 24
     backlog: int = 8
     max_page_order: int = 5
@@ -86,9 +88,20 @@ def check_scan(request: ScanRequest, limits: Limits) -> int:
 def check_advertise(request: AdvertiseRequest, limits: Limits) -> int:
     if request.interval_ms and request.interval_ms not in INTERVALS_MS:
         return EINVAL
-    if request.data_length > len(request.data) or any(request.data[request.data_length :]):
+    return 0 if _fits(request.data_length, request.data) else EINVAL
+
+
+def check_echo(request: EchoRequest, limits: Limits) -> int:
+    if request.id or request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
         return EINVAL
-    return 0
+    if not _fits(request.data_length, request.data):
+        return EINVAL
+    # Vol 3, Part A, 4, Table 4.2: the signalling channel of LE knows no echo.
+    return EOPNOTSUPP if request.address_type != constants.L2CAPIF_ADDR_BREDR else 0
+
+
+def _fits(length: int, data: bytes) -> bool:
+    return length <= len(data) and not any(data[length:])
 
 
 def _check_channel(transport: int, psm: int, mtu: int, security: int, limits: Limits) -> int:

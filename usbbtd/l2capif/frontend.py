@@ -19,6 +19,8 @@ from usbbtd.l2capif.wire import (
     AdvertiseRequest,
     ChannelResponse,
     ConnectRequest,
+    EchoRequest,
+    EchoResponse,
     InfoRequest,
     InfoResponse,
     ListenRequest,
@@ -134,6 +136,13 @@ class Frontend:
         request = AdvertiseRequest(number, constants.L2CAPIF_CMD_ADVERTISE, number, flags, interval_ms, len(data), data)
         return self._send(request, _Object(Kind.ADVERTISEMENT))
 
+    def echo(self, address: bytes, data: bytes, *, timeout_s: float = 0.0) -> int:
+        """The L2CAP echo of a BR/EDR peer, at most 36 octets. Result: EchoResponse. ``timeout_s`` 0: as ``connect``."""
+        if len(address) != 6 or len(data) > constants.L2CAPIF_ECHO_DATA_SIZE:
+            raise LocalProtocolError(f"an address of {len(address)} octets, an echo of {len(data)}")
+        head = self._next_id(), constants.L2CAPIF_CMD_ECHO, 0, 0, address, constants.L2CAPIF_ADDR_BREDR
+        return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data))
+
     def release(self, number: int) -> int:
         """Ends an object, also one whose request is not answered yet. Result: PlainResponse.
 
@@ -242,13 +251,15 @@ class Frontend:
             case InfoResponse():
                 types = response.address_type, response.le_address_type
                 good = max(types) <= constants.L2CAPIF_ADDR_LE_RANDOM and response.powered <= 1
-            case PlainResponse():
+            case EchoResponse() | PlainResponse():
                 good = True
         if not good:
             raise RemoteProtocolError(f"{response} to {request}")
 
 
-def _response_type(request: Request) -> type[PlainResponse | InfoResponse | ChannelResponse]:
+def _response_type(request: Request) -> type[PlainResponse | InfoResponse | ChannelResponse | EchoResponse]:
     if request.cmd == constants.L2CAPIF_CMD_INFO:
         return InfoResponse
+    if request.cmd == constants.L2CAPIF_CMD_ECHO:
+        return EchoResponse
     return ChannelResponse if _OBJECTS.get(type(request)) is Kind.CHANNEL else PlainResponse

@@ -105,6 +105,20 @@ class AdvertiseRequest(NamedTuple):
     data: bytes
 
 
+class EchoRequest(NamedTuple):
+    """ECHO: ``data`` is 36 octets, of which the first ``data_length`` count. ``timeout_ms`` as in CONNECT."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    address: bytes
+    address_type: int
+    data_length: int
+    timeout_ms: int
+    data: bytes
+
+
 class PlainResponse(NamedTuple):
     """The response to LISTEN, RELEASE, SCAN and ADVERTISE, and to commands that do not exist."""
 
@@ -151,10 +165,29 @@ class ChannelResponse(NamedTuple):
     status: int = 0
 
 
+class EchoResponse(NamedTuple):
+    """ECHO. ``length`` octets is what the peer answered with, ``data`` has the first 36. ``status``: with an error."""
+
+    req_id: int
+    cmd: int
+    id: int
+    ret: int
+    length: int = 0
+    status: int = 0
+    data: bytes = b""
+
+
 Request: TypeAlias = (
-    PlainRequest | InfoRequest | ConnectRequest | ListenRequest | AcceptRequest | ScanRequest | AdvertiseRequest
+    PlainRequest
+    | InfoRequest
+    | ConnectRequest
+    | ListenRequest
+    | AcceptRequest
+    | ScanRequest
+    | AdvertiseRequest
+    | EchoRequest
 )
-Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse
+Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse | EchoResponse
 _Message = TypeVar("_Message", bound=Request | Response)
 
 _STRUCTS: dict[type[Any], Struct] = {
@@ -165,9 +198,11 @@ _STRUCTS: dict[type[Any], Struct] = {
     AcceptRequest: record("struct l2capif_request", "accept"),
     ScanRequest: record("struct l2capif_request", "scan"),
     AdvertiseRequest: record("struct l2capif_request", "advertise"),
+    EchoRequest: record("struct l2capif_request", "echo"),
     PlainResponse: record("struct l2capif_response", "raw"),
     InfoResponse: record("struct l2capif_response", "info"),
     ChannelResponse: record("struct l2capif_response", "channel"),
+    EchoResponse: record("struct l2capif_response", "echo"),
 }
 
 

@@ -38,8 +38,17 @@ class Grant(NamedTuple):
         return self.request.peer is not None
 
 
+class Revoked(NamedTuple):
+    """What another policy does not allow any more, by the names that it has in Access."""
+
+    objects: list[int]
+    offers: list[int]
+    echoes: list[int]
+
+
 class Access:
-    """Of one guest's device. An object is named by its id, a peer that waits at a listener by its offer's number.
+    """Of one guest's device. An object is named by its id, a peer that waits at a listener by its offer's number, and
+    an echo by its req_id.
 
     ``defaults``: the limits where policy says nothing; it says all. What is granted is to be given back.
     """
@@ -50,6 +59,8 @@ class Access:
         self._log = log
         self._objects: dict[int, Grant] = {}
         self._offers: dict[int, Grant] = {}
+        self._echoes: dict[int, Grant] = {}
+        self._echoed: dict[tuple[Peer, Rule | None], float] = {}  # when the log was told, and it counted, last
         self._connects: dict[Rule | None, deque[float]] = {}  # when, by rule; None: all
         self._counts = {"access_granted": 0, "access_denied": 0, "access_revoked": 0}
 
@@ -67,10 +78,19 @@ class Access:
         request = Request("connect", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision) or self._too_often(decision, now))
-        for counted, limit in self._connect_limits(decision):
-            if limit is not None:
-                self._connects.setdefault(counted, deque()).append(now)
+        self._count_connect(decision, now)
         self._objects[number] = Grant(request, decision.rule)
+
+    def echo(self, number: int, peer: Peer, now: float) -> None:
+        """As a connect, but of many to one peer, by one rule, only one a minute is recorded, and counts."""
+        request = Request("echo", peer)
+        decision = self._policy.decide(request)
+        key = peer, decision.rule
+        if not decision.allowed or self._echoed.get(key, now - MINUTE_S) <= now - MINUTE_S:
+            self._record(request, decision, self._too_often(decision, now))
+            self._count_connect(decision, now)
+            self._echoed = {known: at for known, at in self._echoed.items() if at > now - MINUTE_S} | {key: now}
+        self._echoes[number] = Grant(request, decision.rule)
 
     def listen(self, number: int, transport: int, psm: int) -> None:
         """Where no peer could ever come, there is nothing to listen for."""
@@ -105,18 +125,22 @@ class Access:
         """Idempotent."""
         self._offers.pop(offer, None)
 
+    def release_echo(self, number: int) -> None:
+        """Idempotent."""
+        self._echoes.pop(number, None)
+
     def clear(self) -> None:
         """All is no more. How often the guest has connected is not forgotten."""
-        self._objects.clear()
-        self._offers.clear()
+        for grants in (self._objects, self._offers, self._echoes):
+            grants.clear()
 
     # Another policy.
 
-    def change(self, policy: GuestPolicy) -> tuple[list[int], list[int]]:
-        """(objects, offers) that the new policy does not allow: they are given back, and the caller ends them."""
+    def change(self, policy: GuestPolicy) -> Revoked:
+        """What the new policy does not allow: it is given back, and the caller ends it."""
         self._policy = policy
         self._connects = {rule: times for rule, times in self._connects.items() if rule is None or rule in policy.rules}
-        return self._revoke(self._objects), self._revoke(self._offers)
+        return Revoked(*map(self._revoke, (self._objects, self._offers, self._echoes)))
 
     def unread_bytes(self, number: int) -> int:
         """How much of a channel's data may wait for the guest."""
@@ -172,6 +196,11 @@ class Access:
                 by = " by this rule" if counted else ""
                 return TooOften(f"the guest may connect {limit} times in a minute{by}, and has")
         return None
+
+    def _count_connect(self, decision: Decision, now: float) -> None:
+        for counted, limit in self._connect_limits(decision):
+            if limit is not None:
+                self._connects.setdefault(counted, deque()).append(now)
 
     def _connect_limits(self, decision: Decision) -> Iterator[tuple[Rule | None, int | None]]:
         """How often the guest may connect in a minute: in all, and by this rule."""

@@ -35,7 +35,9 @@ class Refused(AdapterError):
 
 
 class EchoRejected(AdapterError):
-    """The peer rejected an echo request, which every device has to answer."""
+    """The peer rejected an echo request, which every device has to answer. That has no ``result``."""
+
+    result = 0
 
 
 class Unreachable(AdapterError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial, reduce
 
@@ -13,13 +13,14 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import Limits
-from usbbtd.link.access import REFUSED_BY_POLICY, Access, Denied, TooOften
+from usbbtd.link.access import REFUSED_BY_POLICY, Access, Denied, Revoked, TooOften
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import (
     BREDR,
     AdapterError,
     Advertiser,
     Channel,
+    EchoRejected,
     Exhausted,
     InUse,
     NoAdapter,
@@ -31,6 +32,7 @@ from usbbtd.link.channel import (
 )
 from usbbtd.link.contained import contained, explain
 from usbbtd.link.guest_channel import DEVICE_CLOSED, GuestChannel, Peer
+from usbbtd.link.guest_echoes import GuestEchoes
 from usbbtd.link.guest_objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.info import ConnectionInfo, Traffic
@@ -60,6 +62,7 @@ class GuestConnection:
         self._log = log
         self._backend = Backend(limits)
         self._objects: dict[int, GuestObject] = {}
+        self._echoes = GuestEchoes(adapter, access, self._echoed, self.pump_failed)
         self._offers: dict[int, Offer] = {}
         self._offer_count = 0
         self._past = Traffic()  # of channels that were released
@@ -104,6 +107,7 @@ class GuestConnection:
             self._ring.put(responses)  # for whoever looks
         with self._resources as undo:  # from the last on: whatever fails here, the others get back what they gave
             undo.callback(self._access.clear)
+            undo.callback(self._echoes.close)
             offers, self._offers = self._offers, {}
             for offer in offers.values():
                 undo.callback(self._adapter.refuse, offer)
@@ -121,16 +125,19 @@ class GuestConnection:
         self._broken(facts["reason"])
 
     @contained
-    def revoke(self, objects: Iterable[int], offers: Iterable[int], limits: Limits) -> None:
-        """Policy has changed: these are not allowed any more, and ``limits`` are those of what is made from now on."""
+    def revoke(self, revoked: Revoked, limits: Limits) -> None:
+        """Policy has changed: that is not allowed any more, and ``limits`` are those of what is made from now on."""
         if limits != self._limits:
             self._limits = self._backend.limits = limits
             self._backend.change_info()
-        for number in offers:
+        for req_id in revoked.echoes:
+            self._echoes.cancel(req_id)
+            self._backend.fail(req_id, errno.EACCES)
+        for number in revoked.offers:
             offer = self._offers.pop(number)
             self._backend.withdraw(number)
             self._adapter.refuse(offer, REFUSED_BY_POLICY[offer.link.transport])
-        for id_ in objects:
+        for id_ in revoked.objects:
             self._backend.revoke(id_)
             match self._objects[id_]:
                 case GuestChannel(is_open=True) | GuestScan() as streaming:
@@ -179,6 +186,11 @@ class GuestConnection:
                 self._access.accept(call.offer, call.id)
                 peer = Peer(offer.link.address, offer.link.address_type, offer.psm)
                 self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
+            case calls.Echo(req_id):
+                try:
+                    self._echoes.start(call)
+                except FAILURES as error:
+                    self._fail(req_id, error)
             case calls.Refuse(number):
                 self._access.release_offer(number)
                 self._adapter.refuse(self._offers.pop(number))
@@ -238,6 +250,13 @@ class GuestConnection:
             req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features,
             le_address=self._adapter.le_address, le_address_type=le * constants.L2CAPIF_ADDR_LE_RANDOM,
         )  # fmt: skip
+
+    def _echoed(self, req_id: int, outcome: bytes | BaseException) -> None:
+        if isinstance(outcome, bytes):
+            self._backend.complete_echo(req_id, outcome)
+        else:
+            self._fail(req_id, outcome)
+        self._work()
 
     @contained
     def _adapter_changed(self) -> None:
@@ -356,7 +375,7 @@ class GuestConnection:
 def error_code(error: BaseException) -> tuple[int, int, int]:
     """(XEN_E*, L2CAP result, HCI status) of a failure: the errors of docs/l2capif.md."""
     match error:
-        case Refused():
+        case Refused() | EchoRejected():
             return errno.ECONNREFUSED, error.result, 0
         case Unreachable():
             return errno.ETIMEDOUT, 0, error.status

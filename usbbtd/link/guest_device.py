@@ -53,9 +53,9 @@ class GuestDevice:
 
     def change_policy(self, policy: GuestPolicy) -> None:
         """Ends what the guest has and may not have any more; nothing else is touched."""
-        objects, offers = self._access.change(policy)
+        revoked = self._access.change(policy)
         if self._connection is not None:
-            self._connection.revoke(objects, offers, self._own_limits())
+            self._connection.revoke(revoked, self._own_limits())
 
     def statistics(self) -> dict[str, int]:
         """Counters of the connection there is; empty without one."""
@@ -81,6 +81,7 @@ class GuestDevice:
             "feature-le": "1",
             "feature-scan": "1",
             "feature-advertise": "1",
+            "feature-echo": "1",
             "feature-info-wait": "1",
         }
 

@@ -42,6 +42,7 @@
 #define L2CAPIF_CMD_SCAN             5   /* stream of advertising reports      */
 #define L2CAPIF_CMD_ADVERTISE        6   /* be found by, and connectable for, LE peers */
 #define L2CAPIF_CMD_AGENT            7   /* reserved: pairing prompts          */
+#define L2CAPIF_CMD_ECHO             8   /* L2CAP echo of a BR/EDR peer        */
 
 /* Kind of a Bluetooth address; tells the transport too. */
 #define L2CAPIF_ADDR_BREDR           0
@@ -72,6 +73,7 @@
 #define L2CAPIF_ADVERTISE_CONNECTABLE (1u << 0)
 
 #define L2CAPIF_ADVERTISE_DATA_SIZE  31
+#define L2CAPIF_ECHO_DATA_SIZE       36
 
 struct l2capif_info {
     uint32_t generation;        /* with L2CAPIF_INFO_WAIT: the last one seen   */
@@ -120,6 +122,14 @@ struct l2capif_advertise {
     uint8_t pad[14];
 };
 
+struct l2capif_echo {
+    uint8_t addr[6];
+    uint8_t addr_type;          /* L2CAPIF_ADDR_BREDR                          */
+    uint8_t data_length;        /* octets used of data[]                       */
+    uint32_t timeout_ms;        /* 0: the backend's default                    */
+    uint8_t data[L2CAPIF_ECHO_DATA_SIZE];
+};
+
 struct l2capif_request {
     uint32_t req_id;
     uint32_t cmd;               /* L2CAPIF_CMD_*                               */
@@ -132,6 +142,7 @@ struct l2capif_request {
         struct l2capif_accept accept;
         struct l2capif_scan scan;
         struct l2capif_advertise advertise;
+        struct l2capif_echo echo;
         uint8_t raw[48];
     } u;
 };
@@ -163,6 +174,13 @@ struct l2capif_channel_rsp {
     uint8_t pad[31];
 };
 
+struct l2capif_echo_rsp {
+    uint16_t length;            /* octets that the peer answered with          */
+    uint8_t status;             /* HCI status, with -ETIMEDOUT; 0: none        */
+    uint8_t pad[9];
+    uint8_t data[L2CAPIF_ECHO_DATA_SIZE];   /* the first of them               */
+};
+
 struct l2capif_response {
     uint32_t req_id;
     uint32_t cmd;
@@ -171,6 +189,7 @@ struct l2capif_response {
     union {
         struct l2capif_info_rsp info;
         struct l2capif_channel_rsp channel;
+        struct l2capif_echo_rsp echo;
         uint8_t raw[48];
     } u;
 };
@@ -251,9 +270,11 @@ L2CAPIF_ASSERT_SIZE(l2capif_listen, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_accept, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_scan, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_advertise, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_echo, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_request, 64);
 L2CAPIF_ASSERT_SIZE(l2capif_info_rsp, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_channel_rsp, 48);
+L2CAPIF_ASSERT_SIZE(l2capif_echo_rsp, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_response, 64);
 L2CAPIF_ASSERT_SIZE(l2capif_producer, 64);
 L2CAPIF_ASSERT_SIZE(l2capif_consumer, 64);
