@@ -72,6 +72,7 @@ async def round_trips():
     async with open_adapter() as adapter:
         for transport in plan.TRANSPORTS:
             await check_echoes(adapter, transport)
+        assert await adapter.echo(plan.ECHO.address_on("bredr"), b"there?") == b"there?"
         return adapter.info.powered
 
 

@@ -23,6 +23,7 @@ serve = runpy.run_path(str(Path(__file__).parents[1] / "guest" / "echo_backend.p
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, DEAF, SAYS_GOODBYE, LOST, TAKEN = "0x1001", "0x1003", "0x100B", "0x1011", "0x1015", "0x1017"
+OTHER_DATA, NOT_THERE, NOT_ALLOWED = (f"C0:FF:EE:00:00:0{number}" for number in (2, 4, 5))
 PSM_RULE = "be odd, at most 0xfeff, and have an even upper octet, such as 0x1001"
 
 
@@ -154,7 +155,7 @@ def test_ping(guest: Domain) -> None:
     row = json.loads(output)
     assert (row["count"], row["size"]) == (50, 100)
     assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["max_us"]
-    output, _ = run(guest, "ping", PEER, ECHO, "--count", "1", "--size", "0")
+    output, _ = run(guest, "ping", PEER, "--count", "1", ECHO, "--size", "0")
     line, head, values = output.splitlines()
     assert re.fullmatch(rf"0 bytes from {PEER}: \d+ µs", line)
     assert head.split("  ")[:2] == ["ROUND TRIPS", "BYTES"]
@@ -169,6 +170,26 @@ def test_ping(guest: Domain) -> None:
     assert output.splitlines()[-2].startswith("ROUND TRIPS")
     _, errors = run(guest, "ping", PEER, DEAF, "--timeout", "0.1", status=1)
     assert errors == "usbbt-guest: no echo within 0.1 s: does that PSM echo?\n"
+
+
+def test_ping_without_a_psm(guest: Domain) -> None:
+    output, errors = run(guest, "ping", PEER, "--count", "20", "--json")
+    row = json.loads(output)
+    assert (row["count"], row["size"], errors) == (20, 36, "")
+    output, _ = run(guest, "ping", PEER, "--count", "2", "--size", "3")
+    *lines, _, values = output.splitlines()
+    assert [re.sub(r"\d+ µs", "1 µs", line) for line in lines] == [f"3 bytes from {PEER}: 1 µs"] * 2
+    assert values.split()[:2] == ["2", "3"]
+    output, _ = run(guest, "ping", OTHER_DATA, "--count", "1")
+    assert re.fullmatch(rf"36 bytes from {OTHER_DATA}: \d+ µs \(not what was sent\)", output.splitlines()[0])
+
+
+def test_ping_without_a_psm_of_an_old_service(new_domain: NewDomain) -> None:
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    driver.start(serve, guest.domid, True, False, False)
+    said = f"echo of {PEER}: usbbtd in the driver domain is too old for that: update it, or use a PSM that echoes"
+    assert run(guest, "ping", PEER, status=1) == ("", f"usbbt-guest: {said}\n")
 
 
 def test_listen(guest: Domain) -> None:
@@ -197,6 +218,10 @@ def test_listen(guest: Domain) -> None:
 def test_failures_are_one_line(guest: Domain) -> None:
     for arguments, status, text in (
         (("ping", PEER, REFUSES), 1, f"connect to {PEER}, PSM 0x1003: the peer refused: PSM not supported"),
+        (("ping", NOT_THERE), 1, f"echo of {NOT_THERE}: no answer, HCI status 0x04 (page timeout)"),
+        (("ping", NOT_ALLOWED), 1, f"echo of {NOT_ALLOWED}: the driver domain does not allow it"),
+        (("ping", PEER, "--le", "random"), 2, "LE has no L2CAP echo: name an SPSM that echoes"),
+        (("ping", PEER, "--size", "37"), 2, "an echo of 37 bytes; 36 fit"),
         (("listen", TAKEN), 1, "listen on PSM 0x1017: in use by another listener"),
         (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: it must " + PSM_RULE),
         (("info", "--device", "3", "--wait", "0.1"), 3, "this guest has no device/vl2cap/3: attach one to it in dom0"),

@@ -34,7 +34,20 @@ LIES = 0x1013
 LOST = 0x1015
 TAKEN = 0x1017  # to listen on
 
+NO_CHANNELS = {
+    REFUSES: (errno.ECONNREFUSED, 2, 0),
+    FORBIDDEN: (errno.EACCES, 0, 0),
+    SILENT: (errno.ETIMEDOUT, 0, 4),
+}
+
 PEER = bytes.fromhex("010000eeffc0")
+#: Peers that are asked for an L2CAP echo, and answer with other data or not at all.
+OTHER_DATA = b"\2" + PEER[1:]
+NO_ECHOES = {
+    b"\3" + PEER[1:]: (errno.ECONNREFUSED, 0),
+    b"\4" + PEER[1:]: (errno.ETIMEDOUT, 4),
+    b"\5" + PEER[1:]: (errno.EACCES, 0),
+}
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
 LIMITS = Limits(channels=8, max_page_order=4)
@@ -112,10 +125,10 @@ class Channel:
 
 class Driver:
     def __init__(
-        self, device: XenbusDevice, grants: Grants, evtchn: EventChannels, *, powered: bool, tells: bool
+        self, device: XenbusDevice, grants: Grants, evtchn: EventChannels, *, powered: bool, tells: bool, echoes: bool
     ) -> None:
         self.device, self.grants, self.evtchn = device, grants, evtchn
-        self.powered, self.tells = powered, tells
+        self.powered, self.tells, self.echoes = powered, tells, echoes
         self.domid = -1
         self.channels: dict[int, Channel] = {}
         self.attached = False
@@ -124,6 +137,7 @@ class Driver:
         match action:
             case Action.PUBLISH:
                 nodes = {"versions": "1", "max-page-order": str(LIMITS.max_page_order)}
+                nodes |= {"feature-echo": "1"} if self.echoes else {}
                 return nodes | ({"feature-info-wait": "1"} if self.tells else {})
             case Action.ATTACH:
                 self.domid = self.device.other_domid
@@ -171,18 +185,17 @@ class Driver:
         match call:
             case calls.Info(req_id):
                 backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=0b1111)
-            case calls.Connect(req_id, psm=psm) if psm == REFUSES:
-                backend.fail(req_id, errno.ECONNREFUSED, result=2)
-            case calls.Connect(req_id, psm=psm) if psm == FORBIDDEN:
-                backend.fail(req_id, errno.EACCES)
-            case calls.Connect(req_id, psm=psm) if psm == SILENT:
-                backend.fail(req_id, errno.ETIMEDOUT, status=4)
+            case calls.Connect(req_id, psm=psm) if psm in NO_CHANNELS:
+                error, result, status = NO_CHANNELS[psm]
+                backend.fail(req_id, error, result=result, status=status)
             case calls.Connect(psm=psm) if psm == NEVER_ANSWERS:
                 pass
             case calls.Connect(req_id, number):
                 self.channels[number] = Channel(self, call, call.psm)
                 backend.complete_channel(req_id, call.address, call.address_type, call.psm, TX_MTU, call.mtu)
                 return self.channels[number]
+            case calls.Echo():
+                self.answer_echo(call)
             case calls.Listen(req_id, psm=psm) if psm == TAKEN:
                 backend.fail(req_id, errno.EADDRINUSE)
             case calls.Listen(req_id, number):
@@ -208,6 +221,13 @@ class Driver:
                 backend.complete(req_id)
         return None
 
+    def answer_echo(self, call: calls.Echo) -> None:
+        if call.address in NO_ECHOES:
+            error, status = NO_ECHOES[call.address]
+            self.backend.fail(call.req_id, error, status=status)
+        else:
+            self.backend.complete_echo(call.req_id, b"other" * 10 if call.address == OTHER_DATA else call.data)
+
 
 REPORTS_OF_A_SCAN = [
     wire.ScanReport(PEER, 2, -40, 0, bytes.fromhex("020106 0409616263".replace(" ", ""))),
@@ -216,10 +236,10 @@ REPORTS_OF_A_SCAN = [
 ]
 
 
-async def serve(guest: int, powered: bool = True, tells: bool = False) -> None:
+async def serve(guest: int, powered: bool = True, tells: bool = False, echoes: bool = True) -> None:
     """The backend of the guest's device 0, until it is killed. Where not ``powered``, an ADVERTISE brings a controller;
-    ``tells``: INFO can wait for that.
+    ``tells``: INFO can wait for that. ``echoes``: it says that it knows ECHO.
     """
     store = await Store.open()
     device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
-    await device.run(Driver(device, Grants(), EventChannels(), powered=powered, tells=tells).perform)
+    await device.run(Driver(device, Grants(), EventChannels(), powered=powered, tells=tells, echoes=echoes).perform)

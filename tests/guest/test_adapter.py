@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from usbbtd.guest import (
+    MAX_ECHO,
     Adapter,
+    AdapterError,
     AdapterGone,
     AdapterInfo,
     ChannelLost,
@@ -59,6 +61,38 @@ def test_information_and_refusals(guest: Domain) -> None:
     assert guest.run(answers) == ["01:00:00:EE:FF:C0", "bredr", True, features, 8, 0, 32764, None]
 
 
+async def echoes() -> None:
+    async with open_adapter() as adapter:
+        for data in (b"", b"ping", bytes(range(MAX_ECHO))):
+            assert await adapter.echo(PEER, data) == data
+        assert await adapter.echo(PEER[:-1] + "2", bytearray(b"ping")) == (b"other" * 10)[:MAX_ECHO]
+        with pytest.raises(L2capRefused, match=f"echo of {PEER[:-1]}3: the peer rejects it") as rejected:
+            await adapter.echo(PEER[:-1] + "3")
+        assert (rejected.value.result, rejected.value.name) == (0, "command not understood")
+        with pytest.raises(ConnectTimeout, match=f"echo of {PEER[:-1]}4: no answer") as late:
+            await adapter.echo(PEER[:-1] + "4", timeout=None)
+        assert late.value.status == 4
+        with pytest.raises(PermissionDenied):
+            await adapter.echo(PEER[:-1] + "5")
+
+
+def test_echoes(guest: Domain) -> None:
+    guest.run(echoes)
+
+
+async def echo_of_an_old_service() -> tuple[int, str]:
+    async with open_adapter() as adapter:
+        with pytest.raises(AdapterError) as failed:
+            await adapter.echo(PEER)
+        return failed.value.errno or 0, str(failed.value)
+
+
+def test_an_old_service_has_no_echo(pair: Pair) -> None:
+    pair.start_backend(True, False, False)
+    said = f"echo of {PEER}: usbbtd in the driver domain is too old for that: update it, or use a PSM that echoes"
+    assert pair.guest.run(echo_of_an_old_service) == [errno.EOPNOTSUPP, said]
+
+
 async def wrong_arguments() -> list[str]:
     async with open_adapter() as adapter:
         calls: list[tuple[Any, ...]] = [
@@ -69,6 +103,10 @@ async def wrong_arguments() -> list[str]:
             (adapter.connect, PEER, ECHO, {"mtu": 47}),
             (adapter.connect, PEER, ECHO, {"mtu": 65535}),
             (adapter.connect, PEER, ECHO, {"timeout": 0}),
+            (adapter.echo, "nobody", {}),
+            (adapter.echo, PEER, bytes(MAX_ECHO + 1), {}),
+            (adapter.echo, PEER, "text", {}),
+            (adapter.echo, PEER, {"timeout": 0}),
             (adapter.listen, 0x0101, {}),
             (adapter.listen, ECHO, {"backlog": 65536}),
             (adapter.listen, 0x81, {"transport": "both"}),
@@ -108,6 +146,10 @@ def test_wrong_arguments_are_told_before_anything_is_asked(guest: Domain) -> Non
         "address_type 'le' is none of bredr, public, random",
         "an MTU of 47: it is 48 to 65535 bytes",
         "an MTU of 65535: the driver domain's rings hold SDUs of 32764 bytes at most",
+        "a timeout of 0 s: it must be above 0",
+        "'nobody' is not a Bluetooth address: write it like C0:FF:EE:00:00:01",
+        "an echo of 37 bytes; 36 fit",
+        "data is str: it must be bytes, a bytearray or a memoryview",
         "a timeout of 0 s: it must be above 0",
         "PSM 0x0101 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
         "backlog is 65536: it must be from 0 to 65535",

@@ -1,10 +1,20 @@
 """What several commands take as arguments: for argparse."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 #: The highest number of a domain that a guest can have: Xen's DOMID_FIRST_RESERVED - 1.
 _LAST_DOMID = 0x7FEF
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes ``ADDRESS --count 10 PSM`` too where PSM may be left out, as argparse does from Python 3.12.7 on."""
+
+    def _match_arguments_partial(self, actions: Sequence[argparse.Action], arg_strings_pattern: str) -> list[int]:
+        counts = super()._match_arguments_partial(actions, arg_strings_pattern)
+        while counts and counts[-1] == 0 and "O" in arg_strings_pattern:  # what follows the options may be for it
+            counts.pop()
+        return counts
 
 
 def seconds(text: str) -> float:

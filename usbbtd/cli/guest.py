@@ -12,19 +12,20 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, nullcontext, suppress
-from errno import EBADMSG, ENOTCONN, ETIMEDOUT
+from errno import ENOTCONN
+from functools import partial
 from typing import TypeAlias
 
-from usbbtd.cli.arguments import between, number, seconds
+from usbbtd.cli.arguments import Parser, between, number, seconds
+from usbbtd.cli.ping import ping
 from usbbtd.cli.program import add_version, program
 from usbbtd.cli.signals import run
-from usbbtd.cli.table import print_table
 from usbbtd.guest import (
     DEFAULT_MTU,
+    MAX_ECHO,
     Adapter,
     AdapterError,
     Channel,
@@ -132,47 +133,7 @@ async def _listen(adapter: Adapter, arguments: Arguments) -> None:
 
 
 async def _ping(adapter: Adapter, arguments: Arguments) -> None:
-    """Prints each round trip, then what they were together, also when it ends early."""
-    times_us: list[float] = []
-    try:
-        async with await _open(adapter, arguments) as channel:
-            for sequence in range(arguments.count):
-                times_us.append(await _round_trip_us(channel, sequence, arguments))
-                if not arguments.json and not arguments.quiet:
-                    print(f"{arguments.size} bytes from {arguments.address}: {times_us[-1]:.0f} µs", flush=True)
-    finally:
-        if times_us:
-            _print_round_trips(times_us, arguments)
-
-
-def _print_round_trips(times_us: list[float], arguments: Arguments) -> None:
-    from statistics import quantiles  # brings decimal, fractions and random, which no other command needs
-
-    ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
-    row = {"count": len(times_us), "size": arguments.size, "min_us": min(times_us)}
-    row |= {"p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
-    if arguments.json:
-        print(json.dumps(row))
-    else:
-        print_table(
-            ("ROUND TRIPS", "BYTES", "MIN µs", "P50 µs", "P99 µs", "MAX µs"),
-            [[f"{value:.0f}" for value in row.values()]],
-        )
-
-
-async def _round_trip_us(channel: Channel, number: int, arguments: Arguments) -> float:
-    sdu = number.to_bytes(4, "little").ljust(arguments.size, b".")[: arguments.size]
-    start = time.perf_counter()
-    await channel.send(sdu)
-    try:
-        async with asyncio.timeout(arguments.timeout):
-            echo = await channel.recv()
-    except TimeoutError:
-        raise AdapterError(ETIMEDOUT, f"no echo within {arguments.timeout:g} s: does that PSM echo?") from None
-    elapsed = time.perf_counter() - start
-    if echo != sdu:
-        raise AdapterError(EBADMSG, f"that is no echo: sent {len(sdu)} bytes, got {len(echo)} others")
-    return elapsed * 1e6
+    await ping(adapter, arguments, partial(_open, adapter, arguments))
 
 
 async def _open(adapter: Adapter, arguments: Arguments) -> Channel:
@@ -298,15 +259,14 @@ class StandardInput:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    every = argparse.ArgumentParser(add_help=False)
+    every = Parser(add_help=False)
     every.add_argument(
         "--device", type=between(0, 0xFFFF), default=0, metavar="N", help="the adapter device/vl2cap/N (default: 0)"
     )
     every.add_argument("--wait", type=seconds, default=5.0, metavar="S", help="for the adapter, seconds (default: 5)")
     every.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
 
-    mtu = argparse.ArgumentParser(add_help=False)
-    mtu.add_argument("psm", type=number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
+    mtu = Parser(add_help=False)
     mtu.add_argument(
         "--mtu",
         type=between(_SMALLEST_MTU, 0xFFFF),
@@ -314,12 +274,15 @@ def make_parser() -> argparse.ArgumentParser:
         help="longest SDU to receive (default: %(default)s)",
     )
 
-    peer = argparse.ArgumentParser(add_help=False)
+    psm = Parser(add_help=False)
+    psm.add_argument("psm", type=number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
+
+    peer = Parser(add_help=False)
     peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:01")
     peer.add_argument("--le", choices=("public", "random"), help="connect over LE, to an address of this type")
     peer.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="for the peer to answer (default: 10)")
 
-    stream = argparse.ArgumentParser(add_help=False)
+    stream = Parser(add_help=False)
     stream.add_argument("--raw", action="store_true", help="SDUs are chunks of bytes, not lines")
     stream.add_argument(
         "--linger", type=seconds, default=1.0, metavar="S",
@@ -329,9 +292,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="usbbt-guest", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_version(parser)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
-    def add(name: str, command: Command, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, text: str, *parents: Parser) -> Parser:
         added = commands.add_parser(name, help=text, description=text, parents=[*parents, every], allow_abbrev=False)
         added.set_defaults(command=command)
         return added
@@ -345,18 +308,25 @@ def make_parser() -> argparse.ArgumentParser:
         _connect,
         "a channel to a peer: standard input to it, what it sends to standard output",
         peer,
+        psm,
         mtu,
         stream,
     )
-    listen = add("listen", _listen, "takes peers on a PSM, one at a time", mtu, stream)
+    listen = add("listen", _listen, "takes peers on a PSM, one at a time", psm, mtu, stream)
     listen.add_argument("--le", action="store_true", help="PSM is an SPSM; advertises too")
     listen.add_argument("--echo", action="store_true", help="send everything back, and take the next peer afterwards")
-    ping = add("ping", _ping, "round trips to a peer that echoes", peer, mtu)
-    ping.add_argument(
+    pinging = add("ping", _ping, "round trips to a device: by the L2CAP echo of BR/EDR, or by a PSM", peer, mtu)
+    pinging.add_argument(
+        "psm", nargs="?", type=number, metavar="PSM", help="that echoes SDUs; an SPSM with --le, which needs one"
+    )
+    pinging.add_argument(
         "--count", type=between(1, _MOST_PINGS), default=100, metavar="N", help="round trips (default: 100)"
     )
-    ping.add_argument("--size", type=between(0, 0xFFFF), default=64, metavar="BYTES", help="of an SDU (default: 64)")
-    ping.add_argument("--quiet", action="store_true", help="the summary alone")
+    pinging.add_argument(
+        "--size", type=between(0, 0xFFFF), metavar="BYTES",
+        help=f"of an SDU (default: 64), or an echo ({MAX_ECHO}, the most)",
+    )  # fmt: skip
+    pinging.add_argument("--quiet", action="store_true", help="the summary alone")
     return parser
 
 

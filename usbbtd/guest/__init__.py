@@ -10,7 +10,7 @@
 The guest needs a ``vl2cap`` device, which a driver domain that runs usbbtd serves. Every failure is an AdapterError.
 """
 
-from usbbtd.guest.adapter import DEFAULT_MTU, Adapter, AdapterInfo, open_adapter
+from usbbtd.guest.adapter import DEFAULT_MTU, MAX_ECHO, Adapter, AdapterInfo, open_adapter
 from usbbtd.guest.address import AddressType, Transport
 from usbbtd.guest.channel import Channel, Listener, Peer
 from usbbtd.guest.errors import (
@@ -29,6 +29,7 @@ from usbbtd.guest.scan import Report, Scan
 
 __all__ = [
     "DEFAULT_MTU",
+    "MAX_ECHO",
     "Adapter",
     "AdapterError",
     "AdapterGone",

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from errno import EBUSY, ENODEV, ETIMEDOUT
+from errno import EBUSY, ECONNREFUSED, ENODEV, EOPNOTSUPP, ETIMEDOUT
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,11 +24,11 @@ from usbbtd.guest.address import (
 )
 from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
 from usbbtd.guest.channel import Channel, Listener, open_channel
-from usbbtd.guest.errors import AdapterGone, NoAdapter, NoController
+from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapter, NoController
 from usbbtd.guest.remote import RemoteObject, ask
 from usbbtd.guest.scan import Scan
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS, SMALLEST_MTU, psm_is_legal
-from usbbtd.l2capif.wire import InfoResponse, PlainResponse, Response
+from usbbtd.l2capif.wire import EchoResponse, InfoResponse, PlainResponse, Response
 from usbbtd.link.l2capif_frontend import Connection, serve_l2capif
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
@@ -36,6 +36,8 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 
 DEFAULT_MTU = 2048
+#: The most data that ``Adapter.echo`` sends, in bytes.
+MAX_ECHO: int = constants.L2CAPIF_ECHO_DATA_SIZE
 _ASK_AGAIN_S = 0.2  # of a backend that does not tell by itself
 _U16_MAX = 0xFFFF
 _U32_MAX = 0xFFFF_FFFF
@@ -136,10 +138,7 @@ class Adapter:
         peer, kind = parse_address(address), _number(ADDRESS_TYPES, address_type, "address_type")
         le = kind != ADDRESS_TYPES["bredr"]
         _check(TRANSPORTS["le" if le else "bredr"], psm, mtu)
-        check_seconds("timeout", timeout)
-        longest_s = LONGEST_TIMEOUT_MS / 1000
-        # Not less than a millisecond: 0 stands for the backend's default.
-        timeout_s = longest_s if timeout is None else min(max(timeout, 0.001), longest_s)
+        timeout_s = _timeout_s(timeout)
         return await open_channel(
             self._connected(),
             mtu,
@@ -147,6 +146,29 @@ class Adapter:
             f"connect to {address}, PSM 0x{psm:04x}",
             le=le,
         )
+
+    async def echo(self, address: str, data: bytes = b"", *, timeout: float | None = 10.0) -> bytes:
+        """Asks a BR/EDR device for its L2CAP echo, which every one has, and returns the data that it answers with.
+
+        ``data``: up to MAX_ECHO bytes. A device may answer with others, or none: that it answers says that it is there.
+        Of a longer answer only the first MAX_ECHO bytes are returned. L2capRefused (the device rejects the request),
+        ConnectTimeout (as ``connect``), PermissionDenied, LimitReached, NoController, AdapterGone; AdapterError with
+        EOPNOTSUPP: an old usbbtd in the driver domain. ValueError or TypeError: an argument is not legal.
+        """
+        peer, what, timeout_s = parse_address(address), f"echo of {address}", _timeout_s(timeout)
+        if len(data := check_bytes("data", data)) > MAX_ECHO:
+            raise ValueError(f"an echo of {len(data)} bytes; {MAX_ECHO} fit")
+        connection = self._connected()
+        if not connection.has_echo:
+            raise AdapterError(
+                EOPNOTSUPP,
+                f"{what}: usbbtd in the driver domain is too old for that: update it, or use a PSM that echoes",
+            )
+        try:
+            answer = await ask(connection, lambda core: core.echo(peer, data, timeout_s=timeout_s), EchoResponse, what)
+        except L2capRefused:
+            raise L2capRefused(ECONNREFUSED, f"{what}: the peer rejects it", 0, "command not understood") from None
+        return answer.data[: answer.length]
 
     async def listen(
         self, psm: int, *, transport: Transport = "bredr", mtu: int = DEFAULT_MTU, backlog: int = 4
@@ -351,6 +373,13 @@ def _check(transport: int, psm: int, mtu: int) -> None:
     check_integer("mtu", mtu)
     if not SMALLEST_MTU[transport] <= mtu <= _U16_MAX:
         raise ValueError(f"an MTU of {mtu}: it is {SMALLEST_MTU[transport]} to 65535 bytes")
+
+
+def _timeout_s(timeout: float | None) -> float:
+    """Not less than a millisecond: 0 stands for the backend's default. None is the longest that there is."""
+    check_seconds("timeout", timeout)
+    longest_s = LONGEST_TIMEOUT_MS / 1000
+    return longest_s if timeout is None else min(max(timeout, 0.001), longest_s)
 
 
 def _number(numbers: Mapping[Any, int], name: str, what: str) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from usbbtd.guest.errors import AdapterError, AdapterGone, ChannelClosed, LimitReached, refused
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
-from usbbtd.l2capif.wire import ChannelResponse, Response
+from usbbtd.l2capif.wire import ChannelResponse, EchoResponse, Response
 from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
 
@@ -118,9 +118,9 @@ def _succeeded(connection: Connection, response: Response, kind: type[_Kind], wh
         return response
     if connection.closed and response.ret == -ENODEV:
         raise _gone(what)
-    if isinstance(response, ChannelResponse):
-        raise refused(-response.ret, what, response.result, response.status, le=le)
-    raise refused(-response.ret, what, 0, 0, le=le)
+    result = response.result if isinstance(response, ChannelResponse) else 0
+    status = response.status if isinstance(response, ChannelResponse | EchoResponse) else 0
+    raise refused(-response.ret, what, result, status, le=le)
 
 
 def _check_open(connection: Connection, what: str) -> None:

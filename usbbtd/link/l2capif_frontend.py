@@ -98,16 +98,18 @@ class SharedStream:
 class Connection:
     """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
 
-    ``max_page_order``: of data rings, by the backend. ``tells_changes``: its INFO can wait for a change.
+    ``max_page_order``: of data rings, by the backend. ``tells_changes``: its INFO can wait for a change. ``has_echo``:
+    it knows ECHO.
     ``fail`` is called with a reason when the backend breaks a rule.
     """
 
     def __init__(
         self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None],
-        *, tells_changes: bool = False,
+        *, tells_changes: bool = False, has_echo: bool = False,
     ) -> None:  # fmt: skip
         self.max_page_order = max_page_order
         self.tells_changes = tells_changes
+        self.has_echo = has_echo
         self.closed = False
         self._releases: set[asyncio.Future[None]] = set()
         self._grants, self._evtchn, self._domid = grants, evtchn, domid
@@ -301,6 +303,7 @@ class _Frontend:
         self._connection = Connection(
             self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
             tells_changes=await device.read_other("feature-info-wait") == "1",
+            has_echo=await device.read_other("feature-echo") == "1",
         )  # fmt: skip
         return self._connection.nodes
 

@@ -1,0 +1,85 @@
+"""usbbt-guest ping: round trips, by the L2CAP echo that every BR/EDR device answers, or by a PSM that echoes SDUs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from errno import EBADMSG, ETIMEDOUT
+from functools import partial
+
+from usbbtd.cli.table import print_table
+from usbbtd.guest import MAX_ECHO, Adapter, AdapterError, Channel
+
+_SDU_SIZE = 64
+
+#: Sends octets and returns what comes back.
+Ask = Callable[[bytes], Awaitable[bytes]]
+
+
+async def ping(adapter: Adapter, arguments: argparse.Namespace, connect: Callable[[], Awaitable[Channel]]) -> None:
+    """Prints each round trip, then what they were together, also when it ends early.
+
+    ``connect`` opens the channel, where a PSM is given. Raises AdapterError, and ValueError where that cannot be asked.
+    """
+    if arguments.size is None:
+        arguments.size = MAX_ECHO if arguments.psm is None else _SDU_SIZE
+    times_us: list[float] = []
+    try:
+        async with _way(adapter, arguments, connect) as ask:
+            for sequence in range(arguments.count):
+                sent = sequence.to_bytes(4, "little").ljust(arguments.size, b".")[: arguments.size]
+                start = time.perf_counter()
+                received = await ask(sent)
+                times_us.append((time.perf_counter() - start) * 1e6)
+                if not arguments.json and not arguments.quiet:
+                    other = "" if received == sent else " (not what was sent)"
+                    print(f"{len(received)} bytes from {arguments.address}: {times_us[-1]:.0f} µs{other}", flush=True)
+    finally:
+        if times_us:
+            _print_round_trips(times_us, arguments)
+
+
+@asynccontextmanager
+async def _way(
+    adapter: Adapter, arguments: argparse.Namespace, connect: Callable[[], Awaitable[Channel]]
+) -> AsyncIterator[Ask]:
+    if arguments.psm is not None:
+        async with await connect() as channel:
+            yield partial(_ask_channel, channel, arguments.timeout)
+        return
+    if arguments.le:
+        raise ValueError("LE has no L2CAP echo: name an SPSM that echoes")
+    ask = partial(adapter.echo, arguments.address, timeout=arguments.timeout)
+    await ask()  # not counted: it makes the link
+    yield ask
+
+
+async def _ask_channel(channel: Channel, timeout_s: float, sdu: bytes) -> bytes:
+    await channel.send(sdu)
+    try:
+        async with asyncio.timeout(timeout_s):
+            echo = await channel.recv()
+    except TimeoutError:
+        raise AdapterError(ETIMEDOUT, f"no echo within {timeout_s:g} s: does that PSM echo?") from None
+    if echo != sdu:
+        raise AdapterError(EBADMSG, f"that is no echo: sent {len(sdu)} bytes, got {len(echo)} others")
+    return echo
+
+
+def _print_round_trips(times_us: list[float], arguments: argparse.Namespace) -> None:
+    from statistics import quantiles  # brings decimal, fractions and random, which no other command needs
+
+    ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
+    row = {"count": len(times_us), "size": arguments.size, "min_us": min(times_us)}
+    row |= {"p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
+    if arguments.json:
+        print(json.dumps(row))
+    else:
+        print_table(
+            ("ROUND TRIPS", "BYTES", "MIN µs", "P50 µs", "P99 µs", "MAX µs"),
+            [[f"{value:.0f}" for value in row.values()]],
+        )
