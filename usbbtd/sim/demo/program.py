@@ -14,7 +14,8 @@ ENDED_BY_SIGNAL = 128 + signal.SIGINT  # as a shell has it
 def run(main: Coroutine[Any, Any, int], display: Display) -> int:
     """Runs ``main`` and returns the exit status. What went wrong is said on the display.
 
-    SIGTERM and SIGHUP cancel ``main``, as ^C does, so that it ends the processes that it has started.
+    SIGTERM and SIGHUP cancel ``main``, as ^C does, so that it ends the processes that it has started; while it does,
+    they do nothing.
     """
     try:
         return asyncio.run(_cancelled_by_signals(main))
@@ -28,6 +29,11 @@ def run(main: Coroutine[Any, Any, int], display: Display) -> int:
 async def _cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
     task = asyncio.current_task()
     assert task is not None
+
+    def cancel_once() -> None:
+        if not task.cancelling():
+            task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, cancel_once)
     return await main

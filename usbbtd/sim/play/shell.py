@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,18 +28,19 @@ async def run_shell(environment: dict[str, str]) -> int:
         if shell.returncode is None:
             shell.send_signal(signal.SIGHUP)  # SIGTERM an interactive shell ignores
             await shell.wait()
-        await _end_all_but(others)
+        _end_all_but(others)
 
 
-async def _end_all_but(others: set[int]) -> None:
+def _end_all_but(others: set[int]) -> None:
+    """Blocks, so that a signal that comes now does not cancel it: a terminal that goes away ends the shell, too."""
     for number in _SIGNALS:
-        left = {pid for pid in _children() - others if os.waitpid(pid, os.WNOHANG) == (0, 0)}  # noqa: ASYNC222 - does not block
+        left = {pid for pid in _children() - others if os.waitpid(pid, os.WNOHANG) == (0, 0)}
         if not left:
             return
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        await asyncio.sleep(_CHECK_INTERVAL_S)
+        time.sleep(_CHECK_INTERVAL_S)
 
 
 def _children() -> set[int]:
