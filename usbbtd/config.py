@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from usbbtd.address import parse_address
+from usbbtd.bluetooth import parse_address
 from usbbtd.tomlfile import ConfigError as ConfigError
 from usbbtd.tomlfile import Section, is_missing, parse_document, read_directory, read_document, validate_all
 

@@ -22,7 +22,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 from systemd import journal
 
-from usbbtd.address import ADDRESS, format_address
+from usbbtd.bluetooth import ADDRESS, format_address
 from usbbtd.events.fields import field_of
 from usbbtd.flood import RATE, Flood
 

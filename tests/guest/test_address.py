@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.abi.layout import constants
-from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, address_type_name, format_address, parse_address
+from usbbtd.bluetooth import format_address, parse_address
+from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, address_type_name
 
 # The example of l2capif.h.
 TEXT, OCTETS = "C0:FF:EE:00:00:01", bytes.fromhex("010000eeffc0")

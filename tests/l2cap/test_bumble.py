@@ -10,6 +10,7 @@ import pytest
 from bumble import hci
 from bumble import l2cap as bumble
 
+from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.l2cap.events import (
     ChannelClosed,
     ChannelOpened,
@@ -21,7 +22,6 @@ from usbbtd.l2cap.events import (
 )
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BREDR, CENTRAL, LE, PERIPHERAL
 
 HANDLE = 0x0E00
 SIZES = (0, 1, 2, 20, 21, 22, 62, 63, 64, 126, 127, 1000, 1022, 1023, 1691, 2047, 2048)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, PEER_DISCONNECTED, ChannelClosed, ChannelRequested
 from usbbtd.l2cap.limits import Limits
-from usbbtd.l2cap.pdu import BREDR, LE, CommandReject, DisconnectionRequest, DisconnectionResponse
+from usbbtd.l2cap.pdu import CommandReject, DisconnectionRequest, DisconnectionResponse
 from usbbtd.l2cap.states import Input, State
 
 PeerOf = Callable[..., Any]

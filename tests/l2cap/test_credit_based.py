@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbbtd.bluetooth import LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
-    LE,
     DisconnectionRequest,
     DisconnectionResponse,
     FlowControlCredit,

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import EchoFailed, EchoReceived
 from usbbtd.l2cap.limits import Limits
-from usbbtd.l2cap.pdu import BREDR, LE, CommandReject, EchoRequest, EchoResponse
+from usbbtd.l2cap.pdu import CommandReject, EchoRequest, EchoResponse
 
 PeerOf = Callable[..., Any]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.l2cap.fixed import answer
-from usbbtd.l2cap.pdu import BREDR, LE
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,11 @@ from typing import Any
 
 import pytest
 
+from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelClosed, ParametersAnswered, ParametersRequested
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
-    BREDR,
-    CENTRAL,
-    LE,
-    PERIPHERAL,
     CommandReject,
     ConnectionRequest,
     DisconnectionRequest,

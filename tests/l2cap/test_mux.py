@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelClosed, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import SDU_OVERHEAD, Limits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BREDR, COMMANDS, LE
+from usbbtd.l2cap.pdu import COMMANDS
 
 PeerOf = Callable[..., Any]
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, ChannelRequested, Event
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BREDR, CENTRAL, LE, PERIPHERAL
 
 PSM = {BREDR: 0x1001, LE: 0x0080}
 LINKS = {1: BREDR, 2: LE, 3: LE, 4: BREDR}

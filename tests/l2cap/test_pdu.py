@@ -5,9 +5,10 @@ from bumble import l2cap as bumble
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbbtd.bluetooth import BREDR, LE, psm_is_legal
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2cap import pdu
-from usbbtd.l2cap.pdu import BREDR, COMMANDS, LE, Command, psm_is_valid
+from usbbtd.l2cap.pdu import COMMANDS, Command
 
 VECTORS = [
     ("01 05 0200 0000", pdu.CommandReject(0x0000, b"")),
@@ -66,9 +67,9 @@ def test_bumble_reads_what_we_write(command: type[Command], data: st.DataObject)
 
 
 def test_psms() -> None:
-    assert [psm for psm in (0, 1, 2, 0x0101, 0x1000, 0x1001, 0x1101, 0xFEFF, 0xFFFF) if psm_is_valid(BREDR, psm)] == [
+    assert [psm for psm in (0, 1, 2, 0x0101, 0x1000, 0x1001, 0x1101, 0xFEFF, 0xFFFF) if psm_is_legal(BREDR, psm)] == [
         0x0001,
         0x1001,
         0xFEFF,
     ]
-    assert [psm for psm in (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100) if psm_is_valid(LE, psm)] == [1, 2, 0x7F, 0x80, 0xFF]
+    assert [psm for psm in (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100) if psm_is_legal(LE, psm)] == [1, 2, 0x7F, 0x80, 0xFF]

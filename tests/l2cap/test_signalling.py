@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, EchoReceived
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
-    BREDR,
-    LE,
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,

@@ -26,18 +26,6 @@ def test_limits() -> None:
     assert LIMITS.requests < 32  # the slots of the ring: some stay for RELEASE
 
 
-@pytest.mark.parametrize(
-    ("transport", "psm", "legal"),
-    [
-        (0, 0x0001, True), (0, 0x1001, True), (0, 0x10FF, True), (0, 0xFEFF, True),
-        (0, 0x0000, False), (0, 0x1000, False), (0, 0x1101, False), (0, 0x0101, False),
-        (1, 0x0001, True), (1, 0x0080, True), (1, 0x00FF, True), (1, 0x0000, False), (1, 0x0100, False),
-    ],
-)  # fmt: skip
-def test_psm(transport: int, psm: int, legal: bool) -> None:
-    assert checks.psm_is_legal(transport, psm) is legal
-
-
 @pytest.mark.parametrize("request_", [CONNECT, LE_CONNECT, LISTEN, LE_LISTEN])
 @pytest.mark.parametrize(
     ("change", "error"),

@@ -9,10 +9,11 @@ import pytest
 
 from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import Guests
 from usbbtd.l2capif import wire
 from usbbtd.l2capif.backend import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS, Backend
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, SMALLEST_MTU, Limits
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.link import xenbus_device
 
@@ -103,7 +104,7 @@ def test_times_of_the_service() -> None:
 
 
 def test_least_mtus() -> None:
-    bredr, le = SMALLEST_MTU.values()
+    bredr, le = MINIMUM_MTU
     assert f"{bredr} (BR/EDR) or {le} (LE) ≤ `rx_mtu`" in section("Security")
 
 

@@ -131,6 +131,5 @@ def test_report_soup(soup: bytes) -> None:
     assert wire.pack_report(report) == soup
 
 
-def test_transports_and_rings() -> None:
-    assert [wire.transport_of(address_type) for address_type in range(3)] == [0, 1, 1]
+def test_rings() -> None:
     assert [wire.largest_message(order) for order in (1, 5, 6)] == [4092, 65532, 131068]

@@ -10,6 +10,7 @@ import pytest
 from bumble.l2cap import L2CAP_LE_Flow_Control_Credit, L2capError
 from structlog.testing import capture_logs
 
+from usbbtd.bluetooth import ADDRESS_TYPES
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link.adapter import REFUSED_NO_RESOURCES
 from usbbtd.link.channel import (
@@ -23,7 +24,6 @@ from usbbtd.link.channel import (
     ScanUser,
     Unreachable,
 )
-from usbbtd.link.info import ADDRESS_TYPES
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User

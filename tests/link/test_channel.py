@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from usbbtd.bluetooth import LE, format_address
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import SDU_OVERHEAD
-from usbbtd.link.channel import Refused, Unreachable, format_address
+from usbbtd.link.channel import Refused, Unreachable
 
 air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 User = air.User
@@ -89,7 +90,7 @@ async def test_who_closes_hears_no_more(adapter, channel, remote):
 
 
 def test_reasons_name_the_number():
-    refused = Refused(6, le=True)
+    refused = Refused(LE, 6)
     assert str(refused) == "the peer refused the channel: L2CAP result 0x0006 (insufficient authorization)"
     assert (refused.result, Unreachable("no", 8).status) == (6, 8)
 

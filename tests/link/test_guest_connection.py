@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from usbbtd.bluetooth import BREDR
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.frontend import Frontend
@@ -395,7 +396,7 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Refused(7, le=False), (errno.ECONNREFUSED, 7, 0)),
+        (Refused(BREDR, 7), (errno.ECONNREFUSED, 7, 0)),
         (EchoRejected(), (errno.ECONNREFUSED, 0, 0)),
         (Unreachable("", 8), (errno.ETIMEDOUT, 0, 8)),
         (TimeoutError(), (errno.ETIMEDOUT, 0, 0)),

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.address import ADDRESS
+from usbbtd.bluetooth import ADDRESS
 from usbbtd.config import Config
 from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials

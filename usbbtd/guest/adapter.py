@@ -13,21 +13,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from usbbtd.abi.layout import constants
-from usbbtd.guest.address import (
-    ADDRESS_TYPES,
-    TRANSPORTS,
-    AddressType,
-    Transport,
-    address_type_name,
-    format_address,
-    parse_address,
-)
+from usbbtd.bluetooth import MINIMUM_MTU, format_address, parse_address, psm_is_legal
+from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport, address_type_name
 from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
 from usbbtd.guest.channel import Channel, Listener, open_channel
 from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapter, NoController
 from usbbtd.guest.remote import RemoteObject, ask
 from usbbtd.guest.scan import Scan
-from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS, SMALLEST_MTU, psm_is_legal
+from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS
 from usbbtd.l2capif.wire import EchoResponse, InfoResponse, PlainResponse, Response
 from usbbtd.link.l2capif_frontend import Connection, serve_l2capif
 from usbbtd.xen.error import XenError
@@ -371,8 +364,8 @@ def _check(transport: int, psm: int, mtu: int) -> None:
         rule = "an SPSM is 0x0001 to 0x00ff" if le else f"it must {_PSM_RULE}"
         raise ValueError(f"PSM {psm:#06x} is not legal: {rule}")
     check_integer("mtu", mtu)
-    if not SMALLEST_MTU[transport] <= mtu <= _U16_MAX:
-        raise ValueError(f"an MTU of {mtu}: it is {SMALLEST_MTU[transport]} to 65535 bytes")
+    if not MINIMUM_MTU[transport] <= mtu <= _U16_MAX:
+        raise ValueError(f"an MTU of {mtu}: it is {MINIMUM_MTU[transport]} to 65535 bytes")
 
 
 def _timeout_s(timeout: float | None) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from usbbtd.abi.layout import constants
-from usbbtd.address import format_address as format_address
-from usbbtd.address import parse_address as parse_address
 
 AddressType = Literal["bredr", "public", "random"]
 Transport = Literal["bredr", "le"]

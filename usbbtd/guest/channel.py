@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from usbbtd.abi.layout import constants
-from usbbtd.guest.address import AddressType, address_type_name, format_address
+from usbbtd.bluetooth import format_address
+from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.arguments import check_bytes
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from usbbtd.reasons import describe_hci, name_l2cap
+from usbbtd.bluetooth import BREDR, LE, describe_error, result_name
 
 #: What an ``error`` in the data ring means for a channel.
 _CLOSE_REASONS = {
@@ -86,10 +86,10 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
     """
     match number:
         case errno.ECONNREFUSED:
-            name = name_l2cap(result, le=le)
+            name = result_name(LE if le else BREDR, result)
             return L2capRefused(number, f"{what}: the peer refused: {name}", result, name)
         case errno.ETIMEDOUT:
-            detail = f", HCI status {describe_hci(status)}" if status else ""
+            detail = f", HCI status {describe_error(status)}" if status else ""
             return ConnectTimeout(number, f"{what}: no answer{detail}", status)
         case errno.EACCES:
             return PermissionDenied(number, f"{what}: the driver domain does not allow it")

@@ -7,8 +7,9 @@ from errno import EBADMSG
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from usbbtd.bluetooth import format_address
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.guest.address import AddressType, address_type_name, format_address
+from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
 from usbbtd.l2capif.wire import PlainResponse, unpack_report

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci import commands
 from usbbtd.hci.commands import ESSENTIAL, Command
 
@@ -12,8 +13,6 @@ __all__ = ["CommandQueue", "Done", "Send"]
 #: Called once with (status, return parameters after the status, now).
 Done = Callable[[int, bytes, float], None]
 
-UNKNOWN_COMMAND = 0x01
-MEMORY_CAPACITY_EXCEEDED = 0x07
 MAX_WAITING = 256
 
 #: What is asked for again after silence: it is what users want, or nothing works without it. Of all else a controller
@@ -68,10 +67,10 @@ class CommandQueue:
     def send(self, command: Command, done: Done = _ignore) -> None:
         """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
         if command.CODE in self.unanswered:
-            done(UNKNOWN_COMMAND, b"", self.now)
+            done(ErrorCode.UNKNOWN_COMMAND, b"", self.now)
         elif len(self._waiting) >= MAX_WAITING:
             self.counters["commands_dropped"] += 1
-            done(MEMORY_CAPACITY_EXCEEDED, b"", self.now)
+            done(ErrorCode.MEMORY_CAPACITY_EXCEEDED, b"", self.now)
         else:
             self._waiting.append((command, done))
 

@@ -5,27 +5,21 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
+from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData, Link
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.commands import Command
-from usbbtd.hci.dialler import LIMITED_RESOURCES, UNKNOWN_CONNECTION, Dialler, Target
+from usbbtd.hci.dialler import Dialler, Target
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
 from usbbtd.hci.init import Controller
 from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
 
-__all__ = ["HARDWARE_FAILURE", "Connections", "LinkInfo"]
+__all__ = ["Connections", "LinkInfo"]
 
-HARDWARE_FAILURE = 0x03
-LOCAL_HOST_TERMINATED = 0x16
-UNACCEPTABLE_ADDRESS = 0x0F
-UNSUPPORTED_FEATURE = 0x11
-UNSPECIFIED_ERROR = 0x1F
-UNACCEPTABLE_PARAMETERS = 0x3B
 
-BREDR, LE_RANDOM = 0, 2
 #: Incoming BR/EDR links beyond this many links are refused; a piconet has seven peers, and LE needs some room.
 MAX_LINKS = 32
 
@@ -131,7 +125,7 @@ class Connections:
         link = self._acl.links.get(handle)
         if link is None:
             return
-        if link.address_type == BREDR:
+        if link.address_type == ADDRESS_BREDR:
             raise LocalProtocolError("only LE links have connection parameters")
         self._send(commands.LeConnectionUpdate(handle, interval_min, interval_max, latency, timeout, 0, 0))
 
@@ -154,7 +148,7 @@ class Connections:
         self._le.handle_timeout(now)
         self._acl.handle_timeout(now)
         for handle in self._acl.take_stalled(now):
-            self.disconnect(handle, UNSPECIFIED_ERROR)
+            self.disconnect(handle, ErrorCode.UNSPECIFIED_ERROR)
         self._accepted = {address: until for address, until in self._accepted.items() if until > now}
         for ending in [ending for ending in self._ending.values() if ending.until <= now]:
             del self._ending[ending.link.handle]
@@ -162,7 +156,7 @@ class Connections:
                 self._tell_to_end(ending.link, ending.reason, ending.tries + 1)
             else:
                 self.counters["links_abandoned"] += 1
-                self._link_down(ending.link, LOCAL_HOST_TERMINATED, now)
+                self._link_down(ending.link, ErrorCode.LOCAL_HOST_TERMINATED, now)
 
     def controller_up(self, controller: Controller) -> None:
         self._controller = controller
@@ -185,15 +179,15 @@ class Connections:
         """A BR/EDR peer pages us."""
         address = event.address
         if event.link_type == _ESCO_LINK:
-            self._send(commands.RejectSynchronousConnectionRequest(address, LIMITED_RESOURCES))
+            self._send(commands.RejectSynchronousConnectionRequest(address, ErrorCode.LIMITED_RESOURCES))
         elif event.link_type != _ACL_LINK:
-            self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
-        elif not self._may_page(Target(address, BREDR)):
+            self._send(commands.RejectConnectionRequest(address, ErrorCode.LIMITED_RESOURCES))
+        elif not self._may_page(Target(address, ADDRESS_BREDR)):
             self.counters["links_refused"] += 1
-            self._send(commands.RejectConnectionRequest(address, UNACCEPTABLE_ADDRESS))
+            self._send(commands.RejectConnectionRequest(address, ErrorCode.UNACCEPTABLE_ADDRESS))
         elif len(self._acl.links) + len(self._accepted) >= MAX_LINKS:
             self.counters["links_refused"] += 1
-            self._send(commands.RejectConnectionRequest(address, LIMITED_RESOURCES))
+            self._send(commands.RejectConnectionRequest(address, ErrorCode.LIMITED_RESOURCES))
         else:
             self._accepted[address] = now + ACCEPT_S
             self._send(
@@ -203,7 +197,7 @@ class Connections:
     def receive_complete(self, event: incoming.ConnectionComplete, now: float) -> None:
         if event.link_type != _ACL_LINK:
             return
-        target = Target(event.address, BREDR)
+        target = Target(event.address, ADDRESS_BREDR)
         accepted = self._accepted.pop(event.address, None) is not None
         if not event.status:
             self._link_up(event.handle, target, int(accepted), now, expected=accepted)
@@ -223,13 +217,13 @@ class Connections:
         link = self._acl.links.get(event.handle)
         if link is None:
             self.counters["link_events_stray"] += 1
-        elif event.status and event.status != UNKNOWN_CONNECTION:
+        elif event.status and event.status != ErrorCode.UNKNOWN_CONNECTION:
             self._not_ended(link, now)
         else:
             self._link_down(link, event.reason, now)
 
     def receive_role(self, event: incoming.RoleChange, _now: float) -> None:
-        link = self._find(Target(event.address, BREDR))
+        link = self._find(Target(event.address, ADDRESS_BREDR))
         if link and not event.status:
             link.role = event.role & 1
 
@@ -239,25 +233,12 @@ class Connections:
 
     def receive_le_parameters_request(self, event: incoming.LeRemoteConnectionParameterRequest, _now: float) -> None:
         """The peer wants other connection parameters: it gets them if they are sound (Vol 4, Part E, 7.8.31)."""
-        handle, interval_min, interval_max, latency, timeout = (
-            event.handle,
-            event.interval_min,
-            event.interval_max,
-            event.latency,
-            event.timeout,
-        )
-        sound = (
-            6 <= interval_min <= interval_max <= 3200
-            and latency <= 499
-            and 10 <= timeout <= 3200
-            # the timeout, in 10 ms, is longer than two intervals, in 1.25 ms, with all events that may be skipped
-            and timeout * 4 > (1 + latency) * interval_max
-        )
-        self._send(
-            commands.LeRemoteConnectionParameterRequestReply(handle, interval_min, interval_max, latency, timeout, 0, 0)
-            if sound
-            else commands.LeRemoteConnectionParameterRequestNegativeReply(handle, UNACCEPTABLE_PARAMETERS)
-        )
+        asked = event.interval_min, event.interval_max, event.latency, event.timeout
+        if parameters_are_legal(*asked):
+            self._send(commands.LeRemoteConnectionParameterRequestReply(event.handle, *asked, 0, 0))
+        else:
+            refused = ErrorCode.UNACCEPTABLE_PARAMETERS
+            self._send(commands.LeRemoteConnectionParameterRequestNegativeReply(event.handle, refused))
 
     # Inside
 
@@ -277,14 +258,14 @@ class Connections:
         """Returns the status that tells why nobody is to be connected to, 0 if there is no reason."""
         controller = self._controller
         if controller is None:
-            return HARDWARE_FAILURE
+            return ErrorCode.HARDWARE_FAILURE
         if not (controller.supports_le if target.address_type else controller.supports_bredr):
-            return UNSUPPORTED_FEATURE
-        return UNACCEPTABLE_ADDRESS if self._is_own(target, controller) else 0
+            return ErrorCode.UNSUPPORTED_FEATURE
+        return ErrorCode.UNACCEPTABLE_ADDRESS if self._is_own(target, controller) else 0
 
     def _is_own(self, target: Target, controller: Controller) -> bool:
         """Says whether the target has our own address: a peer that claims it undoes pairing (CVE-2020-26555)."""
-        random = target.address_type == LE_RANDOM
+        random = target.address_type == ADDRESS_LE_RANDOM
         return target.address == (self._air.random_address if random else controller.address)
 
     def _is_linked(self, target: Target) -> bool:
@@ -312,7 +293,7 @@ class Connections:
             if (known.address, known.address_type) == target and not expected:
                 self.counters["link_events_stray"] += 1  # told twice
                 return
-            self._link_down(known, UNSPECIFIED_ERROR, now)  # the event that ended it was lost
+            self._link_down(known, ErrorCode.UNSPECIFIED_ERROR, now)  # the event that ended it was lost
         self._acl.add(handle, target.address, target.address_type, role, now)
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))
@@ -338,7 +319,7 @@ class Connections:
     ) -> None:
         if self._acl.links.get(link.handle) is not link:
             return
-        if status == UNKNOWN_CONNECTION:  # it had ended, and the event was lost
+        if status == ErrorCode.UNKNOWN_CONNECTION:  # it had ended, and the event was lost
             self._link_down(link, status, now)
             return
         self._ending[link.handle] = _Ending(link, reason, tries, now + END_S, refused=False)

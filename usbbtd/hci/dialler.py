@@ -4,17 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.commands import Command
 from usbbtd.hci.events import ConnectFailed
 
 __all__ = ["Dialler", "Target"]
 
-UNKNOWN_CONNECTION = 0x02
-PAGE_TIMEOUT = 0x04
-CONNECTION_ALREADY_EXISTS = 0x0B
-COMMAND_DISALLOWED = 0x0C
-LIMITED_RESOURCES = 0x0D
 
 MAX_WAITING = 64
 #: After a cancel was answered, how long the event that ends the attempt may take; some controllers never send it.
@@ -23,7 +19,7 @@ CANCEL_GRACE_S = 1.0
 #: this time the peer's link comes up; without one, the controller is told again.
 RETRY_S = 1.0
 MAX_TRIES = 3
-_PASSING = (CONNECTION_ALREADY_EXISTS, COMMAND_DISALLOWED)
+_PASSING = (ErrorCode.CONNECTION_ALREADY_EXISTS, ErrorCode.COMMAND_DISALLOWED)
 
 
 class Target(NamedTuple):
@@ -91,7 +87,7 @@ class Dialler:
         if target in self._waiting:
             return self._waiting[target]
         if len(self._waiting) >= MAX_WAITING:
-            self._emit(ConnectFailed(*target, LIMITED_RESOURCES, attempt))
+            self._emit(ConnectFailed(*target, ErrorCode.LIMITED_RESOURCES, attempt))
         else:
             self._waiting[target] = attempt
             self.dial(now)
@@ -127,7 +123,7 @@ class Dialler:
         target = self._current
         if target is None or self._pausing:
             return
-        if status == UNKNOWN_CONNECTION and self._unended and not self._stopping:
+        if status == ErrorCode.UNKNOWN_CONNECTION and self._unended and not self._stopping:
             self._unended = False  # only what was cancelled ends like this: it was an attempt before this one
             return
         if self._wanted is not None:
@@ -136,7 +132,7 @@ class Dialler:
             elif status in _PASSING and self._tries < MAX_TRIES:
                 self._pausing = True
                 self.deadline = now + RETRY_S
-                if status == COMMAND_DISALLOWED:
+                if status == ErrorCode.COMMAND_DISALLOWED:
                     self._make_way()
                 return
             else:
@@ -153,11 +149,11 @@ class Dialler:
             else:
                 self._try(target, now)
         elif self._stopping:
-            self.receive_failed(UNKNOWN_CONNECTION, now)
+            self.receive_failed(ErrorCode.UNKNOWN_CONNECTION, now)
             self._unended = True
         elif not self._takes_turns:
             if self._wanted is not None:
-                self._emit(ConnectFailed(*target, PAGE_TIMEOUT, self._wanted))
+                self._emit(ConnectFailed(*target, ErrorCode.PAGE_TIMEOUT, self._wanted))
                 self._wanted = None
             self._stop()
         elif self._waiting:

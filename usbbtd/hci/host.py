@@ -7,13 +7,14 @@ connect, send_pdu, ...      ->        ->  take_commands, take_acl
 from collections.abc import Callable
 from typing import Any
 
+from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData
 from usbbtd.hci.codec import Packet
 from usbbtd.hci.command_queue import CommandQueue
-from usbbtd.hci.connections import HARDWARE_FAILURE, Connections, LinkInfo
+from usbbtd.hci.connections import Connections, LinkInfo
 from usbbtd.hci.dialler import Target
 from usbbtd.hci.events import Advertisement, Event, Failed, Ready
 from usbbtd.hci.init import Controller, Script, init_script
@@ -22,8 +23,6 @@ from usbbtd.hci.unpaired import REFUSALS
 
 __all__ = ["Host"]
 
-UNSPECIFIED_ERROR = 0x1F
-REMOTE_USER_TERMINATED = 0x13
 
 #: A controller that has to be reset twice within this time is given up.
 RESET_GRACE_S = 60.0
@@ -131,7 +130,7 @@ class Host:
         """Gives the attempt up: no ConnectFailed follows. The connection may come all the same, as Connected."""
         self._connections.cancel_connect(Target(address, address_type))
 
-    def disconnect(self, handle: int, reason: int = REMOTE_USER_TERMINATED) -> None:
+    def disconnect(self, handle: int, reason: int = ErrorCode.REMOTE_USER_TERMINATED) -> None:
         """Disconnected follows, if there is such a link."""
         self._connections.disconnect(handle, reason)
 
@@ -185,7 +184,9 @@ class Host:
             return
         match packet:
             case incoming.CommandComplete(allowed, opcode, returned):
-                self._receive_answer(opcode, allowed, returned[0] if returned else UNSPECIFIED_ERROR, returned[1:])
+                self._receive_answer(
+                    opcode, allowed, returned[0] if returned else ErrorCode.UNSPECIFIED_ERROR, returned[1:]
+                )
             case incoming.CommandStatus(status, allowed, opcode):
                 self._receive_answer(opcode, allowed, status, b"")
             case incoming.HardwareError(code) if self._state == "up":
@@ -278,7 +279,7 @@ class Host:
         else:
             self._last_reset = now, complaint
         self._counters["resets"] += 1
-        self._connections.abandon(HARDWARE_FAILURE, now)
+        self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)
         self._air.controller_down()
         self._begin(now, forgive=False)
 
@@ -286,8 +287,8 @@ class Host:
         self._state = "failed"
         self._script = None
         self._commands.clear(forgive=False)
-        self._connections.abandon(HARDWARE_FAILURE, self._commands.now)
-        self._air.abandon(HARDWARE_FAILURE)
+        self._connections.abandon(ErrorCode.HARDWARE_FAILURE, self._commands.now)
+        self._air.abandon(ErrorCode.HARDWARE_FAILURE)
         if self._last_reset:
             reason += f"; it had been reset because it {self._last_reset[1]}"
         self._emit(Failed(reason))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci.advertisements import Advertisements
@@ -21,7 +22,6 @@ __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
 #: We are random static on LE: it tells peers nothing about the dongle.
 OWN_ADDRESS_TYPE = 1
 MAX_DATA = 31
-COMMAND_DISALLOWED = 0x0C
 
 _SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # 60 and 30 ms: half of the time is left for links
 _ALL_CHANNELS = 0b111
@@ -188,7 +188,7 @@ class LeAir:
         if not status or scan is not self._scan or not self._scanning or self._controller is None:
             return
         self._disable_scan(self._controller)
-        if status == COMMAND_DISALLOWED and self._initiating:
+        if status == ErrorCode.COMMAND_DISALLOWED and self._initiating:
             self._scans_beside = False  # it goes on after the connection
         else:
             self._scan = None
@@ -221,7 +221,7 @@ class LeAir:
         if not status or wanted is not self._advertising or not self._advertised or self._controller is None:
             return
         self._disable_advertising(self._controller)
-        if status == COMMAND_DISALLOWED and self._initiating:
+        if status == ErrorCode.COMMAND_DISALLOWED and self._initiating:
             self._advertises_beside = False  # it goes on after the connection
         elif not self._links:  # else it is tried again when a link ends: some controllers cannot do both
             self._advertising = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.codec import Packet
@@ -10,14 +11,13 @@ from usbbtd.hci.commands import Command
 
 __all__ = ["REFUSALS"]
 
-_PAIRING_NOT_ALLOWED = 0x18
 
 #: The command that says no, by the kind of event that asks.
 REFUSALS: dict[type[Packet], Callable[[Any], Command]] = {
     incoming.PinCodeRequest: lambda asked: commands.PinCodeRequestNegativeReply(asked.address),
     incoming.LinkKeyRequest: lambda asked: commands.LinkKeyRequestNegativeReply(asked.address),
     incoming.IoCapabilityRequest: lambda asked: commands.IoCapabilityRequestNegativeReply(
-        asked.address, _PAIRING_NOT_ALLOWED
+        asked.address, ErrorCode.PAIRING_NOT_ALLOWED
     ),
     incoming.UserConfirmationRequest: lambda asked: commands.UserConfirmationRequestNegativeReply(asked.address),
     incoming.UserPasskeyRequest: lambda asked: commands.UserPasskeyRequestNegativeReply(asked.address),

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from usbbtd.bluetooth import BredrResult
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import (
     DISCONNECTED,
@@ -18,8 +19,6 @@ from usbbtd.l2cap.events import (
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.pdu import (
     DYNAMIC_CIDS,
-    RESULT_NO_RESOURCES,
-    RESULT_PSM_NOT_SUPPORTED,
     Command,
     CommandReject,
     DisconnectionRequest,
@@ -200,7 +199,7 @@ class Channel(ABC):
 
     def _connection_answered(self, response: Command, now: float) -> Answer:
         if isinstance(response, CommandReject):
-            return self.refused(RESULT_PSM_NOT_SUPPORTED)
+            return self.refused(BredrResult.PSM_NOT_SUPPORTED)
         return self.connected(response, now)
 
     # -- towards the air
@@ -250,7 +249,7 @@ class Channel(ABC):
     def disconnect(self, now: float) -> None:
         """End the channel in order: SDUs in the queue go first. Harmless on a channel that is ending."""
         if self.state is State.WAIT_CONNECT:
-            self.refuse(RESULT_NO_RESOURCES)
+            self.refuse(BredrResult.NO_RESOURCES)
             self.report("refused")
         elif self.state is State.WAIT_CONNECT_RSP:
             self.step(Input.CLOSE_CHANNEL_REQ)
@@ -312,7 +311,7 @@ class Channel(ABC):
     def expire(self, now: float) -> None:
         """The owner did not answer the peer's request in time, or the queue did not drain in time."""
         if self.state is State.WAIT_CONNECT:
-            self.refuse(RESULT_NO_RESOURCES)
+            self.refuse(BredrResult.NO_RESOURCES)
             self.report("nobody accepted it")
         else:
             self.disconnect_now(now)

@@ -7,6 +7,7 @@ in ``receive`` and ``next_pdu``.
 from collections import deque
 from typing import TYPE_CHECKING
 
+from usbbtd.bluetooth import BREDR, MINIMUM_MTU, BredrResult
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.channel import Channel
 from usbbtd.l2cap.configuration import Answer as ConfigurationAnswer
@@ -15,16 +16,12 @@ from usbbtd.l2cap.events import NO_ANSWER, NOT_READ
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
-    BREDR,
     CONFIGURATION_PENDING,
     CONFIGURATION_REJECTED,
     CONFIGURATION_SUCCESS,
     CONFIGURATION_UNACCEPTABLE,
     DEFAULT_MTU,
     FLAG_CONTINUATION,
-    MINIMUM_MTU,
-    RESULT_PENDING,
-    RESULT_SUCCESS,
     Command,
     ConfigurationRequest,
     ConfigurationResponse,
@@ -93,11 +90,11 @@ class ClassicChannel(Channel):
     def connected(self, response: Command, now: float) -> Answer:
         if not isinstance(response, ConnectionResponse):
             return Answer.IGNORED
-        if response.result not in (RESULT_SUCCESS, RESULT_PENDING):
+        if response.result not in (BredrResult.SUCCESS, BredrResult.PENDING):
             return self.refused(response.result)  # whatever the channel identifiers are (4.3)
         if not self._is_meant(response.scid):
             return Answer.IGNORED
-        if response.result == RESULT_PENDING:
+        if response.result == BredrResult.PENDING:
             self.step(Input.CONNECTION_RSP_PND)
             return Answer.PENDING
         if self.adopt(response.dcid):
@@ -120,13 +117,15 @@ class ClassicChannel(Channel):
         self.step(Input.OPEN_CHANNEL_RSP)
         self.link.shared.deadlines.pop(self, None)
         self.rx_mtu = mtu
-        self.link.signalling.respond(self.identifier, ConnectionResponse(self.cid, self.dcid, RESULT_SUCCESS, 0))
+        self.link.signalling.respond(self.identifier, ConnectionResponse(self.cid, self.dcid, BredrResult.SUCCESS, 0))
         self._configure(now)
 
     def expire(self, now: float) -> None:
         if self.state is State.WAIT_CONNECT and not self._is_pending_sent:
             self._is_pending_sent = True
-            self.link.signalling.respond(self.identifier, ConnectionResponse(self.cid, self.dcid, RESULT_PENDING, 0))
+            self.link.signalling.respond(
+                self.identifier, ConnectionResponse(self.cid, self.dcid, BredrResult.PENDING, 0)
+            )
             self.link.shared.deadlines[self] = now + self.limits.accept_s - self.limits.pending_s
         else:
             super().expire(now)

@@ -7,17 +7,15 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from usbbtd.bluetooth import LE, MINIMUM_MTU, LeResult
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import Channel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
-    LE,
     MAXIMUM_CREDITS,
     MAXIMUM_MPS,
     MINIMUM_MPS,
-    MINIMUM_MTU,
-    RESULT_SUCCESS,
     Command,
     FlowControlCredit,
     LeConnectionRequest,
@@ -88,7 +86,7 @@ class CreditBasedChannel(Channel):
     def connected(self, response: Command, now: float) -> Answer:
         if not isinstance(response, LeConnectionResponse):
             return Answer.IGNORED
-        if response.result != RESULT_SUCCESS:
+        if response.result != LeResult.SUCCESS:
             return self.refused(response.result)
         if self.adopt(response.dcid):
             self.step(Input.CONNECTION_RSP)
@@ -109,7 +107,7 @@ class CreditBasedChannel(Channel):
         self.step(Input.OPEN_CHANNEL_RSP)
         self.link.shared.deadlines.pop(self, None)
         self._promise(mtu)
-        response = LeConnectionResponse(self.cid, self.rx_mtu, self._rx_mps, self._rx_credits, RESULT_SUCCESS)
+        response = LeConnectionResponse(self.cid, self.rx_mtu, self._rx_mps, self._rx_credits, LeResult.SUCCESS)
         self.link.signalling.respond(self.identifier, response)
         self._open(self._request)
 

@@ -2,9 +2,10 @@
 
 from functools import partial
 
+from usbbtd.bluetooth import BREDR
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ECHO_REJECTED, LINK_LOST, NO_ANSWER, EchoFailed, EchoReceived, Event
-from usbbtd.l2cap.pdu import BREDR, Command, EchoRequest, EchoResponse
+from usbbtd.l2cap.pdu import Command, EchoRequest, EchoResponse
 from usbbtd.l2cap.signalling import Answer, Signalling
 
 #: What we put into an echo request fits into the smallest signalling MTU.

@@ -6,7 +6,8 @@ Pairing, when it comes, takes its two channels out of here.
 from collections.abc import Mapping
 from struct import Struct
 
-from usbbtd.l2cap.pdu import BASIC_HEADER, BREDR, LE
+from usbbtd.bluetooth import BREDR, LE
+from usbbtd.l2cap.pdu import BASIC_HEADER
 
 _HEADER_SIZE = BASIC_HEADER.size
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from usbbtd.bluetooth import CENTRAL, LE, BredrResult, LeResult, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import fixed
 from usbbtd.l2cap.channel import Channel
@@ -13,7 +14,6 @@ from usbbtd.l2cap.echo import Echoes
 from usbbtd.l2cap.events import Event, ParametersAnswered, ParametersRequested
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
-    CENTRAL,
     CID_LE_SIGNALLING,
     CID_SIGNALLING,
     DYNAMIC_CIDS,
@@ -21,17 +21,8 @@ from usbbtd.l2cap.pdu import (
     INFORMATION_FIXED_CHANNELS,
     INFORMATION_NOT_SUPPORTED,
     INFORMATION_SUCCESS,
-    LE,
     PARAMETERS_ACCEPTED,
     PARAMETERS_REJECTED,
-    RESULT_INVALID_SOURCE_CID,
-    RESULT_LE_INVALID_SOURCE_CID,
-    RESULT_LE_SOURCE_CID_ALLOCATED,
-    RESULT_LE_UNACCEPTABLE_PARAMETERS,
-    RESULT_NO_RESOURCES,
-    RESULT_PSM_NOT_SUPPORTED,
-    RESULT_SOURCE_CID_ALLOCATED,
-    RESULT_SUCCESS,
     Command,
     ConfigurationRequest,
     ConnectionRequest,
@@ -60,8 +51,8 @@ _CODES = tuple(
 )
 
 _SIGNALLING_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)
-_INVALID_SOURCE_CID = (RESULT_INVALID_SOURCE_CID, RESULT_LE_INVALID_SOURCE_CID)
-_SOURCE_CID_ALLOCATED = (RESULT_SOURCE_CID_ALLOCATED, RESULT_LE_SOURCE_CID_ALLOCATED)
+_INVALID_SOURCE_CID = (BredrResult.INVALID_SOURCE_CID, LeResult.INVALID_SOURCE_CID)
+_SOURCE_CID_ALLOCATED = (BredrResult.SOURCE_CID_ALLOCATED, LeResult.SOURCE_CID_ALLOCATED)
 
 # 4.12 and 4.13: of the features only "fixed channels supported", of these only the signalling channel
 _INFORMATION = {
@@ -154,7 +145,7 @@ class Link:
 
     def request_parameters(self, request: ParameterUpdateRequest, now: float) -> None:
         """LocalProtocolError: only the peripheral of an LE link asks (4.20), one at a time, within the ranges."""
-        if self.transport != LE or self.role == CENTRAL or self._is_asking or not _are_valid(request):
+        if self.transport != LE or self.role == CENTRAL or self._is_asking or not _are_legal(request):
             raise LocalProtocolError(f"{request} is not for this link now")
         self._is_asking = True
         self.signalling.send_request(request, self, now, self._parameters_answered, self._parameters_expired)
@@ -215,29 +206,29 @@ class Link:
         if isinstance(channel, ClassicChannel):
             channel.requested(identifier, untrusted.scid, now)
         else:
-            response = ClassicChannel.refusal(untrusted.scid, result or RESULT_NO_RESOURCES)
+            response = ClassicChannel.refusal(untrusted.scid, result or BredrResult.NO_RESOURCES)
             self.signalling.respond(identifier, response)
 
     def _receive_le_connection(self, untrusted: LeConnectionRequest, identifier: int, now: float) -> None:
         result = self._why_not(untrusted.spsm, untrusted.scid)
         if not result and not parameters_are_valid(untrusted):
-            result = RESULT_LE_UNACCEPTABLE_PARAMETERS
+            result = LeResult.UNACCEPTABLE_PARAMETERS
         channel = None if result else self.create(untrusted.spsm)
         if isinstance(channel, CreditBasedChannel):
             channel.requested_with(identifier, untrusted, now)
         else:
-            response = CreditBasedChannel.refusal(untrusted.scid, result or RESULT_NO_RESOURCES)
+            response = CreditBasedChannel.refusal(untrusted.scid, result or BredrResult.NO_RESOURCES)
             self.signalling.respond(identifier, response)
 
     def _why_not(self, untrusted_psm: int, untrusted_scid: int) -> int:
-        """The result that refuses a connection request of the peer; RESULT_SUCCESS: it may have its channel."""
+        """The result that refuses a connection request of the peer; BredrResult.SUCCESS: it may have its channel."""
         if (self.transport, untrusted_psm) not in self.shared.listeners:
-            return RESULT_PSM_NOT_SUPPORTED
+            return BredrResult.PSM_NOT_SUPPORTED
         if untrusted_scid not in DYNAMIC_CIDS[self.transport]:
             return _INVALID_SOURCE_CID[self.transport]
         if untrusted_scid in self.peers:
             return _SOURCE_CID_ALLOCATED[self.transport]
-        return RESULT_SUCCESS
+        return BredrResult.SUCCESS
 
     def _receive_disconnection(self, untrusted: DisconnectionRequest, identifier: int) -> None:
         channel = self.channels.get(untrusted.dcid)
@@ -251,7 +242,7 @@ class Link:
     def _receive_parameters(self, untrusted: ParameterUpdateRequest, identifier: int) -> None:
         if self.role != CENTRAL:
             self.signalling.reject(identifier)  # 4.20: only a peripheral may ask
-        elif self._parameters_identifier or not _are_valid(untrusted):
+        elif self._parameters_identifier or not _are_legal(untrusted):
             self.signalling.respond(identifier, ParameterUpdateResponse(PARAMETERS_REJECTED))
         else:
             self._parameters_identifier = identifier
@@ -270,12 +261,5 @@ class Link:
             self.signalling.out.append(pdu)
 
 
-def _are_valid(untrusted: ParameterUpdateRequest) -> bool:
-    """The ranges of 4.20, and a supervision timeout that is longer than two of the latest connection events."""
-    return (
-        6 <= untrusted.interval_min <= untrusted.interval_max <= 3200
-        and untrusted.latency <= 499
-        and 10 <= untrusted.timeout <= 3200
-        # timeout * 10 ms > (1 + latency) * interval * 1.25 ms * 2
-        and untrusted.timeout * 4 > (1 + untrusted.latency) * untrusted.interval_max
-    )
+def _are_legal(untrusted: ParameterUpdateRequest) -> bool:
+    return parameters_are_legal(untrusted.interval_min, untrusted.interval_max, untrusted.latency, untrusted.timeout)

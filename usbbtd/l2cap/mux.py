@@ -6,12 +6,13 @@ or is answered with a reject, or counted. LocalProtocolError means that the owne
 
 from struct import error as struct_error
 
+from usbbtd.bluetooth import MINIMUM_MTU, BredrResult, psm_is_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import Channel, ChannelInfo
 from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.link import COUNTERS, Link, Shared
-from usbbtd.l2cap.pdu import BASIC_HEADER, MINIMUM_MTU, RESULT_SUCCESS, ParameterUpdateRequest, psm_is_valid
+from usbbtd.l2cap.pdu import BASIC_HEADER, ParameterUpdateRequest
 from usbbtd.l2cap.states import State
 
 _HEADER_SIZE = BASIC_HEADER.size
@@ -135,7 +136,7 @@ class Mux:
 
     def listen(self, transport: int, psm: int) -> None:
         """Let peers ask for channels to a PSM (BR/EDR) or SPSM (LE). LocalProtocolError: not a valid one, or taken."""
-        if not psm_is_valid(transport, psm):
+        if not psm_is_legal(transport, psm):
             raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
         if (transport, psm) in self._shared.listeners:
             raise LocalProtocolError(f"PSM {psm:#06x} is listened on already")
@@ -151,7 +152,7 @@ class Mux:
         LocalProtocolError: no such link, PSM or MTU not valid, or the link has as many channels as it may.
         """
         link = self._link(handle)
-        if not psm_is_valid(link.transport, psm):
+        if not psm_is_legal(link.transport, psm):
             raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
         _check_mtu(link, mtu)
         channel = link.create(psm)
@@ -174,7 +175,7 @@ class Mux:
 
         Raises LocalProtocolError if the result is success.
         """
-        if result == RESULT_SUCCESS:
+        if result == BredrResult.SUCCESS:
             raise LocalProtocolError("success does not refuse")
         if (channel := self._requested(handle, cid)) is not None:
             channel.refuse(result)

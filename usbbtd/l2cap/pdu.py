@@ -14,19 +14,11 @@ from usbbtd.frozen import Frozen, frozen
 BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
 COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
 
-BREDR = 0
-LE = 1
-
-CENTRAL = 0
-PERIPHERAL = 1
-
 CID_SIGNALLING = 0x0001
 CID_LE_SIGNALLING = 0x0005
 #: Dynamically allocated channel identifiers by transport (2.1).
 DYNAMIC_CIDS = (range(0x0040, 0x10000), range(0x0040, 0x0080))
 
-#: Smallest MTU that a side must support, by transport (5.1 and 4.22); the MPS has the LE limit too.
-MINIMUM_MTU = (48, 23)
 MINIMUM_MPS = 23
 MAXIMUM_MPS = 65533
 DEFAULT_MTU = 672
@@ -36,19 +28,6 @@ MAXIMUM_CREDITS = 0xFFFF
 REASON_NOT_UNDERSTOOD = 0x0000
 REASON_MTU_EXCEEDED = 0x0001
 REASON_INVALID_CID = 0x0002
-
-# Results of a connection response (4.3); 0x0000, 0x0002 and 0x0004 are the same in LE (4.23)
-RESULT_SUCCESS = 0x0000
-RESULT_PENDING = 0x0001
-RESULT_PSM_NOT_SUPPORTED = 0x0002
-RESULT_NO_RESOURCES = 0x0004
-RESULT_INVALID_SOURCE_CID = 0x0006
-RESULT_SOURCE_CID_ALLOCATED = 0x0007
-
-# Results of an LE credit based connection response (4.23)
-RESULT_LE_INVALID_SOURCE_CID = 0x0009
-RESULT_LE_SOURCE_CID_ALLOCATED = 0x000A
-RESULT_LE_UNACCEPTABLE_PARAMETERS = 0x000B
 
 # Results of a configuration response (4.5)
 CONFIGURATION_SUCCESS = 0x0000
@@ -250,10 +229,3 @@ class FlowControlCredit(Command):
 
     cid: int
     credits: int
-
-
-def psm_is_valid(transport: int, psm: int) -> bool:
-    """4.2: odd, and the lowest bit of the upper octet clear. LE (4.22): 0x0001 to 0x00FF."""
-    if transport == LE:
-        return 0x0001 <= psm <= 0x00FF
-    return 0x0001 <= psm <= 0xFFFF and psm & 0x0101 == 0x0001

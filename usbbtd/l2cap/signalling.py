@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator, Set
 from enum import Enum
 from typing import Protocol
 
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
-    BREDR,
     CID_LE_SIGNALLING,
     CID_SIGNALLING,
     COMMAND_HEADER,
     COMMANDS,
-    LE,
     REASON_INVALID_CID,
     REASON_MTU_EXCEEDED,
     REASON_NOT_UNDERSTOOD,

@@ -7,6 +7,7 @@ from errno import EINVAL, EOPNOTSUPP
 from typing import NamedTuple
 
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import BREDR, LE, MINIMUM_MTU, psm_is_legal, transport_of
 from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,
@@ -17,14 +18,8 @@ from usbbtd.l2capif.wire import (
     PlainRequest,
     ScanRequest,
     largest_message,
-    transport_of,
 )
 
-BREDR: int = constants.L2CAPIF_TRANSPORT_BREDR
-LE: int = constants.L2CAPIF_TRANSPORT_LE
-
-#: The smallest MTU a side may have, by transport: Vol 3, Part A, 5.1 and 4.22.
-SMALLEST_MTU = {BREDR: 48, LE: 23}
 LONGEST_TIMEOUT_MS = 60_000
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
 
@@ -50,11 +45,6 @@ class Limits(NamedTuple):
         return min(largest_message(self.max_page_order), 0xFFFF)
 
 
-def psm_is_legal(transport: int, psm: int) -> bool:
-    """Vol 3, Part A, 4.2: an odd low octet, an even high one. 4.22: an SPSM is 0x0001 to 0x00FF."""
-    return psm & 0x0101 == 0x0001 if transport == BREDR else 1 <= psm <= 0xFF
-
-
 def check_info(request: InfoRequest, limits: Limits) -> int:
     return EINVAL if request.id or (request.generation and not request.flags) else 0
 
@@ -70,7 +60,7 @@ def check_connect(request: ConnectRequest, limits: Limits) -> int:
 
 
 def check_listen(request: ListenRequest, limits: Limits) -> int:
-    if request.transport not in SMALLEST_MTU:
+    if request.transport not in (BREDR, LE):
         return EINVAL
     return _check_channel(request.transport, request.psm, request.mtu, request.security, limits)
 
@@ -80,7 +70,7 @@ def check_accept(request: AcceptRequest, limits: Limits) -> int:
 
 
 def check_scan(request: ScanRequest, limits: Limits) -> int:
-    if request.transport not in SMALLEST_MTU:
+    if request.transport not in (BREDR, LE):
         return EINVAL
     return EOPNOTSUPP if request.transport == BREDR else 0
 
@@ -105,7 +95,7 @@ def _fits(length: int, data: bytes) -> bool:
 
 
 def _check_channel(transport: int, psm: int, mtu: int, security: int, limits: Limits) -> int:
-    if not psm_is_legal(transport, psm) or not SMALLEST_MTU[transport] <= mtu <= limits.max_mtu:
+    if not psm_is_legal(transport, psm) or not MINIMUM_MTU[transport] <= mtu <= limits.max_mtu:
         return EINVAL
     if security not in _SECURITY_LEVELS:
         return EINVAL

@@ -10,9 +10,9 @@ from errno import ENODEV
 from struct import error as struct_error
 
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import MINIMUM_MTU, transport_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import SMALLEST_MTU
 from usbbtd.l2capif.wire import (
     RESPONSE_SIZE,
     AcceptRequest,
@@ -30,7 +30,6 @@ from usbbtd.l2capif.wire import (
     Response,
     ScanRequest,
     pack,
-    transport_of,
     unpack,
 )
 
@@ -245,8 +244,8 @@ class Frontend:
                     response.address_type <= constants.L2CAPIF_ADDR_LE_RANDOM
                     and transport_of(response.address_type) == asked.transport
                     and response.psm == asked.psm
-                    and response.tx_mtu >= SMALLEST_MTU[asked.transport]
-                    and SMALLEST_MTU[asked.transport] <= response.rx_mtu <= asked.mtu
+                    and response.tx_mtu >= MINIMUM_MTU[asked.transport]
+                    and MINIMUM_MTU[asked.transport] <= response.rx_mtu <= asked.mtu
                 )
             case InfoResponse():
                 types = response.address_type, response.le_address_type

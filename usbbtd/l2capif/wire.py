@@ -250,12 +250,6 @@ def unpack_report(untrusted: bytes) -> ScanReport:
     return ScanReport(address, address_type, rssi, event_type, data[:data_length])
 
 
-def transport_of(address_type: int) -> int:
-    """The transport that a type of address belongs to."""
-    bredr = address_type == constants.L2CAPIF_ADDR_BREDR
-    return int(constants.L2CAPIF_TRANSPORT_BREDR if bredr else constants.L2CAPIF_TRANSPORT_LE)
-
-
 def largest_message(ring_order: int) -> int:
     """Octets of the largest message in a data ring of 2^ring_order pages."""
     return (PAGE_SIZE << ring_order) // 2 - int(constants.L2CAPIF_LENGTH_SIZE)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.link.channel import BREDR, LE, AdapterError, Exhausted, format_address
+from usbbtd.bluetooth import BREDR, LE, format_address
+from usbbtd.link.channel import AdapterError, Exhausted
 from usbbtd.policy.rules import ADDRESS_TYPES, Decision, GuestPolicy, Limits, Peer, Request, Rule, Service
 
 MINUTE_S = 60.0

@@ -9,14 +9,13 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
 from usbbtd.link.channel import (
     ADAPTER_GONE,
-    BREDR,
-    LE,
     AdapterError,
     Advertiser,
     Channel,
@@ -30,12 +29,11 @@ from usbbtd.link.channel import (
     Refused,
     ScanUser,
     Unreachable,
-    format_address,
 )
 from usbbtd.link.controller import Controller, Tap
 from usbbtd.link.dongle import Dongle
 from usbbtd.link.echoes import Echoes
-from usbbtd.link.info import TRANSPORTS, AdapterInfo, LinkInfo
+from usbbtd.link.info import AdapterInfo, LinkInfo
 from usbbtd.link.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
@@ -313,7 +311,7 @@ class Adapter:
             case l2cap_events.ChannelRequested(handle, cid, psm):
                 self._channel_requested(handle, cid, psm, event)
             case l2cap_events.ChannelRefused(handle, cid, result):
-                self._not_opened(handle, cid, Refused(result, le=self._links.by_handle[handle].transport == LE))
+                self._not_opened(handle, cid, Refused(self._links.by_handle[handle].transport, result))
             case l2cap_events.ChannelClosed(handle, cid, reason):
                 self._channel_closed(handle, cid, reason)
             case l2cap_events.EchoReceived() | l2cap_events.EchoFailed():
@@ -351,7 +349,7 @@ class Adapter:
     async def _link(self, address: bytes, address_type: int) -> Link:
         """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
         controller = self._running()
-        if not self.transports[LE if address_type else BREDR]:
+        if not self.transports[transport_of(address_type)]:
             raise NotSupported("the controller does not have this transport")
         link = await self._links.get(controller, address, address_type)
         if link is not self._links.by_handle.get(link.handle):

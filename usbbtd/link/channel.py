@@ -4,15 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from usbbtd.address import format_address as format_address
+from usbbtd.bluetooth import describe_result, transport_of
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import ChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.link.controller import Controller
-from usbbtd.reasons import describe_l2cap
-
-BREDR, LE = 0, 1
 
 #: The reason that a channel's user hears when the dongle has gone; the other reasons are L2CAP's.
 ADAPTER_GONE = "the adapter has gone"
@@ -29,8 +26,8 @@ class NoAdapter(AdapterError):
 class Refused(AdapterError):
     """The peer refused the channel: ``result`` is its L2CAP result code."""
 
-    def __init__(self, result: int, *, le: bool) -> None:
-        super().__init__(f"the peer refused the channel: L2CAP result {describe_l2cap(result, le=le)}")
+    def __init__(self, transport: int, result: int) -> None:
+        super().__init__(f"the peer refused the channel: L2CAP result {describe_result(transport, result)}")
         self.result = result
 
 
@@ -89,7 +86,7 @@ class Link:
     @property
     def transport(self) -> int:
         """BREDR or LE."""
-        return LE if self.address_type else BREDR
+        return transport_of(self.address_type)
 
 
 class ChannelUser(Protocol):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.bluetooth import transport_of
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
@@ -22,11 +23,6 @@ from usbbtd.link.dongle import Dongle
 
 #: PDUs taken from one link before the next link has its turn.
 LINK_BURST = 8
-
-#: Connection parameters that a peripheral may ask for: Vol 3, Part A, 4.20. Units: 1.25 ms, events, 10 ms.
-MIN_INTERVAL, MAX_INTERVAL, MAX_LATENCY, MIN_TIMEOUT, MAX_TIMEOUT = 6, 3200, 499, 10, 3200
-
-LE = 1
 
 #: So late nothing is dealt with any more: the timer is lost.
 STUCK_S = 5.0
@@ -191,7 +187,7 @@ class Controller:
         for event in self.host.take_events():
             match event:
                 case hci_events.Connected(handle, _, address_type, role):
-                    self.mux.add_link(handle, LE if address_type else 0, role, self.now())
+                    self.mux.add_link(handle, transport_of(address_type), role, self.now())
                 case hci_events.Disconnected(handle, status):
                     self._owner.link_ending(handle, status)
                     self.mux.remove_link(handle)
@@ -221,15 +217,9 @@ class Controller:
         their handles by then.
         """
         asked, self._asked = self._asked, {}
-        for handle, low, high, latency, timeout in asked.values():
-            legal = (
-                MIN_INTERVAL <= low <= high <= MAX_INTERVAL
-                and latency <= MAX_LATENCY
-                and MIN_TIMEOUT <= timeout <= MAX_TIMEOUT
-                and timeout * 4 > (1 + latency) * high  # the link must outlive a missed event: 10 ms, 1.25 ms * 2
-            )
-            if self.mux.answer_parameters(handle, legal) and legal:
-                self.host.update_connection(handle, low, high, latency, timeout)
+        for handle, interval_min, interval_max, latency, timeout in asked.values():
+            if self.mux.answer_parameters(handle, accepted=True):
+                self.host.update_connection(handle, interval_min, interval_max, latency, timeout)
 
     @contained
     def _flush(self) -> None:  # hot: per wake-up

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.bluetooth import ADDRESS_TYPES, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
-from usbbtd.link.channel import ADAPTER_GONE, Channel, format_address
+from usbbtd.link.channel import ADAPTER_GONE, Channel
 from usbbtd.link.contained import contained
 from usbbtd.link.guest_stream import GuestStream
-from usbbtd.link.info import ADDRESS_TYPES, ChannelInfo, Traffic
+from usbbtd.link.info import ChannelInfo, Traffic
 
 #: What a guest reads in its ring after the last SDU, by the reason why the channel ended; for others, -EBADMSG.
 END_ERRORS = {

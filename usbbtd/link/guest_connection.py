@@ -9,6 +9,7 @@ from functools import partial, reduce
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import BREDR, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
@@ -16,7 +17,6 @@ from usbbtd.l2capif.checks import Limits
 from usbbtd.link.access import REFUSED_BY_POLICY, Access, Denied, Revoked, TooOften
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import (
-    BREDR,
     AdapterError,
     Advertiser,
     Channel,
@@ -28,7 +28,6 @@ from usbbtd.link.channel import (
     Offer,
     Refused,
     Unreachable,
-    format_address,
 )
 from usbbtd.link.contained import contained, explain
 from usbbtd.link.guest_channel import DEVICE_CLOSED, GuestChannel, Peer

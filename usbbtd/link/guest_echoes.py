@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+from usbbtd.bluetooth import BREDR
 from usbbtd.l2capif.calls import Echo
 from usbbtd.link.access import Access
 from usbbtd.link.adapter import Adapter
-from usbbtd.link.channel import BREDR, AdapterError
+from usbbtd.link.channel import AdapterError
 
 
 class GuestEchoes:

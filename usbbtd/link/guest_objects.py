@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import TRANSPORTS
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
@@ -13,7 +14,7 @@ from usbbtd.link.channel import Advertiser, Listener, Offer, ScanUser
 from usbbtd.link.contained import contained
 from usbbtd.link.guest_channel import REVOKED
 from usbbtd.link.guest_stream import GuestStream
-from usbbtd.link.info import TRANSPORTS, ListenerInfo, ScanInfo
+from usbbtd.link.info import ListenerInfo, ScanInfo
 
 #: Reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64

@@ -5,11 +5,6 @@ Addresses are text as people write them. None is what is not known, or not known
 
 from typing import NamedTuple
 
-#: By address type of hci and l2capif: 0, 1, 2.
-ADDRESS_TYPES = ("BR/EDR", "LE public", "LE random")
-TRANSPORTS = ("BR/EDR", "LE")
-ROLES = ("central", "peripheral")
-
 
 class AdapterInfo(NamedTuple):
     """``state``: "no dongle", "off", "starting", "up", "failed". Buffers: (octets, count); None: shared or unknown."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address
 from usbbtd.hci import events as hci_events
-from usbbtd.link.channel import AdapterError, Link, Unreachable, format_address
+from usbbtd.link.channel import AdapterError, Link, Unreachable
 from usbbtd.link.controller import Controller
-from usbbtd.link.info import ADDRESS_TYPES, ROLES, LinkInfo
-from usbbtd.reasons import describe_hci
+from usbbtd.link.info import LinkInfo
 
 #: A link that we made and that nothing holds any more is kept for the next who wants it so long.
 IDLE_LINK_S = 4.0
@@ -136,7 +136,7 @@ class Links:
             return  # who waited for it has gone
         del self._attempts[address, address_type]
         for waiter in attempt.waiters:
-            fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_hci(status)}", status))
+            fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_error(status)}", status))
 
     def ending(self, handle: int, status: int) -> None:
         """The channels of a link end now, and then the link."""
@@ -147,7 +147,7 @@ class Links:
         handle, reason = event
         if (link := self.by_handle.pop(handle, None)) is not None:
             self._stay(link)
-            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=describe_hci(reason))
+            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=describe_error(reason))
         if not self.by_handle:
             self._none.set()
 

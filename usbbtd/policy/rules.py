@@ -6,6 +6,7 @@ Addresses are 6 octets, least significant first, with a type of l2capif.h; so ar
 from typing import Literal, NamedTuple
 
 from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import BREDR, psm_is_legal
 
 Action = Literal["connect", "listen", "scan", "advertise", "agent", "echo"]
 ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent", "echo")
@@ -214,13 +215,8 @@ class GuestPolicy(NamedTuple):
         return refusal
 
 
-def is_psm(number: int) -> bool:
-    """Vol 3, Part A, 4.2: an odd low octet, an even high one."""
-    return number & 0x0101 == 0x0001
-
-
 def _is_undecided(psm: int, decided: list[range]) -> bool:
-    return is_psm(psm) and not any(psm in numbers for numbers in decided)
+    return psm_is_legal(BREDR, psm) and not any(psm in numbers for numbers in decided)
 
 
 class Policy(NamedTuple):

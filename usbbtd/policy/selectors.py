@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from usbbtd.address import parse_address
-from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Naming, Peer, is_psm
+from usbbtd.bluetooth import BREDR, parse_address, psm_is_legal
+from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Naming, Peer
 from usbbtd.tags import check_tag
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def parse_peer(text: str) -> frozenset[Peer]:
 def parse_number(naming: Naming, value: object) -> int:
     """One number, as itself or as text."""
     number = _parse_end(naming, value)
-    if naming == "psm" and not is_psm(number):
+    if naming == "psm" and not psm_is_legal(BREDR, number):
         meant = "; is spsm meant?" if number <= _LAST["spsm"] else ""
         raise ValueError(f"0x{number:04x} is no PSM: the lowest bit is 1, that of the upper octet is 0{meant}")
     return number
@@ -110,7 +110,7 @@ def _parse_range(naming: Naming, value: object) -> range:
     start, end = _parse_end(naming, first.strip()), _parse_end(naming, last.strip())
     if end < start:
         raise ValueError(f"{value!r} ends before it begins")
-    if naming == "psm" and not any(map(is_psm, range(start, min(end, start + 0x0101) + 1))):
+    if naming == "psm" and not any(psm_is_legal(BREDR, psm) for psm in range(start, min(end, start + 0x0101) + 1)):
         raise ValueError(f"no number from 0x{start:04x} to 0x{end:04x} is a PSM")
     return range(start, end + 1)
 

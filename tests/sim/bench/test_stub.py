@@ -2,7 +2,7 @@
 
 import pytest
 
-from usbbtd.l2cap.pdu import BREDR, LE
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.sim.bench.host import Ours, connected
 from usbbtd.sim.bench.stub import HANDLE, StubController, completed
 

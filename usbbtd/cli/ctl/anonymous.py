@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from usbbtd.address import ADDRESS
+from usbbtd.bluetooth import ADDRESS
 
 #: What holds the names of guests, by the names of facts, settings and nodes of xenstore.
 _NAMED = frozenset(("name", "guest", "domain", "tags"))

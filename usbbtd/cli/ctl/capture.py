@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from usbbtd.address import ADDRESS
+from usbbtd.bluetooth import ADDRESS
 from usbbtd.cli.arguments import seconds
 from usbbtd.cli.ctl.client import Client, Failed
 from usbbtd.cli.ctl.output import add_command

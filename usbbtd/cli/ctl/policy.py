@@ -124,7 +124,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _peer(text: str) -> tuple[Peer | None, bool]:
     """(the peer, None for any; whether it is of LE). ValueError."""
-    from usbbtd.address import parse_address
+    from usbbtd.bluetooth import parse_address
     from usbbtd.policy.rules import ADDRESS_TYPES
 
     address, _, kind = text.partition("/")

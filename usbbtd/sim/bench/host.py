@@ -10,10 +10,10 @@ from bumble.hci import Address
 from bumble.host import Host as BumblesHost
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 
+from usbbtd.bluetooth import LE
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
-from usbbtd.l2cap.pdu import LE
 from usbbtd.link.controller import Controller
 from usbbtd.sim.bench.stub import MPS, MTU, PSM, REMOTE, StubController
 

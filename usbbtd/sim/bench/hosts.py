@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from usbbtd.l2cap.pdu import BREDR, LE
+from usbbtd.bluetooth import BREDR, LE
 from usbbtd.sim.bench.host import Host, Ours, Theirs, connected
 from usbbtd.sim.bench.runner import Effort, Row, Target, medians_in_turn
 from usbbtd.sim.bench.stub import ACL_COUNT, StubController, completed

@@ -6,12 +6,13 @@ the host's channel, makes the bytes that the host is to receive, and understands
 
 import struct
 
+from usbbtd.bluetooth import BREDR, PERIPHERAL
 from usbbtd.hci.acl import AclData
 from usbbtd.l2cap.channel import ChannelInfo
 from usbbtd.l2cap.events import ChannelRequested
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BASIC_HEADER, BREDR, CID_LE_SIGNALLING, PERIPHERAL, FlowControlCredit
+from usbbtd.l2cap.pdu import BASIC_HEADER, CID_LE_SIGNALLING, FlowControlCredit
 
 PSM = (0x1001, 0x0080)
 MTU, MPS = 2048, 1024
