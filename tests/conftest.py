@@ -19,7 +19,6 @@ import contextlib
 import itertools
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -31,11 +30,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.host import Host
 from usbbtd.sim.hypervisor import LIBRARIES
 from usbbtd.sim.world import World
 
 HERE = Path(__file__).parent
-_RUNNER = HERE / "run_in_domain.py"
 _TIME_LIMIT_S = 30
 _NUMBER_LIMIT = 32  # digits
 
@@ -146,10 +145,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def forks(world: World) -> Iterator[socket.socket]:
     """Takes the requests of run_in_domain.py."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-W", "error", str(_RUNNER)]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.run_in_domain"]
     environment = os.environ | world.environment(0)
     with theirs:
-        server = subprocess.Popen(command, env=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            command, cwd=HERE.parent, env=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+        )
     with server, ours:
         yield ours
 
@@ -170,7 +171,7 @@ def dom0(world: World, forks: socket.socket) -> Iterator[Domain]:
 @pytest.fixture
 def host(world: World, domids: Iterator[int]) -> Iterator[Any]:
     """The Host of host.py: domains with names, and usbbt-toolstack."""
-    with runpy.run_path(str(HERE / "host.py"))["Host"](world, domids) as host:
+    with Host(world, domids) as host:
         yield host
 
 

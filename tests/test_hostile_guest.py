@@ -6,12 +6,12 @@ That guest is this file, too, when it is run as a program.
 import asyncio
 import errno
 import os
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support import remote_peer as remote
+from tests.support import stack as stack_module
 from usbbtd.guest import AdapterGone, ChannelClosed, open_adapter
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE
 from usbbtd.link.xenbus_device import XenbusDevice
@@ -23,8 +23,6 @@ from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
 HERE = Path(__file__).parent
-stack_module = SimpleNamespace(**runpy.run_path(str(HERE / "stack.py")))
-remote = SimpleNamespace(**runpy.run_path(str(HERE / "remote_peer.py")))
 SIZES = (1, 48, 1021, 2048)
 OUT_PROD, IN_CONS = 128, 64  # in the page of indices
 LIES = {"prod": (OUT_PROD, 0x7FFFFFFF), "cons": (IN_CONS, 1), "half a message": (OUT_PROD, 3)}
@@ -43,7 +41,7 @@ class Bystander:
         self._world = stack.world
         self._home = f"/local/domain/{domid}"
         self._rounds = 0
-        self.process = stack_module.Process(stack.world, domid, __file__)
+        self.process = stack_module.Process(stack.world, domid, "-m", "tests.test_hostile_guest")
         self.check()
 
     def check(self):

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from tests.support.journald import Journald
 from usbbtd import log
 from usbbtd.config import Log
 from usbbtd.events.table import by_phrase
@@ -235,7 +235,7 @@ def test_what_was_suppressed_is_told_at_the_latest_when_the_process_ends() -> No
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[Any]:
     catalog = HERE.parent / "systemd" / "usbbtd.catalog"
-    with runpy.run_path(str(HERE / "journald.py"))["Journald"](tmp_path, catalog) as running:
+    with Journald(tmp_path, catalog) as running:
         yield running
 
 

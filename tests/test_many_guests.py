@@ -1,15 +1,11 @@
 """As many guests as xenstored's default quotas, which the simulated one enforces, leave room for; and more."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
+from tests.support import stack as stack_module
 from usbbtd.guest import open_adapter
 from usbbtd.xen.store import Store
 
-stack_module = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "stack.py")))
 MANY = 64
 
 

@@ -2,20 +2,17 @@
 
 import os
 import re
-import runpy
 import signal
 import socket
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support import stack as stack_module
 from usbbtd.guest import AdapterError, ChannelClosed, open_adapter
 from usbbtd.sim.configuration import ALLOW_ALL
 from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
-stack_module = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("stack.py"))))
 TYPES = {"bredr": "bredr", "le": "random"}
 SILENT_PSM = 0x1013  # of remote_peer.py
 LISTENER_PSM = 0x1077

@@ -10,16 +10,15 @@ import itertools
 import json
 import os
 import re
-import runpy
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support import stack as stack_module
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.service import failure_of_loop
@@ -29,7 +28,6 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 
 HERE = Path(__file__).parent
-stack_module = SimpleNamespace(**runpy.run_path(str(HERE / "stack.py")))
 C_FRONTEND = HERE / "l2capif/c_frontend/c_frontend.c"
 SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
 TYPES = {"bredr": "bredr", "le": "random"}

@@ -3,12 +3,10 @@
 import contextlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +14,13 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import power_loss as power
 from usbbtd.config import static_address
 from usbbtd.state import KEY_BYTES, MAX_BYTES, BrokenRecord, Records, State, pack, unpack
 
 Losses = tuple[Path, dict[str, list[list[str]]]]
 
-HERE = Path(__file__)
-power = SimpleNamespace(**runpy.run_path(str(HERE.with_name("power_loss.py"))))
+ROOT = Path(__file__).parents[1]
 
 NAME = "adapter-address"
 BROKEN = f"{NAME}.broken"
@@ -97,7 +95,12 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
     place = tmp_path_factory.mktemp("losses")
     environment = os.environ | {"LD_PRELOAD": str(power.build(place))}
     done = subprocess.run(
-        [sys.executable, HERE, place], env=environment, stdout=subprocess.PIPE, timeout=120, check=True
+        [sys.executable, "-m", "tests.test_state", place],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
     )
     return place, json.loads(done.stdout)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.echo_backend import serve
 from usbbtd.cli.guest import main
 
 if TYPE_CHECKING:
     from tests.conftest import Domain, NewDomain
 
-serve = runpy.run_path(str(Path(__file__).parents[1] / "guest" / "echo_backend.py"))["serve"]
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, DEAF, SAYS_GOODBYE, LOST, TAKEN = "0x1001", "0x1003", "0x100B", "0x1011", "0x1015", "0x1017"

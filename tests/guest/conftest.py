@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import Domain, DomainProcess, NewDomain
-
-serve = runpy.run_path(str(Path(__file__).parent / "echo_backend.py"))["serve"]
+from tests.support.echo_backend import serve
 
 
 class Pair(NamedTuple):

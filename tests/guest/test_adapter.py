@@ -3,12 +3,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import runpy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.echo_backend import serve
 from usbbtd.guest import (
     MAX_ECHO,
     Adapter,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from tests.conftest import Domain, NewDomain
     from tests.guest.conftest import Pair
 
-serve = runpy.run_path(str(Path(__file__).parent / "echo_backend.py"))["serve"]
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, FORBIDDEN, SILENT, NEVER_ANSWERS, DEAF = 0x1001, 0x1003, 0x1005, 0x1007, 0x1009, 0x100B

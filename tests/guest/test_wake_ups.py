@@ -5,23 +5,19 @@ The backend is scripted, octet by octet; all else is real: the guest's adapter, 
 
 import asyncio
 import errno
-import runpy
 import sys
 from contextlib import suppress
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import scripted_backend as scripted
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.guest.adapter import Adapter
 from usbbtd.guest.errors import AdapterError, AdapterGone
 from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
-
-scripted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("scripted_backend.py"))))
 
 DRIVER = 3
 PEER = "C0:FF:EE:00:00:01"

@@ -4,19 +4,18 @@ import asyncio
 import contextlib
 import json
 import os
-import runpy
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 import structlog
 from bumble.link import LocalLink
 
+from tests.support import air
+from tests.support.plain_xen import PlainXen
 from usbbtd.l2cap.limits import Limits
 from usbbtd.link.adapter import Adapter
 
-AGENT = Path(__file__).with_name("usbif_agent.py")
 LINE_LIMIT = 1 << 22
 TIME_LIMIT_S = 20
 
@@ -50,8 +49,9 @@ class End:
     @classmethod
     async def start(cls, world, domid, role, other, *arguments):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, AGENT, role, str(other), *arguments, env=os.environ | world.environment(domid),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+            sys.executable, "-m", "tests.support.usbif_agent", role, str(other), *arguments,
+            env=os.environ | world.environment(domid), limit=LINE_LIMIT,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         return cls(process)
 
@@ -116,11 +116,6 @@ def start_frontend(start_usbif, usb_domain):
     return lambda role="frontend", *arguments: start_usbif(usb_domain, role, 0, *arguments)
 
 
-#: Helpers beside this file; tests of the simulated Xen run files on their own, so that there is no package of them.
-AIR = runpy.run_path(str(AGENT.with_name("air.py")))
-PLAIN_XEN = runpy.run_path(str(AGENT.with_name("plain_xen.py")))
-
-
 @pytest.fixture
 async def radio():
     """A virtual air. What waits in vain on it is cancelled."""
@@ -133,18 +128,18 @@ async def radio():
 @pytest.fixture
 async def peer(radio):
     """A remote device that is connectable and advertises."""
-    return await AIR["Remote"].start(radio)
+    return await air.Remote.start(radio)
 
 
 @pytest.fixture
 def new_dongle(radio):
-    return lambda *arguments: AIR["DirectDongle"](radio, *arguments)
+    return lambda *arguments: air.DirectDongle(radio, *arguments)
 
 
 @pytest.fixture
 async def adapter():
     """An adapter without a dongle."""
-    random_address = AIR["octets"](AIR["OUR_LE_ADDRESS"])
+    random_address = air.octets(air.OUR_LE_ADDRESS)
     limits = Limits(mps=1021, rtx_s=0.2, drain_s=0.5)
     made = Adapter(random_address=random_address, command_timeout_s=0.2, limits=limits, log=structlog.get_logger())
     yield made
@@ -163,7 +158,7 @@ async def dongle(adapter, new_dongle):
 @pytest.fixture(scope="session")
 def plain_xen():
     """Both domains of a device in one process: see plain_xen.py."""
-    return PLAIN_XEN["PlainXen"]
+    return PlainXen
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """What is asked of policy, what is remembered, and what the log says of it."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import structlog.testing
 
+from tests.support import air
 from usbbtd.link.access import Denied, TooOften
 from usbbtd.link.channel import Exhausted
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 ADDRESS = "C0:FF:EE:00:00:11"
 PEER = air.octets(ADDRESS), 0
 PSM = 0x1001

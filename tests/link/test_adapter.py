@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from bumble.l2cap import L2CAP_LE_Flow_Control_Credit, L2capError
 from structlog.testing import capture_logs
 
+from tests.support import air
 from usbbtd.bluetooth import ADDRESS_TYPES
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link.adapter import REFUSED_NO_RESOURCES
@@ -25,7 +23,6 @@ from usbbtd.link.channel import (
     Unreachable,
 )
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
 
 connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS

@@ -1,18 +1,14 @@
 """What an adapter hands out, at its edges; test_adapter.py has the rest."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
+from tests.support import air
 from usbbtd.bluetooth import LE, format_address
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.link.channel import Refused, Unreachable
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 User = air.User
 MTU = 1000
 

@@ -1,21 +1,18 @@
 """The pump between a dongle and the cores: a controller on a virtual air, and an owner that keeps what it hears."""
 
 import asyncio
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 import structlog
 from bumble import hci
 
+from tests.support import air
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
 from usbbtd.link.controller import ACL_DATA, COMMAND, EVENT, STUCK_S, Controller
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets = air.octets
 
 MTU = 2048

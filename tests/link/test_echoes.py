@@ -1,17 +1,14 @@
 """L2CAP echoes over a virtual air: Bumble's stack answers them, or does not."""
 
 import asyncio
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from bumble.l2cap import L2CAP_Command_Reject, L2CAP_Echo_Response
 
+from tests.support import air
 from usbbtd.link import links
 from usbbtd.link.channel import EchoRejected, Exhausted, NoAdapter, NotSupported, Unreachable
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 PEER = air.octets(air.PEER_ADDRESS)
 
 

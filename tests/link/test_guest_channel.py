@@ -2,21 +2,17 @@
 
 import asyncio
 import errno
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from tests.support import air
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link.channel import ADAPTER_GONE
 from usbbtd.link.guest_channel import END_ERRORS, GuestChannel, Peer
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.l2capif_frontend import SharedStream
-
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 
 GUEST, DRIVER = 7, 3
 MTU = 2000

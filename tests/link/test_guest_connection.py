@@ -2,14 +2,12 @@
 
 import asyncio
 import errno
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from tests.support import air
 from usbbtd.bluetooth import BREDR
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.checks import Limits
@@ -23,7 +21,6 @@ from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets = air.octets
 
 GUEST, DRIVER = 7, 3

@@ -1,11 +1,10 @@
 """What a guest's device publishes and takes; its whole life under xenbus is in test_service.py."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 import structlog
 
+from tests.support import air
+from tests.support.plain_xen import PlainXen as PLAIN_XEN
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2capif.checks import Limits
 from usbbtd.link.guest_device import GuestDevice
@@ -16,8 +15,6 @@ from usbbtd.xen.error import XenError
 from usbbtd.xenbus import Action
 
 GUEST, DRIVER = 7, 3
-AIR = runpy.run_path(str(Path(__file__).with_name("air.py")))
-PLAIN_XEN = runpy.run_path(str(Path(__file__).with_name("plain_xen.py")))["PlainXen"]
 
 
 class Nodes:
@@ -54,7 +51,7 @@ def device_with(adapter, xen):
         return GuestDevice(
             device,
             identity=Identity(GUEST, "work"),
-            access=access or AIR["access"](),
+            access=access or air.access(),
             adapter=adapter,
             grants=xen,
             evtchn=xen,
@@ -66,7 +63,7 @@ def device_with(adapter, xen):
 
 
 async def test_it_publishes_its_limits_and_features(device_with):
-    device = device_with({}, Limits(max_page_order=3), AIR["access"](channels=5))
+    device = device_with({}, Limits(max_page_order=3), air.access(channels=5))
     nodes = await device.perform(Action.PUBLISH)
     assert nodes == {
         "versions": "1", "max-page-order": "3", "max-channels": "5", "feature-bredr": "1", "feature-le": "1",

@@ -1,18 +1,15 @@
 """ECHOs of a guest, as its frontend sees them answered: rings in memory, and Bumble's stack as the peer."""
 
 import errno
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import structlog
 
+from tests.link import test_guest_connection as connection
+from tests.link.test_echoes import answer
+from tests.support import air
 from usbbtd.l2capif.checks import Limits
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
-connection = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_guest_connection.py"))))
-answer = runpy.run_path(str(Path(__file__).with_name("test_echoes.py")))["answer"]
 Guest, xen, guest, change = connection.Guest, connection.xen, connection.guest, connection.change
 PEER, NOBODY = air.octets(air.PEER_ADDRESS), air.octets(air.NOBODY)
 ONLY_LE = '[[rule]]\nguest = "any"\naction = "connect"\nspsm = 0x80\nverdict = "allow"\n'

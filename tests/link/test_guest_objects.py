@@ -2,20 +2,16 @@
 
 import asyncio
 import errno
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support import air
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif.wire import unpack_report
 from usbbtd.link.channel import Advertiser, InUse, NoAdapter
 from usbbtd.link.guest_objects import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestListener, GuestScan
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.link.l2capif_frontend import SharedStream
-
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 
 GUEST, DRIVER = 7, 3
 IN_CONS = 64  # in the page of indices

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import runpy
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.echo_backend import serve
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif import wire
 from usbbtd.l2capif.wire import Response
@@ -26,7 +25,6 @@ from usbbtd.xenbus import Action
 if TYPE_CHECKING:
     from tests.conftest import Domain, DomainCode, DomainProcess, NewDomain
 
-serve = runpy.run_path(str(Path(__file__).parents[1] / "guest" / "echo_backend.py"))["serve"]
 
 PEER = bytes.fromhex("010000eeffc0")
 ECHO, REFUSES, NEVER_ANSWERS = 0x1001, 0x1003, 0x1009

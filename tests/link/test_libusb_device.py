@@ -1,18 +1,14 @@
 """What is done with a device, in which order. Linux's part in it is tested on the bed: tests/realxen/test_path_b.py."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import structlog
 import usb1
 
+from tests.support import libusb_bus as bus
 from usbbtd.link.dongle import DongleError
 from usbbtd.link.libusb_device import look_at
 from usbbtd.usb.enumeration import Bluetooth
 
-bus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("libusb_bus.py"))))
 LOG = structlog.stdlib.get_logger()
 TAKEN = [("open",), ("detach", 0), ("claim", 0), ("claim", 1), ("reset",)]
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import structlog
 import usb1
 
+from tests.support import libusb_bus as bus
 from usbbtd.config import Adapter
 from usbbtd.link.dongle import DongleError
 from usbbtd.link.libusb_context import LibusbContext
 from usbbtd.link.libusb_source import serve_libusb
 
-bus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("libusb_bus.py"))))
 TIME_LIMIT_S = 10
 
 

@@ -4,8 +4,6 @@ The bus is a stand-in; all else is real: what finds the dongle, opens it and dri
 """
 
 import asyncio
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
 import structlog
@@ -13,13 +11,12 @@ import usb1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.link import test_usbif_wake_ups as driver
+from tests.support import libusb_bus as bus
 from usbbtd.link.dongle import DongleError
 from usbbtd.link.libusb_context import LibusbContext
 from usbbtd.link.libusb_device import REQUEST_TIMEOUT_S
 from usbbtd.link.libusb_source import serve_libusb
-
-bus = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("libusb_bus.py"))))
-driver = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_usbif_wake_ups.py"))))
 
 ARRIVED, LEFT = usb1.HOTPLUG_EVENT_DEVICE_ARRIVED, usb1.HOTPLUG_EVENT_DEVICE_LEFT
 HCI_COMMAND = driver.HCI_COMMAND

@@ -1,17 +1,14 @@
 """Links on demand, over a virtual air: who shares them, who gives them up, and when."""
 
 import asyncio
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support import air
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.link import links
 from usbbtd.link.channel import Unreachable
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
 octets, User = air.octets, air.User
 
 connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS

@@ -4,20 +4,16 @@ The backend is scripted, octet by octet; all else is real: the pump of the USB c
 """
 
 import asyncio
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import plain_xen
 from usbbtd.link import usbif_frontend
 from usbbtd.sim.dongle import SimulatedDongle
 from usbbtd.usb import standard, usbif
 from usbbtd.xen.ring import BackRing
-
-plain_xen = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("plain_xen.py"))))
 
 DOMID = 3
 PORTS = 3

@@ -4,10 +4,7 @@ The controller is scripted, all else is real: the pump of the dongle, the adapte
 """
 
 import asyncio
-import runpy
 import struct
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -15,14 +12,13 @@ from bumble.link import LocalLink
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.link import test_guest_connection as connection
+from tests.support import air, plain_xen
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits
 from usbbtd.link.adapter import Adapter
 from usbbtd.link.channel import Listener, Unreachable
 
-air = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("air.py"))))
-connection = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_guest_connection.py"))))
-plain_xen = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("plain_xen.py"))))
 octets = air.octets
 
 HANDLES = (0x040, 0x041)

@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import re
-import runpy
 import select
 import signal
 import socket
@@ -19,13 +18,13 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bumble import hci
 from bumble.apps.show import SnoopPacketReader
 
+from tests.support import stack as stack_module
 from usbbtd.cli import ctl
 from usbbtd.cli.ctl.openmetrics import METRICS
 from usbbtd.guest import open_adapter
@@ -33,7 +32,6 @@ from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
 TESTS = Path(__file__).parents[2]
-stack_module = SimpleNamespace(**runpy.run_path(str(TESTS / "stack.py")))
 TIME_LIMIT_S = 30
 TYPES = {"bredr": "bredr", "le": "random"}
 SDU = b"what is secret"

@@ -1,22 +1,18 @@
 """The backend of a guest's device, octet by octet: it answers, writes and lies when a test says so.
 
-For test_wake_ups.py, in one process with the guest; test files get it with ``runpy.run_path``.
+For test_wake_ups.py, in one process with the guest.
 """
 
 import errno
-import runpy
 from contextlib import suppress
-from pathlib import Path
-from types import SimpleNamespace
 
+from tests.support import plain_xen
 from usbbtd.abi.layout import size_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import wire
 from usbbtd.link.guest_stream import GuestStream
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import BackRing
-
-plain_xen = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "link" / "plain_xen.py")))
 
 GUEST = 7
 OCTETS = bytes.fromhex("010000eeffc0")

@@ -5,14 +5,12 @@ Tests get it as the fixture ``host``.
 
 import contextlib
 import os
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
+from tests.support.stack import Process
 from usbbtd.sim.configuration import write_configuration
 
-Process = runpy.run_path(str(Path(__file__).with_name("stack.py")))["Process"]
 DOM0 = 0
 TIME_LIMIT_S = 30
 

@@ -1,6 +1,6 @@
 """A driver domain in one process: real rings, the real backend core, and peers that do what their PSM says.
 
-``serve`` runs in the driver domain; test files get it with ``runpy.run_path``.
+``serve`` runs in the driver domain.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """usbbtd as it is deployed, on the simulated Xen: the service, dom0 with the dongle, a remote device, guests.
 
-Test files get it with ``runpy.run_path``. Everything waits for what is to be, with a time limit.
+Everything waits for what is to be, with a time limit.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 from usbbtd.sim.configuration import ALLOW_ALL, write_configuration
 from usbbtd.sim.demo import plan
@@ -158,7 +157,7 @@ class Stack:
             "--address", plan.DONGLE_ADDRESS, "--peer", plan.ECHO.address, socket,
         )  # fmt: skip
         self.air.wait_printed()
-        self.peer = Process(self.world, None, Path(__file__).with_name("remote_peer.py"), socket)
+        self.peer = Process(self.world, None, "-m", "tests.support.remote_peer", socket)
         self.peer.wait_printed()
 
     def kill_air(self):

@@ -1,4 +1,4 @@
-"""A real systemd-journald of a test's own, with the project's catalog. Test files get it with ``runpy.run_path``.
+"""A real systemd-journald of a test's own, with the project's catalog.
 
 It runs in a user and a mount namespace, where /run and the catalog's directories are its own: this needs no root, and
 touches nothing of the machine's journal.

@@ -1,7 +1,4 @@
-"""A virtual air in one process: dongles for an adapter of ours, and remote devices with Bumble's stack.
-
-Test files get it with ``runpy.run_path``, as what runs in a domain has no package to import it from.
-"""
+"""A virtual air in one process: dongles for an adapter of ours, and remote devices with Bumble's stack."""
 
 import asyncio
 import contextlib
