@@ -34,6 +34,8 @@ from tests.support.host import Host
 from usbbtd.sim.hypervisor import LIBRARIES
 from usbbtd.sim.world import World
 
+pytest_plugins = ["tests.support.fixtures"]
+
 HERE = Path(__file__).parent
 _TIME_LIMIT_S = 30
 _NUMBER_LIMIT = 32  # digits

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import stack as stack_module
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
-from usbbtd.link.l2capif_frontend import Connection
+from usbbtd.guest.connection import Connection
 from usbbtd.service import failure_of_loop
 from usbbtd.sim.demo import plan
 from usbbtd.xen.evtchn import EventChannels

@@ -13,27 +13,27 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd import xenbus
+from usbbtd.backends.access import Access
+from usbbtd.backends.identity import read_identity
+from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.config import Config, ConfigError
 from usbbtd.control.answers import Answers
 from usbbtd.control.server import serve
+from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits as GuestLimits
-from usbbtd.link.access import Access
-from usbbtd.link.adapter import Adapter
-from usbbtd.link.dongle import Dongle
-from usbbtd.link.guest_device import GuestDevice
-from usbbtd.link.guest_identity import read_identity
-from usbbtd.link.retry import Trouble
-from usbbtd.link.usbif_frontend import serve_usbif
-from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.log import RecentEvents
 from usbbtd.log import configure as configure_log
 from usbbtd.manager import feed_watchdog, notify, notify_reloading
 from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Limits as AccessLimits
 from usbbtd.policy.rules import Policy
+from usbbtd.radio.adapter import Adapter
+from usbbtd.retry import Trouble
 from usbbtd.state import State
 from usbbtd.xen.claim import claim_domain
+from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -79,8 +79,8 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
         stack.callback(grants.close)
         serve_dongle = None
         if config.adapter.usb == "libusb":
-            from usbbtd.link.libusb_context import LibusbContext  # here only: nobody else needs libusb to be there
-            from usbbtd.link.libusb_source import serve_libusb
+            from usbbtd.dongles.libusb_context import LibusbContext  # here only: nobody else needs libusb to be there
+            from usbbtd.dongles.libusb_source import serve_libusb
 
             libusb = LibusbContext()
             stack.callback(libusb.close)

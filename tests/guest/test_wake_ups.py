@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.support import scripted_backend as scripted
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.guest.adapter import Adapter
+from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone
-from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
 
 DRIVER = 3

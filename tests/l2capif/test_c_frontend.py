@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usbbtd.abi import layout
+from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import Limits
-from usbbtd.link.guest_stream import GuestStream
-from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing

@@ -15,7 +15,7 @@ from usbbtd.l2capif import wire
 from usbbtd.l2capif.backend import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS, Backend
 from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
 from usbbtd.l2capif.frontend import Frontend
-from usbbtd.link import xenbus_device
+from usbbtd.xen import device as xenbus_device
 
 TEXT = (Path(__file__).parents[2] / "docs" / "l2capif.md").read_text()
 ADDRESS = bytes.fromhex("010000eeffc0")

@@ -12,10 +12,10 @@ from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 from bumble.transport.common import AsyncPipeSink
 
-from usbbtd.link.access import Access
-from usbbtd.link.channel import Listener
+from usbbtd.backends.access import Access
 from usbbtd.policy.files import compile_policy
 from usbbtd.policy.rules import Identity, Limits
+from usbbtd.radio.channel import Listener
 from usbbtd.sim.controller import new_controller
 from usbbtd.sim.demo.peers import PeerChannel
 from usbbtd.tomlfile import parse_document
@@ -56,7 +56,7 @@ def octets(address):
 
 
 class DirectDongle:
-    """HCI straight to Bumble's controller, in the packets of a USB dongle: see ``usbbtd.link.dongle.Dongle``.
+    """HCI straight to Bumble's controller, in the packets of a USB dongle: see ``usbbtd.dongles.dongle.Dongle``.
 
     ``held``: what comes from the controller waits for ``release``. ``deaf``: opcodes of commands that get lost;
     ``loses``: of those that get lost once.

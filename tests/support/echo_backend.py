@@ -13,8 +13,8 @@ from usbbtd.abi import layout
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import Limits
-from usbbtd.link.xenbus_device import XenbusDevice
 from usbbtd.xen.dataring import DataRing
+from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing

@@ -20,7 +20,7 @@ import sys
 from typing import NamedTuple
 
 _REQUEST_LIMIT = 1 << 17
-_IMPORTED = ("hypothesis", "pytest", "usbbtd.guest", "usbbtd.l2capif.backend", "usbbtd.link.l2capif_frontend")
+_IMPORTED = ("hypothesis", "pytest", "usbbtd.guest", "usbbtd.l2capif.backend", "usbbtd.guest.connection")
 
 
 class Request(NamedTuple):

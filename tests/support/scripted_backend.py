@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from tests.support import plain_xen
 from usbbtd.abi.layout import size_of
+from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import wire
-from usbbtd.link.guest_stream import GuestStream
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import BackRing
 

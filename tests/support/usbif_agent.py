@@ -11,11 +11,12 @@ import logging
 import signal
 import sys
 
-from usbbtd.link import retry, usbif_frontend
-from usbbtd.link.usbif_backend import UsbifController
-from usbbtd.link.xenbus_device import XenbusDevice
+from usbbtd import retry
+from usbbtd.backends.usbif import UsbifController
+from usbbtd.dongles import usbif_frontend
 from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
+from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants

@@ -46,7 +46,7 @@ def serve(config: Config, policy: Policy) -> int:
 
     from usbbtd import log, service
     from usbbtd.control.server import ControlError
-    from usbbtd.link.dongle import DongleError
+    from usbbtd.dongles.dongle import DongleError
     from usbbtd.xen.claim import ClaimError
     from usbbtd.xen.error import XenError
 

@@ -12,16 +12,16 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.backends.vl2cap.device import GuestDevice
+from usbbtd.backends.vl2cap.info import GuestInfo
 from usbbtd.bluetooth import ADDRESS
 from usbbtd.config import Config
 from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials
 from usbbtd.control.protocol import Message, RequestError
 from usbbtd.control.xenstore import nodes_below
-from usbbtd.link.adapter import Adapter
-from usbbtd.link.guest_device import GuestDevice
-from usbbtd.link.info import GuestInfo
 from usbbtd.log import RecentEvents, readable_octets
+from usbbtd.radio.adapter import Adapter
 from usbbtd.xen.store import Store
 
 Answer = Mapping[str, Any]

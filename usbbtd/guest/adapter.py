@@ -17,12 +17,12 @@ from usbbtd.bluetooth import MINIMUM_MTU, format_address, parse_address, psm_is_
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport, address_type_name
 from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
 from usbbtd.guest.channel import Channel, Listener, open_channel
+from usbbtd.guest.connection import Connection, serve_l2capif
 from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapter, NoController
 from usbbtd.guest.remote import RemoteObject, ask
 from usbbtd.guest.scan import Scan
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS
 from usbbtd.l2capif.wire import EchoResponse, InfoResponse, PlainResponse, Response
-from usbbtd.link.l2capif_frontend import Connection, serve_l2capif
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants

@@ -11,11 +11,11 @@ from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import format_address
 from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.arguments import check_bytes
+from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, largest_message
-from usbbtd.link.l2capif_frontend import Connection
 
 #: What an SDU to send may be.
 Octets: TypeAlias = bytes | bytearray | memoryview

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from errno import EMFILE, ENODEV, ENOTCONN
 from typing import TypeVar
 
+from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone, ChannelClosed, LimitReached, refused
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, EchoResponse, Response
-from usbbtd.link.l2capif_frontend import Connection
 from usbbtd.xen.error import XenError
 
 _Kind = TypeVar("_Kind", bound=Response)

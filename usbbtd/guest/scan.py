@@ -10,10 +10,10 @@ from typing import NamedTuple, Self
 from usbbtd.bluetooth import format_address
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.address import AddressType, address_type_name
+from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
 from usbbtd.l2capif.wire import PlainResponse, unpack_report
-from usbbtd.link.l2capif_frontend import Connection
 
 _RING_ORDER = 2
 _RSSI_UNKNOWN = 127

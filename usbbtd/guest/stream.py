@@ -14,8 +14,8 @@ from errno import EBADMSG, ENODEV, ENOTCONN
 from functools import partial
 
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.guest.connection import Connection, SharedStream
 from usbbtd.guest.errors import ChannelClosed, ChannelLost, closed
-from usbbtd.link.l2capif_frontend import Connection, SharedStream
 
 #: Makes the exception that says how a stream ended: a new one for each call that fails.
 End = Callable[[], ChannelClosed]

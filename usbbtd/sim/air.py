@@ -17,8 +17,8 @@ from bumble.link import LocalLink
 from bumble.transport.common import PacketParser
 
 from usbbtd import log
+from usbbtd.backends.usbif import offer_usbif
 from usbbtd.config import Log
-from usbbtd.link.usbif_backend import offer_usbif
 from usbbtd.sim.controller import SENT_TO_LINUX, SimulatedController, new_dongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants

@@ -1,4 +1,4 @@
-"""The ports of virtual USB controllers, emptied for a while when the driver domain asks: see link/usbif_ports.py.
+"""The ports of virtual USB controllers, emptied for a while when the driver domain asks: see dongles/usbif_ports.py.
 
 What was on a port waits beside it, in ``detached/<port>`` of the backend's directory, which is dom0's. A driver domain
 gets no more by this than a replug of the devices that it has.
@@ -10,7 +10,7 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.link.retry import Trouble
+from usbbtd.retry import Trouble
 from usbbtd.toolstack.domains import home, numbers
 from usbbtd.usb.usbif import DETACH_PORTS
 from usbbtd.xen.error import XenError

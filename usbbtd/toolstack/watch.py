@@ -11,8 +11,8 @@ from pathlib import Path
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.link.retry import Retry, Trouble
 from usbbtd.manager import notify
+from usbbtd.retry import Retry, Trouble
 from usbbtd.toolstack.devices import Device
 from usbbtd.toolstack.domains import Domain, home, read_names
 from usbbtd.toolstack.files import ConfigFiles

@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 
 from usbbtd import log
+from usbbtd.backends.usbif import UsbifController
 from usbbtd.config import Log
-from usbbtd.link.usbif_backend import UsbifController
 from usbbtd.sim.dongle import ACL, EVENT, SimulatedDongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants

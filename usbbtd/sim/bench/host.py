@@ -14,7 +14,7 @@ from usbbtd.bluetooth import LE
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
-from usbbtd.link.controller import Controller
+from usbbtd.radio.controller import Controller
 from usbbtd.sim.bench.stub import MPS, MTU, PSM, REMOTE, StubController
 
 _H4_ACL, _H4_EVENT = b"\x02", b"\x04"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from usbbtd.abi.layout import record
-from usbbtd.link.l2capif_frontend import SharedStream
+from usbbtd.guest.connection import SharedStream
 from usbbtd.sim.demo.lines import commands
 from usbbtd.xen.dataring import PORTION, DataRing
 from usbbtd.xen.evtchn import EventChannels

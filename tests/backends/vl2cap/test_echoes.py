@@ -1,0 +1,111 @@
+"""ECHOs of a guest, as its frontend sees them answered: rings in memory, and Bumble's stack as the peer."""
+
+import errno
+
+import pytest
+import structlog
+
+from tests.backends.vl2cap import test_connection as connection
+from tests.radio.test_echoes import answer
+from tests.support import air
+from usbbtd.l2capif.checks import Limits
+
+Guest, xen, guest, change = connection.Guest, connection.xen, connection.guest, connection.change
+PEER, NOBODY = air.octets(air.PEER_ADDRESS), air.octets(air.NOBODY)
+ONLY_LE = '[[rule]]\nguest = "any"\naction = "connect"\nspsm = 0x80\nverdict = "allow"\n'
+ONE_PSM = f'[[rule]]\nguest = "any"\naction = "connect"\npeer = "{air.PEER_ADDRESS}"\npsm = 0x1001\nverdict = "allow"\n'
+
+
+def echo(guest, data=b"ping", address=PEER, timeout_s=0.0):
+    return guest.send(lambda core: core.echo(address, data, timeout_s=timeout_s))
+
+
+async def test_a_peer_answers(guest, dongle, peer):
+    for data in (b"", b"ping", bytes(range(36))):
+        answered = await echo(guest, data)
+        assert (answered.ret, answered.length, answered.data[: len(data)]) == (0, len(data), data)
+    answer(peer, lambda data: bytes(range(100)))
+    answered = await echo(guest)
+    assert (answered.ret, answered.length, answered.data) == (0, 100, bytes(range(36)))
+    assert (guest.access._echoes, guest.served._echoes._waiting) == ({}, {})
+
+
+async def test_why_there_is_no_answer(guest, adapter, dongle, peer):
+    asked = answer(peer, lambda data: None)
+    late, lost = echo(guest, b"late", timeout_s=0.05), echo(guest, b"lost")
+    assert ((await late).ret, late.result().status) == (-errno.ETIMEDOUT, 0)
+    await air.turns(lambda: b"lost" in asked)
+    await peer.links[air.BREDR].disconnect()
+    assert ((await lost).ret, lost.result().status) == (-errno.ETIMEDOUT, 0x13)
+    assert (await echo(guest, address=NOBODY, timeout_s=0.05)).ret == -errno.ETIMEDOUT
+    assert adapter._links._attempts == {}
+    dongle.unplug()
+    assert (await echo(guest)).ret == -errno.ENODEV
+
+
+async def test_so_many_wait_and_no_more(adapter, xen, dongle, peer):
+    """And none is left when the guest goes; another guest has its own."""
+    asked = answer(peer, lambda data: None)
+    guest, other = Guest(adapter, xen, Limits(echoes=2)), Guest(adapter, xen)
+    waiting = [echo(guest), echo(guest)]
+    assert (await echo(guest)).ret == -errno.EMFILE
+    waiting.append(echo(other))
+    await air.turns(lambda: len(asked) == 3)
+    guest.close()
+    assert [(request.done(), request.done() and request.result().ret) for request in waiting] == [
+        (True, -errno.ENODEV), (True, -errno.ENODEV), (False, False),
+    ]  # fmt: skip
+    await air.turns(lambda: len(adapter._echoes._waiters) == 1)
+    other.close()
+    await air.turns(lambda: not adapter._echoes._waiters)
+    assert guest.broken == other.broken == []
+
+
+async def test_a_late_answer_is_not_given_to_another_guest(adapter, xen, dongle, peer):
+    first, second = Guest(adapter, xen), Guest(adapter, xen)
+    manager, held = peer.device.l2cap_channel_manager, []
+    answers = manager.on_l2cap_echo_request
+    manager.on_l2cap_echo_request = lambda *request: held.append(request)
+    assert (await echo(first, b"secret", timeout_s=0.05)).ret == -errno.ETIMEDOUT
+    waiting = echo(second, b"own")
+    await air.turns(lambda: held and held[-1][2].data == b"own")
+    for request in held:
+        answers(*request)
+    answered = await waiting
+    assert (answered.ret, answered.length, answered.data.rstrip(b"\0")) == (0, 3, b"own")
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(("policy", "allowed"), [(ONE_PSM, True), (ONLY_LE, False), ("", False), (air.ALLOW_ALL, True)])
+async def test_policy_decides(adapter, xen, dongle, peer, policy, allowed):
+    guest = Guest(adapter, xen, policy=policy)
+    commands = len(dongle.commands)
+    assert (await echo(guest)).ret == (0 if allowed else -errno.EACCES)
+    assert allowed or len(dongle.commands) == commands  # the air heard nothing of it
+    guest.close()
+
+
+async def test_what_is_not_allowed_any_more_is_answered_so(guest, dongle, peer, adapter):
+    asked = answer(peer, lambda data: None)
+    waiting = echo(guest)
+    await air.turns(lambda: asked)
+    change(guest, ONE_PSM)
+    assert not waiting.done()
+    change(guest, ONLY_LE)
+    assert (await waiting).ret == -errno.EACCES
+    await air.turns(lambda: not adapter._echoes._waiters)
+    assert (await echo(guest)).ret == -errno.EACCES
+
+
+async def test_a_bug_costs_the_guest_its_device(adapter, xen, dongle, peer, monkeypatch):
+    def fail(*_):
+        raise KeyError("bug")
+
+    guest = Guest(adapter, xen)
+    monkeypatch.setattr(guest.served._backend, "complete_echo", fail)
+    with structlog.testing.capture_logs() as entries:
+        echo(guest)
+        await air.turns(lambda: guest.broken)
+    assert [entry["event"] for entry in entries if entry["log_level"] == "error"] == ["guest failed"]
+    guest.close()

@@ -1,0 +1,136 @@
+"""Listeners, scans and advertisements of guests, over a virtual air."""
+
+import asyncio
+import errno
+
+import pytest
+
+from tests.support import air
+from usbbtd.backends.vl2cap.objects import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestListener, GuestScan
+from usbbtd.backends.vl2cap.stream import GuestStream
+from usbbtd.guest.connection import SharedStream
+from usbbtd.hci.events import Advertisement
+from usbbtd.l2capif.wire import unpack_report
+from usbbtd.radio.channel import Advertiser, InUse, NoAdapter
+
+GUEST, DRIVER = 7, 3
+IN_CONS = 64  # in the page of indices
+REPORT = Advertisement(bytes(range(6)), 2, 0, -40, bytes(31))
+
+
+class FrontUser:
+    def __init__(self):
+        self.woken = asyncio.Event()
+
+    def receive_event(self):
+        self.woken.set()
+
+    def connection_lost(self):
+        pass
+
+
+class Scanning:
+    def __init__(self, adapter, xen):
+        self.ended, self.failed = [], []
+        self.user = FrontUser()
+        self.shared = SharedStream(xen, xen, DRIVER, 1, self.user, self.failed.append)
+        self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append, failed=self.failed.append)
+        self.scan.start(GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
+
+    def read(self):
+        messages, notify = self.shared.ring.read()
+        if notify:
+            self.shared.notify()
+        return [unpack_report(message) for message in messages]
+
+    def close(self):
+        self.scan.close()
+        self.scan.close()
+        self.shared.close()
+
+
+@pytest.fixture
+async def scanning(adapter, dongle, plain_xen):
+    xen = plain_xen()
+    made = Scanning(adapter, xen)
+    yield made
+    made.close()
+    assert xen.held == (0, 0, 0)
+
+
+async def test_a_scan_tells_of_the_peer(scanning, peer):
+    found = None
+    while found != air.octets(air.PEER_LE_ADDRESS):
+        scanning.user.woken.clear()
+        found = next((report.address for report in scanning.read()), None)
+        if found is None:
+            await scanning.user.woken.wait()
+
+
+async def test_reports_that_the_guest_does_not_read_are_dropped_and_counted(scanning):
+    fit = 4096 // (10 + 31 + 4)
+    for _ in range(fit + MAX_QUEUED_REPORTS + 7):
+        scanning.scan._report(REPORT)
+    assert scanning.scan.dropped == 7
+    assert len(scanning.read()) == fit
+    await asyncio.sleep(0)
+    assert len(scanning.read()) == MAX_QUEUED_REPORTS
+    scanning.scan._report(REPORT)
+    assert scanning.read()[0].address == REPORT.address
+
+
+async def test_a_scan_ends_with_the_dongle(scanning, dongle):
+    scanning.scan._report(REPORT)
+    dongle.unplug()
+    assert len(scanning.ended) == 1
+    assert len(scanning.read()) == 1
+    assert scanning.shared.ended == -errno.ENODEV
+
+
+async def test_a_scan_that_the_controller_refuses_ends(adapter, new_dongle, plain_xen):
+    refusing = new_dongle()
+    await adapter.take_dongle(refusing)
+    await adapter.wait_powered()
+    refusing.deaf = {b"\x0c\x20"}  # LE Set Scan Enable
+    xen = plain_xen()
+    scanning = Scanning(adapter, xen)
+    await air.turns(lambda: refusing.commands[-1][:2] == b"\x0c\x20")
+    refusing.inject([b"\x0e\x04\x01\x0c\x20\x0c"])  # Command Complete: Command Disallowed
+    assert len(scanning.ended) == 1
+    assert scanning.shared.ended == -errno.ENODEV
+    scanning.close()
+
+
+async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
+    scanning.shared._indices[IN_CONS : IN_CONS + 4] = b"\xff" * 4
+    for _ in range(5):
+        scanning.shared.notify()
+        await asyncio.sleep(0)
+    scanning.scan._report(REPORT)
+    assert len(scanning.ended) == 1
+    assert scanning.shared.ended == -errno.EBADMSG
+    assert not adapter._scans
+
+
+async def test_no_scan_without_a_dongle(adapter):
+    with pytest.raises(NoAdapter):
+        GuestScan(adapter, active=False, duplicates=False, ended=[].append, failed=[].append)
+
+
+async def test_a_listener_holds_its_psm_until_it_is_closed(adapter):
+    listener = GuestListener(adapter, air.LE, 0x80, [].append, [].append)
+    with pytest.raises(InUse):
+        GuestListener(adapter, air.LE, 0x80, [].append, [].append)
+    listener.close()
+    listener.close()
+    GuestListener(adapter, air.LE, 0x80, [].append, [].append)
+
+
+async def test_an_advertisement_holds_the_set_until_it_is_closed(adapter, dongle, peer):
+    advertisement = GuestAdvertisement(adapter, Advertiser(b"", 20, True))
+    with pytest.raises(InUse):
+        GuestAdvertisement(adapter, Advertiser(b"", 20, True))
+    await peer.connect(air.LE)
+    advertisement.close()
+    advertisement.close()
+    GuestAdvertisement(adapter, Advertiser(b"", 20, True))

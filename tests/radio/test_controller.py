@@ -1,0 +1,376 @@
+"""The pump between a dongle and the cores: a controller on a virtual air, and an owner that keeps what it hears."""
+
+import asyncio
+from typing import NamedTuple
+
+import pytest
+import structlog
+from bumble import hci
+
+from tests.support import air
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.radio.controller import ACL_DATA, COMMAND, EVENT, STUCK_S, Controller
+
+octets = air.octets
+
+MTU = 2048
+RESET, WRITE_SCAN_ENABLE = (
+    code.to_bytes(2, "little") for code in (hci.HCI_RESET_COMMAND, hci.HCI_WRITE_SCAN_ENABLE_COMMAND)
+)
+
+
+class Sdu(NamedTuple):
+    data: bytes
+
+
+class Owner:
+    """``heard``: events and SDUs, in the order in which they came."""
+
+    def __init__(self):
+        self.heard = []
+        self.lost = []
+        self.writable = []
+        self._changed = asyncio.Event()
+
+    def receive_sdus(self, sdus):
+        self._hear(*(Sdu(sdu) for _, _, sdu in sdus))
+
+    def receive_hci_event(self, event):
+        self._hear(event)
+
+    def receive_l2cap_event(self, event):
+        self._hear(event)
+
+    def link_ending(self, handle, status):
+        pass
+
+    def channels_writable(self, channels):
+        self.writable += channels
+        self._changed.set()
+
+    def controller_lost(self, reason):
+        self.lost.append(reason)
+        self._changed.set()
+
+    def of(self, kind):
+        return [event for event in self.heard if isinstance(event, kind)]
+
+    def sdus(self):
+        return [sdu.data for sdu in self.of(Sdu)]
+
+    async def hear(self, kind):
+        """The last event of a kind; waits for the first."""
+        await self.until(lambda: self.of(kind))
+        return self.of(kind)[-1]
+
+    async def until(self, condition):
+        async with asyncio.timeout(air.TIME_LIMIT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _hear(self, *events):
+        self.heard += events
+        self._changed.set()
+
+
+@pytest.fixture
+async def owner():
+    return Owner()
+
+
+@pytest.fixture
+async def dongle(new_dongle):
+    return new_dongle()
+
+
+@pytest.fixture
+async def controller(dongle, owner):
+    """Not started."""
+    made = Controller(
+        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
+        log=structlog.get_logger(),
+    )  # fmt: skip
+    yield made
+    made.close("the test is over")
+
+
+async def start(controller, owner):
+    controller.start()
+    await owner.hear(hci_events.Ready)
+
+
+async def link_up(controller, owner, transport):
+    address, address_type = air.PEER[transport]
+    controller.host.connect(octets(address), address_type, controller.now())
+    controller.flush_soon()
+    return (await owner.hear(hci_events.Connected)).handle
+
+
+async def open_channel(controller, owner, transport):
+    handle = await link_up(controller, owner, transport)
+    cid = controller.mux.connect(handle, air.PSM[transport], MTU, controller.now())
+    controller.flush_soon()
+    await owner.hear(l2cap_events.ChannelOpened)
+    return handle, cid
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
+async def test_sdus_of_all_sizes_go_there_and_back(controller, owner, peer, transport):
+    peer.serve_echo(transport)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, transport)
+    sent = [bytes([number]) * size for number, size in enumerate(air.SIZES)]
+    for sdu in sent:
+        controller.mux.send_sdu(handle, cid, sdu)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.sdus()) == len(sent))
+    assert owner.sdus() == sent
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
+async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_up(
+    controller, owner, peer, dongle, transport
+):
+    peer.serve(transport)
+    await start(controller, owner)
+    await open_channel(controller, owner, transport)
+    remote = await peer.accepted.get()
+    begin = len(owner.heard)
+    dongle.held = True
+    for number in range(5):
+        await remote.send(bytes([number]) * 100)
+    (connection,) = peer.device.connections.values()
+    await connection.disconnect()
+    dongle.release()
+    await owner.hear(hci_events.Disconnected)
+    kinds = [type(event) for event in owner.heard[begin:]]
+    assert kinds == [Sdu] * 5 + [l2cap_events.ChannelClosed, hci_events.Disconnected]
+    assert owner.of(l2cap_events.ChannelClosed)[0].reason == l2cap_events.LINK_LOST
+
+
+async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, owner, peer, dongle):
+    await start(controller, owner)
+    controller.mux.listen(air.BREDR, air.PSM[air.BREDR])
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    connection = await peer.connect(air.BREDR)
+    opening = asyncio.create_task(peer.open(connection, air.BREDR))
+    requested = await owner.hear(l2cap_events.ChannelRequested)
+    controller.mux.accept(requested.handle, requested.cid, MTU, controller.now())
+    controller.flush_soon()
+    remote = await opening
+    dongle.held = True
+    await remote.send(b"first")
+    closing = asyncio.create_task(remote.close())
+    await air.turns(lambda: not closing.done() and len(dongle.waiting) >= 2)
+    dongle.release()
+    await owner.hear(l2cap_events.ChannelClosed)
+    await closing
+    kinds = [type(event) for event in owner.heard]
+    assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelClosed)
+
+
+async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, owner, peer, dongle):
+    peer.serve_echo(air.BREDR)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, air.BREDR)
+    dongle.bulk_room = 0
+    sent = [bytes([number]) * 2000 for number in range(40)]
+    rest = list(sent)
+    while rest and controller.mux.room(handle, cid) > 0:
+        controller.mux.send_sdu(handle, cid, rest.pop(0))
+    assert rest  # the queue was full before
+    controller.flush_soon()
+    await air.turns(lambda: not controller.mux.has_pdus(handle) or dongle.bulk_room == 0)
+    assert owner.sdus() == []
+
+    def next_one():
+        dongle.make_room(1)
+        if rest and controller.mux.room(handle, cid) > 0:
+            controller.mux.send_sdu(handle, cid, rest.pop(0))
+            controller.flush_soon()
+        return len(owner.sdus()) == len(sent)
+
+    await air.turns(next_one)
+    assert owner.sdus() == sent
+    assert (handle, cid) in owner.writable
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "latency", "timeout", "accepted"),
+    [
+        (6, 6, 0, 10, True),
+        (24, 40, 4, 500, True),
+        (40, 24, 0, 500, False),
+        (24, 40, 4, 50, False),  # 4 events may be missed, 5 times 50 ms: the link would not outlive that
+    ],
+)
+async def test_a_peripheral_gets_the_parameters_that_are_sound(
+    controller, owner, peer, low, high, latency, timeout, accepted
+):
+    await start(controller, owner)
+    await link_up(controller, owner, air.LE)
+    (connection,) = peer.device.connections.values()
+    answer = asyncio.create_task(
+        peer.device.l2cap_channel_manager.update_connection_parameters(connection, low, high, latency, timeout)
+    )
+    async with asyncio.timeout(air.TIME_LIMIT_S):
+        assert await answer == (0 if accepted else 1)
+    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.commands) is accepted)
+
+
+async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, owner, dongle):
+    await start(controller, owner)
+    for _ in range(3):
+        dongle.inject([b"\x13\x01\x05"])  # Number_Of_Completed_Packets for 5 links without one
+    (reason,) = owner.lost
+    assert reason.startswith("the dongle broke the protocol: ")
+    assert dongle.closed
+
+
+async def test_a_dongle_that_goes_away_is_lost_once(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.unplug()
+    controller.close("again")
+    dongle.inject([b"\x0e"])
+    controller.flush_soon()
+    await asyncio.sleep(0)
+    assert owner.lost == ["unplugged"]
+
+
+async def test_a_dongle_that_is_lost_while_it_starts(controller, owner, dongle):
+    dongle.start = lambda receiver: receiver.dongle_lost("gone already")
+    controller.start()
+    assert owner.lost == ["gone already"]
+    assert dongle.commands == []
+
+
+async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.loses = {WRITE_SCAN_ENABLE}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert owner.lost == []
+    assert controller.host.statistics()["resets"] == 1
+
+
+async def test_a_controller_that_stays_silent_is_given_up(controller, owner, dongle):
+    await start(controller, owner)
+    dongle.deaf = {WRITE_SCAN_ENABLE, RESET}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: owner.lost)
+    assert len(owner.lost) == 1
+    assert "reset" in owner.lost[0]
+    assert owner.of(hci_events.Failed) == []  # owners hear controller_lost instead
+    assert dongle.closed
+
+
+async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(controller, owner, peer, dongle):
+    shown = []
+    controller.set_tap(lambda received, packet_type, packets: shown.extend((received, packet_type, p) for p in packets))
+    peer.serve_echo(air.BREDR)
+    await start(controller, owner)
+    handle, cid = await open_channel(controller, owner, air.BREDR)
+    controller.mux.send_sdu(handle, cid, b"seen")
+    controller.flush_soon()
+    await owner.until(lambda: owner.sdus() == [b"seen"])
+    assert [packet for received, kind, packet in shown if (received, kind) == (False, COMMAND)] == dongle.commands
+    assert {(received, kind) for received, kind, _ in shown if kind != COMMAND} == {
+        (False, ACL_DATA), (True, ACL_DATA), (True, EVENT)
+    }  # fmt: skip
+    assert [received for received, kind, packet in shown if packet.endswith(b"seen")] == [False, True]
+    controller.set_tap(None)
+    count = len(shown)
+    controller.mux.send_sdu(handle, cid, b"unseen")
+    controller.flush_soon()
+    await owner.until(lambda: owner.sdus() == [b"seen", b"unseen"])
+    assert len(shown) == count
+
+
+async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, owner, dongle):
+    await start(controller, owner)
+    assert not controller.is_stuck()
+    dongle.deaf = {WRITE_SCAN_ENABLE}
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert not controller.is_stuck()
+    controller._timer.cancel()
+    controller.now = lambda: asyncio.get_running_loop().time() + 2 * STUCK_S
+    assert controller.is_stuck()
+    controller.close("it is over")
+    assert not controller.is_stuck()
+
+
+EVENT_OF_45 = bytes((0x3E, 43, 0x02)) + bytes(42)
+RESET_ANSWER = bytes.fromhex("0e0401030c00")
+
+
+class Deaf(air.DirectDongle):
+    """Its controller falls silent when the test says so; then only the test speaks, until Reset."""
+
+    def fall_silent(self):
+        self._controller.set_packet_sink(None)
+
+    def wake(self):
+        self._controller.set_packet_sink(self)
+
+
+@pytest.mark.parametrize(
+    ("interrupts", "bulks"),
+    [
+        pytest.param([EVENT_OF_45[:16]], [], id="event"),
+        pytest.param([EVENT_OF_45[:1]], [], id="octet"),
+        pytest.param([], [b"\x40\x20\x0c\x00\x08\x00"], id="data"),
+        pytest.param([EVENT_OF_45[:32]], [b"\x40"], id="both"),
+    ],
+)
+async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interrupts, bulks):
+    """Half a packet, silence, Reset: its answer is not the rest of that packet."""
+    dongle = Deaf(radio)
+    controller = Controller(
+        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
+        log=structlog.get_logger(),
+    )  # fmt: skip
+    await start(controller, owner)
+    dongle.fall_silent()
+    dongle.inject(interrupts, bulks)
+    controller.host.set_connectable(True)
+    controller.flush_soon()
+    await air.turns(lambda: dongle.commands[-1][:2] == RESET)
+    dongle.inject([EVENT_OF_45[16:32], EVENT_OF_45[32:]], bulks)  # what was under way
+    dongle.wake()
+    dongle.send_control(bytes((0x20, 0, 0, 0, 0, 0, 3, 0)), RESET + b"\0")
+    await air.turns(lambda: dongle.commands[-1][:2] != RESET)
+    dongle.inject([], bulks)  # what the other endpoint had kept
+    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    assert controller.host.state == "up"
+    assert controller.statistics()["dongle_transfers_ignored"] == 2 + 2 * len(bulks)
+    handle, cid = await open_channel_served(controller, owner, peer)
+    assert controller.mux.channel(handle, cid) is not None
+    assert owner.lost == []
+    controller.close("the test is over")
+
+
+async def open_channel_served(controller, owner, peer):
+    peer.serve(air.BREDR)
+    return await open_channel(controller, owner, air.BREDR)
+
+
+@pytest.mark.parametrize("which", ["event", "data"])
+async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(controller, owner, dongle, which):
+    await start(controller, owner)
+    if which == "event":
+        dongle.inject([EVENT_OF_45[:16], None, bytes.fromhex("050400400013")])
+        assert controller.host.statistics()["link_events_stray"] == 1
+    else:
+        dongle.inject([], [b"\x40\x20\x0c\x00\x08\x00", None, bytes.fromhex("4020020000000000")[:6]])
+        await asyncio.sleep(0)
+        dongle.inject([], [bytes.fromhex("ff2f040000000400")])
+        assert controller.host.statistics()["acl_unknown_handle"] == 1
+    assert controller.statistics()["dongle_transfers_failed"] == 1

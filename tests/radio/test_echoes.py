@@ -1,0 +1,129 @@
+"""L2CAP echoes over a virtual air: Bumble's stack answers them, or does not."""
+
+import asyncio
+
+import pytest
+from bumble.l2cap import L2CAP_Command_Reject, L2CAP_Echo_Response
+
+from tests.support import air
+from usbbtd.radio import links
+from usbbtd.radio.channel import EchoRejected, Exhausted, NoAdapter, NotSupported, Unreachable
+
+PEER = air.octets(air.PEER_ADDRESS)
+
+
+def answer(peer, with_data):
+    """From now on the peer answers with what ``with_data`` makes of the request's data; None: not at all."""
+    requests = []
+
+    def answered(connection, cid, request):
+        requests.append(request.data)
+        if (data := with_data(request.data)) is not None:
+            manager.send_control_frame(connection, cid, L2CAP_Echo_Response(identifier=request.identifier, data=data))
+
+    manager = peer.device.l2cap_channel_manager
+    manager.on_l2cap_echo_request = answered
+    return requests
+
+
+def ask(adapter, data=b"ping"):
+    return asyncio.create_task(adapter.echo(PEER, data))
+
+
+async def test_a_peer_echoes_over_a_link_that_is_made_for_it_and_goes(adapter, dongle, peer, monkeypatch):
+    assert await adapter.echo(PEER, b"") == b""
+    assert await adapter.echo(PEER, bytes(range(44))) == bytes(range(44))
+    (link,) = adapter._links.by_handle.values()
+    assert (adapter.statistics()["hci_links_opened"], link.idle is not None, link.in_use) == (1, True, False)
+    monkeypatch.setattr(links, "IDLE_LINK_S", 0)
+    assert await adapter.echo(PEER, b"last") == b"last"
+    await air.turns(lambda: adapter.statistics()["links"] == 0 and not peer.device.connections)
+
+
+async def test_one_that_waits_holds_its_link(adapter, dongle, peer, monkeypatch):
+    monkeypatch.setattr(links, "IDLE_LINK_S", 0)
+    peer.serve(air.BREDR)
+    asked = answer(peer, lambda data: None)
+    waiting = ask(adapter)
+    await air.turns(lambda: asked)
+    air.User(await air.connect(adapter, air.BREDR)).channel.close()
+    await air.turns(lambda: adapter.statistics()["channels"] == 0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (adapter.statistics()["links"], adapter.links()[0].channels) == (1, 0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await air.turns(lambda: adapter.statistics()["links"] == 0)
+
+
+async def test_answers_reach_who_asked(adapter, dongle, peer):
+    texts = [b"%d" % number for number in range(8)]
+    assert await asyncio.gather(*(adapter.echo(PEER, text) for text in texts)) == texts
+    answer(peer, lambda data: b"other" * 100)
+    assert await adapter.echo(PEER, b"ping") == b"other" * 100
+
+
+async def test_who_gives_up_leaves_the_late_answer_to_nobody(adapter, dongle, peer):
+    asked = answer(peer, lambda data: None if data == b"first" else data)
+    first = ask(adapter, b"first")
+    await air.turns(lambda: asked)
+    first.cancel()
+    await asyncio.wait([first])
+    (connection,) = peer.device.connections.values()
+    late = L2CAP_Echo_Response(identifier=1, data=b"first")
+    peer.device.l2cap_channel_manager.send_control_frame(connection, 1, late)
+    assert await adapter.echo(PEER, b"second") == b"second"
+    assert adapter._echoes._waiters == {}
+
+
+async def test_a_peer_that_never_answers_and_one_that_rejects(adapter, dongle, peer):
+    answer(peer, lambda data: None)
+    with pytest.raises(Unreachable, match="the peer did not answer") as silent:
+        await adapter.echo(PEER, b"ping")
+    assert silent.value.status == 0
+    manager = peer.device.l2cap_channel_manager
+    manager.on_l2cap_echo_request = lambda connection, cid, request: manager.send_control_frame(
+        connection, cid, L2CAP_Command_Reject(identifier=request.identifier, reason=0, data=b"")
+    )
+    with pytest.raises(EchoRejected):
+        await adapter.echo(PEER, b"ping")
+
+
+@pytest.mark.parametrize("end", ["link", "dongle"])
+async def test_link_or_dongle_goes_while_it_waits(adapter, dongle, peer, end):
+    asked = answer(peer, lambda data: None)
+    waiting = [ask(adapter) for _ in range(3)]
+    await air.turns(lambda: len(asked) == 3)
+    if end == "link":
+        await peer.links[air.BREDR].disconnect()
+    else:
+        dongle.unplug()
+    for each in waiting:
+        with pytest.raises(Unreachable if end == "link" else NoAdapter) as lost:
+            await each
+        assert end == "dongle" or lost.value.status == 0x13
+    assert adapter._echoes._waiters == {}
+
+
+async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
+    asked = answer(peer, lambda data: None)
+    most = adapter._limits.echoes
+    waiting = [ask(adapter) for _ in range(most)]
+    await air.turns(lambda: len(asked) == most)
+    with pytest.raises(Exhausted):
+        await adapter.echo(PEER, b"ping")
+    with pytest.raises(Exhausted):
+        await adapter.echo(PEER, bytes(45))
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_without_a_dongle_or_without_br_edr_there_is_none(adapter, new_dongle, monkeypatch):
+    with pytest.raises(NoAdapter):
+        await adapter.echo(PEER, b"ping")
+    await adapter.take_dongle(new_dongle())
+    await adapter.wait_powered()
+    monkeypatch.setattr(type(adapter), "transports", (False, True))
+    with pytest.raises(NotSupported):
+        await adapter.echo(PEER, b"ping")

@@ -1,0 +1,509 @@
+"""What came in one wake-up overtakes itself: answers to what is gone, in every order and cut in every way.
+
+The controller is scripted, all else is real: the pump of the dongle, the adapter, and a guest's rings.
+"""
+
+import asyncio
+import struct
+
+import pytest
+import structlog
+from bumble.link import LocalLink
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.backends.vl2cap import test_connection as connection
+from tests.support import air, plain_xen
+from usbbtd.l2cap.limits import Limits as L2capLimits
+from usbbtd.l2capif.checks import Limits
+from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.channel import Listener, Unreachable
+
+octets = air.octets
+
+HANDLES = (0x040, 0x041)
+PEERS = (octets("C0:FF:EE:00:00:21"), octets("C0:FF:EE:00:00:22"))
+NOTHING = '[[rule]]\nguest = "any"\naction = "advertise"\nverdict = "allow"\n'
+
+
+class ScriptedDongle(air.DirectDongle):
+    """Bumble's controller brings it up; from then on only the test speaks."""
+
+    scripted = False
+
+    def send_control(self, setup, data):
+        if self.scripted:
+            self.commands.append(data)
+        else:
+            super().send_control(setup, data)
+
+    def send_bulk(self, transfers):
+        return len(transfers) if self.scripted else super().send_bulk(transfers)
+
+    def on_packet(self, packet):
+        if not self.scripted:
+            super().on_packet(packet)
+
+    def wake_up(self, interrupts, bulks):
+        """One wake-up, with what the two endpoints had."""
+        if not self.closed:
+            events = b"".join(interrupts)
+            size = self.interrupt_packet_size
+            self.inject([events[at : at + size] for at in range(0, len(events), size)], bulks)
+
+
+def new_adapter(log):
+    return Adapter(
+        random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=2.0, limits=L2capLimits(mps=1021), log=log
+    )
+
+
+async def plug(adapter):
+    """An adapter's dongle, up."""
+    dongle = ScriptedDongle(LocalLink())
+    await adapter.take_dongle(dongle)
+    async with asyncio.timeout(air.TIME_LIMIT_S):
+        await adapter.wait_powered()
+    dongle.scripted = True
+    return dongle
+
+
+# What a controller says.
+
+
+def event(code, parameters):
+    return bytes((code, len(parameters))) + parameters
+
+
+def connected(handle, peer, transport, role):
+    if transport == air.LE:
+        parameters = struct.pack("<BBHBB6sHHHB", 1, 0, handle, role, 1, peer, 24, 0, 500, 0)
+        return [event(0x3E, parameters)]
+    complete = event(0x03, struct.pack("<BH6sBB", 0, handle, peer, 1, 0))
+    return [event(0x04, peer + b"\x00\x00\x00\x01"), complete] if role else [complete]
+
+
+def disconnected(handle, status=0):
+    return event(0x05, struct.pack("<BHB", status, handle, 0x13))
+
+
+def completed(handle, count):
+    return event(0x13, struct.pack("<BHH", 1, handle, count))
+
+
+def answer(opcode, status, *, complete):
+    return event(0x0E, b"\x01" + opcode + bytes((status,))) if complete else event(0x0F, bytes((status, 1)) + opcode)
+
+
+def acl(handle, cid, payload):
+    return struct.pack("<HHHH", handle | 0x2000, len(payload) + 4, len(payload), cid) + payload
+
+
+def signal(handle, transport, code, identifier, *fields):
+    data = struct.pack(f"<{len(fields)}H", *fields)
+    return acl(handle, 5 if transport else 1, struct.pack("<BBH", code, identifier, len(data)) + data)
+
+
+#: Where nobody waits for the guest: each is refused at once.
+REFUSING = {air.BREDR: 0x1003, air.LE: 0x82}
+
+
+def request(handle, transport, psm=None, identifier=1, scid=0x50):
+    psm = air.PSM[transport] if psm is None else psm
+    if transport == air.BREDR:
+        return signal(handle, air.BREDR, 2, identifier, psm, scid)
+    return signal(handle, air.LE, 0x14, identifier, psm, scid, 64, 64, 1)
+
+
+def parameters(handle):
+    """The peer wants other connection parameters."""
+    return signal(handle, air.LE, 0x12, 1, 24, 40, 0, 500)
+
+
+@pytest.fixture
+def log():
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+def bugs(entries):
+    """Log entries with a traceback."""
+    return [entry for entry in entries if entry.get("exc_info")]
+
+
+@pytest.fixture
+async def scripted(log):
+    adapter = new_adapter(structlog.get_logger())
+    dongle = await plug(adapter)
+    yield adapter, dongle
+    assert bugs(log) == []
+    adapter.close()
+
+
+@pytest.mark.parametrize("transport", air.TRANSPORTS)
+async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport):
+    adapter, dongle = scripted
+    adapter.listen(transport, air.PSM[transport], Listener(adapter.refuse, lambda offer: None))
+    dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
+    dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
+    assert adapter.statistics()["links"] == 0
+    dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
+    assert adapter.statistics()["links"] == 1  # it works on
+
+
+@pytest.mark.parametrize("transport", air.TRANSPORTS)
+async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transport):
+    adapter, dongle = scripted
+    accepting = []
+
+    def accept(offer):
+        accepting.append(asyncio.ensure_future(adapter.accept(offer, air.MTU)))
+
+    adapter.listen(transport, air.PSM[transport], Listener(accept, lambda offer: None))
+    dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
+    dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
+    with pytest.raises(Unreachable):
+        await accepting[0]
+
+
+@pytest.mark.parametrize("after", [air.BREDR, air.LE, None])
+async def test_parameters_are_asked_for_on_a_link_that_ends(scripted, after):
+    """What has the handle by now is not meant."""
+    adapter, dongle = scripted
+    dongle.wake_up(connected(0x40, PEERS[0], air.LE, 0), [])
+    sent = len(dongle.commands)
+    next_link = [] if after is None else connected(0x40, PEERS[1], after, 0)
+    dongle.wake_up([disconnected(0x40), *next_link], [parameters(0x40)])
+    assert [command[:2] for command in dongle.commands[sent:]] == []
+    assert adapter.statistics()["links"] == len(next_link)
+
+
+@pytest.mark.parametrize("after", [air.BREDR, air.LE])
+async def test_parameters_are_asked_for_when_another_link_ends_first(scripted, after):
+    """The end of one link hands over what waits on all: the host must not be further than that yet."""
+    adapter, dongle = scripted
+    for handle, peer in zip(HANDLES, PEERS, strict=True):
+        dongle.wake_up(connected(handle, peer, air.LE, 0), [])
+    sent = len(dongle.commands)
+    ends = [disconnected(handle) for handle in HANDLES]
+    dongle.wake_up([*ends, *connected(HANDLES[1], PEERS[0], after, 0)], [parameters(HANDLES[1])])
+    assert (dongle.closed, adapter.statistics()["links"]) == (False, 1)
+    assert dongle.commands[sent:] == []
+
+
+async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(scripted):
+    """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
+    adapter, dongle = scripted
+    offers = []
+    adapter.listen(air.BREDR, air.PSM[air.BREDR], Listener(offers.append, offers.remove))
+    dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
+    opening = asyncio.create_task(adapter.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    ((handle, cid),) = adapter._opening
+    opening.cancel()
+    dongle.wake_up([disconnected(0x40), *connected(0x40, PEERS[1], air.BREDR, 1)], [])
+    adapter._controller.now = lambda: asyncio.get_running_loop().time() + 1  # data is not taken for the old link's
+    dongle.wake_up([], [request(0x40, air.BREDR)])
+    assert [(offer.handle, offer.cid) for offer in offers] == [(handle, cid)]
+    await asyncio.wait([opening])
+    await asyncio.sleep(0)
+    assert opening.cancelled()
+    assert (len(offers), adapter._controller.mux.statistics()["channels"]) == (1, 1)
+
+
+# What is a bug costs its own device, and nobody else's.
+
+
+class Bug(Exception):
+    pass
+
+
+def fail(*_):
+    raise Bug
+
+
+@pytest.mark.parametrize("where", ["receive", "flush", "timeout", "start"])
+async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, where, monkeypatch):
+    adapter = new_adapter(structlog.get_logger())
+    if where == "start":
+        with monkeypatch.context() as patched:
+            patched.setattr("usbbtd.hci.host.Host.start", fail)
+            dongle = ScriptedDongle(LocalLink())
+            await adapter.take_dongle(dongle)
+    else:
+        dongle = await plug(adapter)
+        controller = adapter._controller
+        if where == "receive":
+            monkeypatch.setattr(adapter, "receive_hci_event", fail)
+            dongle.wake_up(connected(0x40, PEERS[0], air.LE, 1), [])
+        elif where == "flush":
+            monkeypatch.setattr(controller.host, "take_acl", fail)
+            controller.flush_soon()
+            await asyncio.sleep(0)
+        else:
+            monkeypatch.setattr(controller.mux, "handle_timeout", fail)
+            controller._loop.call_soon(controller._timeout)
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+    assert (dongle.closed, adapter.powered, adapter.statistics()["links"]) == (True, False, 0)
+    (bug,) = bugs(log)
+    assert (bug["event"], bug["log_level"], type(bug["exc_info"])) == ("radio failed", "error", Bug)
+    assert (await plug(adapter)).closed is False
+    adapter.close()
+
+
+@pytest.mark.parametrize("where", ["receive_requests", "offer", "complete_channel", "end_object"])
+async def test_a_bug_of_a_guest_costs_its_device(log, where, monkeypatch):
+    """And the guest beside it, the links and the dongle go on."""
+    adapter = new_adapter(structlog.get_logger())
+    dongle = await plug(adapter)
+    guests = [connection.Guest(adapter, plain_xen.PlainXen()) for _ in range(2)]
+    for guest, psm in zip(guests, (0x1001, 0x1005), strict=True):
+        guest.asked = guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
+        await guest.asked
+    stream = guests[0].stream(2)
+    accepting = guests[0].accept(guests[0].asked.number, stream)
+    await asyncio.sleep(0)
+    monkeypatch.setattr(guests[0].served._backend, where, fail)
+    dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [request(0x40, air.BREDR)])
+    dongle.wake_up([], [request(0x40, air.BREDR, 0x1005, 2, 0x51)])
+    for _ in range(4):
+        await asyncio.sleep(0)
+    # The peer's side of the configuration of the channel that was accepted, then its end.
+    configured = [signal(0x40, air.BREDR, 5, 1, 0x40, 0, 0), signal(0x40, air.BREDR, 4, 3, 0x40, 0)]
+    dongle.wake_up([], configured)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    dongle.wake_up([], [signal(0x40, air.BREDR, 6, 4, 0x40, 0x50)])
+    if where == "receive_requests":
+        guests[0].send(lambda core: core.info())
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert (len(guests[0].broken), guests[1].broken) == (1, [])
+    (bug,) = bugs(log)
+    assert (bug["event"], type(bug["exc_info"])) == ("guest failed", Bug)
+    info = guests[1].send(lambda core: core.info())
+    for guest in guests:
+        guest.close()
+    assert (info.done(), dongle.closed, adapter.statistics()["listeners"]) == (True, False, 0)
+    assert (accepting.done(), guests[0].xen.held, guests[1].xen.held) == (True, (0, 0, 0), (0, 0, 0))
+    adapter.close()
+
+
+async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log, monkeypatch):
+    """Not its PSM, for one: the guest that comes back wants it again."""
+    adapter = new_adapter(structlog.get_logger())
+    guest = connection.Guest(adapter, plain_xen.PlainXen())
+    for psm in (0x1001, 0x1005, 0x1007):
+        await guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
+    with monkeypatch.context() as patched:
+        patched.setattr(guest.served._objects[2], "close", fail)
+        with pytest.raises(Bug):
+            guest.served.close()
+    assert (list(adapter._listeners), guest.access._objects) == ([(air.BREDR, 0x1005)], {})
+    guest.connection.close()
+    assert guest.xen.held == (0, 0, 0)
+    adapter.close()
+
+
+# Everything at once.
+
+handles, peers, transports = st.sampled_from(HANDLES), st.sampled_from(PEERS), st.sampled_from(air.TRANSPORTS)
+words = st.sampled_from((0x0000, 0x0001, 0x0040, 0x0041, 0x0050, 0x0051, 0x0080, 0x1001)) | st.integers(0, 0xFFFF)
+requests = st.builds(
+    lambda handle, transport, refusing, identifier: request(
+        handle, transport, REFUSING[transport] if refusing else None, identifier, 0x50 + identifier
+    ),
+    handles, transports, st.booleans(), st.integers(1, 4),
+)  # fmt: skip
+signals = st.builds(
+    lambda handle, transport, code, identifier, fields: signal(handle, transport, code, identifier, *fields),
+    handles, transports, st.integers(1, 0x1A), st.integers(0, 4), st.lists(words, max_size=6),
+)  # fmt: skip
+data = st.builds(acl, handles, st.sampled_from((0x40, 0x41, 0x3F)), st.binary(max_size=40))
+bulks = st.tuples(st.just("bulk"), st.one_of(requests, requests, signals, data, st.builds(parameters, handles)))
+links = st.tuples(st.just("link"), handles, peers, transports, st.integers(0, 1))
+ends = st.tuples(st.just("end"), handles, st.sampled_from((0, 0, 0, 0x02, 0x1F)))
+completions = st.tuples(st.just("completed"), handles, st.integers(0, 3))
+statuses = st.sampled_from((0x00, 0x02, 0x04, 0x0B, 0x0C, 0x1F))
+answers = st.tuples(st.just("answer"), st.integers(0, 3), statuses, st.booleans())
+guest_requests = st.one_of(
+    st.tuples(st.just("connect"), transports, st.integers(0, 1)),
+    st.tuples(st.just("listen"), transports),
+    st.tuples(st.just("echo"), st.integers(0, 1)),
+    st.tuples(st.sampled_from(("accept", "release")), st.integers(0, 5)),
+    st.sampled_from([("scan",), ("advertise",), ("info",), ("forbid",), ("allow",)]),
+)
+wakes = st.sampled_from([("wake",), ("wake",), ("wake",), ("turn",)])
+losses = st.sampled_from([("late",), ("unplug",), ("broken",)])
+single = st.one_of(bulks, links, ends, completions, answers, guest_requests, wakes, losses)
+
+
+@st.composite
+def visits(draw):
+    """A peer comes, asks and goes, with whatever happens meanwhile, cut into wake-ups anywhere."""
+    handle, transport = draw(handles), draw(transports)
+    psms = st.sampled_from((air.PSM[transport], REFUSING[transport]))
+    asks = st.one_of(
+        st.builds(lambda psm, scid: request(handle, transport, psm, 1 + scid, 0x50 + scid), psms, st.integers(0, 3)),
+        st.just(parameters(handle)),
+    ).map(lambda packet: ("bulk", packet))
+    between = st.lists(st.one_of(wakes, wakes, single), max_size=2)
+    visit = [("end", handle, 0), ("link", handle, draw(peers), transport, draw(st.integers(0, 1))), *draw(between)]
+    for ask in draw(st.lists(asks, min_size=1, max_size=3)):
+        visit += [ask, *draw(between)]
+    return [*visit, ("end", handle, 0), *draw(between)]
+
+
+steps = st.lists(st.one_of(visits(), visits(), single.map(lambda one: [one])), max_size=12).map(
+    lambda several: [step for steps in several for step in steps]
+)
+
+
+class World:
+    """One guest of one adapter, and what was asked for."""
+
+    def __init__(self, log):
+        self.xen = plain_xen.PlainXen()
+        self.adapter = new_adapter(log)
+        self.guest = connection.Guest(self.adapter, self.xen, Limits(channels=3))
+        self.asked = []
+        self.made, self.released, self.listeners = [], set(), []
+        self.streams = []
+        self.bulks, self.interrupts = [], []
+        self.up = set()  # handles in use
+        self.dongle = None
+        for transport in air.TRANSPORTS:
+            self.adapter.listen(transport, REFUSING[transport], Listener(self.adapter.refuse, lambda offer: None))
+        self.late_s = 0.0
+
+    async def plug(self):
+        self.dongle = await plug(self.adapter)
+        loop = asyncio.get_running_loop()
+        self.controller.now = lambda: loop.time() + self.late_s
+        self.up.clear()
+
+    @property
+    def controller(self):
+        return self.adapter._controller
+
+    async def do(self, step):
+        match step:
+            case ("bulk", packet):
+                self.bulks.append(packet)
+            case ("link", handle, peer, transport, role) if handle not in self.up:
+                self.up.add(handle)
+                self.interrupts += connected(handle, peer, transport, role)
+            case ("end", handle, status):
+                self.up -= set() if status else {handle}
+                self.interrupts.append(disconnected(handle, status))
+            case ("completed", handle, count):
+                self.interrupts.append(completed(handle, count))
+            case ("answer", which, status, complete) if self.dongle.commands:
+                opcode = self.dongle.commands[-1 - which % len(self.dongle.commands)][:2]
+                self.interrupts.append(answer(opcode, status, complete=complete))
+            case ("wake",):
+                bulks, self.bulks = self.bulks, []
+                interrupts, self.interrupts = self.interrupts, []
+                self.dongle.wake_up(interrupts, bulks)
+                if self.dongle.closed:
+                    await self.plug()
+            case ("turn",):
+                for _ in range(6):
+                    await asyncio.sleep(0)
+            case ("late",):
+                self.late_s += 45
+                if self.controller is not None:
+                    self.controller._timeout()
+            case ("unplug" | "broken" as kind,) if not self.dongle.closed:
+                self.dongle.unplug() if kind == "unplug" else self.dongle.inject([b"\x03\x01\x00"])
+                await self.plug()
+            case _:
+                self.ask(step)
+
+    def ask(self, step):
+        if self.guest.connection.full:
+            return
+        match step:
+            case ("connect", transport, which):
+                self.keep(self.guest.connect(transport, PEERS[which], stream=self.stream()))
+            case ("listen", transport):
+                listening = self.guest.send(
+                    lambda core: core.listen(transport, air.PSM[transport], mtu=connection.MTU, backlog=1)
+                )
+                self.listeners.append(listening.number)
+                self.keep(listening)
+            case ("accept", which) if listeners := [each for each in self.listeners if each in self.objects()]:
+                self.keep(self.guest.accept(listeners[which % len(listeners)], self.stream()))
+            case ("release", which) if objects := self.objects():
+                number = objects[which % len(objects)]
+                if number in self.listeners:
+                    self.listeners.remove(number)
+                self.released.add(number)
+                self.asked.append(self.guest.release(number))
+            case ("scan",):
+                shared = self.stream().shared
+                self.keep(self.guest.send(lambda core: core.scan(ref=shared.ref, evtchn=shared.port)))
+            case ("advertise",):
+                self.keep(self.guest.send(lambda core: core.advertise(b"\x02\x01\x06")))
+            case ("echo", which):
+                self.asked.append(self.guest.send(lambda core: core.echo(PEERS[which], b"ping")))
+            case ("info",):
+                self.asked.append(self.guest.send(lambda core: core.info()))
+            case ("forbid" | "allow" as kind,):
+                policy = air.guest_policy(NOTHING if kind == "forbid" else air.ALLOW_ALL)
+                self.guest.served.revoke(self.guest.access.change(policy), Limits(channels=3))
+
+    def stream(self):
+        self.streams.append(self.guest.stream(2))
+        return self.streams[-1]
+
+    def keep(self, request):
+        """Of a request that makes an object."""
+        self.asked.append(request)
+        self.made.append(request)
+
+    def objects(self):
+        """Those that may be there, answered or not."""
+        return [
+            request.number
+            for request in self.made
+            if request.number not in self.released and not (request.done() and request.result().ret)
+        ]
+
+
+async def play(steps, entries):
+    loop = asyncio.get_running_loop()
+    unheard = []
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    world = World(structlog.get_logger())
+    await world.plug()
+    for step in steps:
+        await world.do(step)
+        assert bugs(entries) == []
+    await world.do(("wake",))
+    await world.do(("turn",))
+    world.guest.served.close()
+    world.guest.connection.close()
+    for _ in range(6):
+        await asyncio.sleep(0)
+    assert all(request.done() for request in world.asked)
+    for transport in air.TRANSPORTS:
+        world.adapter.unlisten(transport, REFUSING[transport])
+    world.adapter.close()
+    assert world.adapter.statistics() == dict.fromkeys(("links", "channels", "listeners"), 0)
+    assert world.xen.held == (0, 0, 0)
+    assert world.guest.access._objects == world.guest.access._offers == world.guest.access._echoes == {}
+    assert world.adapter._echoes._waiters == {}
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (unheard, bugs(entries), world.guest.broken) == ([], [], [])
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert left == set()
+
+
+@given(steps=steps)
+def test_nothing_that_comes_in_any_wake_up_is_a_bug_or_is_left(steps):
+    with structlog.testing.capture_logs() as entries:
+        asyncio.run(play(steps, entries))

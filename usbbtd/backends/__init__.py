@@ -1,0 +1,1 @@
+"""What other domains are served: a policed share of the adapter."""

@@ -1,0 +1,189 @@
+"""The pump of a usbif backend: device models for a frontend in another domain. For the simulation's dom0, and for tests
+with other frontends as the peer."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.dongles.usbif_frontend import FEATURE_QUEUED_URBS
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.usb import usbif
+from usbbtd.usb.backend import UsbifBackend
+from usbbtd.usb.device import UsbDevice
+from usbbtd.xen.device import XenbusDevice
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import BackRing
+from usbbtd.xen.store import Store
+from usbbtd.xenbus import Action
+
+MAX_U32 = 0xFFFFFFFF
+
+
+async def offer_usbif(
+    store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int, device: UsbDevice,
+    log: FilteringBoundLogger,
+) -> None:  # fmt: skip
+    """Shows ``device`` on port 1 of the USB controller that the toolstack made for us: see ``UsbifController.run``."""
+    controller = UsbifController(store, evtchn, grants, frontend_domid, devid, log)
+    controller.plug(1, device)
+    await controller.run()
+
+
+class UsbifController:
+    """The backend of ``backend/qusb/<frontend_domid>/<devid>`` in our own domain, through any number of connections."""
+
+    def __init__(
+        self, store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int,
+        log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        # Linux's xen-hcd unlinks its requests before it closes, and waits for the answers.
+        path = f"backend/qusb/{frontend_domid}/{devid}"
+        self._device = XenbusDevice(store, "backend", path, lingers=True, is_gone=evtchn.is_gone)
+        self._evtchn = evtchn
+        self._grants = grants
+        self._log = log
+        self._plugged: dict[int, UsbDevice] = {}
+        self._connection: _Connection | None = None
+
+    async def run(self) -> None:
+        """Returns when the toolstack has taken the controller away. Cancelled: closes in order. XenError: not there."""
+        await self._device.run(self._perform)
+
+    def plug(self, port: int, device: UsbDevice) -> None:
+        """Plugs a device into a free port, at any time; the frontend hears of it when it is connected."""
+        if port in self._plugged:
+            raise LocalProtocolError(f"there is a device on port {port}")
+        self._plugged[port] = device
+        if self._connection is not None:
+            self._connection.plug(port, device)
+
+    def unplug(self, port: int) -> None:
+        """Pulls a device out. Idempotent."""
+        self._plugged.pop(port, None)
+        if self._connection is not None:
+            self._connection.unplug(port)
+
+    async def _perform(self, action: Action) -> Mapping[str, str] | None:
+        match action:
+            case Action.PUBLISH:
+                return {FEATURE_QUEUED_URBS: "1"}
+            case Action.ATTACH:
+                try:
+                    await self._attach()
+                except (RemoteProtocolError, XenError) as error:
+                    self._log.error("usb frontend cannot be connected", reason=str(error))
+                    raise
+            case Action.DETACH if self._connection is not None:
+                connection, self._connection = self._connection, None
+                statistics = connection.statistics()
+                connection.close()
+                reason = self._device.reason or "closed by the frontend"
+                self._log.info("usb frontend disconnected", reason=reason, **statistics)
+        return None
+
+    async def _attach(self) -> None:
+        device = self._device
+        ports = int(await device.read_own("num-ports") or 1)
+        urb_ref = await device.read_other_int("urb-ring-ref", 0, MAX_U32)
+        conn_ref = await device.read_other_int("conn-ring-ref", 0, MAX_U32)
+        channel = await device.read_other_int("event-channel", 0, MAX_U32)
+        self._connection = _Connection(
+            device.other_domid, (urb_ref, conn_ref), channel, self._evtchn, self._grants, ports=ports,
+            broken=device.fail, log=self._log,
+        )  # fmt: skip
+        for port, plugged in self._plugged.items():
+            self._connection.plug(port, plugged)
+        self._log.info("usb frontend connected", frontend=device.other_path)
+
+
+class _Connection:
+    """Mapped rings and event channel, from ATTACH to DETACH."""
+
+    def __init__(
+        self, domid: int, ring_refs: tuple[int, int], remote_port: int, evtchn: EventChannels, grants: Grants, *,
+        ports: int, broken: Callable[[str], None], log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self._broken = broken
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._flush_scheduled = False
+        self._closed = False
+        self._core = UsbifBackend(ports, partial(grants.copy_from, domid), partial(grants.copy_to, domid))
+        self._devices: dict[int, UsbDevice] = {}
+        self._pages = pages = grants.map(domid, ring_refs)
+        self._urb_ring = BackRing(pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
+        self._conn_ring = BackRing(pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
+        try:
+            self._channel = evtchn.bind_interdomain(domid, remote_port, self._receive)
+        except XenError:
+            self._close_memory()
+            raise
+
+    def statistics(self) -> dict[str, int]:
+        return self._core.statistics()
+
+    def plug(self, port: int, device: UsbDevice) -> None:
+        self._core.plug(port, device)
+        self._devices[port] = device
+        device.wake = self._flush_soon
+        self._flush_soon()
+
+    def unplug(self, port: int) -> None:
+        self._core.unplug(port)
+        if (device := self._devices.pop(port, None)) is not None:
+            device.unplugged()
+        self._flush_soon()
+
+    def close(self) -> None:
+        self._closed = True
+        for device in self._devices.values():
+            device.unplugged()
+        self._channel.close()
+        self._close_memory()
+
+    def _receive(self) -> None:  # hot: per wake-up
+        if self._closed:
+            return
+        self._flush_scheduled = True  # what the devices say to this goes out with the flush below
+        try:
+            self._core.receive_requests(self._urb_ring.take())
+            self._core.receive_conn_requests(self._conn_ring.take())
+        except RemoteProtocolError as error:
+            self._fail(f"the USB frontend broke the protocol: {error}")
+            return
+        self._flush()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:  # hot: per wake-up
+        self._flush_scheduled = False
+        if self._closed:
+            return
+        try:
+            # First what has been unplugged, so that a frontend that is awake does not wonder about the answers.
+            notify = False
+            if conn_responses := self._core.take_conn_responses():
+                notify = self._conn_ring.put(conn_responses)
+            if responses := self._core.take_responses():
+                notify |= self._urb_ring.put(responses)
+            if notify:  # once, after both pushes
+                self._channel.notify()
+        except XenError as error:
+            self._fail(str(error))
+
+    def _fail(self, reason: str) -> None:
+        self._closed = True
+        self._log.error("usb frontend failed", reason=reason)
+        self._broken(reason)
+
+    def _close_memory(self) -> None:
+        self._urb_ring.close()
+        self._conn_ring.close()
+        self._pages.close()

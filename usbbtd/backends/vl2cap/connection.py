@@ -1,0 +1,398 @@
+"""A connected guest: its command ring on one side, the adapter on the other."""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial, reduce
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.abi.layout import constants
+from usbbtd.backends.access import REFUSED_BY_POLICY, Access, Denied, Revoked, TooOften
+from usbbtd.backends.vl2cap.channel import DEVICE_CLOSED, GuestChannel, Peer
+from usbbtd.backends.vl2cap.echoes import GuestEchoes
+from usbbtd.backends.vl2cap.info import ConnectionInfo, Traffic
+from usbbtd.backends.vl2cap.objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
+from usbbtd.backends.vl2cap.stream import GuestStream
+from usbbtd.bluetooth import BREDR, format_address
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif.backend import Backend
+from usbbtd.l2capif.checks import Limits
+from usbbtd.pump import contained, explain
+from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.channel import (
+    AdapterError,
+    Advertiser,
+    Channel,
+    EchoRejected,
+    Exhausted,
+    InUse,
+    NoAdapter,
+    NotSupported,
+    Offer,
+    Refused,
+    Unreachable,
+)
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import BackRing
+
+#: What a request may fail with; each has an error code of the protocol.
+FAILURES = (AdapterError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
+
+
+class GuestConnection:
+    """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring, or we fail."""
+
+    def __init__(
+        self, domid: int, ref: int, port: int, *, adapter: Adapter, grants: Grants, evtchn: EventChannels,
+        access: Access, limits: Limits, broken: Callable[[str], None], log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self._domid = domid
+        self._adapter = adapter
+        self._access = access
+        self._grants = grants
+        self._evtchn = evtchn
+        self._limits = limits
+        self._broken = broken
+        self._log = log
+        self._backend = Backend(limits)
+        self._objects: dict[int, GuestObject] = {}
+        self._echoes = GuestEchoes(adapter, access, self._echoed, self.pump_failed)
+        self._offers: dict[int, Offer] = {}
+        self._offer_count = 0
+        self._past = Traffic()  # of channels that were released
+        with ExitStack() as stack:
+            page = grants.map(domid, [ref])
+            stack.callback(page.close)
+            self._ring = BackRing(page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
+            stack.callback(self._ring.close)
+            self._event_channel = evtchn.bind_interdomain(domid, port, self._ring_event)
+            stack.callback(self._event_channel.close)
+            self._adapter.observe(self._adapter_changed)
+            stack.callback(self._adapter.ignore, self._adapter_changed)
+            self._resources = stack.pop_all()
+        self._ring_event()
+
+    def statistics(self) -> dict[str, int]:
+        """The counters of the guest's calls, and of what policy said to them."""
+        return self._backend.statistics() | self._access.statistics()
+
+    def info(self, domid: int, devid: int) -> ConnectionInfo:
+        """The guest's objects, each channel with the numbers of its device."""
+        states = {number: state for number, _, state in self._backend.objects()}
+        channels = [
+            thing.info(domid, devid, number, states[number])
+            for number, thing in self._objects.items()
+            if isinstance(thing, GuestChannel)
+        ]
+        things = self._objects.values()
+        return ConnectionInfo(
+            channels=channels,
+            listeners=[thing.info() for thing in things if isinstance(thing, GuestListener)],
+            scans=[thing.info() for thing in things if isinstance(thing, GuestScan)],
+            advertising=any(isinstance(thing, GuestAdvertisement) for thing in things),
+            traffic=reduce(Traffic.plus, (Traffic(*channel[-4:]) for channel in channels), self._past),
+            counters=self.statistics(),
+        )
+
+    def close(self) -> None:
+        """Ends all that the guest has, then gives its ring back. Idempotent."""
+        self._backend.close()
+        if responses := self._backend.take_responses():
+            self._ring.put(responses)  # for whoever looks
+        with self._resources as undo:  # from the last on: whatever fails here, the others get back what they gave
+            undo.callback(self._access.clear)
+            undo.callback(self._echoes.close)
+            offers, self._offers = self._offers, {}
+            for offer in offers.values():
+                undo.callback(self._adapter.refuse, offer)
+            objects, self._objects = self._objects, {}
+            for thing in objects.values():
+                if isinstance(thing, GuestChannel):
+                    undo.callback(thing.close, DEVICE_CLOSED)
+                else:
+                    undo.callback(thing.close)
+
+    def pump_failed(self, error: Exception) -> None:
+        """Costs the guest its device, which may connect anew: the others go on."""
+        facts = explain(error)
+        self._log.error("guest failed", **facts)
+        self._broken(facts["reason"])
+
+    @contained
+    def revoke(self, revoked: Revoked, limits: Limits) -> None:
+        """Policy has changed: that is not allowed any more, and ``limits`` are those of what is made from now on."""
+        if limits != self._limits:
+            self._limits = self._backend.limits = limits
+            self._backend.change_info()
+        for req_id in revoked.echoes:
+            self._echoes.cancel(req_id)
+            self._backend.fail(req_id, errno.EACCES)
+        for number in revoked.offers:
+            offer = self._offers.pop(number)
+            self._backend.withdraw(number)
+            self._adapter.refuse(offer, REFUSED_BY_POLICY[offer.link.transport])
+        for id_ in revoked.objects:
+            self._backend.revoke(id_)
+            match self._objects[id_]:
+                case GuestChannel(is_open=True) | GuestScan() as streaming:
+                    streaming.revoke()
+                case thing:
+                    del self._objects[id_]
+                    thing.close()
+        self._work()
+
+    # The command ring.
+
+    @contained
+    def _ring_event(self) -> None:
+        try:
+            requests = self._ring.take()
+        except RemoteProtocolError as error:
+            self._broken(f"command ring: {error}")
+            return
+        self._backend.receive_requests(requests)
+        self._work()
+
+    def _work(self) -> None:
+        """Does what the guest asked for, then answers all that is ready with one notification."""
+        while pending := self._backend.take_calls():
+            for call in pending:
+                self._do(call)
+        responses = self._backend.take_responses()
+        if not responses:
+            return
+        try:
+            notify = self._ring.put(responses)
+        except RemoteProtocolError as error:
+            self._broken(f"command ring: {error}")
+            return
+        if notify:
+            self._event_channel.notify()
+
+    def _do(self, call: calls.Call) -> None:
+        match call:
+            case calls.Info(req_id):
+                self._answer_info(req_id)
+            case calls.Connect():
+                self._connect(call)
+            case calls.Accept():
+                offer = self._offers.pop(call.offer)
+                self._access.accept(call.offer, call.id)
+                peer = Peer(offer.link.address, offer.link.address_type, offer.psm)
+                self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
+            case calls.Echo(req_id):
+                try:
+                    self._echoes.start(call)
+                except FAILURES as error:
+                    self._fail(req_id, error)
+            case calls.Refuse(number):
+                self._access.release_offer(number)
+                self._adapter.refuse(self._offers.pop(number))
+            case calls.Release(req_id, id_):
+                self._access.release(id_)
+                if (thing := self._objects.pop(id_, None)) is not None:
+                    if isinstance(thing, GuestChannel):
+                        self._past = self._past.plus(thing.traffic())
+                    thing.close()
+                self._backend.complete(req_id)
+            case calls.Listen() | calls.Scan() | calls.Advertise():
+                try:
+                    self._objects[call.id] = self._make(call)
+                except FAILURES as error:
+                    self._access.release(call.id)
+                    self._fail(call.req_id, error)
+                else:
+                    self._backend.complete(call.req_id)
+
+    def _make(self, call: calls.Listen | calls.Scan | calls.Advertise) -> GuestObject:
+        match call:
+            case calls.Listen(_, id_, transport, psm):
+                self._access.listen(id_, transport, psm)
+                return GuestListener(
+                    self._adapter, transport, psm, lambda offer: self._offered(id_, offer), self._withdrawn
+                )
+            case calls.Scan(_, id_):
+                self._access.scan(id_)
+                scan = GuestScan(
+                    self._adapter, active=call.active, duplicates=call.duplicates,
+                    ended=partial(self._ended, id_), failed=self.pump_failed,
+                )  # fmt: skip
+                try:
+                    scan.start(self._stream(call.ref, call.evtchn, scan.guest_event))
+                except BaseException:
+                    scan.close()
+                    raise
+                return scan
+            case calls.Advertise(_, id_):
+                self._access.advertise(id_)
+                advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
+                return GuestAdvertisement(self._adapter, advertiser)
+
+    def _ended(self, id_: int, reason: str) -> None:
+        """A channel or a scan, by itself."""
+        self._access.release(id_)
+        self._log.info("object ended", object=id_, reason=reason)
+        self._backend.end_object(id_)
+
+    def _answer_info(self, req_id: int) -> None:
+        bredr, le = self._adapter.transports
+        features = bredr * constants.L2CAPIF_FEATURE_BREDR
+        if le:
+            features |= constants.L2CAPIF_FEATURE_LE | constants.L2CAPIF_FEATURE_SCAN
+            features |= constants.L2CAPIF_FEATURE_ADVERTISE
+        self._backend.complete_info(
+            req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features,
+            le_address=self._adapter.le_address, le_address_type=le * constants.L2CAPIF_ADDR_LE_RANDOM,
+        )  # fmt: skip
+
+    def _echoed(self, req_id: int, outcome: bytes | BaseException) -> None:
+        if isinstance(outcome, bytes):
+            self._backend.complete_echo(req_id, outcome)
+        else:
+            self._fail(req_id, outcome)
+        self._work()
+
+    @contained
+    def _adapter_changed(self) -> None:
+        self._backend.change_info()
+        self._work()
+
+    def _fail(self, req_id: int, error: BaseException) -> None:
+        code, result, status = error_code(error)
+        self._backend.fail(req_id, code, result=result, status=status)
+
+    # Channels.
+
+    def _stream(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
+        return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
+
+    def _connect(self, call: calls.Connect) -> None:
+        try:
+            now = asyncio.get_running_loop().time()
+            self._access.connect(call.id, (call.address, call.address_type), call.psm, now)
+        except FAILURES as error:
+            self._fail(call.req_id, error)
+        else:
+            connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
+            peer = Peer(call.address, call.address_type, call.psm)
+            self._open(call, connect, peer, None, call.timeout_s)
+
+    def _open(
+        self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], peer: Peer,
+        offer: Offer | None, timeout_s: float | None,
+    ) -> None:  # fmt: skip
+        """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
+        user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), self.pump_failed, peer)
+        try:
+            stream = self._stream(call.ref, call.evtchn, user.guest_event)
+            user.take_stream(stream)
+            if call.mtu > stream.ring.max_message:
+                raise RemoteProtocolError(f"MTU {call.mtu}, but the ring takes messages of {stream.ring.max_message}")
+        except FAILURES as error:
+            if offer is not None:
+                self._adapter.refuse(offer)
+            self._not_opened(call, user, error)
+        else:
+            self._objects[call.id] = user
+            user.opening = asyncio.create_task(self._opened(call, user, get_channel, timeout_s))
+            user.opening.add_done_callback(self._check_opening)
+            if offer is not None:  # given up before the task began: the peer must not wait for that
+                user.opening.add_done_callback(lambda _: self._adapter.refuse(offer))
+
+    async def _opened(
+        self, call: calls.Connect | calls.Accept, user: GuestChannel, get_channel: Callable[[], Awaitable[Channel]],
+        timeout_s: float | None,
+    ) -> None:  # fmt: skip
+        """Cancelled when the guest releases the channel or goes away: the backend core answers then."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                channel = await get_channel()
+        except FAILURES as error:
+            del self._objects[call.id]
+            self._not_opened(call, user, error)
+        else:
+            link = channel.link
+            tx_mtu = min(channel.tx_mtu, user.max_message)
+            self._log.info(
+                "channel open", object=call.id, addr=format_address(link.address), psm=channel.psm, cid=channel.cid
+            )
+            self._backend.complete_channel(
+                call.req_id, link.address, link.address_type, channel.psm, tx_mtu, channel.rx_mtu
+            )
+            channel.limit_unread(self._access.unread_bytes(call.id))
+            user.start(channel)
+        self._work()
+
+    def _check_opening(self, opening: asyncio.Task[None]) -> None:
+        if not opening.cancelled() and isinstance(error := opening.exception(), Exception):
+            self.pump_failed(error)
+
+    def _not_opened(self, call: calls.Connect | calls.Accept, user: GuestChannel, error: BaseException) -> None:
+        user.close()
+        self._access.release(call.id)
+        if isinstance(call, calls.Accept) and isinstance(error, AdapterError):
+            self._backend.withdraw(call.offer)  # the peer has gone: the ACCEPT waits for the next
+            return
+        self._log.info("channel not opened", object=call.id, reason=str(error) or "no answer in time")
+        self._fail(call.req_id, error)
+
+    @contained
+    def _offered(self, listener_id: int, offer: Offer) -> None:
+        self._offer_count = number = self._offer_count + 1
+        link = offer.link
+        try:
+            self._access.offer(number, (link.address, link.address_type), offer.psm)
+        except Denied:
+            self._adapter.refuse(offer, REFUSED_BY_POLICY[link.transport])
+            return
+        except Exhausted:
+            self._adapter.refuse(offer)
+            return
+        self._offers[number] = offer
+        if not self._backend.offer(listener_id, number):
+            del self._offers[number]
+            self._access.release_offer(number)
+            self._adapter.refuse(offer)
+        self._work()
+
+    @contained
+    def _withdrawn(self, offer: Offer) -> None:
+        for number, known in self._offers.items():
+            if known is offer:
+                del self._offers[number]
+                self._access.release_offer(number)
+                self._backend.withdraw(number)
+                self._work()
+                return
+
+
+def error_code(error: BaseException) -> tuple[int, int, int]:
+    """(XEN_E*, L2CAP result, HCI status) of a failure: the errors of docs/l2capif.md."""
+    match error:
+        case Refused() | EchoRejected():
+            return errno.ECONNREFUSED, error.result, 0
+        case Unreachable():
+            return errno.ETIMEDOUT, 0, error.status
+        case TimeoutError():
+            return errno.ETIMEDOUT, 0, 0
+        case NoAdapter():
+            return errno.ENODEV, 0, 0
+        case NotSupported():
+            return errno.EOPNOTSUPP, 0, 0
+        case Exhausted():
+            return errno.EMFILE, 0, 0
+        case Denied():
+            return errno.EACCES, 0, 0
+        case TooOften():
+            return errno.EAGAIN, 0, 0
+        case InUse():
+            return errno.EADDRINUSE, 0, 0
+        case XenError():
+            return errno.EFAULT, 0, 0
+        case _:
+            return errno.EINVAL, 0, 0

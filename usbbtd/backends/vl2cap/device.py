@@ -1,0 +1,107 @@
+"""The vl2cap device of one guest, from its directory in xenstore to its removal."""
+
+from collections.abc import Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd import xenbus
+from usbbtd.abi import layout
+from usbbtd.backends.access import Access
+from usbbtd.backends.vl2cap.connection import GuestConnection
+from usbbtd.backends.vl2cap.info import GuestInfo
+from usbbtd.l2capif.checks import Limits
+from usbbtd.policy.rules import GuestPolicy, Identity
+from usbbtd.radio.adapter import Adapter
+from usbbtd.xen.device import XenbusDevice
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xenbus import Action
+
+VERSION = layout.constants.L2CAPIF_VERSION
+MAX_U32 = 0xFFFFFFFF
+
+
+class GuestDevice:
+    """Serves one ``backend/vl2cap/<guest>/<devid>``: ``perform`` is for ``XenbusDevice.run``."""
+
+    def __init__(
+        self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: Adapter, grants: Grants,
+        evtchn: EventChannels, limits: Limits, log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self.identity = identity
+        self._device = device
+        self._access = access
+        self._adapter = adapter
+        self._grants = grants
+        self._evtchn = evtchn
+        self._limits = limits
+        self._log = log
+        self._connection: GuestConnection | None = None
+        domid, devid = device.path.split("/")[-2:]
+        self._numbers = int(domid), int(devid)
+
+    async def perform(self, action: Action) -> Mapping[str, str] | None:
+        """Publishes the features, connects, disconnects."""
+        match action:
+            case Action.PUBLISH:
+                return self._features()
+            case Action.ATTACH:
+                await self._attach()
+            case Action.DETACH:
+                self._detach()
+        return None
+
+    def change_policy(self, policy: GuestPolicy) -> None:
+        """Ends what the guest has and may not have any more; nothing else is touched."""
+        revoked = self._access.change(policy)
+        if self._connection is not None:
+            self._connection.revoke(revoked, self._own_limits())
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the connection there is; empty without one."""
+        return self._connection.statistics() if self._connection is not None else {}
+
+    def info(self) -> GuestInfo:
+        domid, devid = self._numbers
+        return GuestInfo(
+            domid=domid,
+            devid=devid,
+            name=self.identity.name,
+            state=xenbus.STATE_NAMES[self._device.state],
+            reason=self._device.reason,
+            connection=self._connection.info(domid, devid) if self._connection is not None else None,
+        )
+
+    def _features(self) -> dict[str, str]:
+        return {
+            "versions": str(VERSION),
+            "max-page-order": str(self._limits.max_page_order),
+            "max-channels": str(self._access.channels),
+            "feature-bredr": "1",
+            "feature-le": "1",
+            "feature-scan": "1",
+            "feature-advertise": "1",
+            "feature-echo": "1",
+            "feature-info-wait": "1",
+        }
+
+    def _own_limits(self) -> Limits:
+        return self._limits._replace(channels=self._access.channels)
+
+    async def _attach(self) -> None:
+        device = self._device
+        await device.read_other_int("version", VERSION, VERSION)
+        ref = await device.read_other_int("ring-ref", 0, MAX_U32)
+        port = await device.read_other_int("event-channel", 0, MAX_U32)
+        self._connection = GuestConnection(
+            device.other_domid, ref, port, access=self._access, adapter=self._adapter, grants=self._grants,
+            evtchn=self._evtchn, limits=self._own_limits(), broken=device.fail, log=self._log,
+        )  # fmt: skip
+        self._log.info("guest connected")
+
+    def _detach(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            statistics = connection.statistics()
+            connection.close()
+            self._log.info("guest disconnected", reason=self._device.reason or "closed by the guest", **statistics)

@@ -1,0 +1,56 @@
+"""The L2CAP echoes that a guest waits for."""
+
+import asyncio
+from collections.abc import Callable
+
+from usbbtd.backends.access import Access
+from usbbtd.bluetooth import BREDR
+from usbbtd.l2capif.calls import Echo
+from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.channel import AdapterError
+
+
+class GuestEchoes:
+    """Of one guest. ``answered`` is called with each ECHO's req_id and the peer's data, or why there are none;
+    ``failed`` with what went wrong in that.
+    """
+
+    def __init__(
+        self, adapter: Adapter, access: Access, answered: Callable[[int, bytes | AdapterError | TimeoutError], None],
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self._adapter = adapter
+        self._access = access
+        self._answered = answered
+        self._failed = failed
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+
+    def start(self, call: Echo) -> None:
+        """Asks the peer; the answer comes in its own time. Raises Denied, TooOften."""
+        self._access.echo(call.req_id, (call.address, BREDR), asyncio.get_running_loop().time())
+        waiting = self._waiting[call.req_id] = asyncio.create_task(self._wait(call))
+        waiting.add_done_callback(self._check)
+
+    def cancel(self, req_id: int) -> None:
+        """Nothing is answered."""
+        self._waiting.pop(req_id).cancel()
+
+    def close(self) -> None:
+        """Cancels all. Idempotent."""
+        for req_id in tuple(self._waiting):
+            self.cancel(req_id)
+
+    async def _wait(self, call: Echo) -> None:
+        outcome: bytes | AdapterError | TimeoutError
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                outcome = await self._adapter.echo(call.address, call.data)
+        except (AdapterError, TimeoutError) as error:
+            outcome = error
+        del self._waiting[call.req_id]
+        self._access.release_echo(call.req_id)
+        self._answered(call.req_id, outcome)
+
+    def _check(self, waited: asyncio.Task[None]) -> None:
+        if not waited.cancelled() and isinstance(error := waited.exception(), Exception):
+            self._failed(error)

@@ -1,0 +1,135 @@
+"""What a guest's ids stand for, besides channels: listeners, scans, advertisements."""
+
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from usbbtd.abi.layout import constants
+from usbbtd.backends.vl2cap.channel import REVOKED
+from usbbtd.backends.vl2cap.info import ListenerInfo, ScanInfo
+from usbbtd.backends.vl2cap.stream import GuestStream
+from usbbtd.bluetooth import TRANSPORTS
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci.events import Advertisement
+from usbbtd.l2capif import wire
+from usbbtd.pump import contained
+from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.channel import Advertiser, Listener, Offer, ScanUser
+
+#: Reports that wait for a guest that does not read its scan; more are dropped and counted.
+MAX_QUEUED_REPORTS = 64
+
+#: Extended advertisements may carry more; version 1 of the protocol cannot.
+MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
+
+
+class GuestObject(Protocol):
+    """What every id stands for can be given up."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class GuestListener:
+    """A PSM that the guest has taken. Raises InUse."""
+
+    def __init__(
+        self, adapter: Adapter, transport: int, psm: int, offered: Callable[[Offer], None],
+        withdrawn: Callable[[Offer], None],
+    ) -> None:  # fmt: skip
+        self._adapter = adapter
+        self._key = transport, psm
+        adapter.listen(transport, psm, Listener(offered, withdrawn))
+
+    def info(self) -> ListenerInfo:
+        transport, psm = self._key
+        return ListenerInfo(TRANSPORTS[transport], psm)
+
+    def close(self) -> None:
+        self._adapter.unlisten(*self._key)
+
+
+class GuestScan:
+    """A stream of advertising reports. Raises NoAdapter."""
+
+    def __init__(
+        self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self.pump_failed = failed
+        self._adapter = adapter
+        self._stream: GuestStream | None = None
+        self._ended = ended
+        self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
+        self._over = False
+        self.dropped = 0
+        adapter.start_scan(self._scan)
+
+    def start(self, stream: GuestStream) -> None:
+        """From now on reports go to the guest."""
+        self._stream = stream
+
+    @contained
+    def guest_event(self) -> None:
+        """The guest has read reports."""
+        if self._stream is not None:
+            try:
+                self._stream.take_consumed()
+            except RemoteProtocolError as error:
+                self._end(-errno.EBADMSG, str(error))
+
+    def info(self) -> ScanInfo:
+        return ScanInfo(self._scan.active, self._scan.duplicates, self.dropped)
+
+    def close(self) -> None:
+        self._adapter.stop_scan(self._scan)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def revoke(self) -> None:
+        """Policy does not allow the scan any more: the guest reads why."""
+        self._end(-errno.EACCES, REVOKED)
+
+    @contained
+    def _report(self, advertisement: Advertisement) -> None:
+        stream = self._stream
+        if stream is None or self._over:
+            return
+        address, address_type, event_type, rssi, data = advertisement
+        if stream.queued >= MAX_QUEUED_REPORTS or len(data) > MAX_REPORT_DATA:
+            self.dropped += 1
+            return
+        try:
+            stream.write([wire.pack_report(wire.ScanReport(address, address_type, rssi, event_type, data))])
+        except RemoteProtocolError as error:
+            self._end(-errno.EBADMSG, str(error))
+
+    @contained
+    def _adapter_gone(self) -> None:
+        self._end(-errno.ENODEV, "the controller scans no more")
+
+    def _end(self, error: int, reason: str) -> None:
+        """The guest may read what is in its ring until it releases the scan."""
+        if self._over:
+            return
+        self._over = True
+        self._adapter.stop_scan(self._scan)
+        if self._stream is not None:
+            try:
+                self._stream.end(error)
+            except RemoteProtocolError:
+                self._stream.notify()  # a ring that the guest broke: nothing can be told through it
+        self._ended(reason)
+
+
+class GuestAdvertisement:
+    """What the guest advertises. Raises InUse."""
+
+    def __init__(self, adapter: Adapter, advertiser: Advertiser) -> None:
+        self._adapter = adapter
+        self._advertiser = advertiser
+        adapter.start_advertising(advertiser)
+
+    def close(self) -> None:
+        self._adapter.stop_advertising(self._advertiser)

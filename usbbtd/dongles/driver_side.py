@@ -1,0 +1,150 @@
+"""The side of a dongle that its driver sees: the same whatever carries the transfers."""
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.dongles.dongle import DongleReceiver
+from usbbtd.usb import usbif
+from usbbtd.usb.enumeration import Bluetooth, Found
+
+#: Bulk OUT transfers that may be under way; the HCI core has more than enough with that to keep a radio busy.
+BULK_OUT_LIMIT = 16
+
+#: Failed IN transfers, with nothing received between them, after which a dongle is given up.
+MAX_ERRORS = 32
+
+#: Statuses after which nothing comes any more.
+GONE = (usbif.NODEV, usbif.SHUTDOWN)
+
+
+class DriverSide(ABC):
+    """Implements ``Dongle``; statuses are those of usbif, which are Linux's error numbers.
+
+    For the pump: ``closed`` is set once the dongle is of no use, ``reason`` says why, ``started`` whether anybody
+    wanted it.
+    """
+
+    def __init__(self, found: Found, bluetooth: Bluetooth, *, name: str, log: FilteringBoundLogger) -> None:
+        self.name = name
+        self.vendor_id = found.vendor_id
+        self.product_id = found.product_id
+        self.serial = found.serial
+        self.interrupt_packet_size = bluetooth.interrupt_packet_size
+        self.bulk_packet_size = bluetooth.bulk_packet_size
+        self.closed = asyncio.Event()
+        self.reason = ""
+        self._log = log
+        self._receiver: DongleReceiver | None = None
+        self._telling: asyncio.Handle | None = None
+        self._bulk_out_count = 0
+        self._refused = False
+        self._errors = 0
+        self._interrupts: list[bytes | None] = []
+        self._bulks: list[bytes | None] = []
+
+    @property
+    def started(self) -> bool:
+        return self._receiver is not None
+
+    # What its driver calls; ``send_control`` is the subclass's.
+
+    def start(self, receiver: DongleReceiver) -> None:
+        self._receiver = receiver
+        if self.closed.is_set():  # lost before anybody cared; not from within this call, which nobody expects
+            self._telling = asyncio.get_running_loop().call_soon(receiver.dongle_lost, self.reason)
+        else:
+            self._begin()
+
+    @abstractmethod
+    def send_control(self, setup: bytes, data: bytes) -> None: ...
+
+    def send_bulk(self, transfers: list[bytes]) -> int:  # hot: per wake-up
+        if self.closed.is_set():
+            return len(transfers)
+        count = min(len(transfers), BULK_OUT_LIMIT - self._bulk_out_count)
+        self._bulk_out_count += count
+        self._refused = count < len(transfers)
+        if count:
+            self._submit_bulk(transfers[:count])
+        return count
+
+    def close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        if not self.closed.is_set():
+            self.reason = self.reason or "given up by its driver"
+            self.closed.set()
+            self._end()
+
+    # What carries the transfers calls.
+
+    def deliver(self) -> None:  # hot: per wake-up
+        """Hands over what was collected, if anything was."""
+        interrupts, bulks = self._interrupts, self._bulks
+        if (interrupts or bulks) and self._receiver is not None and not self.closed.is_set():
+            if self._errors and any(transfer is not None for transfer in (*interrupts, *bulks)):
+                self._errors = 0
+            self._interrupts, self._bulks = [], []
+            self._receiver.receive(interrupts, bulks)
+
+    def lose(self, reason: str) -> None:
+        """The dongle is gone or good for nothing: closes it and tells its driver, unless it is closed already."""
+        if self.closed.is_set():
+            return
+        self.reason = reason
+        self.close()
+        if self._receiver is not None:
+            self._receiver.dongle_lost(reason)
+
+    # What the subclass adds, and what it uses.
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Puts standing transfers of ``_in_length`` on both IN endpoints."""
+
+    @abstractmethod
+    def _submit_bulk(self, transfers: list[bytes]) -> None:
+        """Sends these; ``_bulk_sent`` for each."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Cancels all that is under way."""
+
+    def _in_length(self, *, bulk: bool) -> int:
+        """How long a transfer that stands on an IN endpoint is.
+
+        Interrupt: exactly one packet. A transfer ends with a short packet or when it is full, and not every dongle
+        sends the empty packet that would end an event of a multiple of the packet size: such an event would lie in a
+        longer transfer until the next one comes. One packet always ends one, in QEMU, in Linux and in hardware.
+        Bulk: as many whole packets as a page holds, so that no packet is ever cut (babble), and that every ACL packet
+        that a controller may send fits.
+        """
+        if bulk:
+            return usbif.PAGE_SIZE // self.bulk_packet_size * self.bulk_packet_size
+        return self.interrupt_packet_size
+
+    def _bulk_sent(self, status: int) -> None:  # hot: per packet
+        self._bulk_out_count -= 1
+        if status != usbif.OK:
+            # A fragment is missing now in the middle of a PDU, and the controller's buffers are miscounted.
+            self.lose(f"bulk OUT: {usbif.describe_status(status)}")
+        elif self._refused and self._bulk_out_count <= BULK_OUT_LIMIT // 2 and self._receiver is not None:
+            self._refused = False
+            self._receiver.dongle_ready_to_send()
+
+    def _control_answered(self, status: int) -> None:
+        if status in GONE:
+            self.lose(f"control request: {usbif.describe_status(status)}")
+        elif status != usbif.OK:
+            # What becomes of the command is for the HCI core's timer to find out.
+            self._log.warning("control request failed", dongle=self.name, status=usbif.describe_status(status))
+
+    def _forgives(self, endpoint: int, status: int) -> bool:
+        """Counts a failed transfer of an IN endpoint. False: that was the last one, the dongle is lost."""
+        self._errors += 1
+        if status in GONE or self._errors > MAX_ERRORS:
+            self.lose(f"endpoint 0x{endpoint:02x}: {usbif.describe_status(status)}")
+            return False
+        return True

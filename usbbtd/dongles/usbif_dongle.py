@@ -1,0 +1,97 @@
+"""A Bluetooth dongle behind usbif: its four pipes on a ``UsbifFrontend``."""
+
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.dongles.driver_side import GONE, DriverSide
+from usbbtd.usb import enumeration, standard, usbif
+from usbbtd.usb.frontend import QUEUE_LIMIT, Completion, UsbifFrontend
+
+
+class UsbifDongle(DriverSide):
+    """``flush_soon`` has the ring pushed after this turn of the loop."""
+
+    def __init__(
+        self, frontend: UsbifFrontend, port: int, found: enumeration.Found, bluetooth: enumeration.Bluetooth, *,
+        name: str, depth: int, flush_soon: Callable[[], None], log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        super().__init__(found, bluetooth, name=name, log=log)
+        self.port = port
+        self.depth = depth
+        self._frontend = frontend
+        self._flush_soon = flush_soon
+        open_pipe = frontend.open_pipe
+        self._control = open_pipe(port, found.address, 0, usbif.CONTROL)
+        self._interrupt_in = open_pipe(port, found.address, bluetooth.interrupt_in, usbif.INTERRUPT, depth=depth)
+        self._bulk_in = open_pipe(port, found.address, bluetooth.bulk_in, usbif.BULK, depth=depth)
+        self._bulk_out = open_pipe(port, found.address, bluetooth.bulk_out, usbif.BULK, depth=depth)
+        self._endpoints = {self._interrupt_in: bluetooth.interrupt_in, self._bulk_in: bluetooth.bulk_in}
+        self._clearing: dict[int, int] = {}  # the IN pipe that a CLEAR_FEATURE is for, by the number of its URB
+
+    @property
+    def pipes(self) -> tuple[int, int, int, int]:
+        """The numbers of all its pipes."""
+        return self._control, self._interrupt_in, self._bulk_in, self._bulk_out
+
+    # What its driver calls.
+
+    def send_control(self, setup: bytes, data: bytes) -> None:
+        if self.closed.is_set():
+            return
+        if self._frontend.room(self._control) == 0:
+            self.lose(f"{QUEUE_LIMIT} control requests wait without an answer")
+            return
+        self._frontend.control(self._control, setup, data)
+        self._flush_soon()
+
+    # What the pump calls.
+
+    def receive(self, pipe: int, transfer: bytes | None) -> None:  # hot: per packet
+        """Collects what came for ``deliver``; None: the transfer failed."""
+        (self._bulks if pipe == self._bulk_in else self._interrupts).append(transfer)
+
+    def complete(self, completion: Completion) -> None:  # hot: per packet
+        """One of the submitted URBs was answered."""
+        if self.closed.is_set():
+            return
+        if completion.pipe == self._bulk_out:
+            self._bulk_sent(completion.status)
+            return
+        pipe = self._clearing.pop(completion.urb, None)
+        if pipe is None or completion.status in GONE:
+            self._control_answered(completion.status)
+        else:
+            self._fill(pipe)
+
+    def fail_in(self, pipe: int, status: int) -> None:
+        """A standing URB of an IN pipe failed."""
+        endpoint = self._endpoints[pipe]
+        if self.closed.is_set() or not self._forgives(endpoint, status):
+            return
+        if status != usbif.STALL:
+            self._fill(pipe)
+        elif self._frontend.room(self._control) == 0:
+            self.lose(f"endpoint 0x{endpoint:02x} stalls and control requests are not answered")
+        elif pipe not in self._clearing.values():
+            urb = self._frontend.control(self._control, standard.clear_halt(endpoint))
+            self._clearing[urb] = pipe
+            self._flush_soon()
+
+    def _begin(self) -> None:
+        for pipe in self._endpoints:
+            self._fill(pipe)
+
+    def _submit_bulk(self, transfers: list[bytes]) -> None:  # hot: per wake-up
+        for transfer in transfers:
+            self._frontend.send(self._bulk_out, transfer)
+        self._flush_soon()
+
+    def _end(self) -> None:
+        for pipe in self.pipes:
+            self._frontend.close_pipe(pipe)
+        self._flush_soon()
+
+    def _fill(self, pipe: int) -> None:
+        self._frontend.receive_on(pipe, self._in_length(bulk=pipe == self._bulk_in))
+        self._flush_soon()

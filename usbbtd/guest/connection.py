@@ -1,0 +1,316 @@
+"""A vl2cap device from the frontend's side: the pump of its command ring, and the data rings that it shares.
+
+``serve_l2capif`` follows the device for ever. Each time both ends are connected it makes a new ``Connection``; nothing
+of an old one works in a new one, so that what a program holds from before a restart of the backend fails, and cleanly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from struct import pack_into
+from typing import Protocol
+
+from usbbtd.abi.layout import constants, record, size_of
+from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
+from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, Response
+from usbbtd.pump import contained, explain
+from usbbtd.retry import Retry
+from usbbtd.xen.dataring import DataRing
+from usbbtd.xen.device import XenbusDevice
+from usbbtd.xen.error import XenError
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.ring import PAGE_SIZE, FrontRing
+from usbbtd.xen.store import Store
+from usbbtd.xenbus import Action
+
+#: Pauses after what xenstore refused, well within the time that a program waits for its adapter.
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 2.0
+_VERSION: int = constants.L2CAPIF_VERSION
+_unpack_producer = record("struct l2capif_producer").unpack_from  # the first of struct l2capif_data_intf: `in`'s
+_REFS_OFFSET = 2 * size_of("struct l2capif_half")
+
+Answered = Callable[[Response], None]
+
+
+class StreamUser(Protocol):
+    """Who reads and writes a data ring. Both are called from the event loop and may not raise."""
+
+    def receive_event(self) -> None:
+        """The backend has written, consumed or ended something."""
+
+    def connection_lost(self) -> None:
+        """The backend is gone. What it wrote before can still be read during this call."""
+
+
+class SharedStream:
+    """The data ring of one channel or scan: granted pages and an event channel. ``ref`` and ``port`` go into the
+    request.
+
+    ``order`` is the binary logarithm of the number of data pages; ``failed`` gets what ``user`` raises. XenError: no
+    pages or ports left.
+    """
+
+    def __init__(
+        self, grants: Grants, evtchn: EventChannels, domid: int, order: int, user: StreamUser,
+        failed: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self.user = user
+        self.pump_failed = failed
+        with ExitStack() as undo:
+            pages = grants.share(domid, 1 + (1 << order))
+            undo.callback(pages.close)
+            memory, refs = pages.memory, pages.refs
+            pack_into(f"<{len(refs)}I", memory, _REFS_OFFSET, order, *refs[1:])
+            self.ring = DataRing(memory[:PAGE_SIZE], memory[PAGE_SIZE:], frontend=True)
+            undo.callback(self.ring.close)
+            channel = evtchn.bind_unbound(domid, self._receive_event)
+            undo.callback(channel.close)
+            self._resources = undo.pop_all()
+        self._indices = memory
+        self.notify = channel.notify
+        self.ref, self.port = refs[0], channel.port
+
+    @property
+    def ended(self) -> int:
+        """The error with which the backend ended its direction, also while messages are still to be read; else 0."""
+        error: int = _unpack_producer(self._indices)[2]
+        return error
+
+    @contained
+    def lose(self) -> None:
+        """Tells the user that the backend is gone."""
+        self.user.connection_lost()
+
+    def close(self) -> None:
+        """Takes the pages back. Idempotent."""
+        self._resources.close()
+
+    @contained
+    def _receive_event(self) -> None:  # hot: per wake-up
+        self.user.receive_event()
+
+
+class Connection:
+    """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
+
+    ``max_page_order``: of data rings, by the backend. ``tells_changes``: its INFO can wait for a change. ``has_echo``:
+    it knows ECHO.
+    ``fail`` is called with a reason when the backend breaks a rule.
+    """
+
+    def __init__(
+        self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None],
+        *, tells_changes: bool = False, has_echo: bool = False,
+    ) -> None:  # fmt: skip
+        self.max_page_order = max_page_order
+        self.tells_changes = tells_changes
+        self.has_echo = has_echo
+        self.closed = False
+        self._releases: set[asyncio.Future[None]] = set()
+        self._grants, self._evtchn, self._domid = grants, evtchn, domid
+        self._fail = fail
+        self._core = Frontend()
+        self._answered: dict[int, Answered] = {}
+        self._streams: set[SharedStream] = set()
+        with ExitStack() as undo:
+            page = grants.share(domid, 1)
+            undo.callback(page.close)
+            self._ring = FrontRing(page.memory, REQUEST_SIZE, RESPONSE_SIZE)
+            undo.callback(self._ring.close)
+            self._channel = evtchn.bind_unbound(domid, self._receive_event)
+            undo.callback(self._channel.close)
+            self._resources = undo.pop_all()
+        #: What the frontend writes into xenstore for the backend to connect.
+        self.nodes = {
+            "version": str(_VERSION),
+            "ring-ref": str(page.refs[0]),
+            "event-channel": str(self._channel.port),
+        }
+
+    @property
+    def full(self) -> bool:
+        """Whether so many requests are in flight that there is just room for the RELEASEs of all of them."""
+        return len(self._answered) >= QUEUE_LIMIT // 2
+
+    def send(self, make: Callable[[Frontend], int], answered: Answered) -> int:
+        """Sends the request that ``make`` builds and returns its number, which is that of the object it makes too.
+
+        ``answered`` gets the response, once; with -ENODEV if the connection ends first. LocalProtocolError: as of the
+        core, which is that of a bug unless the connection was ``full`` or ``closed``.
+        """
+        number = make(self._core)
+        self._answered[number] = answered
+        self._push()
+        return number
+
+    def release(self, number: int, released: Callable[[], None]) -> None:
+        """Ends the object ``number``, answered or not; ``released`` is called when the backend has let go of it."""
+        if self.closed:
+            released()
+            return
+        gone = asyncio.get_running_loop().create_future()
+        self._releases.add(gone)
+
+        def answered(_: Response) -> None:
+            self._releases.discard(gone)
+            gone.set_result(None)
+            released()
+
+        self.send(lambda core: core.release(number), answered)
+
+    async def wait_released(self) -> None:
+        """Until the backend has let go of all that was released: so long it counts towards this guest's limits."""
+        if self._releases:
+            await asyncio.wait(self._releases)
+
+    def share(self, order: int, user: StreamUser) -> SharedStream:
+        """The pages and the event channel of a new data ring; give them back with ``unshare``."""
+        if self.closed:
+            raise LocalProtocolError("the connection has ended")
+        stream = SharedStream(self._grants, self._evtchn, self._domid, order, user, self.pump_failed)
+        self._streams.add(stream)
+        return stream
+
+    def unshare(self, stream: SharedStream) -> None:
+        """Takes the pages of a data ring back: its request was answered with an error, or its object released."""
+        self._streams.discard(stream)
+        stream.close()
+
+    def close(self) -> None:
+        """The backend is gone: everything in flight is answered with -ENODEV, every data ring ends. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._resources.close()
+        for stream in tuple(self._streams):
+            stream.lose()
+            self.unshare(stream)
+        self._core.close()
+        self._deliver()
+
+    def pump_failed(self, error: Exception) -> None:
+        """Ends the connection, so that nobody waits for what never comes: a new one is made."""
+        self._fail(explain(error)["reason"])
+
+    @contained
+    def _receive_event(self) -> None:
+        try:
+            self._core.receive_responses(self._ring.take())
+        except RemoteProtocolError as exc:
+            self._fail(f"the backend broke the protocol of the command ring: {exc}")
+        self._deliver()
+        if not self.closed:
+            self._push()
+
+    def _deliver(self) -> None:
+        for response in self._core.take_results():
+            self._answer(response)
+
+    @contained
+    def _answer(self, response: Response) -> None:
+        """By itself: whoever waits for the next response must not wait for ever because this one was a bug."""
+        self._answered.pop(response.req_id)(response)
+
+    @contained
+    def _push(self) -> None:
+        requests = self._core.take_requests(self._ring.free)
+        if requests and self._ring.put(requests):
+            self._channel.notify()
+
+
+async def serve_l2capif(
+    store: Store,
+    evtchn: EventChannels,
+    grants: Grants,
+    devid: int,
+    on_connected: Callable[[Connection], None],
+    on_disconnected: Callable[[str], None],
+) -> None:
+    """The frontend of ``device/vl2cap/<devid>``, for ever: waits for the device, connects, and connects again.
+
+    ``on_connected`` gets each connection when both ends are connected; ``on_disconnected`` gets the reason, for
+    people, when it has ended or could not be made. What xenstore refuses, for a quota is used up, say, is tried again.
+    Cancelled: closes the device in order. XenError: the device is one with ourselves (EINVAL).
+    """
+    path = f"device/vl2cap/{devid}"
+    clock = asyncio.get_running_loop().time
+    retry = Retry(_FIRST_RETRY_S, _LAST_RETRY_S)
+    while True:
+        began = clock()
+        try:
+            async with store.watch(f"{path}/backend") as changes:
+                async for _ in changes:
+                    if await store.read(f"{path}/backend") is not None:
+                        break
+            device = XenbusDevice(store, "frontend", path)
+            await _Frontend(device, evtchn, grants, on_connected, on_disconnected).run()
+        except XenError as exc:
+            if exc.errno == errno.EINVAL:
+                raise
+            on_disconnected(str(exc))
+            await asyncio.sleep(retry.next_pause_s(clock() - began))
+
+
+class _Frontend:
+    """Performs the actions of the handshake for one device."""
+
+    def __init__(
+        self,
+        device: XenbusDevice,
+        evtchn: EventChannels,
+        grants: Grants,
+        on_connected: Callable[[Connection], None],
+        on_disconnected: Callable[[str], None],
+    ) -> None:
+        self._device = device
+        self._evtchn, self._grants = evtchn, grants
+        self._on_connected, self._on_disconnected = on_connected, on_disconnected
+        self._connection: Connection | None = None
+        self._trying = False  # from the offer to its end
+
+    async def run(self) -> None:
+        try:
+            await self._device.run(self._perform)
+        finally:
+            self._detach()
+
+    async def _perform(self, action: Action) -> Mapping[str, str] | None:
+        match action:
+            case Action.OFFER:
+                return await self._offer()
+            case Action.ATTACH:
+                assert self._connection is not None
+                self._on_connected(self._connection)
+            case Action.DETACH:
+                self._detach()
+            case _:
+                pass
+        return None
+
+    async def _offer(self) -> Mapping[str, str]:
+        self._trying = True
+        device = self._device
+        untrusted_versions = await device.read_other("versions") or ""
+        if str(_VERSION) not in untrusted_versions.split(","):
+            raise RemoteProtocolError(f"{device.other_path}/versions is {untrusted_versions!r:.40}, without {_VERSION}")
+        lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
+        order = await device.read_other_int("max-page-order", lowest, 0xFFFFFFFF)
+        self._connection = Connection(
+            self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
+            tells_changes=await device.read_other("feature-info-wait") == "1",
+            has_echo=await device.read_other("feature-echo") == "1",
+        )  # fmt: skip
+        return self._connection.nodes
+
+    def _detach(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._trying:
+            self._trying = False
+            self._on_disconnected(self._device.reason or "the backend closed the device")

@@ -1,1 +1,0 @@
-"""The pumps: asyncio on one side, cores on the other."""

@@ -1,0 +1,1 @@
+"""One adapter, shared: its controller, links, channels, scans and advertising."""

@@ -1,0 +1,453 @@
+"""The Bluetooth adapter as the guests' devices see it: connections on demand, listeners, scans, one advertiser.
+
+An adapter outlives its dongles. What streams ends with the dongle; listeners are set up again on the next one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
+from usbbtd.dongles.dongle import Dongle
+from usbbtd.errors import LocalProtocolError
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.radio.channel import (
+    ADAPTER_GONE,
+    AdapterError,
+    Advertiser,
+    Channel,
+    Exhausted,
+    InUse,
+    Link,
+    Listener,
+    NoAdapter,
+    NotSupported,
+    Offer,
+    Refused,
+    ScanUser,
+    Unreachable,
+)
+from usbbtd.radio.controller import Controller, Tap
+from usbbtd.radio.echoes import Echoes
+from usbbtd.radio.info import AdapterInfo, LinkInfo
+from usbbtd.radio.links import Links, fail
+
+REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
+
+#: Why there is no adapter any more when that is wanted.
+STOPPING = "usbbtd stops"
+
+
+class Adapter:
+    """One adapter: at most one dongle at a time, any number of users."""
+
+    def __init__(
+        self, *, random_address: bytes, command_timeout_s: float, limits: Limits, log: FilteringBoundLogger
+    ) -> None:
+        self._random_address = random_address
+        self._command_timeout_s = command_timeout_s
+        self._limits = limits
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._controller: Controller | None = None
+        self._up = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._links = Links(log)
+        self._echoes = Echoes(self._links)
+        self._channels: dict[tuple[int, int], Channel] = {}
+        self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
+        self._offers: dict[tuple[int, int], Offer] = {}
+        self._listeners: dict[tuple[int, int], Listener] = {}
+        self._scans: set[ScanUser] = set()
+        self._advertiser: Advertiser | None = None
+        self._observers: set[Callable[[], None]] = set()
+        self._tap: Tap | None = None
+
+    # Facts.
+
+    @property
+    def powered(self) -> bool:
+        """Whether there is a dongle whose controller is up."""
+        return self._up.is_set()
+
+    @property
+    def address(self) -> bytes:
+        """The controller's public address; zeros without a dongle."""
+        return self._controller.host.address if self._controller and self.powered else bytes(6)
+
+    @property
+    def le_address(self) -> bytes:
+        """The random static address that LE peers see; zeros where there is no LE now."""
+        return self._random_address if self.transports[LE] else bytes(6)
+
+    @property
+    def transports(self) -> tuple[bool, bool]:
+        """(BR/EDR, LE)."""
+        if self._controller is None or not self.powered:
+            return False, False
+        return self._controller.host.supports_bredr, self._controller.host.supports_le
+
+    def observe(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` when the addresses, ``powered`` or the transports have changed, until ``ignore``."""
+        self._observers.add(changed)
+
+    def ignore(self, changed: Callable[[], None]) -> None:
+        """Idempotent."""
+        self._observers.discard(changed)
+
+    async def wait_powered(self) -> None:
+        await self._up.wait()
+
+    async def wait_tried(self) -> None:
+        """Until a dongle has come up, or has been given up, for the first time."""
+        await self._tried.wait()
+
+    def is_stuck(self) -> bool:
+        """Whether the controller is waited for in vain, and nothing will come of it: a bug of ours."""
+        return self._controller is not None and self._controller.is_stuck()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the adapter and of both cores under it."""
+        own = {"links": len(self._links.by_handle), "channels": len(self._channels), "listeners": len(self._listeners)}
+        if self._controller is not None:
+            own |= self._controller.statistics()
+        return own
+
+    def info(self) -> AdapterInfo:
+        controller = self._controller
+        found = controller.host.controller if controller is not None else None
+        return AdapterInfo(
+            state=controller.host.state if controller is not None else "no dongle",
+            dongle=controller.dongle.name if controller is not None else None,
+            address=format_address(found.address) if found else None,
+            random_address=format_address(self._random_address),
+            transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
+            hci_version=found.hci_version if found else None,
+            company_identifier=found.company_identifier if found else None,
+            bredr_buffers=found.bredr_buffers if found else None,
+            le_buffers=found.le_buffers if found else None,
+            links=len(self._links.by_handle),
+            channels=len(self._channels),
+            listeners=len(self._listeners),
+            scans=len(self._scans),
+            advertising=self._advertiser is not None,
+        )
+
+    def links(self) -> list[LinkInfo]:
+        """The links there are."""
+        return self._links.info(self._controller) if self._controller is not None else []
+
+    def set_tap(self, tap: Tap | None) -> None:
+        """Shows it every packet of this dongle and those to come: ``Controller.set_tap``."""
+        self._tap = tap
+        if self._controller is not None:
+            self._controller.set_tap(tap)
+
+    # The dongle.
+
+    async def take_dongle(self, dongle: Dongle) -> None:
+        """A Bluetooth dongle has been found. A second one is left alone."""
+        if self._controller is not None:
+            self._log.warning("dongle ignored", dongle=dongle.name, reason="this adapter has a dongle already")
+            dongle.close()
+            return
+        self._log.info("dongle found", dongle=dongle.name)
+        self._controller = Controller(
+            dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
+            limits=self._limits, log=self._log,
+        )  # fmt: skip
+        self._controller.set_tap(self._tap)
+        self._controller.start()
+
+    async def disconnect_all(self, timeout_s: float) -> None:
+        """Ends every link, in order, for peers that answer within ``timeout_s``."""
+        await self._links.disconnect_all(timeout_s)
+
+    def close(self) -> None:
+        """Ends everything that streams and gives the dongle up."""
+        if self._controller is not None:
+            self._controller.close(STOPPING)
+
+    # What users ask for.
+
+    async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> Channel:
+        """Opens a channel, over a new link where there is none. Cancel to give up.
+
+        Raises NoAdapter, NotSupported, Exhausted, Refused, Unreachable.
+        """
+        link = await self._link(address, address_type)
+        controller = link.controller
+        try:
+            cid = controller.mux.connect(link.handle, psm, mtu, controller.now())
+        except LocalProtocolError as error:
+            raise Exhausted(str(error)) from error
+        self._links.hold(link)
+        return await self._opened(link, cid)
+
+    async def echo(self, address: bytes, data: bytes) -> bytes:
+        """What a BR/EDR peer answers to an L2CAP echo request, over a new link where there is none. Cancel to give up.
+
+        Raises NoAdapter, NotSupported, Exhausted, EchoRejected, Unreachable.
+        """
+        return await self._echoes.ask(await self._link(address, BREDR), data)
+
+    async def accept(self, offer: Offer, mtu: int) -> Channel:
+        """Gives the peer its channel. Raises NoAdapter, and Unreachable where the peer went away meanwhile."""
+        controller = self._running()
+        if self._offers.pop((offer.handle, offer.cid), None) is not offer:
+            raise Unreachable("the peer did not wait")
+        controller.mux.accept(offer.handle, offer.cid, mtu, controller.now())
+        return await self._opened(offer.link, offer.cid)
+
+    def refuse(self, offer: Offer, result: int = REFUSED_NO_RESOURCES) -> None:
+        """Does nothing where the peer went away meanwhile."""
+        if self._controller is not None and self._offers.pop((offer.handle, offer.cid), None) is offer:
+            self._controller.mux.refuse(offer.handle, offer.cid, result, self._controller.now())
+            self._controller.flush_soon()
+            self._links.drop(offer.link)
+
+    def listen(self, transport: int, psm: int, listener: Listener) -> None:
+        """Takes a PSM, for this dongle and those to come. Raises InUse."""
+        if (transport, psm) in self._listeners:
+            raise InUse(f"PSM 0x{psm:04x} is taken")
+        self._listeners[transport, psm] = listener
+        if self._controller is not None and self.powered:
+            self._controller.mux.listen(transport, psm)
+            self._set_connectable(self._controller)
+
+    def unlisten(self, transport: int, psm: int) -> None:
+        """Idempotent. Peers that wait are refused."""
+        if self._listeners.pop((transport, psm), None) is None:
+            return
+        if self._controller is not None and self.powered:
+            for offer in [o for o in self._offers.values() if o.psm == psm and o.link.transport == transport]:
+                self.refuse(offer)
+            self._controller.mux.unlisten(transport, psm)
+            self._set_connectable(self._controller)
+
+    def start_scan(self, scan: ScanUser) -> None:
+        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
+        self._running()
+        if not self.transports[LE]:
+            raise NotSupported("the controller does not have LE")
+        self._scans.add(scan)
+        self._set_scan()
+
+    def stop_scan(self, scan: ScanUser) -> None:
+        """Idempotent."""
+        if scan in self._scans:
+            self._scans.remove(scan)
+            self._set_scan()
+
+    def start_advertising(self, advertiser: Advertiser) -> None:
+        """Raises InUse where another user advertises. Goes on after a replug."""
+        if self._advertiser is not None:
+            raise InUse("the adapter has one advertising set, and it is in use")
+        self._advertiser = advertiser
+        if self.powered:
+            self._set_advertising(self._running())
+
+    def stop_advertising(self, advertiser: Advertiser) -> None:
+        """Idempotent."""
+        if self._advertiser is advertiser:
+            self._advertiser = None
+            if self._controller is not None and self.powered:
+                self._controller.host.stop_advertising()
+                self._controller.flush_soon()
+
+    # The controller calls these.
+
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None:  # hot: per wake-up
+        channels = self._channels
+        batches: dict[tuple[int, int], list[bytes]] = {}
+        for handle, cid, sdu in sdus:
+            batch = batches.get((handle, cid))
+            if batch is None:
+                batches[handle, cid] = [sdu]
+            else:
+                batch.append(sdu)
+        for key, batch in batches.items():
+            if (channel := channels.get(key)) is not None:
+                channel.deliver(batch)
+
+    def channels_writable(self, channels: list[tuple[int, int]]) -> None:
+        for key in channels:
+            channel = self._channels.get(key)
+            if channel is not None and channel.user is not None:
+                channel.user.channel_writable()
+
+    def receive_hci_event(self, event: hci_events.Event) -> None:
+        controller = self._controller
+        assert controller is not None  # it is its event
+        match event:
+            case hci_events.Ready():
+                self._controller_up(controller)
+            case hci_events.Connected():
+                self._links.connected(controller, event)
+            case hci_events.ConnectFailed():
+                self._links.connect_failed(event)
+            case hci_events.Disconnected():
+                self._links.disconnected(event)
+            case hci_events.Advertisement():
+                for scan in tuple(self._scans):
+                    scan.report(event)
+            case hci_events.ScanStopped(status):
+                self._log.warning("scan refused by the controller", status=status)
+                self._end_scans()
+            case hci_events.AdvertisingStopped(status):
+                self._log.warning("advertising refused by the controller", status=status)
+
+    def link_ending(self, handle: int, status: int) -> None:
+        self._links.ending(handle, status)
+
+    def receive_l2cap_event(self, event: l2cap_events.Event) -> None:
+        match event:
+            case l2cap_events.ChannelOpened(handle, cid, _, _, _):
+                self._channel_opened(handle, cid, event)
+            case l2cap_events.ChannelRequested(handle, cid, psm):
+                self._channel_requested(handle, cid, psm, event)
+            case l2cap_events.ChannelRefused(handle, cid, result):
+                self._not_opened(handle, cid, Refused(self._links.by_handle[handle].transport, result))
+            case l2cap_events.ChannelClosed(handle, cid, reason):
+                self._channel_closed(handle, cid, reason)
+            case l2cap_events.EchoReceived() | l2cap_events.EchoFailed():
+                self._echoes.receive(event)
+
+    def controller_lost(self, reason: str) -> None:
+        """Ends what streamed; listeners and the advertiser wait for the next dongle."""
+        self._log.log(logging.INFO if reason == STOPPING else logging.WARNING, "adapter down", reason=reason)
+        self._controller = None
+        self._up.clear()
+        self._tried.set()
+        self._tell_observers()  # first: who hears that a channel has ended must not take the adapter for ready
+        error = NoAdapter(reason)
+        self._links.lost(error)
+        opening, self._opening = self._opening, {}
+        for waiter in opening.values():
+            fail(waiter, error)
+        self._echoes.lost(error)
+        offers, self._offers = self._offers, {}
+        channels, self._channels = self._channels, {}
+        for offer in offers.values():
+            if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
+                listener.withdrawn(offer)
+        for channel in channels.values():
+            channel.ended(ADAPTER_GONE)
+        self._end_scans()
+
+    # Inside.
+
+    def _running(self) -> Controller:
+        if self._controller is None or not self.powered:
+            raise NoAdapter("there is no Bluetooth adapter")
+        return self._controller
+
+    async def _link(self, address: bytes, address_type: int) -> Link:
+        """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
+        controller = self._running()
+        if not self.transports[transport_of(address_type)]:
+            raise NotSupported("the controller does not have this transport")
+        link = await self._links.get(controller, address, address_type)
+        if link is not self._links.by_handle.get(link.handle):
+            raise Unreachable("the link was lost", link.end_status)
+        return link
+
+    async def _opened(self, link: Link, cid: int) -> Channel:
+        """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
+        controller = self._running()
+        waiter: asyncio.Future[Channel] = self._loop.create_future()
+        self._opening[link.handle, cid] = waiter
+        controller.flush_soon()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                if self._opening.get((link.handle, cid)) is waiter:  # else it has ended: another may have its numbers
+                    controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelClosed follows
+                    controller.flush_soon()
+            elif waiter.exception() is None:
+                waiter.result().close()
+            raise
+
+    def _controller_up(self, controller: Controller) -> None:
+        if self.powered:
+            self._log.warning("adapter was reset")
+            return  # the cores remember what was wanted
+        self._up.set()
+        self._tried.set()
+        bredr, le = controller.host.supports_bredr, controller.host.supports_le
+        self._log.info("adapter up", addr=format_address(controller.host.address), bredr=bredr, le=le)
+        for transport, psm in self._listeners:
+            controller.mux.listen(transport, psm)
+        self._set_connectable(controller)
+        if self._advertiser is not None:
+            self._set_advertising(controller)
+        self._tell_observers()
+
+    def _tell_observers(self) -> None:
+        for changed in tuple(self._observers):
+            changed()
+
+    def _set_connectable(self, controller: Controller) -> None:
+        controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))
+        controller.flush_soon()
+
+    def _set_scan(self) -> None:
+        if (controller := self._controller) is None or not self.powered:
+            return
+        if self._scans:
+            active, duplicates = any(s.active for s in self._scans), any(s.duplicates for s in self._scans)
+            controller.host.start_scan(active=active, duplicates=duplicates)
+        else:
+            controller.host.stop_scan()
+        controller.flush_soon()
+
+    def _end_scans(self) -> None:
+        scans, self._scans = self._scans, set()
+        for scan in scans:
+            scan.ended()
+
+    def _set_advertising(self, controller: Controller) -> None:
+        assert self._advertiser is not None
+        data, interval_ms, connectable = self._advertiser
+        controller.host.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
+        controller.flush_soon()
+
+    def _channel_opened(self, handle: int, cid: int, event: l2cap_events.ChannelOpened) -> None:
+        waiter = self._opening.get((handle, cid))
+        if waiter is None or waiter.done():
+            return  # whoever wanted it has gone, and has disconnected it
+        del self._opening[handle, cid]
+        channel = self._channels[handle, cid] = Channel(self._links.by_handle[handle], event)
+        waiter.set_result(channel)
+
+    def _channel_requested(self, handle: int, cid: int, psm: int, event: l2cap_events.ChannelRequested) -> None:
+        link = self._links.by_handle[handle]
+        listener = self._listeners.get((link.transport, psm))
+        if listener is None:
+            link.controller.mux.refuse(handle, cid, REFUSED_NO_RESOURCES, link.controller.now())
+            return
+        offer = self._offers[handle, cid] = Offer(link, event)
+        self._links.hold(link)
+        listener.offered(offer)
+
+    def _channel_closed(self, handle: int, cid: int, reason: str) -> None:
+        key = (handle, cid)
+        if (offer := self._offers.pop(key, None)) is not None:
+            self._links.drop(offer.link)
+            if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
+                listener.withdrawn(offer)
+        elif (channel := self._channels.pop(key, None)) is not None:
+            channel.ended(reason)
+            self._links.drop(channel.link)
+        else:
+            self._not_opened(handle, cid, Unreachable(reason, self._links.by_handle[handle].end_status))
+
+    def _not_opened(self, handle: int, cid: int, error: AdapterError) -> None:
+        if (waiter := self._opening.pop((handle, cid), None)) is not None:
+            fail(waiter, error)
+            self._links.drop(self._links.by_handle[handle])

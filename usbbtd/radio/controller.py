@@ -1,0 +1,295 @@
+"""The pump of one dongle: USB transfers on one side, the HCI and L2CAP cores between, channels on the other.
+
+Everything that is ready is drained at each wake-up, in the order in which data flows, and sent on at the end:
+``interrupt, bulk -> h2 -> hci -> l2cap -> owner`` and ``l2cap -> hci -> bulk, control`` back.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.bluetooth import transport_of
+from usbbtd.dongles.dongle import Dongle
+from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci import events as hci_events
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
+from usbbtd.hci.host import Host
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.mux import Mux
+from usbbtd.pump import contained, explain
+
+#: PDUs taken from one link before the next link has its turn.
+LINK_BURST = 8
+
+#: So late nothing is dealt with any more: the timer is lost.
+STUCK_S = 5.0
+
+#: H4's packet types: Vol 4, Part A, 2.
+COMMAND, ACL_DATA, EVENT = 1, 2, 4
+
+#: Is shown packets: whether they were received, their type, and one or more whole packets.
+Tap = Callable[[bool, int, list[bytes]], None]
+
+Cut = Callable[[Transfer], list[bytes]]
+
+
+class Owner(Protocol):
+    """Who takes what a controller has received. None of these may raise or wait."""
+
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None: ...
+    def receive_hci_event(self, event: hci_events.Event) -> None: ...
+    def receive_l2cap_event(self, event: l2cap_events.Event) -> None: ...
+    def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
+    def link_ending(self, handle: int, status: int) -> None: ...
+    def controller_lost(self, reason: str) -> None: ...
+
+
+class Controller:
+    """One dongle with its host and its L2CAP. Dies with the dongle, and the dongle with it should it fail."""
+
+    def __init__(
+        self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: Limits,
+        log: FilteringBoundLogger,
+    ) -> None:  # fmt: skip
+        self.dongle = dongle
+        self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s)
+        self.mux = Mux(limits=limits)
+        self._owner = owner
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
+        self._events = EventReassembler()
+        self._acl = AclReassembler()
+        self._tap: Tap | None = None
+        self._cut_event: Cut = self._events.receive
+        self._cut_acl: Cut = self._acl.receive
+        self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link, and not answered yet
+        self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
+        self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost = False
+
+    @contained
+    def start(self) -> None:
+        """Begins to receive and starts the init script: the owner hears ``Ready`` or ``Failed``."""
+        self.dongle.start(self)
+        self.host.start(self.now())
+        self._flush()
+
+    def set_tap(self, tap: Tap | None) -> None:
+        """Shows it every packet both ways from now on; None: nothing is shown, which costs nothing."""
+        self._tap = tap
+        self._cut_event, self._cut_acl = self._events.receive, self._acl.receive
+        if tap is not None:
+            self._cut_event = _tapped(tap, EVENT, self._cut_event)
+            self._cut_acl = _tapped(tap, ACL_DATA, self._cut_acl)
+
+    def close(self, reason: str) -> None:
+        """Gives the dongle up. Idempotent; the owner hears of it once."""
+        if self._lost:
+            return
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.dongle.close()
+        self._owner.controller_lost(reason)
+
+    def is_stuck(self) -> bool:
+        """Whether something that the controller or a peer should have answered is overdue and nothing comes of it."""
+        due = [time for time in (self.host.next_timeout(), self.mux.next_timeout()) if time is not None]
+        return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the dongle's streams and of both cores."""
+        return {
+            "dongle_transfers_failed": self._events.failed + self._acl.failed,
+            "dongle_transfers_ignored": self._ignored,
+            **{f"hci_{name}": value for name, value in self.host.statistics().items()},
+            **{f"l2cap_{name}": value for name, value in self.mux.statistics().items()},
+        }
+
+    def flush_soon(self) -> None:
+        """Sends what the cores have, once, after everything else that is ready in this turn of the event loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def pump_failed(self, error: Exception) -> None:
+        """Closes the dongle, which is opened anew: what has gone wrong in the middle cannot go on."""
+        facts = explain(error)
+        self._log.error("radio failed", dongle=self.dongle.name, **facts)
+        self.close(facts["reason"])
+
+    # The dongle calls these.
+
+    @contained
+    def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
+        if self._lost:
+            return
+        now = self.now()
+        host = self.host
+        if self._reset_answer is not None:
+            interrupts = self._begin_events(self._reset_answer, interrupts)
+        if bulks and host.state != "up":
+            self._ignored += len(bulks)
+            bulks = ()  # there is no link yet: it may be the rest of a packet from before Reset
+        try:
+            # Data before events: a disconnection must not overtake what the peer sent before it. What comes
+            # the other way round, data before its connection, waits in the host for the event.
+            if bulks:
+                receive_acl, cut = host.receive_acl, self._cut_acl
+                for transfer in bulks:
+                    for packet in cut(transfer):
+                        receive_acl(packet, now)
+                self._receive_pdus(now)
+            if interrupts:
+                cut = self._cut_event
+                for transfer in interrupts:
+                    for event in cut(transfer):
+                        host.receive_event(event, now)
+                self._take_hci_events()
+                self._receive_pdus(now)
+        except RemoteProtocolError as error:
+            self.close(f"the dongle broke the protocol: {error}")
+            return
+        if not self._lost:
+            self._flush()
+
+    def dongle_ready_to_send(self) -> None:
+        self.flush_soon()
+
+    def dongle_lost(self, reason: str) -> None:
+        self.close(reason)
+
+    # Inside.
+
+    def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
+        """Returns what came from the answer to Reset on."""
+        for number, transfer in enumerate(interrupts, 1):
+            if (begun := answer.receive(transfer)) is not None:
+                self._reset_answer = None
+                self._ignored += number - 1
+                return [begun, *interrupts[number:]]
+        self._ignored += len(interrupts)
+        return ()
+
+    def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
+        receive_pdu = self.mux.receive_pdu
+        for handle, pdu in self.host.take_pdus():
+            receive_pdu(handle, pdu, now)
+
+    def _take_hci_events(self) -> None:
+        for event in self.host.take_events():
+            match event:
+                case hci_events.Connected(handle, _, address_type, role):
+                    self.mux.add_link(handle, transport_of(address_type), role, self.now())
+                case hci_events.Disconnected(handle, status):
+                    self._owner.link_ending(handle, status)
+                    self.mux.remove_link(handle)
+                    self._deliver()  # its channels end before the link does
+                    self._asked.pop(handle, None)
+                case hci_events.Failed(reason):
+                    self.close(reason)
+                    return
+            self._owner.receive_hci_event(event)
+
+    def _deliver(self) -> None:  # hot: per wake-up
+        """Hands over in the order of a channel's life: openings, then data, then what ends it."""
+        events = self.mux.take_events()
+        for event in events:
+            if isinstance(event, l2cap_events.ChannelOpened):
+                self._owner.receive_l2cap_event(event)
+        if sdus := self.mux.take_sdus():
+            self._owner.receive_sdus(sdus)
+        for event in events:
+            if isinstance(event, l2cap_events.ParametersRequested):
+                self._asked[event.handle] = event
+            elif not isinstance(event, l2cap_events.ChannelOpened):
+                self._owner.receive_l2cap_event(event)
+
+    def _answer_parameters(self) -> None:
+        """Only when all events have been taken: the host knows of ends of links before the mux does, and of what has
+        their handles by then.
+        """
+        asked, self._asked = self._asked, {}
+        for handle, interval_min, interval_max, latency, timeout in asked.values():
+            if self.mux.answer_parameters(handle, accepted=True):
+                self.host.update_connection(handle, interval_min, interval_max, latency, timeout)
+
+    @contained
+    def _flush(self) -> None:  # hot: per wake-up
+        self._flush_scheduled = False
+        if not self._lost:
+            self._take_hci_events()  # what the host knows without the controller: whom it cannot connect to, for one
+        if self._lost:
+            return
+        host, mux, dongle = self.host, self.mux, self.dongle
+        self._deliver()
+        if self._asked:
+            self._answer_parameters()
+        moved = True
+        while moved:
+            moved = False
+            for handle in host.writable_links():
+                for pdu in mux.take_pdus(handle, LINK_BURST):
+                    host.send_pdu(handle, pdu)
+                    moved = True
+        commands, acl = host.take_commands(), host.take_acl(self.now())
+        if self._tap is not None:
+            self._show_sent(self._tap, commands, acl)
+        for command in commands:
+            if is_reset(command):
+                self._reset_answer = ResetAnswer()
+                self._events.restart()
+                self._acl.restart()
+            dongle.send_control(control_setup(command), command)
+        bulk = self._bulk
+        bulk += acl
+        if bulk:
+            del bulk[: dongle.send_bulk(bulk)]
+        if writable := mux.take_writable():
+            self._owner.channels_writable(writable)
+        self._set_timer()
+
+    def _show_sent(self, tap: Tap, commands: list[bytes], acl: list[bytes]) -> None:
+        """In the order in which they are handed to the dongle."""
+        for packet_type, packets in ((COMMAND, commands), (ACL_DATA, acl)):
+            if packets:
+                tap(False, packet_type, packets)
+
+    def _set_timer(self) -> None:
+        due, other = self.host.next_timeout(), self.mux.next_timeout()
+        if due is None or (other is not None and other < due):
+            due = other
+        timer = self._timer
+        if due is None or (timer is not None and timer.when() <= due):
+            return  # a timer that comes too early looks again when it comes: cheaper than moving it at every packet
+        if timer is not None:
+            timer.cancel()
+        self._timer = self._loop.call_at(due, self._timeout)
+
+    @contained
+    def _timeout(self) -> None:
+        self._timer = None
+        if self._lost:
+            return
+        now = self.now()
+        self.host.handle_timeout(now)
+        self.mux.handle_timeout(now)
+        self._take_hci_events()
+        if not self._lost:
+            self._flush()
+
+
+def _tapped(tap: Tap, packet_type: int, cut: Cut) -> Cut:
+    def show(transfer: Transfer) -> list[bytes]:
+        if packets := cut(transfer):
+            tap(True, packet_type, packets)
+        return packets
+
+    return show

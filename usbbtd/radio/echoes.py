@@ -1,0 +1,54 @@
+"""L2CAP echoes that an adapter's users wait for. Each holds its link so long."""
+
+import asyncio
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.l2cap.events import ECHO_REJECTED, EchoFailed, EchoReceived
+from usbbtd.radio.channel import AdapterError, EchoRejected, Exhausted, Link, Unreachable
+from usbbtd.radio.links import Links, fail
+
+
+class Echoes:
+    """Of all links of one adapter, whatever dongle it has."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._waiters: dict[tuple[int, int], asyncio.Future[bytes]] = {}  # by the link's handle and the echo's number
+
+    async def ask(self, link: Link, data: bytes) -> bytes:
+        """What the peer answers. Cancel to give up. Raises Exhausted, EchoRejected, Unreachable, NoAdapter."""
+        controller = link.controller
+        try:
+            number = controller.mux.echo(link.handle, data, controller.now())
+        except LocalProtocolError as error:
+            raise Exhausted(str(error)) from error
+        key = link.handle, number
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiters[key] = waiter
+        controller.flush_soon()
+        with self._links.hold_for_echo(link):
+            try:
+                return await waiter
+            finally:
+                if self._waiters.get(key) is waiter:  # else it has ended: another link may have its numbers
+                    del self._waiters[key]
+                    controller.mux.cancel_echo(*key)
+
+    def receive(self, event: EchoReceived | EchoFailed) -> None:
+        """What L2CAP says of one. Of one that was given up it says nothing."""
+        waiter = self._waiters.pop((event.handle, event.number), None)
+        if waiter is None:
+            return
+        if isinstance(event, EchoReceived):
+            if not waiter.done():
+                waiter.set_result(event.data)
+        elif event.reason == ECHO_REJECTED:
+            fail(waiter, EchoRejected(event.reason))
+        else:
+            fail(waiter, Unreachable(event.reason, self._links.by_handle[event.handle].end_status))
+
+    def lost(self, error: AdapterError) -> None:
+        """The controller is gone."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
+            fail(waiter, error)

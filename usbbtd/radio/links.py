@@ -1,0 +1,183 @@
+"""ACL links: made on demand, shared by channels and echoes, given up when nothing has held them for a while."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address
+from usbbtd.hci import events as hci_events
+from usbbtd.radio.channel import AdapterError, Link, Unreachable
+from usbbtd.radio.controller import Controller
+from usbbtd.radio.info import LinkInfo
+
+#: A link that we made and that nothing holds any more is kept for the next who wants it so long.
+IDLE_LINK_S = 4.0
+
+CENTRAL = 0
+
+Key = tuple[bytes, int]  # address and its type
+
+
+class Attempt:
+    """A link under way, and who waits for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # the controller's failures name it: one may be told when the next attempt has begun
+        self.waiters: set[asyncio.Future[Link]] = set()
+
+
+class Links:
+    """The links of one adapter, whatever dongle it has. ``by_handle`` is for reading."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self.by_handle: dict[int, Link] = {}
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._attempts: dict[Key, Attempt] = {}
+        self._stopping = False
+        self._none = asyncio.Event()
+        self._none.set()
+
+    async def get(self, controller: Controller, address: bytes, address_type: int) -> Link:
+        """The link to a peer, made if there is none. Cancel to give up. Raises Unreachable."""
+        for link in self.by_handle.values():
+            if link.address == address and link.address_type == address_type and not link.closing:
+                return link
+        key = address, address_type
+        if (attempt := self._attempts.get(key)) is None:
+            attempt = self._attempts[key] = Attempt(controller.host.connect(address, address_type, controller.now()))
+            controller.flush_soon()
+        waiter: asyncio.Future[Link] = self._loop.create_future()
+        attempt.waiters.add(waiter)
+        try:
+            return await waiter
+        finally:
+            attempt.waiters.discard(waiter)
+            if not attempt.waiters and self._attempts.get(key) is attempt:
+                del self._attempts[key]
+                controller.host.cancel_connect(address, address_type)
+                controller.flush_soon()
+
+    def hold(self, link: Link) -> None:
+        """A channel uses it, or is about to."""
+        link.channels += 1
+        self._stay(link)
+
+    def drop(self, link: Link) -> None:
+        """A channel uses it no more."""
+        link.channels -= 1
+        self._leave(link)
+
+    @contextlib.contextmanager
+    def hold_for_echo(self, link: Link) -> Iterator[None]:
+        """Somebody waits for an echo on it."""
+        link.echoes += 1
+        self._stay(link)
+        try:
+            yield
+        finally:
+            link.echoes -= 1
+            self._leave(link)
+
+    def info(self, controller: Controller) -> list[LinkInfo]:
+        """The links there are."""
+        now = controller.now()
+        return [
+            LinkInfo(
+                handle, format_address(address), ADDRESS_TYPES[address_type], ROLES[role], link.channels,
+                round(now - link.since, 1), queued, outstanding,
+            )
+            for handle, address, address_type, role, queued, outstanding in controller.host.links()
+            if (link := self.by_handle.get(handle)) is not None
+        ]  # fmt: skip
+
+    async def disconnect_all(self, timeout_s: float) -> None:
+        """Ends every link as soon as its channels have ended. Waits at most ``timeout_s``."""
+        self._stopping = True
+        for link in tuple(self.by_handle.values()):
+            self._stay(link)
+            self._leave(link)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), timeout_s)
+
+    def lost(self, error: AdapterError) -> None:
+        """The controller is gone, and all links with it."""
+        links, self.by_handle = self.by_handle, {}
+        attempts, self._attempts = self._attempts, {}
+        for link in links.values():
+            self._stay(link)
+        for attempt in attempts.values():
+            for waiter in attempt.waiters:
+                fail(waiter, error)
+        self._none.set()
+
+    # What the controller says.
+
+    def connected(self, controller: Controller, event: hci_events.Connected) -> None:
+        handle, address, address_type, role = event
+        attempt = self._attempts.pop((address, address_type), None)
+        waiters = attempt.waiters if attempt is not None else set()
+        ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
+        link = self.by_handle[handle] = Link(controller, handle, address, address_type, ours=ours)
+        self._none.clear()
+        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(link)
+        self._leave(link)  # should every waiter have gone
+
+    def connect_failed(self, event: hci_events.ConnectFailed) -> None:
+        address, address_type, status, number = event
+        attempt = self._attempts.get((address, address_type))
+        if attempt is None or attempt.number != number:
+            return  # who waited for it has gone
+        del self._attempts[address, address_type]
+        for waiter in attempt.waiters:
+            fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_error(status)}", status))
+
+    def ending(self, handle: int, status: int) -> None:
+        """The channels of a link end now, and then the link."""
+        if (link := self.by_handle.get(handle)) is not None:
+            link.end_status = status
+
+    def disconnected(self, event: hci_events.Disconnected) -> None:
+        handle, reason = event
+        if (link := self.by_handle.pop(handle, None)) is not None:
+            self._stay(link)
+            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=describe_error(reason))
+        if not self.by_handle:
+            self._none.set()
+
+    # Inside.
+
+    def _stay(self, link: Link) -> None:
+        if link.idle is not None:
+            link.idle.cancel()
+            link.idle = None
+
+    def _leave(self, link: Link) -> None:
+        """A link that we made goes when nothing has held it for a while; when we stop, every link goes."""
+        if not self._is_up(link) or link.in_use:
+            return
+        if link.idle is None and (link.ours or self._stopping):
+            delay_s = 0 if self._stopping else IDLE_LINK_S
+            link.idle = self._loop.call_later(delay_s, self._disconnect, link)
+
+    def _is_up(self, link: Link) -> bool:
+        return self.by_handle.get(link.handle) is link
+
+    def _disconnect(self, link: Link) -> None:
+        link.idle = None
+        if self._is_up(link) and not link.in_use:
+            link.closing = True
+            link.controller.host.disconnect(link.handle)
+            link.controller.flush_soon()
+
+
+def fail(waiter: asyncio.Future[Any], error: AdapterError) -> None:
+    """Fails a waiter unless it has gone already."""
+    if not waiter.done():
+        waiter.set_exception(error)
