@@ -3,7 +3,6 @@
 import argparse
 import base64
 import contextlib
-import errno
 import itertools
 import json
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from usbbtd.bluetooth import ADDRESS
 from usbbtd.cli.arguments import seconds
+from usbbtd.cli.ctl import files
 from usbbtd.cli.ctl.client import Client, Failed
 from usbbtd.cli.ctl.output import add_command
 from usbbtd.control.btsnoop import FILE_HEADER
@@ -96,13 +96,7 @@ def _failing(path: str) -> Iterator[None]:
 
 def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
     """A new file for its owner alone: what it is to hold is confidential. Or a pipe that somebody reads."""
-    if path == "-":
+    if path == files.STANDARD_OUTPUT:
         return contextlib.nullcontext(sys.stdout.buffer)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o600)
-    except OSError as error:
-        reason = "nobody reads from this pipe" if error.errno == errno.ENXIO else error.strerror
-        raise Failed(f"{path}: {reason}") from None
-    os.set_blocking(descriptor, True)
     # Without a buffer: what could not be written must not be tried again when the file is closed.
-    return os.fdopen(descriptor, "wb", buffering=0)
+    return os.fdopen(files.open_descriptor(path), "wb", buffering=0)

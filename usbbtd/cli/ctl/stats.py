@@ -3,13 +3,10 @@
 import argparse
 import contextlib
 import io
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usbbtd.cli.ctl import openmetrics
-from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl import files, openmetrics
+from usbbtd.cli.ctl.client import Client
 from usbbtd.cli.ctl.output import Row, add_command, add_json, printable, show_rows
 
 if TYPE_CHECKING:
@@ -22,36 +19,23 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_json(form)
     form.add_argument("--openmetrics", action="store_true", help="OpenMetrics text, as Prometheus asks for it")
     form.add_argument("--prometheus", action="store_true", help="Prometheus' text form, as node_exporter reads it")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="put it in the place of this file, at once")
+    parser.add_argument(
+        "--output", default=files.STANDARD_OUTPUT, metavar="FILE",
+        help="put it in the place of this file, at once; '-': standard output, the default",
+    )  # fmt: skip
 
 
 def _stats(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client:
         stats, version = list(client.ask("stats")), client.ask_one("status")["version"]
-    if arguments.output is None:
+    if arguments.output == files.STANDARD_OUTPUT:
         _show(stats, version, arguments)
     else:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             _show(stats, version, arguments)
-        _replace(arguments.output, text.getvalue())
+        files.replace(arguments.output, text.getvalue())
     return 0
-
-
-def _replace(path: Path, text: str) -> None:
-    """Puts the file in the place of one that is there, at once; it can be read by all, as one that a shell makes."""
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from None
 
 
 def _show(stats: list[Row], version: str, arguments: argparse.Namespace) -> None:
