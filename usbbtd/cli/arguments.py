@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 #: The highest number of a domain that a guest can have: Xen's DOMID_FIRST_RESERVED - 1.
 _LAST_DOMID = 0x7FEF
@@ -47,6 +48,14 @@ def between(lowest: int, highest: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def directory(text: str) -> Path:
+    """One that is there: who names another has mistyped it."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such directory")
+    return path
 
 
 #: The number of a domain.

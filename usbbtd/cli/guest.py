@@ -23,6 +23,7 @@ from usbbtd.cli.arguments import Parser, between, number, seconds
 from usbbtd.cli.ping import ping
 from usbbtd.cli.program import add_version, program
 from usbbtd.cli.signals import run
+from usbbtd.cli.table import counted
 from usbbtd.guest import (
     DEFAULT_MTU,
     MAX_ECHO,
@@ -106,7 +107,7 @@ async def _scan(adapter: Adapter, arguments: Arguments) -> None:
                         print(_SCAN_LINE.format(*row_).rstrip(), flush=True)
                     known[report.address] = more
     finally:
-        _tell(f"{len(known)} devices, {count} reports")
+        _tell(f"{counted(len(known), 'device')}, {counted(count, 'report')}")
 
 
 async def _connect(adapter: Adapter, arguments: Arguments) -> None:

@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Tables and numbers, for people."""
 
 from collections.abc import Sequence
 
@@ -8,3 +8,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def counted(number: int, noun: str) -> str:
+    """Says how many: ``1 device``, ``2 devices``. ``noun``: one whose plural ends in s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

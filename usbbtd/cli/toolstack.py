@@ -10,10 +10,9 @@ import argparse
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from usbbtd.cli.arguments import seconds
+from usbbtd.cli.arguments import directory, seconds
 from usbbtd.cli.program import add_version, program, tell_done
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
@@ -148,7 +147,7 @@ def make_parser() -> argparse.ArgumentParser:
     listing.add_argument("guest", nargs="?", metavar="GUEST", help="only of this one, by name or number")
     watch = add("watch", _watch, "attaches what configuration files of xl say, for ever: the service of dom0")
     watch.add_argument(
-        "--config-dir", action="append", type=_directory, metavar="DIR",
+        "--config-dir", action="append", type=directory, metavar="DIR",
         help="where these files are; can be repeated (default: /etc/xen and /etc/xen/auto)",
     )  # fmt: skip
     return parser
@@ -164,13 +163,6 @@ def _usage(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
-
-
-def _directory(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: there is no such directory")
-    return path
 
 
 def _tell(text: str) -> None:

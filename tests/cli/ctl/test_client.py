@@ -17,6 +17,13 @@ def test_a_socket_that_nobody_serves_any_more(tmp_path: Path) -> None:
         Client(str(tmp_path / "control"))
 
 
+def test_what_is_no_socket(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(NoDaemon, match=f"^{path}: this is no socket: see --socket"):
+            Client(str(path))
+
+
 def test_a_socket_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may everything: so the kernel's answer to others is made here."""
 

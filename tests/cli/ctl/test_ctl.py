@@ -136,8 +136,17 @@ def test_guests_channels_and_links_are_listed(guest: Any, usbbtctl: Any) -> None
         assert (channel["address"], channel["psm"]) == (plan.ECHO.address_on(transport), plan.ECHO_PSM[transport])
         assert channel["handle"] == links[channel["address_type"]]["handle"]
         assert channel["rx_mtu"] == 512
-    assert usbbtctl("channels", "--guest", guest.domid).count("\n") == 3
-    assert usbbtctl("channels", "--guest", guest.domid + 1).count("\n") == 1
+    for name in (guest.domid, "work"):
+        assert usbbtctl("channels", "--guest", name).count("\n") == 3
+
+
+def test_a_guest_that_is_not_there_has_no_empty_table(
+    guest: Any, stack: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (str(guest.domid + 1), "wrok"):
+        assert ctl.main(["--socket", str(stack.socket), "channels", "--guest", name]) == 1
+        said = f"usbbtctl: no guest '{name}' has a device; 'usbbtctl guests' lists those that have\n"
+        assert capsys.readouterr() == ("", said)
 
 
 def test_what_was_carried_is_counted_in_sdus_and_bytes(guest: Any, usbbtctl: Any) -> None:
@@ -295,12 +304,9 @@ def test_a_capture_by_address_begins_with_the_link(stack: Any, new_domain: Any, 
     stack.daemon.wait_logged("capture ended", since=since)
 
 
-@pytest.mark.parametrize(("link", "error"), [("0x0eff", "no link has handle 0x0eff"), (str(1 << 20), "link: a handle")])
-def test_a_link_that_is_not_there_is_told(
-    usbbtctl: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], link: str, error: str, stack: Any
-) -> None:
-    assert ctl.main(["--socket", str(stack.socket), "capture", str(tmp_path / "none"), "--link", link]) == 1
-    assert capsys.readouterr().err.startswith(f"usbbtctl: {error}")
+def test_a_link_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], stack: Any) -> None:
+    assert ctl.main(["--socket", str(stack.socket), "capture", str(tmp_path / "none"), "--link", "0x0eff"]) == 1
+    assert capsys.readouterr().err.startswith("usbbtctl: no link has handle 0x0eff")
     assert not (tmp_path / "none").exists()
 
 
@@ -414,6 +420,7 @@ def test_doctor_sees_what_the_toolstack_has_not_made(
         ({"command": "capture", "file": "x"}, "no such argument: 'file'"),
         ({"command": "capture", "payload": 1}, "payload: true or false"),
         ({"command": "capture", "link": True}, "link: a handle, or an address"),
+        ({"command": "capture", "link": 1 << 20}, "link: a handle, or an address"),
         ({"command": "capture", "link": "C0:FF"}, "link: a handle, or an address"),
     ],
 )
@@ -456,7 +463,19 @@ def test_who_has_seen_enough_of_a_list_is_not_bothered(stack: Any) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["capture"], ["capture", "x", "--link", "kitchen"], ["top", "-n"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["capture"],
+        ["capture", "x", "--link", "kitchen"],
+        ["capture", "x", "--link", "0x0f00"],
+        ["capture", "x", "--link", "-1"],
+        ["--socket", "", "status"],
+        ["top", "-n"],
+    ],
+)
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         ctl.main(arguments)

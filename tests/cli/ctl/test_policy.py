@@ -135,11 +135,28 @@ def test_questions_that_are_none(
 
 def test_check(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(directory)]) == 0
-    assert capsys.readouterr() == ("4 rules, 3 of them to allow something; 1 tables of limits\n", "")
+    assert capsys.readouterr() == ("4 rules, 3 of them to allow something; 1 table of limits\n", "")
     assert main(["policy", "check", str(directory), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"rules": 4, "allow": 3, "limits": 1}
+    (directory / "none").mkdir()
     assert main(["policy", "check", str(directory / "none")]) == 0
     assert capsys.readouterr().err == "usbbtctl: no guest may do anything\n"
+
+
+def test_one_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.toml").write_text("[[rule]]\nguest = 'any'\naction = 'scan'\nverdict = 'allow'\n")
+    assert main(["policy", "check", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "1 rule, 1 of them to allow something; 0 tables of limits\n"
+
+
+@pytest.mark.parametrize("words", [["check"], ["explain", "work", "scan", "--directory"]])
+def test_a_directory_that_is_named_must_be_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["policy", *words, str(tmp_path / "none")])
+    assert ended.value.code == 2
+    assert f"{tmp_path}/none: there is no such directory" in capsys.readouterr().err
 
 
 def test_mistakes_in_files(

@@ -36,13 +36,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="usbbtctl", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--socket", default=SOCKET, metavar="PATH", help="usbbtd's control socket (default: %(default)s)"
+        "--socket", type=_path, default=SOCKET, metavar="PATH", help="usbbtd's control socket (default: %(default)s)"
     )
     add_version(parser)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in GROUPS:
         group.add_parser(subparsers)
     return parser
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return text
 
 
 def _fail(code: int, text: str) -> int:

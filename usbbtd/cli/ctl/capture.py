@@ -17,11 +17,14 @@ from usbbtd.cli.arguments import seconds
 from usbbtd.cli.ctl import files
 from usbbtd.cli.ctl.client import Client, Failed
 from usbbtd.cli.ctl.output import add_command
+from usbbtd.cli.table import counted
 from usbbtd.control.btsnoop import FILE_HEADER
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
+#: Of a connection: Vol 4, Part E, 5.3.1.
+_LAST_HANDLE = 0x0EFF
 _TEXT = "commands, events and data between usbbtd and its dongle, to a btsnoop file, until a signal"
 
 
@@ -55,7 +58,7 @@ def _capture(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"packets": count, "dropped": dropped}), file=sys.stderr)
     else:
-        print(f"{count} packets{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
+        print(f"{counted(count, 'packet')}{f', {dropped} dropped' if dropped else ''}", file=sys.stderr)
     return 0
 
 
@@ -80,9 +83,12 @@ def _link(text: str) -> int | str:
     if ADDRESS.fullmatch(text):
         return text
     try:
-        return int(text, 0)
+        handle = int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
+    if not 0 <= handle <= _LAST_HANDLE:
+        raise argparse.ArgumentTypeError(f"{text} is no handle: it is 0 to 0x{_LAST_HANDLE:04x}")
+    return handle
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import json
+import os
 import socket
+import stat
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -82,6 +84,8 @@ def _no_daemon(path: str, error: OSError) -> NoDaemon:
             return NoDaemon(
                 f"{path}: there is no such socket: usbbtd does not run, or control.socket is another", _START
             )
+        case errno.ECONNREFUSED if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return NoDaemon(f"{path}: this is no socket", "see --socket, and control.socket in the configuration")
         case errno.ECONNREFUSED:
             return NoDaemon(f"{path}: usbbtd has ended", _START)
         case errno.EACCES | errno.EPERM:

@@ -3,8 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from usbbtd.cli.arguments import domid
-from usbbtd.cli.ctl.client import Client
+from usbbtd.cli.ctl.client import Client, Failed
 from usbbtd.cli.ctl.output import (
     NONE,
     Row,
@@ -44,7 +43,7 @@ _LINKS = ("HANDLE", "PEER", "TYPE", "ROLE", "CHANNELS", "AGE", "QUEUED", "OUTSTA
 def add_parser(subparsers: "Subparsers") -> None:
     add_command(subparsers, "guests", _guests, "guests' devices: their states, what they have, what they carried")
     channels = add_command(subparsers, "channels", _channels, "guests' channels: peers, sizes, what they carried")
-    channels.add_argument("--guest", type=domid, metavar="DOMID", help="only those of this guest")
+    channels.add_argument("--guest", metavar="GUEST", help="only those of this guest, by name or number")
     add_command(subparsers, "links", _links, "links to peers")
 
 
@@ -56,9 +55,18 @@ def _guests(arguments: argparse.Namespace) -> int:
 
 def _channels(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client:
-        rows = (row for row in client.ask("channels") if arguments.guest in (None, row["domid"]))
+        domids = None if arguments.guest is None else _domids(client, arguments.guest)
+        rows = (row for row in client.ask("channels") if domids is None or row["domid"] in domids)
         show_rows(rows, _CHANNELS, _channel_cells, arguments)
     return 0
+
+
+def _domids(client: Client, guest: str) -> set[int]:
+    """The domains that are called so, or have this number. Raises Failed where none has a device."""
+    rows = list(client.ask("guests"))
+    if found := {row["domid"] for row in rows if guest in (str(row["domid"]), printable(row["name"]))}:
+        return found
+    raise Failed(f"no guest {guest!r} has a device; 'usbbtctl guests' lists those that have")
 
 
 def _links(arguments: argparse.Namespace) -> int:

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usbbtd.cli.arguments import domid
+from usbbtd.cli.arguments import directory, domid
 from usbbtd.cli.ctl.output import add_command
+from usbbtd.cli.table import counted
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
@@ -37,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
     default = "default: as the configuration says"
 
     check = add_command(commands, "check", _check, "read the files and say what is wrong with them")
-    check.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=default)
+    check.add_argument("directory", nargs="?", type=directory, metavar="DIR", help=default)
 
     explain = add_command(commands, "explain", _explain, "whether a guest may do something, by which line, and why")
     explain.formatter_class, explain.epilog = argparse.RawDescriptionHelpFormatter, _EPILOG
@@ -47,7 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     explain.add_argument("psm", nargs="?", metavar="PSM", help="that the channel leads to")
     explain.add_argument("--domid", type=domid, metavar="N", help="the number of the domain that GUEST names")
     explain.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="that the guest has")
-    explain.add_argument("--directory", type=Path, metavar="DIR", help=f"where the files are; {default}")
+    explain.add_argument("--directory", type=directory, metavar="DIR", help=f"where the files are; {default}")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -57,7 +58,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"rules": len(policy.rules), "allow": allow, "limits": len(policy.tables)}))
     else:
-        print(f"{len(policy.rules)} rules, {allow} of them to allow something; {len(policy.tables)} tables of limits")
+        rules, tables = counted(len(policy.rules), "rule"), counted(len(policy.tables), "table")
+        print(f"{rules}, {allow} of them to allow something; {tables} of limits")
     if not allow:
         _tell("no guest may do anything")
     return 0

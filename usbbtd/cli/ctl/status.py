@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from usbbtd.cli.ctl.client import Client
 from usbbtd.cli.ctl.output import NONE, Row, add_command, duration, number_of_bytes, printable
+from usbbtd.cli.table import counted
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
@@ -31,7 +32,7 @@ def _status(arguments: argparse.Namespace) -> int:
         "up": duration(status["uptime_s"]),
         "adapter": ", ".join(adapter),
         "guests": f"{status['guests']}, {status['guests_connected']} of them connected",
-        "links": f"{status['links']}, with {status['channels']} channels",
+        "links": f"{status['links']}, with {counted(status['channels'], 'channel')}",
         "listeners": f"{status['listeners']}; scans: {status['scans']}",
         "used": f"{status['cpu_s']:.1f} s of processor time, {number_of_bytes(status['memory_bytes'])} of memory",
     })  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from usbbtd.cli.ctl.checks import Finding, Status
 from usbbtd.cli.ctl.client import Client, Failed, NoDaemon
 from usbbtd.cli.daemon import DEFAULT_CONFIG, read_config
+from usbbtd.cli.table import counted
 from usbbtd.config import Config, ConfigError
 from usbbtd.policy import files as policy
 
@@ -37,7 +38,7 @@ def check_policy(config: Config) -> Finding:
     if not any(rule.allows for rule in rules):
         advice = f"write a rule into a file {directory}/*.toml, then 'systemctl reload usbbtd': usbbtctl(8)"
         return Finding("policy", Status.WARNING, f"{directory}: no guest may do anything", advice)
-    return Finding("policy", Status.OK, f"{directory}: {len(rules)} rules")
+    return Finding("policy", Status.OK, f"{directory}: {counted(len(rules), 'rule')}")
 
 
 def check_unit() -> Finding:
