@@ -8,9 +8,9 @@ import pytest
 
 from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.l2cap import events
-from usbbtd.l2cap.configuration import mtu_option
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
+from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     COMMANDS,
     Command,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.configuration import mtu_option
 from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     CommandReject,
     ConfigurationRequest,

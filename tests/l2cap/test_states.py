@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.configuration import mtu_option
 from usbbtd.l2cap.events import ChannelClosed, ChannelRefused
+from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     COMMANDS,
     CommandReject,

@@ -1,8 +1,8 @@
 """What the channels of every mode have in common: their state, their queue towards the air, and how they end."""
 
-from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from usbbtd.bluetooth import BredrResult
 from usbbtd.errors import LocalProtocolError
@@ -17,21 +17,14 @@ from usbbtd.l2cap.events import (
     ChannelRequested,
 )
 from usbbtd.l2cap.limits import SDU_OVERHEAD
-from usbbtd.l2cap.pdu import (
-    DYNAMIC_CIDS,
-    Command,
-    CommandReject,
-    DisconnectionRequest,
-    DisconnectionResponse,
-)
+from usbbtd.l2cap.link import L2capLink
+from usbbtd.l2cap.modes import Mode
+from usbbtd.l2cap.pdu import DYNAMIC_CIDS, Command, ConfigurationRequest, DisconnectionRequest, DisconnectionResponse
 from usbbtd.l2cap.signalling import Answer
 from usbbtd.l2cap.states import Input, State, Transitions
 
-if TYPE_CHECKING:
-    from usbbtd.l2cap.link import Link
 
-
-class ChannelInfo(NamedTuple):
+class L2capChannelInfo(NamedTuple):
     """One channel, for people. ``queued``: bytes that wait for the air; ``unread``: SDUs that are not released yet."""
 
     handle: int
@@ -46,49 +39,60 @@ class ChannelInfo(NamedTuple):
     unread: int
 
 
-class Channel(ABC):
+class ChannelOpening(Protocol):
+    """The request that a channel came from, ours or the peer's: see opening.py."""
+
+    def accept(self, channel: "L2capChannel", mtu: int, now: float) -> None:
+        """Answers the peer's request with success."""
+
+    def refuse(self, channel: "L2capChannel", result: int) -> None:
+        """Answers the peer's request with a result other than success."""
+
+    def prolong(self, channel: "L2capChannel", now: float) -> bool:
+        """Tells the peer, whose request waits for an answer, to wait longer. Returns whether that was possible."""
+
+    def leave(self, channel: "L2capChannel") -> None:
+        """Has no more to do with a channel that is over."""
+
+
+class ChannelConfiguration(Protocol):
+    """The configuration of a BR/EDR channel: see configuration.py."""
+
+    def requested(self, identifier: int, request: ConfigurationRequest, now: float) -> None:
+        """Takes the peer's request, in any state. On an open channel it begins a reconfiguration."""
+
+
+class L2capChannel:
     """A channel of one link. ``cid`` is our end, ``dcid`` the peer's (0: not known yet), MTUs in bytes of SDU.
 
-    The link gives PDUs for ``cid`` to ``receive`` while the channel is open, and takes PDUs with ``next_pdu`` while
+    It has an opening, from the beginning, and a mode, once it is known what it will speak; a channel of BR/EDR has a
+    configuration, too. PDUs for ``cid`` go to the mode while the channel is open, and are taken from it while
     ``is_ready``. ``credits`` is how many PDUs may be sent; the modes without flow control say 0 or 1: never or always.
     """
 
     __slots__ = (
-        "cid",
-        "credits",
-        "dcid",
-        "handle",
-        "identifier",
-        "is_draining",
-        "is_full",
-        "is_ready",
-        "is_reported",
-        "limits",
-        "link",
-        "psm",
-        "queue",
-        "queue_bytes",
-        "queued",
-        "rx_mtu",
-        "state",
-        "tx_mtu",
-        "wake",
-    )
+        "cid", "configuration", "credits", "dcid", "handle", "is_draining", "is_full", "is_ready", "is_reported",
+        "limits", "link", "mode", "next_pdu", "opening", "psm", "queue", "queue_bytes", "queued", "rx_mtu", "state",
+        "transitions", "tx_mtu", "wake",
+    )  # fmt: skip
 
-    transitions: ClassVar[Transitions]
+    opening: ChannelOpening
+    next_pdu: Callable[[], bytes]  # the mode's
 
-    def __init__(self, link: "Link", cid: int, psm: int) -> None:
+    def __init__(self, link: "L2capLink[L2capChannel]", cid: int, psm: int, transitions: Transitions) -> None:
         self.link = link
         self.limits = link.shared.limits
         self.handle = link.handle
         self.cid = cid
         self.dcid = 0
         self.psm = psm
+        self.transitions = transitions
         self.state = State.CLOSED
+        self.configuration: ChannelConfiguration | None = None
+        self.mode: Mode | None = None
         self.tx_mtu = -1  # less than an empty SDU: nothing may be sent before the channel is open
         self.rx_mtu = 0
         self.credits = 0
-        self.identifier = 0  # of the peer's connection request
         self.queue: deque[bytes] = deque()
         self.queue_bytes = self.limits.queue_bytes
         self.queued = 0
@@ -101,7 +105,7 @@ class Channel(ABC):
     # -- state
 
     def step(self, event: Input) -> None:
-        """Go on by the table of the mode. LocalProtocolError: the table has no such transition."""
+        """Goes on by the table of states. Raises LocalProtocolError if it has no such transition."""
         try:
             self.state = self.transitions[self.state, event]
         except KeyError:
@@ -110,76 +114,38 @@ class Channel(ABC):
     def may(self, event: Input) -> bool:
         return (self.state, event) in self.transitions
 
-    # -- what the modes differ in
-
-    @classmethod
-    @abstractmethod
-    def refusal(cls, scid: int, result: int) -> Command:
-        """The response that refuses a request for a channel whose end at the peer is ``scid``."""
-
-    @abstractmethod
-    def connection_request(self, mtu: int) -> Command:
-        """Our request for the channel, with the promise to receive SDUs of ``mtu`` bytes."""
-
-    @abstractmethod
-    def connected(self, response: Command, now: float) -> Answer:
-        """Take the response to it."""
-
-    @abstractmethod
-    def accept(self, mtu: int, now: float) -> None:
-        """Answer the peer's request with success."""
-
-    @abstractmethod
-    def receive(self, untrusted_pdu: bytes, now: float) -> None:
-        """Take a whole PDU for the open channel."""
-
-    @abstractmethod
-    def next_pdu(self) -> bytes:
-        """The next whole PDU; only while ``is_ready``."""
-
-    @abstractmethod
-    def release(self, count: int) -> None:
-        """The oldest ``count`` SDUs that were delivered are read. LocalProtocolError: there are not so many."""
-
-    @abstractmethod
-    def limit_unread(self, octets: int) -> None:
-        """Sets the channel's own ``Limits.unread_bytes``, where the peer cannot be told to wait."""
-
-    @property
-    @abstractmethod
-    def unread(self) -> int:
-        """How many SDUs were delivered and not released."""
-
     # -- opening
 
-    def connect(self, mtu: int, now: float) -> None:
-        """Ask the peer for the channel."""
-        self.step(Input.OPEN_CHANNEL_REQ)
-        request = self.connection_request(mtu)
-        self.link.signalling.send_request(request, self, now, self._connection_answered, self._expired)
-
-    def requested(self, identifier: int, dcid: int, now: float) -> None:
-        """The peer asks for the channel."""
+    def requested(self, dcid: int, deadline: float) -> None:
+        """The peer asks for the channel, and has an answer until then."""
         self.step(Input.CONNECTION_REQ)
-        self.identifier = identifier
         self.dcid = dcid
         self.link.peers[dcid] = self
-        self.link.shared.deadlines[self] = now + self.limits.accept_s
+        self.link.shared.deadlines[self] = deadline
         self.link.shared.events.append(ChannelRequested(self.handle, self.cid, self.psm))
 
-    def refuse(self, result: int) -> None:
-        """Answer the peer's request with a result other than success."""
-        self.step(Input.OPEN_CHANNEL_RSP_NEG)
-        self.link.signalling.respond(self.identifier, self.refusal(self.dcid, result))
-        self.link.remove(self)
+    def accept(self, mtu: int, now: float) -> None:
+        """The owner wants the channel that the peer asked for."""
+        self.step(Input.OPEN_CHANNEL_RSP)
+        self.link.shared.deadlines.pop(self, None)
+        self.rx_mtu = mtu
+        self.opening.accept(self, mtu, now)
 
-    def opened(self) -> None:
+    def refuse(self, result: int) -> None:
+        """The owner does not want it; ``result`` is for the peer."""
+        self.step(Input.OPEN_CHANNEL_RSP_NEG)
+        self.opening.refuse(self, result)
+        self._leave()
+
+    def opened(self, mode: Mode) -> None:
         """SDUs may go both ways from now on."""
-        self.link.receivers[self.cid] = self.receive
+        self.mode = mode
+        self.next_pdu = mode.next_pdu
+        self.link.receivers[self.cid] = mode.receive
         self.link.shared.events.append(ChannelOpened(self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu))
 
     def adopt(self, untrusted_dcid: int) -> bool:
-        """Learn the peer's end from its response. Without a usable one the channel is over."""
+        """Learns the peer's end from its response. Without a usable one the channel is over."""
         if untrusted_dcid in DYNAMIC_CIDS[self.link.transport] and untrusted_dcid not in self.link.peers:
             self.dcid = untrusted_dcid
             self.link.peers[untrusted_dcid] = self
@@ -188,24 +154,18 @@ class Channel(ABC):
         self.over(f"the peer answered with the channel identifier {untrusted_dcid:#06x}")
         return False
 
-    def refused(self, result: int) -> Answer:
+    def refused(self, result: int) -> None:
         """The peer does not want the channel."""
         self.step(Input.CONNECTION_RSP_NEG)
         if not self.is_reported:
             self.is_reported = True
             self.link.shared.events.append(ChannelRefused(self.handle, self.cid, result))
-        self.link.remove(self)
-        return Answer.FINAL
-
-    def _connection_answered(self, response: Command, now: float) -> Answer:
-        if isinstance(response, CommandReject):
-            return self.refused(BredrResult.PSM_NOT_SUPPORTED)
-        return self.connected(response, now)
+        self._leave()
 
     # -- towards the air
 
     def send(self, sdu: bytes) -> None:  # hot: per packet
-        """Queue one SDU. LocalProtocolError: not open, full, or more than ``tx_mtu``."""
+        """Queues one SDU. Raises LocalProtocolError if the channel is not open or full, or for more than ``tx_mtu``."""
         size = len(sdu)
         if size > self.tx_mtu or self.is_full:
             raise LocalProtocolError(self._why_not(size))
@@ -218,7 +178,7 @@ class Channel(ABC):
             self.wake(self)
 
     def room(self) -> int:
-        """Bytes that ``send`` takes still."""
+        """Returns how many bytes ``send`` takes still."""
         return 0 if self.is_full or self.tx_mtu < 0 else self.queue_bytes - self.queued
 
     def resume(self) -> None:
@@ -244,10 +204,24 @@ class Channel(ABC):
             return f"channel {self.cid:#06x}: an SDU of {size} bytes is larger than the peer's MTU, {self.tx_mtu}"
         return f"channel {self.cid:#06x} is full: wait for take_writable"
 
+    # -- from the air
+
+    def release(self, count: int) -> None:  # hot: per packet
+        """The oldest ``count`` SDUs that were delivered are read. Raises LocalProtocolError for more than there are."""
+        if self.mode is not None:
+            self.mode.release(count)
+        elif count:
+            raise LocalProtocolError(f"channel {self.cid:#06x} has delivered nothing yet")
+
+    def limit_unread(self, octets: int) -> None:
+        """Sets the channel's own ``Limits.unread_bytes``, where the peer cannot be told to wait."""
+        if self.mode is not None:
+            self.mode.limit_unread(octets)
+
     # -- closing
 
     def disconnect(self, now: float) -> None:
-        """End the channel in order: SDUs in the queue go first. Harmless on a channel that is ending."""
+        """Ends the channel in order: SDUs in the queue go first. Harmless on a channel that is ending."""
         if self.state is State.WAIT_CONNECT:
             self.refuse(BredrResult.NO_RESOURCES)
             self.report("refused")
@@ -262,7 +236,7 @@ class Channel(ABC):
             self.disconnect_now(now)
 
     def disconnect_now(self, now: float) -> None:
-        """Ask the peer for the end of the channel; what is queued is lost."""
+        """Asks the peer for the end of the channel; what is queued is lost."""
         if self.state is not State.WAIT_DISCONNECT:
             self.step(Input.CLOSE_CHANNEL_REQ)
         self._stop_service()
@@ -270,7 +244,7 @@ class Channel(ABC):
         self.link.shared.deadlines.pop(self, None)
         self.link.signalling.forget(self)
         request = DisconnectionRequest(self.dcid, self.cid)
-        self.link.signalling.send_request(request, self, now, self._disconnection_answered, self._expired)
+        self.link.signalling.send_request(request, self, now, self._disconnection_answered, self.expired)
 
     def fail(self, reason: str, now: float) -> None:
         """The peer broke a rule, or a limit is reached: the owner learns it at once."""
@@ -290,31 +264,39 @@ class Channel(ABC):
     def over(self, reason: str) -> None:
         """CLOSED is reached."""
         self.report(reason)
-        self.link.remove(self)
+        self._leave()
 
     def report(self, reason: str) -> None:
-        """Tell the owner, once."""
+        """Tells the owner, once."""
         if not self.is_reported:
             self.is_reported = True
             self.link.shared.events.append(ChannelClosed(self.handle, self.cid, reason))
 
-    def stop_sending(self) -> None:
-        """Nothing of the queue goes out any more."""
-        self.is_draining = False
+    def suspend(self) -> None:
+        """Nothing goes out until there are credits again."""
         self.credits = 0
-        self.queue.clear()
-        self.queued = 0
         if self.is_ready:
             self.is_ready = False
             self.link.ready.remove(self)
 
+    def stop_sending(self) -> None:
+        """Nothing of the queue goes out any more."""
+        self.is_draining = False
+        self.queue.clear()
+        self.queued = 0
+        self.suspend()
+
     def expire(self, now: float) -> None:
         """The owner did not answer the peer's request in time, or the queue did not drain in time."""
-        if self.state is State.WAIT_CONNECT:
+        if self.state is not State.WAIT_CONNECT:
+            self.disconnect_now(now)
+        elif not self.opening.prolong(self, now):
             self.refuse(BredrResult.NO_RESOURCES)
             self.report("nobody accepted it")
-        else:
-            self.disconnect_now(now)
+
+    def _leave(self) -> None:
+        self.link.remove(self)
+        self.opening.leave(self)
 
     def _stop_service(self) -> None:
         self.tx_mtu = -1
@@ -328,14 +310,15 @@ class Channel(ABC):
         self.over(DISCONNECTED)
         return Answer.FINAL
 
-    def _expired(self, _now: float) -> None:
+    def expired(self, _now: float) -> None:
+        """The peer did not answer in time."""
         self.step(Input.TIMEOUT)
         self.over(NO_ANSWER)
 
     # -- for people
 
-    def info(self) -> ChannelInfo:
-        return ChannelInfo(
+    def info(self) -> L2capChannelInfo:
+        return L2capChannelInfo(
             self.handle,
             self.cid,
             self.dcid,
@@ -345,5 +328,5 @@ class Channel(ABC):
             max(self.tx_mtu, 0),
             self.rx_mtu,
             self.queued,
-            self.unread,
+            0 if self.mode is None else self.mode.unread,
         )

@@ -1,160 +1,149 @@
-"""Configuration options of BR/EDR channels (Vol 3, Part A, 5): what a peer may ask for and what we answer.
+"""The configuration of a BR/EDR channel, by the standard process (Vol 3, Part A, 7.1): it ends with the channel's mode.
 
-Only basic mode is spoken. The modes of option 4 that a channel may be configured to are in ``MODES``.
+Basic mode is the only one that options.py accepts; another would be chosen in ``_configured``.
 """
 
-from struct import Struct
-from typing import NamedTuple
-
+from usbbtd.bluetooth import BREDR, MINIMUM_MTU
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.l2cap.channel import L2capChannel
+from usbbtd.l2cap.events import NO_ANSWER
+from usbbtd.l2cap.modes.basic import BasicMode
+from usbbtd.l2cap.options import Verdict, counter_proposal, judge, mtu_option
 from usbbtd.l2cap.pdu import (
+    CONFIGURATION_PENDING,
+    CONFIGURATION_REJECTED,
     CONFIGURATION_SUCCESS,
     CONFIGURATION_UNACCEPTABLE,
-    CONFIGURATION_UNKNOWN_OPTIONS,
+    DEFAULT_MTU,
+    FLAG_CONTINUATION,
+    Command,
+    ConfigurationRequest,
+    ConfigurationResponse,
 )
+from usbbtd.l2cap.signalling import Answer
+from usbbtd.l2cap.states import Input, State
 
-MODE_BASIC = 0x00
-MODES = frozenset({MODE_BASIC})
-
-_HINT = 0x80
-_MTU = 0x01
-_FLUSH_TIMEOUT = 0x02
-_QUALITY_OF_SERVICE = 0x03
-_RETRANSMISSION_AND_FLOW_CONTROL = 0x04
-_FRAME_CHECK_SEQUENCE = 0x05
-
-_HEADER = Struct("<BB")
-_U16 = Struct("<H")
-_FLUSH_NEVER = 0xFFFF
-# 5.3: flags, service type, token rate, token bucket, peak bandwidth, latency, delay variation
-_QOS = Struct("<BBIIIII")
-_SERVICE_BEST_EFFORT = 1
-_SERVICE_GUARANTEED = 2
-_QOS_BEST_EFFORT = _QOS.pack(0, _SERVICE_BEST_EFFORT, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF)  # "don't care" everywhere
-# 5.4: mode, transmit window, max transmit, two timeouts, MPS: without meaning in basic mode
-_RFC_BASIC = Struct("<BBBHHH").pack(MODE_BASIC, 0, 0, 0, 0, 0)
-
-_LENGTHS = {
-    _MTU: _U16.size,
-    _FLUSH_TIMEOUT: _U16.size,
-    _QUALITY_OF_SERVICE: _QOS.size,
-    _RETRANSMISSION_AND_FLOW_CONTROL: len(_RFC_BASIC),
-    _FRAME_CHECK_SEQUENCE: 1,
-}
-
-#: What we propose in place of a value that we cannot accept.
-_ALTERNATIVES = {
-    _FLUSH_TIMEOUT: _U16.pack(_FLUSH_NEVER),
-    _QUALITY_OF_SERVICE: _QOS_BEST_EFFORT,
-    _RETRANSMISSION_AND_FLOW_CONTROL: _RFC_BASIC,
-}
-
-#: What a response has room for in the smallest signalling MTU (48): less the headers of command and response.
-_RESPONSE_ROOM = 48 - 4 - 6
+#: Octets of options that a peer may spread over several requests.
+_MAXIMUM_OPTIONS = 1024
 
 
-class Answer(NamedTuple):
-    """Our answer to a configuration request."""
+class Configuration:
+    """Both sides' requests, until the channel is open, and again when the peer begins anew."""
 
-    result: int
-    options: bytes
-    #: The largest SDU that the peer receives; None: it said nothing.
-    mtu: int | None
+    def __init__(self, channel: L2capChannel) -> None:
+        self._channel = channel
+        channel.configuration = self
+        self._limit = channel.limits.configuration_requests
+        self._signalling = channel.link.signalling
+        self._was_open = False
+        self._peer_mtu = DEFAULT_MTU
+        self._peer_options = b""
+        self._repeated_options = b""  # what the peer wants to read in our request, beside the MTU
+        self._response_options = b""
+        self._requests_received = 0
+        self._requests_sent = 0
 
+    def begin(self, now: float) -> None:
+        """Sends our own first request."""
+        self._channel.step(Input.CONFIGURE_CHANNEL_REQ)
+        self._send(mtu_option(self._channel.rx_mtu), now)
 
-def parse_options(untrusted_data: bytes) -> list[tuple[int, bool, bytes]]:
-    """(type, is a hint, value) of each option.
+    # -- the peer's requests
 
-    RemoteProtocolError: an option ends beyond the data, or has a known type and a length that this type cannot have.
-    """
-    options = []
-    offset = 0
-    while offset < len(untrusted_data):
-        if len(untrusted_data) - offset < _HEADER.size:
-            raise RemoteProtocolError("a configuration option is cut off")
-        kind, length = _HEADER.unpack_from(untrusted_data, offset)
-        value = untrusted_data[offset + _HEADER.size : offset + _HEADER.size + length]
-        if len(value) != length:
-            raise RemoteProtocolError("a configuration option is cut off")
-        hint, kind = bool(kind & _HINT), kind & ~_HINT
-        if _LENGTHS.get(kind, length) != length:
-            raise RemoteProtocolError(f"configuration option {kind} of {length} octets")
-        options.append((kind, hint, value))
-        offset += _HEADER.size + length
-    return options
+    def requested(self, identifier: int, request: ConfigurationRequest, now: float) -> None:
+        channel = self._channel
+        if not channel.may(Input.CONFIGURATION_REQ):
+            self._signalling.reject_cid(identifier, channel.cid, channel.dcid)
+            return
+        self._requests_received += 1
+        self._peer_options += request.options
+        if self._requests_received > self._limit or len(self._peer_options) > _MAXIMUM_OPTIONS:
+            channel.fail("the peer's configuration does not end", now)
+            return
+        if request.flags & FLAG_CONTINUATION:
+            verdict = Verdict(CONFIGURATION_SUCCESS, b"", None)
+            flags = FLAG_CONTINUATION
+        else:
+            verdict = self._judge()
+            flags = 0
+            self._peer_options = b""
+        response = ConfigurationResponse(channel.dcid, flags, verdict.result, verdict.options)
+        self._signalling.respond(identifier, response)
+        if verdict.result != CONFIGURATION_SUCCESS:
+            channel.step(Input.CONFIGURATION_REQ_NEG)
+        elif not flags:
+            self._peer_mtu = verdict.mtu or self._peer_mtu
+            channel.step(Input.CONFIGURATION_REQ)
+            if channel.state is State.WAIT_SEND_CONFIG:
+                channel.suspend()
+                self.begin(now)
+            elif channel.state is State.OPEN:
+                self._configured()
 
+    def _judge(self) -> Verdict:
+        # What the owner was told of an open channel stays true: a reconfiguration cannot make its MTU smaller.
+        minimum = self._peer_mtu if self._was_open else MINIMUM_MTU[BREDR]
+        try:
+            return judge(self._peer_options, minimum)
+        except RemoteProtocolError:
+            return Verdict(CONFIGURATION_REJECTED, b"", None)
 
-def judge(untrusted_data: bytes, minimum_mtu: int) -> Answer:
-    """Answer all options of a request (joined, if it came in several parts). RemoteProtocolError as ``parse_options``.
+    # -- ours
 
-    ``minimum_mtu``: a smaller MTU is unacceptable and this one is proposed.
-    """
-    mtu = None
-    accepted: dict[int, bytes] = {}
-    unacceptable: dict[int, bytes] = {}
-    unknown: dict[int, bytes] = {}
-    for kind, hint, value in parse_options(untrusted_data):
-        if kind == _MTU:
-            (mtu,) = _U16.unpack(value)
-            accepted[kind] = value
-            if mtu < minimum_mtu:
-                unacceptable[kind] = _U16.pack(minimum_mtu)
-        elif kind in _ALTERNATIVES:
-            if _is_acceptable(kind, value):
-                accepted[kind] = value
-            else:
-                unacceptable[kind] = _ALTERNATIVES[kind]
-        elif kind != _FRAME_CHECK_SEQUENCE and not hint:
-            # a hint may be skipped (5), and a frame check sequence is for modes that we do not have (5.5)
-            unknown[kind] = value
-    if unknown:
-        return Answer(CONFIGURATION_UNKNOWN_OPTIONS, _pack(unknown), None)
-    if unacceptable:
-        return Answer(CONFIGURATION_UNACCEPTABLE, _pack(unacceptable), None)
-    # Some peers want back what they have asked for. Should there be no room for all of it, the longest is left out: a
-    # quality of service that needs no answer, because its type is "best effort" or "no traffic".
-    return Answer(CONFIGURATION_SUCCESS, _pack(dict(sorted(accepted.items(), key=lambda option: len(option[1])))), mtu)
+    def _send(self, options: bytes, now: float) -> None:
+        channel = self._channel
+        self._requests_sent += 1
+        if self._requests_sent > self._limit:
+            channel.fail("the peer accepts no configuration", now)
+            return
+        request = ConfigurationRequest(channel.dcid, 0, options)
+        self._signalling.send_request(request, channel, now, self._answered, self._expired)
 
+    def _answered(self, response: Command, now: float) -> Answer:
+        channel = self._channel
+        if not isinstance(response, ConfigurationResponse):
+            channel.fail("the peer rejected our configuration request", now)
+            return Answer.FINAL
+        if response.scid not in (channel.cid, 0):  # some peers leave our end of it empty
+            return Answer.IGNORED
+        if response.result == CONFIGURATION_PENDING:
+            channel.step(Input.CONFIGURATION_RSP_PND)
+            return Answer.PENDING
+        self._response_options += response.options
+        if response.flags & FLAG_CONTINUATION:
+            self._send(b"", now)  # asks for the rest (4.5)
+            return Answer.FINAL
+        options, self._response_options = self._response_options, b""
+        if response.result == CONFIGURATION_SUCCESS:
+            channel.step(Input.CONFIGURATION_RSP)
+            if channel.state is State.OPEN:
+                self._configured()
+        elif response.result == CONFIGURATION_UNACCEPTABLE:
+            channel.step(Input.CONFIGURATION_RSP_NEG)
+            self._take_proposal(options)
+            self._send(mtu_option(channel.rx_mtu) + self._repeated_options, now)
+        else:
+            channel.fail(f"the peer rejected our configuration with result {response.result:#06x}", now)
+        return Answer.FINAL
 
-def mtu_option(mtu: int) -> bytes:
-    """Makes the only option that our first request has."""
-    return _pack({_MTU: _U16.pack(mtu)})
+    def _expired(self, now: float) -> None:
+        self._channel.fail(NO_ANSWER, now)
 
+    def _take_proposal(self, untrusted_options: bytes) -> None:
+        """Takes a smaller MTU, and whatever else we can promise."""
+        try:
+            mtu, self._repeated_options = counter_proposal(untrusted_options)
+        except RemoteProtocolError:
+            return
+        if mtu is not None and MINIMUM_MTU[BREDR] <= mtu < self._channel.rx_mtu and not self._was_open:
+            self._channel.rx_mtu = mtu
 
-def counter_proposal(untrusted_data: bytes) -> tuple[int | None, bytes]:
-    """Takes from a response that found our request unacceptable what the peer would accept.
-
-    Returns the MTU, None where it says nothing of it, and the options that our next request repeats: those that we can
-    promise. Raises RemoteProtocolError as ``parse_options``.
-    """
-    mtu = None
-    repeated: dict[int, bytes] = {}
-    for kind, _, value in parse_options(untrusted_data):
-        if kind == _MTU:
-            (mtu,) = _U16.unpack(value)
-        elif kind in _ALTERNATIVES and _is_acceptable(kind, value):
-            repeated[kind] = value
-    return mtu, _pack(repeated)
-
-
-def _is_acceptable(kind: int, value: bytes) -> bool:
-    """Whether we can live with an option of ``_ALTERNATIVES``, whoever it is about."""
-    if kind == _FLUSH_TIMEOUT:
-        return _U16.unpack(value) != (0,)  # reserved (5.2)
-    if kind == _QUALITY_OF_SERVICE:
-        return bool(_QOS.unpack(value)[1] < _SERVICE_GUARANTEED)
-    return value[0] in MODES
-
-
-def _pack(options: dict[int, bytes]) -> bytes:
-    """As many as fit into the smallest signalling MTU: the peer asks again and is told of the others then.
-
-    An option that alone is too large is named without its value.
-    """
-    packed = b""
-    for kind, value in options.items():
-        shown = value if _HEADER.size + len(value) <= _RESPONSE_ROOM else b""
-        option = _HEADER.pack(kind, len(shown)) + shown
-        if len(packed) + len(option) <= _RESPONSE_ROOM:
-            packed += option
-    return packed
+    def _configured(self) -> None:
+        channel = self._channel
+        self._requests_received = self._requests_sent = 0
+        if not self._was_open:
+            self._was_open = True
+            channel.tx_mtu = self._peer_mtu
+            channel.opened(BasicMode(channel))
+        channel.credits = 1  # always: basic mode has none
+        channel.resume()

@@ -8,11 +8,13 @@ from struct import error as struct_error
 
 from usbbtd.bluetooth import MINIMUM_MTU, BredrResult, psm_is_legal
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.channel import Channel, ChannelInfo
+from usbbtd.l2cap.channel import L2capChannel, L2capChannelInfo
 from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import Limits
-from usbbtd.l2cap.link import COUNTERS, Link, Shared
+from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
+from usbbtd.l2cap.opening import OPENINGS, Link
 from usbbtd.l2cap.pdu import BASIC_HEADER, ParameterUpdateRequest
+from usbbtd.l2cap.requests import PeerRequests
 from usbbtd.l2cap.states import State
 
 _HEADER_SIZE = BASIC_HEADER.size
@@ -37,7 +39,8 @@ class Mux:
         """LocalProtocolError: there is a link with this handle."""
         if handle in self._links:
             raise LocalProtocolError(f"link {handle:#06x} is there already")
-        self._links[handle] = Link(self._shared, handle, transport, role)
+        link = self._links[handle] = L2capLink(self._shared, handle, transport, role)
+        PeerRequests(link)
 
     def remove_link(self, handle: int) -> None:
         """Its channels are closed, with events. Harmless without such a link."""
@@ -155,11 +158,11 @@ class Mux:
         if not psm_is_legal(link.transport, psm):
             raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
         _check_mtu(link, mtu)
-        channel = link.create(psm)
-        if channel is None:
+        cid = link.new_cid()
+        if not cid:
             raise LocalProtocolError(f"link {handle:#06x} has as many channels as it may")
-        channel.connect(mtu, now)
-        return channel.cid
+        OPENINGS[link.transport](link, cid, psm).connect(mtu, now)
+        return cid
 
     def accept(self, handle: int, cid: int, mtu: int, now: float) -> None:
         """Answers a ChannelRequested with yes. Does nothing if the peer waits no more: ChannelClosed says so.
@@ -186,10 +189,10 @@ class Mux:
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.disconnect(now)
 
-    def channels(self) -> list[ChannelInfo]:
+    def channels(self) -> list[L2capChannelInfo]:
         return [channel.info() for link in self._links.values() for channel in link.channels.values()]
 
-    def channel(self, handle: int, cid: int) -> ChannelInfo | None:
+    def channel(self, handle: int, cid: int) -> L2capChannelInfo | None:
         """None: there is no such channel (any more)."""
         link = self._links.get(handle)
         return None if link is None or (channel := link.channels.get(cid)) is None else channel.info()
@@ -214,12 +217,12 @@ class Mux:
         """As the peripheral, ask the central for other connection parameters; ParametersAnswered follows.
         LocalProtocolError: the link's role or the values are not for it, or one question waits already."""
         request = ParameterUpdateRequest(interval_min, interval_max, latency, timeout)
-        self._link(handle).request_parameters(request, now)
+        self._link(handle).parameters.request(request, now)
 
     def answer_parameters(self, handle: int, accepted: bool) -> bool:
         """Answers ParametersRequested. Returns False, and does nothing, if the link that asked is gone."""
         link = self._links.get(handle)
-        return link is not None and link.answer_parameters(accepted)
+        return link is not None and link.parameters.answer(accepted)
 
     def take_events(self) -> list[Event]:
         """In the order in which things happened.
@@ -261,7 +264,7 @@ class Mux:
         except KeyError:
             raise LocalProtocolError(f"no link {handle:#06x}") from None
 
-    def _requested(self, handle: int, cid: int) -> Channel | None:
+    def _requested(self, handle: int, cid: int) -> L2capChannel | None:
         """Returns the channel that a peer asked for, None if it waits no more.
 
         The owner cannot know: its answer is to an event, and what came behind that has been received already.

@@ -16,6 +16,7 @@ COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
 
 CID_SIGNALLING = 0x0001
 CID_LE_SIGNALLING = 0x0005
+SIGNALLING_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)  # by transport
 #: Dynamically allocated channel identifiers by transport (2.1).
 DYNAMIC_CIDS = (range(0x0040, 0x10000), range(0x0040, 0x0080))
 

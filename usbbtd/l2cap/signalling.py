@@ -13,14 +13,13 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
-    CID_LE_SIGNALLING,
-    CID_SIGNALLING,
     COMMAND_HEADER,
     COMMANDS,
     REASON_INVALID_CID,
     REASON_MTU_EXCEEDED,
     REASON_NOT_UNDERSTOOD,
     RESPONSE_CODES,
+    SIGNALLING_CIDS,
     Command,
     CommandReject,
 )
@@ -29,7 +28,6 @@ _HEADER_SIZE = BASIC_HEADER.size
 _COMMAND_HEADER_SIZE = COMMAND_HEADER.size
 _MAXIMUM_IDENTIFIER = 0xFF
 
-_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)
 #: The largest C-frame that we take, by transport. Peers may count on 48 and 23 (4).
 SIGNALLING_MTU = (672, 64)
 
@@ -82,32 +80,30 @@ class Request:
 
 
 class Signalling:
-    """``handler`` gets those requests and indications of the peer whose code is in ``codes``, with their identifier and
-    the time; every other one is rejected. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
+    """Of one link. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
 
-    def __init__(
-        self,
-        transport: int,
-        limits: Limits,
-        codes: Set[int],
-        handler: Callable[[Command, int, float], None],
-        deadlines: Deadlines,
-        counters: dict[str, int],
-    ) -> None:
+    _handler: Callable[[Command, int, float], None]
+
+    def __init__(self, transport: int, limits: Limits, deadlines: Deadlines, counters: dict[str, int]) -> None:
         self.limits = limits
         #: Whole PDUs for the air.
         self.out: deque[bytes] = deque()
         self._transport = transport
-        self._cid = _CIDS[transport]
+        self._cid = SIGNALLING_CIDS[transport]
         self._mtu = SIGNALLING_MTU[transport]
-        self._codes = codes
-        self._handler = handler
+        self._codes: Set[int] = frozenset()
         self._deadlines = deadlines
         self._counters = counters
         self._in_flight: dict[int, tuple[Request, bytes]] = {}
         self._identifier = 0
         self._last_request = b""  # the last request of the peer, to know when it is repeated
         self._last_response: bytes | None = None
+
+    def serve(self, codes: Set[int], handler: Callable[[Command, int, float], None]) -> None:
+        """Has ``handler`` get those requests and indications of the peer whose code is in ``codes``, with their
+        identifier and the time. Every other one is rejected.
+        """
+        self._codes, self._handler = codes, handler
 
     # -- to the peer
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from usbbtd.bluetooth import describe_result, transport_of
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.channel import ChannelInfo
+from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.radio.controller import Controller
 
@@ -155,7 +155,7 @@ class Channel:
             self._controller.mux.release_sdus(self.handle, self.cid, count)
             self._controller.flush_soon()
 
-    def info(self) -> ChannelInfo | None:
+    def info(self) -> L2capChannelInfo | None:
         """What L2CAP knows of it; None when it has ended."""
         return self._controller.mux.channel(self.handle, self.cid)
 

@@ -8,7 +8,7 @@ import struct
 
 from usbbtd.bluetooth import BREDR, PERIPHERAL
 from usbbtd.hci.acl import AclData
-from usbbtd.l2cap.channel import ChannelInfo
+from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.events import ChannelRequested
 from usbbtd.l2cap.limits import Limits
 from usbbtd.l2cap.mux import Mux
@@ -141,7 +141,7 @@ class StubController:
             data = b""
         return sdus
 
-    def _channel(self) -> ChannelInfo:
+    def _channel(self) -> L2capChannelInfo:
         (channel,) = self._mux.channels()
         return channel
 

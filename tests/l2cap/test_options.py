@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.l2cap.configuration import Answer, counter_proposal, judge, mtu_option, parse_options
+from usbbtd.l2cap.options import Verdict, counter_proposal, judge, mtu_option, parse_options
 
 SUCCESS, UNACCEPTABLE, UNKNOWN = 0, 1, 3
 RFC_BASIC = "0409 00 00 00 0000 0000 0000"
@@ -15,44 +15,44 @@ QOS_BEST_EFFORT = "0316 00 01 00000000 00000000 00000000 ffffffff ffffffff"
 @pytest.mark.parametrize(
     ("options", "answer"),
     [
-        pytest.param("", Answer(SUCCESS, b"", None), id="nothing"),
-        pytest.param("0102 3000", Answer(SUCCESS, bytes.fromhex("01023000"), 48), id="cfd_bv_09_mtu_48"),
-        pytest.param("0102 2f00", Answer(UNACCEPTABLE, bytes.fromhex("01023000"), None), id="cfd_bv_08_mtu_47"),
-        pytest.param("0102 ffff", Answer(SUCCESS, bytes.fromhex("0102ffff"), 0xFFFF), id="mtu_65535"),
-        pytest.param("0202 ffff", Answer(SUCCESS, bytes.fromhex("0202ffff"), None), id="flush_timeout"),
-        pytest.param("0202 0100", Answer(SUCCESS, bytes.fromhex("02020100"), None), id="flush_timeout_finite"),
-        pytest.param("0202 0000", Answer(UNACCEPTABLE, bytes.fromhex("0202ffff"), None), id="flush_timeout_reserved"),
-        pytest.param(QOS_BEST_EFFORT, Answer(SUCCESS, bytes.fromhex(QOS_BEST_EFFORT), None), id="qos_best_effort"),
+        pytest.param("", Verdict(SUCCESS, b"", None), id="nothing"),
+        pytest.param("0102 3000", Verdict(SUCCESS, bytes.fromhex("01023000"), 48), id="cfd_bv_09_mtu_48"),
+        pytest.param("0102 2f00", Verdict(UNACCEPTABLE, bytes.fromhex("01023000"), None), id="cfd_bv_08_mtu_47"),
+        pytest.param("0102 ffff", Verdict(SUCCESS, bytes.fromhex("0102ffff"), 0xFFFF), id="mtu_65535"),
+        pytest.param("0202 ffff", Verdict(SUCCESS, bytes.fromhex("0202ffff"), None), id="flush_timeout"),
+        pytest.param("0202 0100", Verdict(SUCCESS, bytes.fromhex("02020100"), None), id="flush_timeout_finite"),
+        pytest.param("0202 0000", Verdict(UNACCEPTABLE, bytes.fromhex("0202ffff"), None), id="flush_timeout_reserved"),
+        pytest.param(QOS_BEST_EFFORT, Verdict(SUCCESS, bytes.fromhex(QOS_BEST_EFFORT), None), id="qos_best_effort"),
         pytest.param(
             QOS_BEST_EFFORT + RFC_BASIC + "0202 ffff 0102 4000",
-            Answer(SUCCESS, bytes.fromhex("0202 ffff 0102 4000" + RFC_BASIC), 64),
+            Verdict(SUCCESS, bytes.fromhex("0202 ffff 0102 4000" + RFC_BASIC), 64),
             id="more_than_a_response_has_room_for",
         ),
         pytest.param(
             QOS_BEST_EFFORT.replace("0316 00 01", "0316 00 02"),
-            Answer(UNACCEPTABLE, bytes.fromhex(QOS_BEST_EFFORT), None),
+            Verdict(UNACCEPTABLE, bytes.fromhex(QOS_BEST_EFFORT), None),
             id="qos_guaranteed",
         ),
-        pytest.param(RFC_BASIC, Answer(SUCCESS, bytes.fromhex(RFC_BASIC), None), id="mode_basic"),
+        pytest.param(RFC_BASIC, Verdict(SUCCESS, bytes.fromhex(RFC_BASIC), None), id="mode_basic"),
         pytest.param(
             "0409 03 3f 01 d007 e02e f203",
-            Answer(UNACCEPTABLE, bytes.fromhex(RFC_BASIC), None),
+            Verdict(UNACCEPTABLE, bytes.fromhex(RFC_BASIC), None),
             id="mode_ertm",
         ),
-        pytest.param("0501 00", Answer(SUCCESS, b"", None), id="no_fcs"),
-        pytest.param("0501 01", Answer(SUCCESS, b"", None), id="fcs_without_meaning_in_basic_mode"),
-        pytest.param("ff03 010203 0102 4000", Answer(SUCCESS, bytes.fromhex("01024000"), 64), id="cfd_bv_12_hint"),
+        pytest.param("0501 00", Verdict(SUCCESS, b"", None), id="no_fcs"),
+        pytest.param("0501 01", Verdict(SUCCESS, b"", None), id="fcs_without_meaning_in_basic_mode"),
+        pytest.param("ff03 010203 0102 4000", Verdict(SUCCESS, bytes.fromhex("01024000"), 64), id="cfd_bv_12_hint"),
         pytest.param(
             "0102 4000 7f01aa 2000",
-            Answer(UNKNOWN, bytes.fromhex("7f01aa2000"), None),
+            Verdict(UNKNOWN, bytes.fromhex("7f01aa2000"), None),
             id="cfd_bv_14_unknown_options",
         ),
-        pytest.param("0702 3f00", Answer(UNKNOWN, bytes.fromhex("07023f00"), None), id="extended_window_size"),
-        pytest.param("7f28" + "55" * 40, Answer(UNKNOWN, bytes.fromhex("7f00"), None), id="unknown_and_long"),
-        pytest.param("0102 2000 0102 4000 0102 5000", Answer(UNACCEPTABLE, b"\x01\x02\x30\x00", None), id="repeated"),
+        pytest.param("0702 3f00", Verdict(UNKNOWN, bytes.fromhex("07023f00"), None), id="extended_window_size"),
+        pytest.param("7f28" + "55" * 40, Verdict(UNKNOWN, bytes.fromhex("7f00"), None), id="unknown_and_long"),
+        pytest.param("0102 2000 0102 4000 0102 5000", Verdict(UNACCEPTABLE, b"\x01\x02\x30\x00", None), id="repeated"),
     ],
 )
-def test_judge(options: str, answer: Answer) -> None:
+def test_judge(options: str, answer: Verdict) -> None:
     assert judge(bytes.fromhex(options), 48) == answer
 
 

@@ -1,0 +1,65 @@
+"""Basic mode of BR/EDR channels (Vol 3, Part A, 3.1): an SDU is a PDU, and nothing tells the peer to wait."""
+
+from collections import deque
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.l2cap.channel import L2capChannel
+from usbbtd.l2cap.events import NOT_READ
+from usbbtd.l2cap.limits import SDU_OVERHEAD
+from usbbtd.l2cap.modes import Mode
+from usbbtd.l2cap.pdu import BASIC_HEADER
+
+_HEADER_SIZE = BASIC_HEADER.size
+_pack_header = BASIC_HEADER.pack
+
+
+class BasicMode(Mode):
+    """Has no credits: the channel has one while it may send, and none while it is configured anew."""
+
+    __slots__ = ("_channel", "_deliver", "_delivered", "_unread_bytes", "_unread_limit")
+
+    def __init__(self, channel: L2capChannel) -> None:
+        self._channel = channel
+        self._deliver = channel.link.shared.sdus.append
+        self._delivered: deque[int] = deque()  # cost of each SDU that is not released, oldest first
+        self._unread_bytes = 0
+        self._unread_limit = channel.limits.unread_bytes
+
+    @property
+    def unread(self) -> int:
+        return len(self._delivered)
+
+    def receive(self, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
+        channel = self._channel
+        size = len(untrusted_pdu) - _HEADER_SIZE
+        if size > channel.rx_mtu:
+            channel.fail(f"the peer sent an SDU of {size} bytes, our MTU is {channel.rx_mtu}", now)
+            return
+        size += SDU_OVERHEAD
+        self._unread_bytes = unread = self._unread_bytes + size
+        if unread > self._unread_limit:
+            channel.fail(NOT_READ, now)
+            return
+        self._delivered.append(size)
+        self._deliver((channel.handle, channel.cid, untrusted_pdu[_HEADER_SIZE:]))
+
+    def release(self, count: int) -> None:  # hot: per packet
+        delivered = self._delivered
+        if count > len(delivered):
+            raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
+        for _ in range(count):
+            self._unread_bytes -= delivered.popleft()
+
+    def limit_unread(self, octets: int) -> None:
+        self._unread_limit = octets
+
+    def next_pdu(self) -> bytes:  # hot: per packet
+        channel = self._channel
+        sdu = channel.queue.popleft()
+        size = len(sdu)
+        channel.queued -= size + SDU_OVERHEAD
+        if not channel.queue:
+            channel.is_ready = False
+        if channel.is_full or channel.is_draining:
+            channel.has_sent()
+        return _pack_header(size, channel.dcid) + sdu

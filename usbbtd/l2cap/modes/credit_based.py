@@ -1,0 +1,181 @@
+"""LE credit based flow control mode (Vol 3, Part A, 3.4 and 10.1): SDUs in K-frames, each for a credit."""
+
+from collections import deque
+from struct import Struct
+
+from usbbtd.errors import LocalProtocolError
+from usbbtd.l2cap.channel import L2capChannel
+from usbbtd.l2cap.limits import SDU_OVERHEAD
+from usbbtd.l2cap.modes import Mode
+from usbbtd.l2cap.pdu import BASIC_HEADER, MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
+from usbbtd.l2cap.states import State
+
+_HEADER_SIZE = BASIC_HEADER.size
+_LENGTH_SIZE = 2  # of the SDU, in front of its first segment
+_FIRST_SIZE = _HEADER_SIZE + _LENGTH_SIZE
+_pack_header = BASIC_HEADER.pack
+_pack_first = Struct("<HHH").pack
+_unpack_length = Struct("<H").unpack_from
+
+#: The peer may have so many of the largest SDUs under way, and so many K-frames at least: small SDUs cost a credit too.
+_INITIAL_SDUS = 4
+_MINIMUM_INITIAL_CREDITS = 32
+
+
+class CreditBasedMode(Mode):
+    """``rx_mps``: the largest K-frame payload that we take. ``rx_credits``: K-frames that the peer may send.
+
+    Credits bound the memory that the peer may take: that many K-frames of our MPS.
+    """
+
+    __slots__ = (
+        "_channel", "_deliver", "_delivered", "_held", "_initial_credits", "_missing", "_offset", "_owed", "_segments",
+        "_tx_mps", "rx_credits", "rx_mps",
+    )  # fmt: skip
+
+    def __init__(self, channel: L2capChannel) -> None:
+        """For a channel that knows its ``rx_mtu``."""
+        self._channel = channel
+        self._deliver = channel.link.shared.sdus.append
+        self._delivered: deque[int] = deque()  # credits that each SDU holds until it is released, oldest first
+        self.rx_mps = max(MINIMUM_MPS, min(channel.rx_mtu + _LENGTH_SIZE, channel.limits.mps))
+        frames = -(-(channel.rx_mtu + _LENGTH_SIZE) // self.rx_mps)
+        self._initial_credits = self.rx_credits = max(_INITIAL_SDUS * frames, _MINIMUM_INITIAL_CREDITS)
+        self._owed = 0  # credits of SDUs that are read, not yet given back
+        self._segments: list[bytes] = []
+        self._missing = 0  # octets of the SDU under way that are to come; 0: none is under way
+        self._held = 0  # credits that it holds so far
+        self._tx_mps = 0
+        self._offset = 0  # of what is to be sent next in the first SDU of the queue
+
+    def begin(self, mtu: int, mps: int, initial_credits: int) -> None:
+        """Takes what the peer receives: the largest SDU and K-frame payload, and how many of these at first."""
+        channel = self._channel
+        self._tx_mps = mps
+        channel.tx_mtu = mtu
+        channel.credits = initial_credits
+        channel.opened(self)
+
+    @property
+    def unread(self) -> int:
+        return len(self._delivered)
+
+    # -- credits
+
+    def credits_received(self, untrusted_credits: int, now: float) -> None:
+        """The peer gives credits; more than 65535 together is its fault (10.1)."""
+        channel = self._channel
+        if channel.state is not State.OPEN or not untrusted_credits:
+            channel.link.shared.counters["signalling_ignored"] += 1
+        elif channel.credits + untrusted_credits > MAXIMUM_CREDITS:
+            channel.fail("the peer gave more than 65535 credits", now)
+        else:
+            channel.credits += untrusted_credits
+            channel.resume()
+
+    def release(self, count: int) -> None:  # hot: per packet
+        delivered = self._delivered
+        if count > len(delivered):
+            raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
+        owed = self._owed
+        for _ in range(count):
+            owed += delivered.popleft()
+        # Half of them at once costs few PDUs and keeps the peer going; one that stands still gets what there is.
+        if owed and (owed * 2 >= self._initial_credits or not self.rx_credits) and self._channel.state is State.OPEN:
+            self._give(owed)
+            owed = 0
+        self._owed = owed
+
+    def limit_unread(self, octets: int) -> None:
+        """Credits are its limit."""
+
+    # -- data
+
+    def receive(self, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
+        channel = self._channel
+        size = len(untrusted_pdu) - _HEADER_SIZE
+        rx_credits = self.rx_credits
+        missing = self._missing
+        if not rx_credits:
+            channel.fail("the peer sent without credits", now)
+        elif size > self.rx_mps:
+            channel.fail(f"the peer sent a K-frame of {size} bytes, our MPS is {self.rx_mps}", now)
+        elif missing:
+            self.rx_credits = rx_credits - 1
+            self._held += 1
+            self._segments.append(untrusted_pdu[_HEADER_SIZE:])
+            if size == missing:
+                self._missing = 0
+                self._delivered.append(self._held)
+                self._deliver((channel.handle, channel.cid, b"".join(self._segments)))
+                self._segments.clear()
+            elif size > missing:
+                channel.fail("the peer sent segments beyond the length of their SDU", now)
+            elif not size:
+                channel.fail("the peer sent an empty segment", now)
+            else:
+                self._missing = missing - size
+                if rx_credits == 1:
+                    self._keep_going()
+        elif size < _LENGTH_SIZE:
+            channel.fail("the peer sent a K-frame without the length of its SDU", now)
+        else:
+            self.rx_credits = rx_credits - 1
+            (length,) = _unpack_length(untrusted_pdu, _HEADER_SIZE)
+            size -= _LENGTH_SIZE
+            if length > channel.rx_mtu:
+                channel.fail(f"the peer sent an SDU of {length} bytes, our MTU is {channel.rx_mtu}", now)
+            elif size == length:
+                self._delivered.append(1)
+                self._deliver((channel.handle, channel.cid, untrusted_pdu[_FIRST_SIZE:]))
+            elif size < length:
+                self._missing = length - size
+                self._held = 1
+                self._segments.append(untrusted_pdu[_FIRST_SIZE:])
+                if rx_credits == 1:
+                    self._keep_going()
+            else:
+                channel.fail("the peer sent segments beyond the length of their SDU", now)
+
+    def next_pdu(self) -> bytes:  # hot: per packet
+        channel = self._channel
+        queue = channel.queue
+        sdu = queue[0]
+        size = len(sdu)
+        start = self._offset
+        if start:
+            end = start + self._tx_mps
+            segment = sdu[start:end]
+            pdu = _pack_header(len(segment), channel.dcid) + segment
+        else:
+            end = self._tx_mps - _LENGTH_SIZE
+            if size <= end:
+                pdu = _pack_first(size + _LENGTH_SIZE, channel.dcid, size) + sdu
+            else:
+                pdu = _pack_first(self._tx_mps, channel.dcid, size) + sdu[:end]
+        channel.credits = left = channel.credits - 1
+        if end < size:
+            self._offset = end
+            if not left:
+                channel.is_ready = False
+            return pdu
+        self._offset = 0
+        queue.popleft()
+        channel.queued -= size + SDU_OVERHEAD
+        if not left or not queue:
+            channel.is_ready = False
+        if channel.is_full or channel.is_draining:
+            channel.has_sent()
+        return pdu
+
+    def _keep_going(self) -> None:
+        """The peer used its last credit in the middle of an SDU, which is nothing that the guest could read.
+
+        Many peers cut SDUs into smaller segments than our MPS, so that no number of initial credits is enough for all.
+        """
+        self._give(self._owed + self._held)
+        self._owed = self._held = 0
+
+    def _give(self, count: int) -> None:
+        self.rx_credits += count
+        self._channel.link.signalling.send_indication(FlowControlCredit(self._channel.cid, count))
