@@ -3,7 +3,15 @@ from typing import Any
 import pytest
 
 from usbbtd.hci.command_queue import MAX_WAITING, CommandQueue
-from usbbtd.hci.commands import Command, Disconnect, ReadBdAddr, Reset, WriteScanEnable, WriteSimplePairingMode
+from usbbtd.hci.commands import (
+    AcceptConnectionRequest,
+    Command,
+    Disconnect,
+    ReadBdAddr,
+    Reset,
+    WriteScanEnable,
+    WriteSimplePairingMode,
+)
 
 
 class Queue(CommandQueue):
@@ -17,7 +25,7 @@ class Queue(CommandQueue):
         self.send(command, lambda *answer: self.told.append(answer))
 
 
-def fall_silent(queue: Queue) -> str | None:
+def fall_silent(queue: Queue) -> tuple[str, bool] | None:
     queue.now += 10.0
     assert queue.expired() is None
     queue.now += 2.0
@@ -73,7 +81,7 @@ def test_silence_takes_two_periods_as_the_first_began_at_an_unknown_time(queue: 
     queue.now = 1001.9
     assert queue.expired() is None
     queue.now = 1002.0
-    assert queue.expired() == "did not answer ReadBdAddr (0x1009)"
+    assert queue.expired() == ("did not answer ReadBdAddr (0x1009)", True)
 
 
 def test_an_answer_ends_the_deadline(queue: Queue) -> None:
@@ -93,7 +101,7 @@ def test_a_controller_that_never_gives_credits_is_silent_too(queue: Queue) -> No
     assert queue.deadline is None
     queue.ask(ReadBdAddr())
     queue.take()
-    assert fall_silent(queue) == "takes no more commands"
+    assert fall_silent(queue) == ("takes no more commands", False)
 
 
 def test_a_dispensable_command_that_met_silence_is_not_sent_again(queue: Queue) -> None:
@@ -110,12 +118,36 @@ def test_a_dispensable_command_that_met_silence_is_not_sent_again(queue: Queue) 
     assert queue.take() == [WriteSimplePairingMode(0).pack()]
 
 
-@pytest.mark.parametrize("command", [Reset(), WriteScanEnable(2)])
-def test_what_we_cannot_do_without_is_sent_again(queue: Queue, command: Command) -> None:
-    for _ in range(2):
+def test_what_users_want_is_given_up_when_it_is_silent_again(queue: Queue) -> None:
+    command = WriteScanEnable(2)
+    for bounded in (True, False):
         queue.ask(command)
         assert queue.take() == [command.pack()]
-        fall_silent(queue)
+        silence = fall_silent(queue)
+        assert silence == ("did not answer WriteScanEnable (0x0C1A)", bounded)
+        queue.clear(forgive=False)
+        queue.ask(command)
+        assert queue.take() == [command.pack()]
+        queue.receive_answer(command.CODE, 1, 0, b"")
+    assert [answer[:2] for answer in queue.told] == [(0, b"")] * 2
+    queue.told.clear()
+    for _ in range(2):
+        queue.ask(command)
+        queue.take()
+        silence = fall_silent(queue)
+        queue.clear(forgive=False)
+    assert silence == ("did not answer WriteScanEnable (0x0C1A)", True)
+    queue.ask(command)
+    queue.ask(AcceptConnectionRequest(bytes(6), 1))  # of no use without the other
+    assert queue.told == [(0x01, b"", queue.now)] * 2
+    assert queue.given_up == {0x0C1A: WriteScanEnable, 0x0409: WriteScanEnable}
+
+
+def test_what_nothing_works_without_is_never_given_up(queue: Queue) -> None:
+    for _ in range(3):
+        queue.ask(Reset())
+        assert queue.take() == [Reset().pack()]
+        assert fall_silent(queue) == ("did not answer Reset (0x0C03)", False)
         queue.clear(forgive=False)
 
 

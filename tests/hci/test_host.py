@@ -12,10 +12,12 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands, events
 from usbbtd.hci.controller_events import Event, LeEvent
 from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
+from usbbtd.hci.losses import LOSSES, Cost
 
 PEER = bytes.fromhex("0300000000c3")  # C3:00:00:00:00:03, Bumble's device on LE
 PEER_PUBLIC = bytes.fromhex("0200000000c2")
 VERSION = struct.pack("<BBHBHH", 0, 9, 0, 9, 0x000A, 0)  # what Read_Local_Version_Information returns
+TRANSPORTS = (Cost.ADAPTER, Cost.BREDR, Cost.LE)
 L2CAP_CID = 0x003E  # a fixed channel, so that Bumble gives us the payload
 
 
@@ -81,16 +83,82 @@ class TestSilence:
         controller = scripted({0x0C1A: None})
         controller.host.set_connectable(True)
         controller.start()
-        controller.wait(10.0)
-        *_, ready, failed = controller.host.take_events()
-        assert ready == events.Ready()
-        assert "did not answer WriteScanEnable (0x0C1A)" in failed.reason
+        controller.wait(20.0)
+        assert controller.host.take_events() == [
+            events.Ready(),
+            events.Ready(),
+            events.CommandGivenUp("WriteScanEnable", 0x0C1A, Cost.LISTENING),
+            events.Ready(),
+        ]
+        assert controller.host.lost == {Cost.LISTENING: "peers are not let in: WriteScanEnable is never answered"}
+        controller.commands.clear()
+        controller.host.set_connectable(True)
+        controller.run()
+        assert controller.commands == []
+        assert controller.host.take_events() == []
 
-    def test_a_command_that_we_need(self, scripted: Any) -> None:
-        controller = scripted({0x1005: None}).start()
+    def test_a_command_that_nothing_works_without(self, scripted: Any) -> None:
+        controller = scripted({0x1003: None}).start()
         controller.wait(10.0)
         (failed,) = controller.host.take_events()
-        assert "did not answer ReadBufferSize (0x1005)" in failed.reason
+        assert "did not answer ReadLocalSupportedFeatures (0x1003)" in failed.reason
+
+    @pytest.mark.parametrize("silent", [{0x200B}, {0x200C}, {0x200B, 0x200C}, {0x2041}, {0x2042}])
+    def test_a_controller_that_never_answers_scanning_scans_no_more(self, scripted: Any, silent: set[int]) -> None:
+        """Whatever else it does goes on, however often it is told to scan."""
+        extended = {0x1002: bytes(1) + (7 << 36 * 8 + 5 | 3 << 37 * 8 + 6).to_bytes(64, "little")}
+        controller = scripted(dict.fromkeys(silent) | (extended if min(silent) > 0x2040 else {})).up()
+        for _ in range(4):
+            controller.host.start_scan(active=True, duplicates=False)
+            controller.wait(60.0)
+            told = controller.host.take_events()
+            assert told[-2:] == [events.Ready(), events.ScanStopped(0x01)] or told == [events.ScanStopped(0x01)]
+        assert list(controller.host.lost) == [Cost.SCANNING]
+        assert controller.host.state == "up"
+        assert controller.host.statistics()["resets"] == 2
+        enabled = [parameters[0] for code, parameters in controller.commands if code in {0x200C, 0x2042} - silent]
+        assert not enabled or not enabled[-1]  # it is not left scanning
+
+    @pytest.mark.parametrize("silent", [0x2006, 0x2008, 0x200A])
+    def test_a_controller_that_never_answers_advertising(self, scripted: Any, silent: int) -> None:
+        controller = scripted({silent: None}).up()
+        for _ in range(4):
+            controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+            controller.wait(60.0)
+        assert controller.host.take_events()[-1] == events.AdvertisingStopped(0x01)
+        assert list(controller.host.lost) == [Cost.ADVERTISING]
+        assert controller.host.statistics()["resets"] == 2
+        enabled = [parameters[0] for code, parameters in controller.commands if code == 0x200A != silent]
+        assert not enabled or not enabled[-1]
+
+    @pytest.mark.parametrize(("silent", "kind"), [(0x0405, 0), (0x200D, 2)])
+    def test_a_controller_that_never_answers_connecting(self, scripted: Any, silent: int, kind: int) -> None:
+        controller = scripted({silent: None}).up()
+        for _ in range(4):
+            controller.host.connect(PEER, kind, controller.now)
+            controller.wait(RESET_GRACE_S + 1)  # it may ask as slowly as it likes
+            assert isinstance(controller.host.take_events()[-1], events.Ready | events.ConnectFailed)
+        assert controller.host.state == "up"
+        assert controller.host.statistics()["resets"] == 2
+
+    def test_a_controller_that_answers_nothing_users_want(self, scripted: Any) -> None:
+        """Each is asked for, in turns: it stays up, and none is asked for ever."""
+        wanted = {made.CODE for made, loss in LOSSES.items() if loss.cost not in (*TRANSPORTS, Cost.NOTHING)}
+        controller = scripted(dict.fromkeys(wanted)).up()
+        for _ in range(40):
+            controller.host.set_connectable(True)
+            controller.host.connect(PEER, 0, controller.now)
+            controller.host.start_scan(active=True, duplicates=False)
+            controller.host.connect(PEER, 2, controller.now)
+            controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+            controller.wait(7.0)
+        assert controller.host.state == "up"
+        controller.take()
+        for _ in range(2):
+            controller.host.start_scan(active=True, duplicates=False)
+            controller.host.connect(PEER, 2, controller.now)
+            controller.wait(20.0)
+        assert controller.commands == []
 
     def test_everything_is_answered_and_comes_back_after_the_reset(self, scripted: Any) -> None:
         controller = scripted()
@@ -120,24 +188,27 @@ class TestSilence:
         assert controller.host.take_acl(0.0) == []
         assert controller.host.statistics()["resets"] == 1
 
-    def test_a_second_silence_soon_after_is_the_end(self, scripted: Any) -> None:
+    def test_silence_again_and_again_is_the_end(self, scripted: Any) -> None:
+        """About a command that is answered in between."""
         controller = scripted().up()
         controller.host.start_scan(active=True, duplicates=False)
         controller.host.start_advertising(b"", interval_ms=100, connectable=True)
         controller.take()
-        attempts = []
-        for silent in (0x0405, 0x200D):
-            controller.answers[silent] = None
-            attempts.append(controller.host.connect(PEER, 2 * (silent == 0x200D), controller.now))
+        for _ in range(2):
+            controller.answers[0x0C1A] = None
+            controller.host.set_connectable(True)
+            controller.run()
+            controller.answers[0x0C1A] = b"\0"
+            attempt = controller.host.connect(PEER, 0, controller.now)
             controller.wait(5.0)
         told = controller.host.take_events()
-        assert told[:3] == [
-            events.ConnectFailed(PEER, 0, 0x03, attempts[0]),
-            events.Ready(),
-            events.ConnectFailed(PEER, 2, 0x03, attempts[1]),
+        assert told[:2] == [events.ConnectFailed(PEER, 0, 0x03, attempt - 1), events.Ready()]
+        assert told[2:5] == [
+            events.ConnectFailed(PEER, 0, 0x03, attempt),
+            events.ScanStopped(0x03),
+            events.AdvertisingStopped(0x03),
         ]
-        assert told[3:5] == [events.ScanStopped(0x03), events.AdvertisingStopped(0x03)]
-        assert "did not answer LeCreateConnection (0x200D)" in told[5].reason
+        assert "did not answer WriteScanEnable (0x0C1A)" in told[5].reason
         assert len(told) == 6
 
     def test_a_second_silence_long_after_is_forgiven(self, scripted: Any) -> None:
@@ -423,12 +494,39 @@ def asked_at_start(scripted: Any) -> set[int]:
 
 
 def test_silence_is_no_worse_than_a_refusal(scripted: Any) -> None:
-    """To what the init script can do without, one by one and all at once."""
-    essential = {made.CODE for made in commands.ESSENTIAL}
-    dispensable = asked_at_start(scripted) - essential
-    assert {0x1001, 0x1002, 0x1009, 0x0C01, 0x2001, 0x2003} <= dispensable
-    for opcodes in ({opcode} for opcode in dispensable):
-        assert silent_to(scripted, opcodes).host.state == "up"
-    assert silent_to(scripted, dispensable).host.state == "up"
-    for opcode in essential:
-        assert silent_to(scripted, {opcode}).host.state == "failed"
+    """One by one, and to all at once that is not the end."""
+    costs = {opcode: LOSSES[commands.Command.registry[opcode]].cost for opcode in asked_at_start(scripted)}
+    costs[0x2001] = Cost.NOTHING  # with the legacy commands
+    for opcode, cost in costs.items():
+        host = silent_to(scripted, {opcode}).host
+        assert host.state == ("failed" if cost is Cost.ADAPTER else "up")
+        if host.state == "up":
+            assert (host.supports_bredr, host.supports_le) == (cost is not Cost.BREDR, cost is not Cost.LE)
+            assert list(host.lost) == [cost] * (cost is not Cost.NOTHING)
+    harmless = {opcode for opcode, cost in costs.items() if cost is Cost.NOTHING}
+    assert silent_to(scripted, harmless).host.lost == {}
+    harmless |= {opcode for opcode, cost in costs.items() if cost is Cost.LE}
+    host = silent_to(scripted, harmless).host
+    assert (host.supports_bredr, host.supports_le) == (True, False)
+
+
+def test_a_reset_may_cost_a_transport(scripted: Any) -> None:
+    """Who scans or advertises hears of it."""
+    controller = scripted().up()
+    controller.host.start_scan(active=True, duplicates=False)
+    controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+    controller.take()
+    controller.answers[0x0C01] = b"\x01"
+    controller.event(0x10, b"\x42")
+    controller.run()
+    assert controller.host.take_events() == [events.Ready(), events.ScanStopped(0x11), events.AdvertisingStopped(0x11)]
+    assert not controller.host.supports_le
+
+
+def test_a_page_scan_that_is_refused_is_told(scripted: Any) -> None:
+    controller = scripted({0x0C1A: b"\x0c"}).up()
+    controller.host.set_connectable(True)
+    controller.run()
+    controller.host.set_connectable(False)
+    controller.run()
+    assert controller.host.take_events() == [events.PageScanRefused(0x0C)]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci.init import init_script
+from usbbtd.hci.losses import LOSSES, Cost
 
 RANDOM_ADDRESS = bytes.fromhex("0100000000c0")
 BREDR_NOT_SUPPORTED, LE, SIMPLE_PAIRING, NON_FLUSHABLE = 1 << 37, 1 << 38, 1 << 51, 1 << 54
@@ -41,7 +42,7 @@ def run(**changed: Any) -> Any:
 
 def test_a_dual_mode_controller() -> None:
     controller, sent = run()
-    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True)
+    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, {})
     assert sent[0] == commands.Reset()
     assert commands.WriteSimplePairingMode(1) in sent
     assert commands.WriteLeHostSupport(1, 0) in sent
@@ -105,8 +106,8 @@ def test_an_le_controller_that_has_only_the_other_buffers(size: bytes) -> None:
     assert (controller.bredr_buffers, controller.le_buffers) == ((1021, 8), None)
 
 
-@pytest.mark.parametrize("size", [struct.pack("<HB", 0, 0), struct.pack("<HB", 251, 0), 0x01])
-def test_le_shares_the_buffers_of_bredr(size: bytes | int) -> None:
+@pytest.mark.parametrize("size", [struct.pack("<HB", 0, 0), struct.pack("<HB", 251, 0)])
+def test_le_shares_the_buffers_of_bredr(size: bytes) -> None:
     controller, _ = run(LeReadBufferSize=size)
     assert controller.le_buffers is None
     assert controller.bredr_buffers == (1021, 8)
@@ -122,19 +123,40 @@ def test_extended_commands_only_where_there_are_no_legacy_ones(bits: int, extend
     assert bool(mask >> 12 & 1) == extended
 
 
-def test_every_command_that_is_not_essential_may_be_unknown() -> None:
+def test_every_command_may_be_unknown_and_costs_what_the_table_says() -> None:
     """Status 0x01, as from controllers older than the command."""
-    essential = set(commands.ESSENTIAL)
     _, sent = run(LeReadLocalSupportedFeatures=b"\xff" * 8)
-    for made in set(map(type, sent)) - essential:
-        controller, _ = run(**{made.__name__: 0x01})
-        assert controller.supports_bredr
-        assert controller.supports_le
-    unknown = {made.__name__: 0x01 for made in set(map(type, sent)) - essential}
-    assert run(**unknown)[0].le_buffers is None
-    for made in essential:
-        with pytest.raises(RemoteProtocolError):
-            run(**{made.__name__: 0x01})
+    costs = {made: LOSSES[made].cost for made in map(type, sent)}
+    assert set(costs.values()) == {Cost.ADAPTER, Cost.BREDR, Cost.LE, Cost.NOTHING}
+    costs[commands.LeSetEventMask] = Cost.NOTHING  # with the legacy commands
+    for made, cost in costs.items():
+        if cost is Cost.ADAPTER:
+            with pytest.raises(RemoteProtocolError, match=made.__name__):
+                run(**{made.__name__: 0x01})
+        else:
+            controller, _ = run(**{made.__name__: 0x01})
+            assert (controller.supports_bredr, controller.supports_le) == (cost is not Cost.BREDR, cost is not Cost.LE)
+            assert list(controller.lost) == [cost] * (cost is not Cost.NOTHING)
+            assert all(made.__name__ in why for why in controller.lost.values())
+    assert run(**{made.__name__: 0x01 for made, cost in costs.items() if cost is Cost.NOTHING})[0].lost == {}
+
+
+def test_extended_commands_need_the_event_mask_of_le() -> None:
+    controller, _ = run(
+        ReadLocalSupportedCommands=(7 << 36 * 8 + 5 | 3 << 37 * 8 + 6).to_bytes(64, "little"), LeSetEventMask=0x01
+    )
+    assert (controller.supports_bredr, controller.supports_le) == (True, False)
+    assert "LeSetEventMask" in controller.lost[Cost.LE]
+
+
+@pytest.mark.parametrize("features", [LE_ONLY, bytes(8)])
+def test_no_transport_is_left(features: bytes) -> None:
+    """The reason is there, and what costs a transport that the controller does not have costs nothing."""
+    lost = {"ReadBufferSize": 0x01} if features == bytes(8) else {"SetEventMask": 0x01}
+    with pytest.raises(RemoteProtocolError, match=next(iter(lost))):
+        run(ReadLocalSupportedFeatures=features, **lost)
+    other = {"ReadBufferSize": 0x01} if features == LE_ONLY else {"SetEventMask": 0x01}
+    assert run(ReadLocalSupportedFeatures=features, **other)[0].lost == {}
 
 
 @pytest.mark.parametrize(

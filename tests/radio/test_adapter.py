@@ -27,6 +27,7 @@ octets, User = air.octets, air.User
 
 connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS
 WRITE_SCAN_ENABLE, SET_ADVERTISING_ENABLE, RESET = b"\x1a\x0c", b"\x0a\x20", b"\x03\x0c\x00"
+SET_EVENT_MASK, SET_SCAN_PARAMETERS = b"\x01\x0c", b"\x0b\x20"
 
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
@@ -416,6 +417,51 @@ async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_d
     await air.turns(tried.done)
     await adapter.take_dongle(new_dongle())
     await adapter.wait_powered()
+
+
+async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new_dongle, peer):
+    """After Reset no event of LE comes: Vol 4, Part E, 7.3.1."""
+    dongle = new_dongle()
+    dongle.deaf = {SET_EVENT_MASK}
+    with capture_logs() as logs:
+        await adapter.take_dongle(dongle)
+        await adapter.wait_powered()
+    assert adapter.transports == (True, False)
+    assert (adapter.info().transports, adapter.le_address) == (["BR/EDR"], bytes(6))
+    (missing,) = adapter.info().missing
+    assert missing.startswith("LE: ")
+    assert "SetEventMask" in missing
+    assert [log["missing"] for log in logs if log["event"] == "transport missing"] == ["LE"]
+    with pytest.raises(NotSupported):
+        await connect(adapter, air.LE)
+    with pytest.raises(NotSupported):
+        adapter.start_scan(scan_user()[0])
+    with pytest.raises(NotSupported):
+        advertise(adapter)
+    peer.serve(air.BREDR)
+    await connect(adapter, air.BREDR)
+
+
+async def test_what_the_controller_never_answers_is_refused_and_the_rest_goes_on(adapter, dongle, peer):
+    dongle.deaf = {SET_SCAN_PARAMETERS}
+    seen = []
+    adapter.observe(lambda: seen.append((adapter.powered, adapter.scans, adapter.advertises)))
+    scan, _, ended = scan_user()
+    with capture_logs() as logs:
+        adapter.start_scan(scan)
+        async with asyncio.timeout(air.TIME_LIMIT_S):
+            await ended.wait()
+        for _ in range(3):
+            with pytest.raises(NotSupported):
+                adapter.start_scan(scan_user()[0])
+        advertise(adapter)
+        peer.serve(air.LE)
+        channel = await connect(adapter, air.LE)
+    assert channel.open
+    assert seen[-1] == (True, False, True)
+    assert [log["missing"] for log in logs if log["event"] == "command given up"] == ["scanning"]
+    assert not [log for log in logs if log["event"] == "adapter down"]
+    assert [text.split(":")[0] for text in adapter.info().missing] == ["scanning"]
 
 
 @pytest.mark.parametrize(("stop", "level"), [(True, "info"), (False, "warning")])

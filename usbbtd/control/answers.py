@@ -81,6 +81,7 @@ class Answers:
             "adapter": adapter.state,
             "address": adapter.address,
             "transports": adapter.transports,
+            "missing": adapter.missing,
             "guests": len(guests),
             "guests_connected": sum(guest.connection is not None for guest in guests),
             "links": adapter.links,

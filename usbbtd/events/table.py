@@ -290,6 +290,25 @@ _DAEMON: tuple[Event, ...] = (
         "If it happens often, the dongle is broken or too slow: try another, or a longer adapter.command_timeout_s.",
     ),
     Event(
+        "transport missing", "warning", "c423d2f73a144d2c903631b5b9ed5cb4", "missing reason",
+        "The controller has {missing}, but it cannot be used: {reason}.",
+        "Guests have the other transport. Plug the dongle in anew, or attach it anew. If that does not help, take "
+        "another.",
+    ),
+    Event(
+        "command given up", "warning", "0e2478c65d38410aae6a3dffa333ab3e", "command missing",
+        "The controller has not answered {command}, twice, and was reset each time. It is not told again, so that "
+        "there is no {missing} any more.",
+        "Guests that ask for it are refused. Plug the dongle in anew, or attach it anew. If that does not help, take "
+        "another.",
+    ),
+    Event(
+        "page scan refused by the controller", "warning", "01280867830e4379b0ad8bbd44638f29", "status",
+        "The controller does not listen for BR/EDR devices: HCI status {status}. None can connect to a guest.",
+        "Some controllers cannot listen while they connect. Plug the dongle in anew if it stays so.",
+        limited=True,
+    ),
+    Event(
         "scan refused by the controller", "warning", "04d7063a9b0747deb6a708ce82cab3e2", "status",
         "The controller cannot scan now: HCI status {status}. Guests that scanned were told.",
         "Some controllers cannot scan while they connect or advertise. The guest may try again.",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci import commands
-from usbbtd.hci.commands import ESSENTIAL, Command
+from usbbtd.hci.commands import Command
+from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 
 __all__ = ["CommandQueue", "Done", "Send"]
 
@@ -14,30 +14,6 @@ __all__ = ["CommandQueue", "Done", "Send"]
 Done = Callable[[int, bytes, float], None]
 
 MAX_WAITING = 256
-
-#: What is asked for again after silence: it is what users want, or nothing works without it. Of all else a controller
-#: that has been silent is not asked again: some never answer what they do not know, and would be reset each time.
-_INDISPENSABLE = (
-    *ESSENTIAL,
-    commands.AcceptConnectionRequest,
-    commands.CreateConnection,
-    commands.Disconnect,
-    commands.LeConnectionUpdate,
-    commands.LeCreateConnection,
-    commands.LeExtendedCreateConnection,
-    commands.LeSetAdvertisingData,
-    commands.LeSetAdvertisingEnable,
-    commands.LeSetAdvertisingParameters,
-    commands.LeSetAdvertisingSetRandomAddress,
-    commands.LeSetExtendedAdvertisingData,
-    commands.LeSetExtendedAdvertisingEnable,
-    commands.LeSetExtendedAdvertisingParameters,
-    commands.LeSetExtendedScanEnable,
-    commands.LeSetExtendedScanParameters,
-    commands.LeSetScanEnable,
-    commands.LeSetScanParameters,
-    commands.WriteScanEnable,
-)
 
 
 class Send(Protocol):
@@ -61,12 +37,14 @@ class CommandQueue:
         self._pending: tuple[Command, Done] | None = None
         self._may_send = True
         self._counted_exactly = False
-        self.unanswered: set[int] = set()  # opcodes that met silence and are not asked again: answered here as unknown
+        self.given_up: dict[int, type[Command]] = {}  # not sent again, but answered here as unknown: what met silence
+        self._silent: set[int] = set()  # opcodes that met silence, and nothing else since
+        self._were_silent: set[int] = set()  # those and all that ever were
         self.counters = {"commands_sent": 0, "commands_dropped": 0, "answers_stray": 0}
 
     def send(self, command: Command, done: Done = _ignore) -> None:
         """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
-        if command.CODE in self.unanswered:
+        if command.CODE in self.given_up:
             done(ErrorCode.UNKNOWN_COMMAND, b"", self.now)
         elif len(self._waiting) >= MAX_WAITING:
             self.counters["commands_dropped"] += 1
@@ -95,6 +73,7 @@ class CommandQueue:
             self._pending = None
             self._may_send = command_credits > 0
             self.deadline = None
+            self._silent.discard(opcode)
             pending[1](status, returned, self.now)
             return
         if opcode:
@@ -113,8 +92,11 @@ class CommandQueue:
             self._pending = None
         self._may_send = True
 
-    def expired(self) -> str | None:
-        """What the controller has been silent about for too long at ``now``; None: it still has time."""
+    def expired(self) -> tuple[str, bool] | None:
+        """What the controller has been silent about for too long at ``now``; None: it still has time.
+
+        With it: whether that is bounded by itself, because the command is not sent again, or was silent the first time.
+        """
         if self.deadline is None or self.now < self.deadline:
             return None
         if not self._counted_exactly:
@@ -122,11 +104,17 @@ class CommandQueue:
             self._counted_exactly = True
             return None
         if self._pending is None:
-            return "takes no more commands"
-        command = self._pending[0]
-        if not isinstance(command, _INDISPENSABLE):
-            self.unanswered.add(command.CODE)
-        return f"did not answer {type(command).__name__} (0x{command.CODE:04X})"
+            return "takes no more commands", False
+        command = type(self._pending[0])
+        code, cost = command.CODE, LOSSES[command].cost
+        bounded = cost is not Cost.ADAPTER and code not in self._were_silent
+        if cost is Cost.NOTHING or (cost is not Cost.ADAPTER and code in self._silent):
+            also = [made.CODE for made, loss in LOSSES.items() if loss.cost is cost and cost in FUNCTIONS]
+            self.given_up |= dict.fromkeys([code, *also], command)
+            bounded = True
+        self._silent.add(code)
+        self._were_silent.add(code)
+        return f"did not answer {command.__name__} (0x{code:04X})", bounded
 
     def clear(self, *, forgive: bool) -> None:
         """Forgets all commands, without calling anybody. ``forgive``: also which of them once met silence."""
@@ -135,4 +123,6 @@ class CommandQueue:
         self._may_send = True
         self.deadline = None
         if forgive:
-            self.unanswered.clear()
+            self.given_up.clear()
+            self._silent.clear()
+            self._were_silent.clear()

@@ -440,7 +440,3 @@ class LeExtendedCreateConnection(Command):
     timeout: int
     ce_length_min: int
     ce_length_max: int
-
-
-#: Without these no controller can be brought up: refused, or met by silence, they are its end.
-ESSENTIAL = (Reset, ReadLocalSupportedFeatures, ReadBufferSize, LeSetRandomAddress)

@@ -53,6 +53,20 @@ class AdvertisingStopped(NamedTuple):
     status: int
 
 
+class PageScanRefused(NamedTuple):
+    """BR/EDR peers may not be able to connect, although they should."""
+
+    status: int
+
+
+class CommandGivenUp(NamedTuple):
+    """The controller has never answered a command, twice: it is not sent again, and is answered as if refused."""
+
+    command: str
+    opcode: int
+    cost: str  # what there is not any more
+
+
 class ConnectionUpdated(NamedTuple):
     handle: int
     interval: int  # 1.25 ms
@@ -69,5 +83,7 @@ Event = (
     | Advertisement
     | ScanStopped
     | AdvertisingStopped
+    | PageScanRefused
+    | CommandGivenUp
     | ConnectionUpdated
 )

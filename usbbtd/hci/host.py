@@ -16,15 +16,16 @@ from usbbtd.hci.codec import Packet
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import Connections, LinkInfo
 from usbbtd.hci.dialler import Target
-from usbbtd.hci.events import Advertisement, Event, Failed, Ready
+from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
 from usbbtd.hci.init import Controller, Script, init_script
 from usbbtd.hci.le import LeAir
+from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.unpaired import REFUSALS
 
 __all__ = ["Host"]
 
 
-#: A controller that has to be reset twice within this time is given up.
+#: A controller that has to be reset twice within this time is given up, unless the silences are bounded by themselves.
 RESET_GRACE_S = 60.0
 #: Events that may wait for take_events(); beyond, advertisements are dropped, and only they.
 MAX_EVENTS = 4096
@@ -36,9 +37,9 @@ _COMPLETED_PACKETS = bytes((incoming.NUMBER_OF_COMPLETED_PACKETS,))
 class Host:
     """One controller.
 
-    States: "off" until start(), then "starting" and "up"; a silent controller goes back to "starting" once, then to
-    "failed". What the controller sends outside "up" is dropped, but for the answers to commands. start_scan(),
-    start_advertising() and set_connectable() may be called in any state and outlive a reset.
+    States: "off" until start(), then "starting" and "up"; a silent controller goes back to "starting", and to "failed"
+    where that did not help. What the controller sends outside "up" is dropped, but for the answers to commands.
+    start_scan(), start_advertising() and set_connectable() may be called in any state and outlive a reset.
     """
 
     def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0) -> None:
@@ -97,6 +98,16 @@ class Host:
     def supports_le(self) -> bool:
         return self.controller is not None and self.controller.supports_le
 
+    @property
+    def lost(self) -> dict[Cost, str]:
+        """What the controller turned out not to do for us, and why, as text for people."""
+        lost = dict(self.controller.lost) if self.controller else {}
+        for command in self._commands.given_up.values():
+            cost, why = LOSSES[command]
+            if cost in FUNCTIONS:  # what transports need is asked for by the script
+                lost[cost] = f"{why}: {command.__name__} is never answered"
+        return lost
+
     def links(self) -> list[LinkInfo]:
         return self._connections.info()
 
@@ -138,7 +149,7 @@ class Host:
         """Whether BR/EDR peers may connect to us."""
         self._connections.connectable = connectable
         if self._state == "up" and self.supports_bredr:
-            self._commands.send(commands.WriteScanEnable(_PAGE_SCAN if connectable else 0))
+            self._commands.send(commands.WriteScanEnable(_PAGE_SCAN if connectable else 0), self._page_scan_answered)
 
     def start_scan(self, *, active: bool, duplicates: bool) -> None:
         """Advertisement follows for each report, until stop_scan() or ScanStopped. A running scan is changed."""
@@ -205,10 +216,13 @@ class Host:
 
     def handle_timeout(self, now: float) -> None:
         self._commands.now = now
-        done_without = len(self._commands.unanswered)
+        given_up = set(self._commands.given_up.values())
         if silence := self._commands.expired():
-            # What the controller is not asked again cannot fail twice, so that needs no limit in time.
-            self._recover(silence, learned=len(self._commands.unanswered) > done_without)
+            for command in set(self._commands.given_up.values()) - given_up:
+                if (cost := LOSSES[command].cost) in FUNCTIONS:
+                    self._emit(CommandGivenUp(command.__name__, command.CODE, cost))
+            complaint, bounded = silence
+            self._recover(complaint, bounded=bounded)
         self._connections.handle_timeout(now)
 
     # Inside
@@ -218,6 +232,10 @@ class Host:
             self._counters["advertisements_dropped"] += 1
         else:
             self._events.append(event)
+
+    def _page_scan_answered(self, status: int, _returned: bytes, _now: float) -> None:
+        if status and self._connections.connectable and Cost.LISTENING not in self.lost:
+            self._emit(PageScanRefused(status))
 
     def _receive_answer(self, opcode: int, allowed: int, status: int, returned: bytes) -> None:
         if self._state not in ("starting", "up"):
@@ -263,20 +281,18 @@ class Host:
         self._acl.configure(controller.bredr_buffers, controller.le_buffers, non_flushable=controller.non_flushable)
         self._state = "up"
         self._connections.controller_up(controller)
+        self._emit(Ready())
         self._air.controller_up(controller)
         if self._connections.connectable:  # after Reset nobody can connect
             self.set_connectable(True)
-        self._emit(Ready())
 
-    def _recover(self, complaint: str, *, learned: bool = False) -> None:
-        """The controller is silent or says that it is broken: a reset may help, once, or if we ask less from now on."""
+    def _recover(self, complaint: str, *, bounded: bool = False) -> None:
+        """The controller is silent or says that it is broken: a reset may help, once, or as often as is ``bounded``."""
         now = self._commands.now
-        if learned and self._state == "starting":
-            pass
-        elif self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
+        if not bounded and self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
             self._fail(f"the controller {complaint}")
             return
-        else:
+        if not bounded or self._state == "up":
             self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)

@@ -12,12 +12,15 @@ from usbbtd.hci import commands
 from usbbtd.hci.acl import MIN_ACL_LENGTH
 from usbbtd.hci.commands import Command, Returned
 from usbbtd.hci.controller_events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
+from usbbtd.hci.losses import LOSSES, Cost
 
 __all__ = ["Controller", "Script", "init_script"]
 
 R = TypeVar("R")
 A = TypeVar("A", bound=Returned)
 Script = Generator[Command, tuple[int, bytes], R]
+#: Why something is not there.
+Lost = dict[Cost, str]
 
 # LMP features (Vol 2, Part C, 3.3)
 _BREDR_NOT_SUPPORTED = 1 << 37
@@ -53,6 +56,7 @@ class Controller(NamedTuple):
     non_flushable: bool  # knows packet boundary flag 0b00 on BR/EDR
     extended: bool  # LE by the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
     scan_while_initiating: bool
+    lost: Lost  # transports that it has, but that it does not do what they need for
 
 
 def init_script(random_address: bytes) -> Script[Controller]:
@@ -66,9 +70,10 @@ def init_script(random_address: bytes) -> Script[Controller]:
     supports_le = bool(features & _LE_SUPPORTED)
     if not supports_bredr and not supports_le:
         raise RemoteProtocolError("the controller supports neither BR/EDR nor LE")
+    lost: Lost = {}
     address = yield from _ask(commands.ReadBdAddr(), commands.BdAddr)
-    yield commands.SetEventMask(_event_mask())
-    size = yield from _ask(commands.ReadBufferSize(), commands.BufferSize)
+    yield from _set(commands.SetEventMask(_event_mask()), lost)
+    size = yield from _ask(commands.ReadBufferSize(), commands.BufferSize, lost)
     bredr_buffers = None
     # An LE controller may have all of its buffers in the other pool, whatever it says of this one.
     if size and size.acl_length and (supports_bredr or size.acl_count):
@@ -83,7 +88,12 @@ def init_script(random_address: bytes) -> Script[Controller]:
     extended = supported & _LEGACY_LE != _LEGACY_LE and supported & _EXTENDED_LE == _EXTENDED_LE
     le_buffers, states = None, 0
     if supports_le:
-        le_buffers, states = yield from _init_le(random_address, extended)
+        le_buffers, states = yield from _init_le(random_address, extended, lost)
+    had = {Cost.BREDR: supports_bredr, Cost.LE: supports_le}
+    lost = {cost: why for cost, why in lost.items() if had[cost]}
+    supports_bredr, supports_le = supports_bredr and Cost.BREDR not in lost, supports_le and Cost.LE not in lost
+    if not supports_bredr and not supports_le:
+        raise RemoteProtocolError("; ".join(lost.values()))
     if bredr_buffers is None and (supports_bredr or le_buffers is None):
         raise RemoteProtocolError("the controller has no buffers for ACL data")
     return Controller(
@@ -97,17 +107,18 @@ def init_script(random_address: bytes) -> Script[Controller]:
         non_flushable=bool(features & _NON_FLUSHABLE),
         extended=extended,
         scan_while_initiating=states & _SCAN_WHILE_INITIATING == _SCAN_WHILE_INITIATING,
+        lost=lost,
     )
 
 
-def _init_le(random_address: bytes, extended: bool) -> Script[tuple[tuple[int, int] | None, int]]:
+def _init_le(random_address: bytes, extended: bool, lost: Lost) -> Script[tuple[tuple[int, int] | None, int]]:
     """LE buffers (None: it shares those of BR/EDR) and the supported states."""
     answer = yield from _ask(commands.LeReadLocalSupportedFeatures(), commands.LeLocalSupportedFeatures)
     features = answer.features if answer else 0
-    yield commands.LeSetEventMask(_le_event_mask(features, extended))
-    size = yield from _ask(commands.LeReadBufferSize(), commands.LeBufferSize)
+    yield from _set(commands.LeSetEventMask(_le_event_mask(features, extended)), lost if extended else {})
+    size = yield from _ask(commands.LeReadBufferSize(), commands.LeBufferSize, lost)
     buffers = _checked(size.acl_length, size.acl_count) if size and size.acl_length and size.acl_count else None
-    yield from _need(commands.LeSetRandomAddress(random_address))
+    yield from _set(commands.LeSetRandomAddress(random_address), lost)
     states = yield from _ask(commands.LeReadSupportedStates(), commands.LeSupportedStates)
     if features & _LE_DATA_LENGTH:
         longest = yield from _ask(commands.LeReadMaximumDataLength(), commands.LeMaximumDataLength)
@@ -142,7 +153,7 @@ def _le_event_mask(features: int, extended: bool) -> int:
 
 
 def _need(command: Command) -> Script[bytes]:
-    if not isinstance(command, commands.ESSENTIAL):
+    if LOSSES[type(command)].cost is not Cost.ADAPTER:
         raise LocalProtocolError(f"{type(command).__name__} is not listed as essential")
     status, returned = yield command
     if status:
@@ -150,7 +161,21 @@ def _need(command: Command) -> Script[bytes]:
     return returned
 
 
-def _ask(command: Command, answer: type[A]) -> Script[A | None]:
-    """None: the controller does not tell."""
+def _ask(command: Command, answer: type[A], lost: Lost | None = None) -> Script[A | None]:
+    """None: the controller does not tell. What that costs goes into ``lost``."""
     status, returned = yield command
+    if status and lost is not None:
+        _lose(command, status, lost)
     return None if status else answer.parse(returned)
+
+
+def _set(command: Command, lost: Lost) -> Script[None]:
+    """What it costs that the controller does not do it goes into ``lost``."""
+    status, _ = yield command
+    if status:
+        _lose(command, status, lost)
+
+
+def _lose(command: Command, status: int, lost: Lost) -> None:
+    cost, why = LOSSES[type(command)]
+    lost.setdefault(cost, f"{why}: {type(command).__name__} failed with status 0x{status:02X}, or is never answered")

@@ -88,8 +88,11 @@ class LeAir:
 
     def controller_up(self, controller: Controller) -> None:
         """Begins anew what is wanted, on a controller that was just reset."""
+        if not controller.supports_le:
+            self.abandon(ErrorCode.UNSUPPORTED_FEATURE)
+            return
         self.controller_down()
-        self._controller = controller if controller.supports_le else None
+        self._controller = controller
         self._scans_beside, self._advertises_beside = controller.scan_while_initiating, True
         self._apply_scan()
         self._apply_advertising()
@@ -172,8 +175,9 @@ class LeAir:
                 commands.LeSetScanEnable(1, filter_duplicates),
             )
         )
-        self._send(parameters, partial(self._scan_answered, scan))
-        self._send(enable, partial(self._scan_answered, scan))
+        for command in (parameters, enable):
+            if self._scanning:  # else the first has failed at once
+                self._send(command, partial(self._scan_answered, scan))
 
     def _disable_scan(self, controller: Controller) -> None:
         if self._scanning:
@@ -205,7 +209,8 @@ class LeAir:
         self._advertising = wanted = wanted._replace()  # as in _apply_scan()
         make = self._extended_advertising if self._controller.extended else self._legacy_advertising
         for command in make(wanted):
-            self._send(command, partial(self._advertising_answered, wanted))
+            if self._advertised:  # as in _apply_scan()
+                self._send(command, partial(self._advertising_answered, wanted))
 
     def _disable_advertising(self, controller: Controller) -> None:
         if self._advertised:

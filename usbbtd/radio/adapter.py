@@ -13,6 +13,7 @@ from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
+from usbbtd.hci.losses import Cost
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
 from usbbtd.radio.channel import (
@@ -91,8 +92,18 @@ class Adapter:
             return False, False
         return self._controller.host.supports_bredr, self._controller.host.supports_le
 
+    @property
+    def scans(self) -> bool:
+        """Whether the controller has LE, and does not leave scanning unanswered."""
+        return self.transports[LE] and not self._lost(Cost.SCANNING)
+
+    @property
+    def advertises(self) -> bool:
+        """As ``scans``, of advertising."""
+        return self.transports[LE] and not self._lost(Cost.ADVERTISING)
+
     def observe(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` when the addresses, ``powered`` or the transports have changed, until ``ignore``."""
+        """Calls ``changed`` when a fact of those above has changed, until ``ignore``."""
         self._observers.add(changed)
 
     def ignore(self, changed: Callable[[], None]) -> None:
@@ -126,6 +137,7 @@ class Adapter:
             address=format_address(found.address) if found else None,
             random_address=format_address(self._random_address),
             transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
+            missing=[f"{cost}: {why}" for cost, why in controller.host.lost.items()] if controller is not None else [],
             hci_version=found.hci_version if found else None,
             company_identifier=found.company_identifier if found else None,
             bredr_buffers=found.bredr_buffers if found else None,
@@ -232,8 +244,8 @@ class Adapter:
     def start_scan(self, scan: ScanUser) -> None:
         """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
         self._running()
-        if not self.transports[LE]:
-            raise NotSupported("the controller does not have LE")
+        if not self.scans:
+            raise NotSupported("the controller does not scan")
         self._scans.add(scan)
         self._set_scan()
 
@@ -244,9 +256,11 @@ class Adapter:
             self._set_scan()
 
     def start_advertising(self, advertiser: Advertiser) -> None:
-        """Raises InUse where another user advertises. Goes on after a replug."""
+        """Raises InUse where another user advertises, NotSupported. Goes on after a replug."""
         if self._advertiser is not None:
             raise InUse("the adapter has one advertising set, and it is in use")
+        if self.powered and not self.advertises:
+            raise NotSupported("the controller does not advertise")
         self._advertiser = advertiser
         if self.powered:
             self._set_advertising(self._running())
@@ -300,6 +314,10 @@ class Adapter:
                 self._end_scans()
             case hci_events.AdvertisingStopped(status):
                 self._log.warning("advertising refused by the controller", status=status)
+            case hci_events.PageScanRefused(status):
+                self._log.warning("page scan refused by the controller", status=status)
+            case hci_events.CommandGivenUp(command, _, cost):
+                self._log.warning("command given up", command=command, missing=cost)
 
     def link_ending(self, handle: int, status: int) -> None:
         self._links.ending(handle, status)
@@ -346,6 +364,9 @@ class Adapter:
             raise NoAdapter("there is no Bluetooth adapter")
         return self._controller
 
+    def _lost(self, cost: Cost) -> bool:
+        return self._controller is not None and cost in self._controller.host.lost
+
     async def _link(self, address: bytes, address_type: int) -> Link:
         """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
         controller = self._running()
@@ -374,8 +395,13 @@ class Adapter:
             raise
 
     def _controller_up(self, controller: Controller) -> None:
+        found = controller.host.controller
+        assert found is not None  # it is up
+        for missing, reason in found.lost.items():
+            self._log.warning("transport missing", missing=missing, reason=reason)
         if self.powered:
             self._log.warning("adapter was reset")
+            self._tell_observers()  # there may be less than before
             return  # the cores remember what was wanted
         self._up.set()
         self._tried.set()

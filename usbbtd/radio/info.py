@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 
 class AdapterInfo(NamedTuple):
-    """``state``: "no dongle", "off", "starting", "up", "failed". Buffers: (octets, count); None: shared or unknown."""
+    """``state``: "no dongle", "off", "starting", "up", "failed". Buffers: (octets, count); None: shared or unknown.
+    ``missing``: what the controller does not do for us, although it should, and why."""
 
     state: str
     dongle: str | None
     address: str | None
     random_address: str
     transports: list[str]
+    missing: list[str]
     hci_version: int | None
     company_identifier: int | None
     bredr_buffers: tuple[int, int] | None

@@ -8,8 +8,8 @@ from usbbtd.cli.ctl.frame import HISTORY, Sample, View, painted, sparkline
 
 STATUS = {
     "version": "1.2.3", "domid": 3, "uptime_s": 3700.0, "adapter": "up", "address": "C0:FF:EE:00:00:01",
-    "transports": ["BR/EDR", "LE"], "guests": 2, "guests_connected": 1, "links": 1, "channels": 1, "listeners": 0,
-    "scans": 0, "cpu_s": 1.0, "memory_bytes": 40_000_000,
+    "transports": ["BR/EDR", "LE"], "missing": [], "guests": 2, "guests_connected": 1, "links": 1, "channels": 1,
+    "listeners": 0, "scans": 0, "cpu_s": 1.0, "memory_bytes": 40_000_000,
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def _status(arguments: argparse.Namespace) -> int:
         "usbbtd": f"{status['version']}, process {status['pid']}, domain {status['domid']}",
         "up": duration(status["uptime_s"]),
         "adapter": ", ".join(adapter),
+        **_missing(status),
         "guests": f"{status['guests']}, {status['guests_connected']} of them connected",
         "links": f"{status['links']}, with {counted(status['channels'], 'channel')}",
         "listeners": f"{status['listeners']}; scans: {status['scans']}",
@@ -58,6 +59,7 @@ def _described(adapter: Row) -> dict[str, str]:
         "address": adapter["address"] or NONE,
         "LE address": adapter["random_address"],
         "transports": ", ".join(adapter["transports"]) or NONE,
+        **_missing(adapter),
         "version": NONE if version is None else _VERSIONS[version] if version < len(_VERSIONS) else f"HCI {version}",
         "company": NONE if company is None else f"0x{company:04x}",
         "buffers": _buffers(adapter["bredr_buffers"]),
@@ -68,6 +70,10 @@ def _described(adapter: Row) -> dict[str, str]:
         "scans": str(adapter["scans"]),
         "advertising": "yes" if adapter["advertising"] else "no",
     }
+
+
+def _missing(adapter: Row) -> dict[str, str]:
+    return {"missing": "; ".join(adapter["missing"])} if adapter["missing"] else {}
 
 
 def _buffers(buffers: list[int] | None) -> str:

@@ -75,7 +75,10 @@ def check_socket(path: str, config: Config) -> Iterator[Finding]:
     else:
         found = f"usbbtd {status['version']} runs, {here} is installed"
         yield Finding(check, Status.WARNING, found, f"systemctl restart {_UNIT}")
-    if status["adapter"] == "up":
+    if status["adapter"] == "up" and status["missing"]:
+        advice = f"plug the dongle in anew, or take another: journalctl -eu {_UNIT}"
+        yield Finding("adapter", Status.WARNING, f"{status['address']}, without {'; '.join(status['missing'])}", advice)
+    elif status["adapter"] == "up":
         yield Finding("adapter", Status.OK, f"{status['address']}, {', '.join(status['transports'])}")
     else:
         advice = f"attach a dongle, or look what is wrong with it: journalctl -eu {_UNIT}"

@@ -1,0 +1,103 @@
+"""What it costs that a controller does not do a command: that it refuses it, or never answers. One row for each.
+
+Who is refused is told. After silence the controller is reset, and then asked again, but for what costs nothing: some
+controllers never answer what they do not know. A command that meets silence a second time, without an answer between,
+is given up, with what it costs.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from usbbtd.hci import commands as c
+
+__all__ = ["FUNCTIONS", "LOSSES", "Cost", "Loss"]
+
+
+class Cost(StrEnum):
+    """What there is not any more; the text is for people."""
+
+    NOTHING = "nothing"
+    ADAPTER = "the adapter"
+    BREDR = "BR/EDR"
+    LE = "LE"
+    SCANNING = "scanning"
+    ADVERTISING = "advertising"
+    CONNECTING = "connecting over BR/EDR"
+    LE_CONNECTING = "connecting over LE"
+    LISTENING = "being connected to over BR/EDR"
+    DISCONNECTING = "ending links"
+    UPDATING = "changing the parameters of LE connections"
+
+
+class Loss(NamedTuple):
+    """``why``: a whole clause."""
+
+    cost: Cost
+    why: str
+
+
+_ROWS: dict[Loss, tuple[type[c.Command], ...]] = {
+    Loss(Cost.ADAPTER, "nothing is known of its state"): (c.Reset,),
+    Loss(Cost.ADAPTER, "it does not say which transports it has"): (c.ReadLocalSupportedFeatures,),
+    Loss(Cost.BREDR, "it does not say how much data it takes"): (c.ReadBufferSize,),
+    # Vol 4, Part E, 7.3.1: the mask after Reset has the events of BR/EDR, and LE Meta is not among them.
+    Loss(Cost.LE, "it does not report events of LE"): (c.SetEventMask,),
+    # 7.8.1: likewise with those that belong to the extended commands. With the legacy commands, nothing is lost.
+    Loss(Cost.LE, "it does not report events of the extended commands"): (c.LeSetEventMask,),
+    Loss(Cost.LE, "it does not say how much data it takes on LE"): (c.LeReadBufferSize,),
+    Loss(Cost.LE, "it does not know our address"): (c.LeSetRandomAddress,),
+    Loss(Cost.SCANNING, "it cannot be told to scan"): (
+        c.LeSetExtendedScanEnable,
+        c.LeSetExtendedScanParameters,
+        c.LeSetScanEnable,
+        c.LeSetScanParameters,
+    ),
+    Loss(Cost.ADVERTISING, "it cannot be told to advertise"): (
+        c.LeSetAdvertisingData,
+        c.LeSetAdvertisingEnable,
+        c.LeSetAdvertisingParameters,
+        c.LeSetAdvertisingSetRandomAddress,
+        c.LeSetExtendedAdvertisingData,
+        c.LeSetExtendedAdvertisingEnable,
+        c.LeSetExtendedAdvertisingParameters,
+    ),
+    Loss(Cost.CONNECTING, "it cannot be told to page"): (c.CreateConnection,),
+    Loss(Cost.LE_CONNECTING, "it cannot be told to connect"): (c.LeCreateConnection, c.LeExtendedCreateConnection),
+    Loss(Cost.LISTENING, "peers are not let in"): (c.AcceptConnectionRequest, c.WriteScanEnable),
+    Loss(Cost.DISCONNECTING, "links last until the peer ends them"): (c.Disconnect,),
+    Loss(Cost.UPDATING, "peers do not get the parameters that they ask for"): (c.LeConnectionUpdate,),
+    Loss(Cost.NOTHING, "it only tells about the controller"): (c.ReadBdAddr, c.ReadLocalVersionInformation),
+    Loss(Cost.NOTHING, "without it the legacy commands of LE are used, and what LE may have beyond them is not"): (
+        c.LeReadLocalSupportedFeatures,
+        c.LeReadMaximumDataLength,
+        c.LeReadSupportedStates,
+        c.LeSetDefaultPhy,
+        c.LeWriteSuggestedDefaultDataLength,
+        c.ReadLocalSupportedCommands,
+    ),
+    Loss(Cost.NOTHING, "peers only do not hear that we have LE too"): (c.WriteLeHostSupport,),
+    Loss(Cost.NOTHING, "links only stay in the role and the mode that they have"): (c.WriteDefaultLinkPolicySettings,),
+    Loss(Cost.NOTHING, "pairing is refused in any case"): (c.WriteSimplePairingMode,),
+    Loss(Cost.NOTHING, "the attempt is waited for no longer all the same"): (
+        c.CreateConnectionCancel,
+        c.LeCreateConnectionCancel,
+    ),
+    Loss(Cost.NOTHING, "the peer is refused by silence too"): (
+        c.IoCapabilityRequestNegativeReply,
+        c.LeLongTermKeyRequestNegativeReply,
+        c.LeRemoteConnectionParameterRequestNegativeReply,
+        c.LeRemoteConnectionParameterRequestReply,
+        c.LinkKeyRequestNegativeReply,
+        c.PinCodeRequestNegativeReply,
+        c.RejectConnectionRequest,
+        c.RejectSynchronousConnectionRequest,
+        c.RemoteOobDataRequestNegativeReply,
+        c.UserConfirmationRequestNegativeReply,
+        c.UserPasskeyRequestNegativeReply,
+    ),
+}
+
+#: What goes with all of its commands: a controller that never answers one of them is told none.
+FUNCTIONS = frozenset(Cost) - {Cost.NOTHING, Cost.ADAPTER, Cost.BREDR, Cost.LE}
+
+LOSSES = {command: loss for loss, made in _ROWS.items() for command in made}
