@@ -23,6 +23,8 @@ ADDRESS_TYPES: Final = ("BR/EDR", "LE public", "LE random")
 #: The smallest MTU that a side may have, by transport: Vol 3, Part A, 5.1 and 4.22. The MPS has the LE limit, too.
 MINIMUM_MTU: Final = (48, 23)
 
+_PSM_RULE: Final = "be odd, at most 0xfeff, and have an even upper octet, such as 0x1001"
+
 #: Matches an address as people write it.
 ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
@@ -124,6 +126,14 @@ def psm_is_legal(transport: int, psm: int) -> bool:
     A PSM has an odd low octet and an even high one (Vol 3, Part A, 4.2); an SPSM is 0x0001 to 0x00FF (4.22).
     """
     return 0x0001 <= psm <= 0x00FF if transport == LE else 0 <= psm <= 0xFFFF and psm & 0x0101 == 0x0001
+
+
+def check_psm(transport: int, psm: int) -> None:
+    """Raises ValueError, which says the rule, unless a service can have this PSM or SPSM."""
+    if psm_is_legal(transport, psm):
+        return
+    rule = "an SPSM is 0x0001 to 0x00ff" if transport == LE else "it must " + _PSM_RULE
+    raise ValueError(f"PSM {psm if psm < 0 else f'0x{psm:04x}'} is not legal: {rule}")
 
 
 def parameters_are_legal(interval_min: int, interval_max: int, latency: int, timeout: int) -> bool:

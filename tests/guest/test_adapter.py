@@ -153,7 +153,7 @@ def test_wrong_arguments_are_told_before_anything_is_asked(guest: Domain) -> Non
         "backlog is 65536: it must be from 0 to 65535",
         "transport 'both' is none of bredr, le",
         "PSM 0x20001 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
-        "PSM -0x001 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
+        "PSM -1 is not legal: it must be odd, at most 0xfeff, and have an even upper octet, such as 0x1001",
         "psm is '0x1001': it must be an integer",
         "psm is True: it must be an integer",
         "mtu is 2048.0: it must be an integer",

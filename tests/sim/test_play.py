@@ -157,12 +157,13 @@ peer-connect 0x1007 hello
 peer-connect 0x1005 hello
 wait
 python -c "from usbbtd.guest import open_adapter; print(open_adapter.__module__)"
-exit 3
+peer-connect 0x1002 hello
+false
 """
     done = subprocess.run(
         [*PLAY, tmp_path], input=commands, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
     )
-    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr  # the world was well to the end
     for line in (
         r"controller +up",
         "guest-2 +2 +0 .*",
@@ -172,7 +173,8 @@ exit 3
         r"usbbtd\.guest.*",
     ):
         assert re.search(rf"^.*{line}$", done.stdout, re.MULTILINE), (line, done.stdout)
-    assert "peer-connect: L2capError(L2CAP/CONNECTION_REFUSED" in done.stderr  # nobody listens there
+    assert "peer-connect: the adapter refused: PSM not supported\n" in done.stderr  # nobody listens there
+    assert "peer-connect: PSM 0x1002 is not legal: it must be odd" in done.stderr
     world = WORLD.search(done.stdout)
     assert world
     wait_gone(world[1])
@@ -196,6 +198,30 @@ def test_a_terminal_that_goes_away_takes_all_along(tmp_path: Path) -> None:
         world = session.expect(WORLD.pattern)[1]
         session.process.kill()
     wait_gone(world)
+
+
+def test_an_interrupt_at_the_start_is_no_traceback(tmp_path: Path) -> None:
+    """A terminal sends it to all processes of the foreground, whatever they are importing."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*PLAY, tmp_path], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        assert process.stdout
+        assert b"usbbtd" in process.stdout.readline() + process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=TIME_LIMIT_S)[1] == b""
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_a_reader_that_leaves_in_the_middle_and_a_locale_without_ticks(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*PLAY, tmp_path], stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
+        assert process.stdout
+        while b"\\u2713" not in (line := process.stdout.readline()):
+            assert line, process.stderr and process.stderr.read()
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == b""
+        assert process.wait(TIME_LIMIT_S) == 128 + signal.SIGPIPE
 
 
 def test_a_service_that_ends_is_told_of(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 import json
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
+
+from usbbtd.sim.world import World
 
 
 @pytest.fixture
@@ -43,6 +48,20 @@ def test_no_json_costs_the_connection(world):
         connection.connect(str(world.directory / "toolstack"))
         connection.sendall(b"hello\n")
         assert connection.recv(1) == b""
+
+
+def test_who_waits_when_the_daemon_ends_costs_no_traceback(libraries, tmp_path):
+    command = [sys.executable, "-m", "usbbtd.sim", tmp_path]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        assert daemon.stdout.readline()
+        connection.connect(str(tmp_path / "toolstack"))
+        connection.sendall(b'{"do": "wait", "path": "/never", "values": ["1"], "timeout_s": 60}\n')
+        assert World(tmp_path).read("/never") is None  # so the other has been taken, too
+        daemon.send_signal(signal.SIGTERM)
+        assert (daemon.communicate(timeout=10)[1], daemon.returncode) == ("", 0)
 
 
 def test_removing_takes_empty_parents_along(ask):

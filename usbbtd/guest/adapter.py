@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from usbbtd.abi.layout import constants
-from usbbtd.bluetooth import MINIMUM_MTU, format_address, parse_address, psm_is_legal
+from usbbtd.bluetooth import MINIMUM_MTU, check_psm, format_address, parse_address
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport, address_type_name
 from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
 from usbbtd.guest.channel import Channel, Listener, open_channel
@@ -34,7 +34,6 @@ MAX_ECHO: int = constants.L2CAPIF_ECHO_DATA_SIZE
 _ASK_AGAIN_S = 0.2  # of a backend that does not tell by itself
 _U16_MAX = 0xFFFF
 _U32_MAX = 0xFFFF_FFFF
-_PSM_RULE = "be odd, at most 0xfeff, and have an even upper octet, such as 0x1001"
 _FEATURES = {
     "bredr": constants.L2CAPIF_FEATURE_BREDR,
     "le": constants.L2CAPIF_FEATURE_LE,
@@ -359,10 +358,7 @@ def _info(response: InfoResponse) -> AdapterInfo:
 
 def _check(transport: int, psm: int, mtu: int) -> None:
     check_integer("psm", psm)
-    if not 0 <= psm <= _U16_MAX or not psm_is_legal(transport, psm):
-        le = transport == TRANSPORTS["le"]
-        rule = "an SPSM is 0x0001 to 0x00ff" if le else f"it must {_PSM_RULE}"
-        raise ValueError(f"PSM {psm:#06x} is not legal: {rule}")
+    check_psm(transport, psm)
     check_integer("mtu", mtu)
     if not MINIMUM_MTU[transport] <= mtu <= _U16_MAX:
         raise ValueError(f"an MTU of {mtu}: it is {MINIMUM_MTU[transport]} to 65535 bytes")

@@ -73,6 +73,8 @@ class Toolstack:
                 await writer.drain()
         except (ConnectionError, ValueError) as error:  # ValueError: no JSON, or a line too long
             log.warning("toolstack lost", reason=str(error))
+        except asyncio.CancelledError:
+            pass  # this daemon ends. asyncio has a traceback for a client's task that ends as cancelled
         finally:
             self._clients.discard(writer)
             writer.close()

@@ -33,14 +33,15 @@ class World:
     @classmethod
     @contextlib.contextmanager
     def start(cls, directory: Path) -> Iterator[World]:
-        """Runs `python -m usbbtd.sim` until the block ends, with dom0. It ends with this process, too."""
+        """Runs `python -m usbbtd.sim` until the block ends, with dom0. It ends with this process too, but not by ^C."""
         directory = directory.resolve()
         if len(os.fsencode(directory)) > _PATH_MAX:
             raise OSError(errno.ENAMETOOLONG, f"{directory}: sockets need a path of at most {_PATH_MAX} bytes")
         if not (LIBRARIES / "libxensim.so").exists():
             raise FileNotFoundError(errno.ENOENT, f"{LIBRARIES}: not built: run `make -C usbbtd/sim/lib`")
         command = [sys.executable, "-m", "usbbtd.sim", str(directory), "--lifeline"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as daemon:
             try:
                 assert daemon.stdout
                 if not daemon.stdout.readline():

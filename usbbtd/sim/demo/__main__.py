@@ -1,54 +1,17 @@
 """``python -m usbbtd.sim.demo``: guests, usbbtd, a dongle and remote peers, each a process, on a simulated Xen."""
 
-import argparse
-import asyncio
-import json
 import sys
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from usbbtd.sim.demo import program
-from usbbtd.sim.demo.display import Display
-from usbbtd.sim.demo.lab import Lab
-from usbbtd.sim.demo.process import DemoError
-from usbbtd.sim.demo.scenario import Load, Scenario
-
-FULL = Load(pings=200, sdus=800, window=8)
-SHORT = Load(pings=20, sdus=48, window=8)
-TIME_LIMIT_S = 120
+from usbbtd.cli.program import program
 
 
-async def run(display: Display, load: Load, output: Path) -> int:
-    """Raises DemoError, and what else goes wrong."""
-    start = time.monotonic()
-    path, capture, logs = output / "demo.json", output / "demo.btsnoop", output / "demo"
-    for old in (path, capture):
-        old.unlink(missing_ok=True)
-    try:
-        async with asyncio.timeout(TIME_LIMIT_S), Lab(display, logs) as lab:
-            scenario = Scenario(lab, display, load, capture)
-            captured = await scenario.run()
-    except TimeoutError:
-        raise DemoError(f"not done after {TIME_LIMIT_S} s; logs in {logs}/") from None
-    seconds = round(time.monotonic() - start, 2)
-    display.text()
-    scenario.show()
-    path.write_text(json.dumps(scenario.figures() | {"seconds": seconds}, indent=2) + "\n", encoding="utf-8")
-    display.text(f"\n  Every SDU arrived as it was sent. {seconds:.1f} s; figures in {path}, logs in {logs}/")
-    display.text(f"  All that went over the dongle's USB, {captured}: wireshark {capture}")
-    return 0
+@program("demo")
+def main(argv: Sequence[str] | None = None) -> int:
+    # Imported here, where ^C ends it in order: that takes some time.
+    from usbbtd.sim.demo import main
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m usbbtd.sim.demo", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="little traffic: to see that everything works")
-    parser.add_argument(
-        "--output", type=Path, default=Path("build"), help="folder for demo.json, demo.btsnoop and logs"
-    )
-    arguments = parser.parse_args()
-    display = Display()
-    display.text("\n  usbbtd on a simulated Xen: guests reach Bluetooth peers through a driver domain\n")
-    return program.run(run(display, SHORT if arguments.short else FULL, arguments.output), display)
+    return main.main(argv)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ class DemoError(Exception):
 class Process:
     """A Python module that runs as a process of a domain; standard error goes to ``log_path``.
 
-    ``on_progress`` is called with reports that are progress, and with nothing else.
+    It is in a session of its own: ^C is for the demo, which ends its processes in order. ``on_progress`` is called with
+    reports that are progress, and with nothing else.
     """
 
     def __init__(self, name: str, log_path: Path, process: asyncio.subprocess.Process) -> None:
@@ -45,6 +46,7 @@ class Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *arguments,
             stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ | (environment or {}), limit=LINE_LIMIT,
+            start_new_session=True,
         )  # fmt: skip
         return cls(name, log_path, process)
 

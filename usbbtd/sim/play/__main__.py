@@ -1,67 +1,17 @@
-"""``python -m usbbtd.sim.play``: the demo's world with a prompt in a guest, until ``exit``.
+"""``python -m usbbtd.sim.play``: the demo's world with a prompt in a guest."""
 
-Standard input may also be a pipe or a file of commands; the exit status is then the last command's.
-"""
-
-import argparse
-import asyncio
-import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-from usbbtd.sim.configuration import ALLOW_ALL
-from usbbtd.sim.demo import plan, program
-from usbbtd.sim.demo.display import Display
-from usbbtd.sim.demo.lab import Lab
-from usbbtd.sim.demo.process import DemoError
-from usbbtd.sim.play.commands import write_commands
-from usbbtd.sim.play.greeting import GUEST, greeting
-from usbbtd.sim.play.shell import run_shell
-
-START_TIME_LIMIT_S = 60
+from usbbtd.cli.program import program
 
 
-async def run(display: Display, output: Path) -> int:
-    """Raises DemoError, and what else goes wrong."""
-    logs = output / "play"
-    async with Lab(display, logs) as lab:
-        try:
-            async with asyncio.timeout(START_TIME_LIMIT_S):
-                await lab.guard(asyncio.create_task(_start(lab)))
-        except TimeoutError:
-            raise DemoError(f"not ready after {START_TIME_LIMIT_S} s; logs in {logs}/") from None
-        lab.service_ended.add_done_callback(lambda how: display.text(f"\n  {how.result()}\n  What is left is: exit"))
-        display.text(greeting(output))
-        status = await run_shell(_environment(lab))
-        if lab.service_ended.done():
-            return 1
-        display.text()
-        await lab.detach(GUEST)
-        await lab.stop()
-    return 0 if sys.stdin.isatty() else status
+@program("play")
+def main(argv: Sequence[str] | None = None) -> int:
+    # Imported here, where ^C ends it in order: that takes some time.
+    from usbbtd.sim.play import main
 
-
-async def _start(lab: Lab) -> None:
-    await lab.start_driver_domain(ALLOW_ALL)
-    await lab.start_peers(plan.ECHO)
-    lab.attach(GUEST)
-
-
-def _environment(lab: Lab) -> dict[str, str]:
-    """What the shell has besides ours: it is a process of the guest, with all commands in PATH."""
-    path = [str(write_commands(lab)), os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-    return lab.world.environment(GUEST) | {"PATH": ":".join(path), "PS1": f"guest-{GUEST}$ ", "HISTFILE": ""}
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m usbbtd.sim.play", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path("build"), help="folder for logs, and for a capture")
-    arguments = parser.parse_args()
-    display = Display()
-    display.text("\n  usbbtd on a simulated Xen, with a prompt in a guest\n")
-    return program.run(run(display, arguments.output), display)
+    return main.main(argv)
 
 
 if __name__ == "__main__":

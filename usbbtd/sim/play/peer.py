@@ -3,16 +3,21 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
 from bumble.core import BaseBumbleError
+from bumble.l2cap import L2capError
 
 from usbbtd import log
+from usbbtd.bluetooth import BREDR, LE, check_psm, result_name
 from usbbtd.cli.arguments import number
+from usbbtd.cli.program import program
 from usbbtd.config import Log
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.peers import CallingPeer, PeerChannel, power_on, spec_of
 
 TIME_LIMIT_S = 10
+_USAGE = 2
 
 
 async def converse(socket: str, transport: plan.Transport, psm: int, text: str) -> None:
@@ -28,27 +33,34 @@ async def converse(socket: str, transport: plan.Transport, psm: int, text: str) 
             await link.disconnect()
 
 
-def main() -> int:
+@program("peer-connect")
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="peer-connect", description=__doc__)
     parser.add_argument("socket", help=argparse.SUPPRESS)
     parser.add_argument("--le", action="store_true", help="PSM is an SPSM, of an adapter that advertises")
     parser.add_argument("psm", type=number, metavar="PSM", help="which a guest listens on; 0x1005, for example")
     parser.add_argument("text", help="what to send, as one SDU")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     log.configure(Log(level="error", target="stderr"))
     transport: plan.Transport = "le" if arguments.le else "bredr"
     try:
+        check_psm(LE if arguments.le else BREDR, arguments.psm)
         asyncio.run(converse(arguments.socket, transport, arguments.psm, arguments.text))
     except TimeoutError:
         return _fail(f"nothing came back within {TIME_LIMIT_S} s: does a guest listen?")
+    except ValueError as error:
+        return _fail(str(error), _USAGE)
+    except L2capError as error:
+        named = error.error_code and result_name(LE if arguments.le else BREDR, error.error_code)
+        return _fail(f"the adapter refused: {named or error.error_name}")
     except (BaseBumbleError, OSError) as error:
         return _fail(str(error) or repr(error))
     return 0
 
 
-def _fail(reason: str) -> int:
+def _fail(reason: str, status: int = 1) -> int:
     sys.stderr.write(f"peer-connect: {reason}\n")
-    return 1
+    return status
 
 
 if __name__ == "__main__":

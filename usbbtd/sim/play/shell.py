@@ -14,16 +14,16 @@ _CHECK_INTERVAL_S = 0.03
 _SIGNALS = [signal.SIGHUP] * 50 + [signal.SIGKILL] * 50
 
 
-async def run_shell(environment: dict[str, str]) -> int:
+async def run_shell(environment: dict[str, str]) -> None:
     """Runs bash on our standard input and output; it takes the terminal, if that is one, and with it ^C.
 
-    Returns the exit status, when all that it has left in the background has been ended. Cancelled, it ends the shell.
+    Returns when all that it has left in the background has been ended. Cancelled, it ends the shell.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # those in the background become our children
     others = _children()
     shell = await asyncio.create_subprocess_exec("bash", "--noprofile", "--norc", env=os.environ | environment)
     try:
-        return await shell.wait()
+        await shell.wait()
     finally:
         if shell.returncode is None:
             shell.send_signal(signal.SIGHUP)  # SIGTERM an interactive shell ignores
