@@ -81,6 +81,17 @@ def test_a_device_that_had_no_room_is_served_when_there_is(world, new_domain, dr
     assert world.wait_value(state(late, driver), "2", timeout_s=30) == "2"
 
 
+@pytest.mark.parametrize("number", ["4294967296", "4294967295", "65536", "32752", "99999999999", "007", "x"])
+def test_a_directory_of_no_domain_is_passed_over(world, new_domain, driver, daemon, number):
+    guest, path = new_domain(), f"{driver.home}/backend/vl2cap/{number}/0"
+    nodes = {"frontend": f"/local/domain/{number}/device/vl2cap/0", "frontend-id": number, "online": "1", "state": "1"}
+    world.change_store(write=[(f"{path}/{node}", value, None) for node, value in nodes.items()])
+    world.attach_vl2cap(guest.domid, driver.domid)
+    world.wait_value(state(guest, driver), "2")
+    assert world.read(f"{path}/state") == "1"
+    assert daemon.terminate() == 0
+
+
 def test_a_directory_that_cannot_be_looked_at_costs_nobody_else_a_device(world, new_domain, driver, daemon):
     hidden, guest = new_domain(), new_domain()
     path = f"{driver.home}/backend/vl2cap/{hidden.domid}"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import re
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
@@ -21,6 +20,7 @@ from usbbtd.control.answers import Answers
 from usbbtd.control.server import serve
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.usbif_frontend import serve_usbif
+from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits as GuestLimits
 from usbbtd.log import RecentEvents
@@ -59,8 +59,6 @@ STATUS_S = 1.0
 Tasks = dict[str, asyncio.Task[None]]
 
 ServeDongle = Callable[[Callable[[Dongle], Awaitable[None]], FilteringBoundLogger], Coroutine[Any, Any, None]]
-
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
@@ -229,12 +227,12 @@ class Service:
     async def _scan(self) -> None:
         """Whatever cannot be looked at is passed over, and costs nothing else its service."""
         looked_at = {VUSB, VL2CAP}
-        for devid in await self._numbers(VUSB) if self._serve_dongle is None else ():
+        for devid in await self._numbers(VUSB, parse_u32) if self._serve_dongle is None else ():
             looked_at.add(path := f"{VUSB}/{devid}")
             self._keep(self._dongles, path, f"{path}/backend", partial(self._serve_usbif, devid))
-        for guest in await self._numbers(VL2CAP):
+        for guest in await self._numbers(VL2CAP, parse_domid):
             looked_at.add(directory := f"{VL2CAP}/{guest}")
-            for devid in await self._numbers(directory):
+            for devid in await self._numbers(directory, parse_u32):
                 looked_at.add(path := f"{directory}/{devid}")
                 try:
                     wanted = path not in self._guests and await self._is_wanted(guest, path)
@@ -245,9 +243,9 @@ class Service:
                     self._keep(self._guests, path, f"{path}/frontend", partial(self._serve_guest, guest, devid))
         self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in looked_at}
 
-    async def _numbers(self, path: str) -> list[int]:
+    async def _numbers(self, path: str, parse: Callable[[str], int | None]) -> list[int]:
         try:
-            return [int(name) for name in await self._store.list(path) or () if _NUMBER.fullmatch(name)]
+            return [number for name in await self._store.list(path) or () if (number := parse(name)) is not None]
         except XenError as error:
             self._pass_over(path, error)
             return []

@@ -272,6 +272,21 @@ def test_what_xenstore_refuses_costs_one_device_and_is_told_once(host, directory
     wait_attached(host, refused, driver)
 
 
+@pytest.mark.parametrize("number", ["99999999999999999999", "4294967296", "65536", "007"])
+def test_what_is_no_domain_is_passed_over(host, directory, number):
+    for name in ("big", "work"):
+        configure(directory, name, "backend=sys-bt")
+    process, driver = watch(host, directory), host.create("sys-bt")
+    path = f"/local/domain/{number}"
+    host.world.change_store(write=[(f"{path}/name", "big", None), (f"/libxl/{number}/device/vusb/0", "", None)])
+    wait_attached(host, host.create("work"), driver)
+    assert "there is no domain 'big'" in host.run("attach", "big", "backend=sys-bt", status=5)
+    assert host.world.read(f"{path}/device") is None
+    host.world.change_store(remove=[path, f"/libxl/{number}"])
+    assert process.terminate() == 0
+    assert not [line for line in process.log if "passed over" in line]
+
+
 def test_domains_of_one_name_are_told(host, directory):
     configure(directory, "work", "backend=sys-bt")
     process = watch(host, directory)

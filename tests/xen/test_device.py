@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Domain, NewDomain
 
 FRONTEND = "device/vl2cap/0"
-NO_NUMBERS = ["", "10", "-1", " 7", "7\n", "٧", "0x7", "9" * 1000]
+NO_NUMBERS = ["", "10", "07", "4294967303", "-1", " 7", "7\n", "٧", "0x7", "9" * 1000]
 
 
 async def follow(role: str, path: str) -> list[str]:
@@ -366,3 +366,7 @@ def test_devices_that_are_none(new_domain: NewDomain) -> None:
         errno.EINVAL,
         f"{FRONTEND}: a device between domain {domain.domid} and itself",
     ]
+    for number in ("", "x", "32752", "65536", "4294967296"):
+        domain.world.change_store(write=[(f"{domain.home}/{FRONTEND}/backend-id", number, None)])
+        said = f"{FRONTEND}/backend-id is {number!r}, the number of no domain"
+        assert domain.run(refused, FRONTEND) == [errno.ENOENT, said]

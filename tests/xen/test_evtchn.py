@@ -1,7 +1,10 @@
 import asyncio
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING
+
+import pytest
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
@@ -78,6 +81,27 @@ async def looking_for(*domids: int) -> list[bool]:
     gone = [events.is_gone(domid) for domid in domids]
     events.close()
     return gone
+
+
+async def no_domains() -> list[str]:
+    events, said = EventChannels(), []
+    for number in (-1, 0x7FF0, 0x10000, 2**32):
+        for use in (events.is_gone, partial(events.bind_unbound, handler=Bell()), partial(bind_5, events)):
+            with pytest.raises(XenError) as error:
+                use(number)
+            said.append(str(error.value))
+    events.close()
+    return said
+
+
+def bind_5(events: EventChannels, domid: int) -> EventChannel:
+    return events.bind_interdomain(domid, 5, Bell())
+
+
+def test_numbers_of_no_domain_do_not_become_anothers(new_domain: "NewDomain") -> None:
+    assert new_domain().run(no_domains) == [
+        f"no domain has the number {number}" for number in (-1, 0x7FF0, 0x10000, 2**32) for _ in range(3)
+    ]
 
 
 def test_which_domains_are_gone(new_domain: "NewDomain") -> None:

@@ -91,6 +91,9 @@ async def refusals(domid: int) -> tuple[int, list[tuple[str, str]]]:
         lambda: grants.copy_from(domid, [(ref, 2**32 - 1, 2)]),
         lambda: grants.copy_to(domid, [(ref, 0, 3)], b"four"),
         lambda: grants.share(domid, 5000),
+        lambda: grants.share(2**32, 1),
+        lambda: grants.map(0x10000 + domid, [ref]),
+        lambda: grants.map(0x7FF0, [ref]),
     ]
     for attempt in attempts:
         try:
@@ -105,7 +108,7 @@ async def refusals(domid: int) -> tuple[int, list[tuple[str, str]]]:
 def test_refusals_name_domain_and_reference(new_domain: "NewDomain") -> None:
     domain = new_domain()
     ref, found = domain.run(refusals, domain.domid)
-    assert [name for name, _ in found] == ["XenError"] * 7 + ["LocalProtocolError", "XenError"]
+    assert [name for name, _ in found] == ["XenError"] * 7 + ["LocalProtocolError"] + ["XenError"] * 4
     texts = [text for _, text in found]
     assert f"cannot map references {ref}, 99 of domain {domain.domid}:" in texts[0]
     assert "4294967296" in texts[1]
@@ -114,6 +117,7 @@ def test_refusals_name_domain_and_reference(new_domain: "NewDomain") -> None:
     assert f"cannot copy from {place}: Bad address" in texts[3]
     assert f"(reference {ref}, offset 1, 4096 bytes): Invalid argument" in texts[4]
     assert f"cannot share 5000 pages with domain {domain.domid}" in texts[8]
+    assert texts[9:] == [f"no domain has the number {number}" for number in (2**32, 0x10000 + domain.domid, 0x7FF0)]
 
 
 async def rings_in_pages(domid: int) -> list[str]:

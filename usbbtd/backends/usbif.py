@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.usbif_frontend import FEATURE_QUEUED_URBS
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.identifiers import LAST_U32, parse_u32
 from usbbtd.usb import usbif
 from usbbtd.usb.backend import UsbifBackend
 from usbbtd.usb.device import UsbDevice
@@ -19,8 +20,6 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
-
-MAX_U32 = 0xFFFFFFFF
 
 
 async def offer_usbif(
@@ -87,10 +86,10 @@ class UsbifController:
 
     async def _attach(self) -> None:
         device = self._device
-        ports = int(await device.read_own("num-ports") or 1)
-        urb_ref = await device.read_other_int("urb-ring-ref", 0, MAX_U32)
-        conn_ref = await device.read_other_int("conn-ring-ref", 0, MAX_U32)
-        channel = await device.read_other_int("event-channel", 0, MAX_U32)
+        ports = parse_u32(await device.read_own("num-ports")) or 1
+        urb_ref = await device.read_other_int("urb-ring-ref", 0, LAST_U32)
+        conn_ref = await device.read_other_int("conn-ring-ref", 0, LAST_U32)
+        channel = await device.read_other_int("event-channel", 0, LAST_U32)
         self._connection = _Connection(
             device.other_domid, (urb_ref, conn_ref), channel, self._evtchn, self._grants, ports=ports,
             broken=device.fail, log=self._log,

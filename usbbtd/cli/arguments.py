@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-#: The highest number of a domain that a guest can have: Xen's DOMID_FIRST_RESERVED - 1.
-_LAST_DOMID = 0x7FEF
+from usbbtd.identifiers import LAST_DOMID
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,4 +58,4 @@ def directory(text: str) -> Path:
 
 
 #: The number of a domain.
-domid = between(0, _LAST_DOMID)
+domid = between(0, LAST_DOMID)

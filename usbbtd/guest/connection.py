@@ -15,6 +15,7 @@ from typing import Protocol
 
 from usbbtd.abi.layout import constants, record, size_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.identifiers import LAST_U32
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, Response
 from usbbtd.pump import contained, explain
@@ -299,7 +300,7 @@ class _Frontend:
         if str(_VERSION) not in untrusted_versions.split(","):
             raise RemoteProtocolError(f"{device.other_path}/versions is {untrusted_versions!r:.40}, without {_VERSION}")
         lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
-        order = await device.read_other_int("max-page-order", lowest, 0xFFFFFFFF)
+        order = await device.read_other_int("max-page-order", lowest, LAST_U32)
         self._connection = Connection(
             self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
             tells_changes=await device.read_other("feature-info-wait") == "1",

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from usbbtd.bluetooth import BREDR, parse_address, psm_is_legal
+from usbbtd.identifiers import LAST_DOMID
 from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Naming, Peer
 from usbbtd.tags import check_tag
 
 T = TypeVar("T")
 
 _DOMID = re.compile(r"[0-9]{1,5}")
-_LAST_DOMID = 0x7FEF  # DOMID_FIRST_RESERVED of xen.h is the next
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]{1,4}|[0-9]{1,5}")
 _LAST = {"psm": 0xFFFF, "spsm": 0xFF, "cid": 0x3F}  # Vol 3, Part A, 4.2, 4.22 and 2.1
 
@@ -77,7 +77,7 @@ def _parse_guest(value: object) -> str | int:
     if isinstance(value, str) and _DOMID.fullmatch(value):
         value = int(value)  # as xl takes it
     if isinstance(value, int) and not isinstance(value, bool):
-        if not 0 <= value <= _LAST_DOMID:
+        if not 0 <= value <= LAST_DOMID:
             raise ValueError(f"{value} is no domid")
         return value
     if not isinstance(value, str) or not value:

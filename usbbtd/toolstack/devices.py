@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from usbbtd import xenbus
+from usbbtd.identifiers import parse_domid
 from usbbtd.toolstack.changes import Change, Write, make_directory, remove_directory
-from usbbtd.toolstack.domains import Domain, home, name_of, numbers
+from usbbtd.toolstack.domains import Domain, devids, home, name_of
 from usbbtd.xen.transaction import Transaction
 
 _NOBODY_ELSE = ("n0",)
@@ -56,7 +57,7 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Device]:
     names: set[str] = set()
     for directory in (_records(guest), f"{home(guest)}/device/vl2cap"):
         names.update(transaction.list(directory) or ())
-    return {devid: read_device(transaction, guest, devid) for devid in sorted(numbers(names))}
+    return {devid: read_device(transaction, guest, devid) for devid in sorted(devids(names))}
 
 
 def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
@@ -70,8 +71,8 @@ def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
     else:
         device = device._replace(wanted=online == "1", backend_name=name or "", tags=tags or "")
     # The guest may have written it: whatever it names, it is this guest's device of this number and no other path.
-    match = re.fullmatch(rf"/local/domain/([0-9]{{1,5}})/backend/vl2cap/{guest}/{devid}", backend or "")
-    return device._replace(backend=int(match[1])) if match else device
+    match = re.fullmatch(rf"/local/domain/([0-9]+)/backend/vl2cap/{guest}/{devid}", backend or "")
+    return device._replace(backend=parse_domid(match[1])) if match else device
 
 
 def is_made(transaction: Transaction, device: Device) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.xen.transaction import Transaction
 
@@ -30,14 +31,19 @@ def name_of(transaction: Transaction, domid: int) -> str | None:
     return transaction.read(f"{home(domid)}/name")
 
 
-def numbers(names: Iterable[str] | None) -> list[int]:
-    """Those of a directory's children that are numbers, as domains and devices are; None is no directory."""
-    return [int(name) for name in names or () if name.isdecimal()]
+def domids(names: Iterable[str] | None) -> list[int]:
+    """Those of a directory's children that are numbers of domains; None is no directory."""
+    return [domid for name in names or () if (domid := parse_domid(name)) is not None]
+
+
+def devids(names: Iterable[str] | None) -> list[int]:
+    """Those of a directory's children that are numbers of devices; None is no directory."""
+    return [devid for name in names or () if (devid := parse_u32(name)) is not None]
 
 
 def read_names(transaction: Transaction) -> dict[int, str | None]:
     """Returns what is known of the name of each domain, by domid: it may come after the domain, as in a migration."""
-    return {domid: name_of(transaction, domid) for domid in sorted(numbers(transaction.list(DOMAINS)))}
+    return {domid: name_of(transaction, domid) for domid in sorted(domids(transaction.list(DOMAINS)))}
 
 
 def read_domains(transaction: Transaction) -> dict[int, str]:

@@ -11,7 +11,7 @@ from typing import Literal
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.retry import Trouble
-from usbbtd.toolstack.domains import home, numbers
+from usbbtd.toolstack.domains import devids, domids, home
 from usbbtd.usb.usbif import DETACH_PORTS
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
@@ -56,8 +56,8 @@ class Ports:
     async def _follow(self) -> None:
         """Those that there are, and no others from now on."""
         found: set[tuple[int, int]] = set()
-        for domid in numbers(await self._store.list(_RECORDS)):
-            found.update((domid, devid) for devid in numbers(await self._store.list(_records(domid))))
+        for domid in domids(await self._store.list(_RECORDS)):
+            found.update((domid, devid) for devid in devids(await self._store.list(_records(domid))))
         for key in self._tasks.keys() - found:
             self._tasks.pop(key).cancel()
         for key in found - self._tasks.keys():

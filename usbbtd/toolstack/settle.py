@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from usbbtd.toolstack.changes import apply, remove_directory
 from usbbtd.toolstack.devices import Device, is_made, make_device, make_record, read_devices, remove_device
-from usbbtd.toolstack.domains import Domain, home, match_domain, name_of, numbers
+from usbbtd.toolstack.domains import Domain, domids, home, match_domain, name_of
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.transaction import Transaction
@@ -96,7 +96,7 @@ def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: 
 
 def dead_guests(transaction: Transaction, driver: int, domains: Mapping[int, str]) -> list[int]:
     """Guests that a driver domain has directories for and that are no more."""
-    guests = numbers(transaction.list(f"{home(driver)}/backend/vl2cap"))
+    guests = domids(transaction.list(f"{home(driver)}/backend/vl2cap"))
     return [guest for guest in guests if guest not in domains]
 
 

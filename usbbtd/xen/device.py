@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from usbbtd import xenbus
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.xen.error import XenError
 from usbbtd.xen.error_node import ErrorNode
 from usbbtd.xen.store import Store
@@ -117,14 +117,14 @@ class XenbusDevice:
         return await self._store.read(f"{self.other_path}/{node}")
 
     async def read_other_int(self, node: str, lowest: int, highest: int, default: int | None = None) -> int:
-        """A decimal number of the other end's directory.
+        """A decimal number of the other end's directory, of 32 bits at most.
 
         RemoteProtocolError: not a number, not in range, or missing where there is no ``default``.
         """
         untrusted_text = await self.read_other(node)
         if untrusted_text is None and default is not None:
             return default
-        number = _number(untrusted_text)
+        number = parse_u32(untrusted_text)
         if number is None or not lowest <= number <= highest:
             raise RemoteProtocolError(
                 f"{self.other_path}/{node} is {untrusted_text!r:.40}, not a number from {lowest} to {highest}"
@@ -135,8 +135,10 @@ class XenbusDevice:
         other = _OTHER[self.role]
         nodes = (self._link, f"{self._link}-id", f"{self.path}/state", "domid")
         path, domid, state, own_domid = await self._store.transaction(lambda t: [t.read(node) for node in nodes])
-        if path is None or (number := _number(domid)) is None:
+        if path is None or domid is None:
             raise XenError(errno.ENOENT, f"{self.path}: the device is not attached: it names no {other}")
+        if (number := parse_domid(domid)) is None:
+            raise XenError(errno.ENOENT, f"{self._link}-id is {domid!r:.40}, the number of no domain")
         if domid == own_domid:
             raise XenError(errno.EINVAL, f"{self.path}: a device between domain {domid} and itself")
         self.other_path, self.other_domid = path, number
@@ -302,10 +304,3 @@ class XenbusDevice:
     def _look_again(self) -> None:
         self._next_look = None
         self._wake.set()
-
-
-def _number(untrusted_text: str | None) -> int | None:
-    """A decimal number without a sign, of a length that int() takes in no time."""
-    if untrusted_text is None or not re.fullmatch("[0-9]{1,10}", untrusted_text):
-        return None
-    return int(untrusted_text)

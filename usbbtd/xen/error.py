@@ -4,6 +4,7 @@ import errno
 import os
 
 from usbbtd.abi._xen import ffi
+from usbbtd.identifiers import LAST_DOMID
 
 
 class XenError(OSError):
@@ -22,3 +23,10 @@ class XenError(OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)  # it ends with the error's text: the number in front, as OSError has it, says no more
+
+
+def checked_domid(domid: int) -> int:
+    """Returns a domain's number as it is. Raises XenError (EINVAL) for no domain's: Xen would cut it."""
+    if not 0 <= domid <= LAST_DOMID:
+        raise XenError(errno.EINVAL, f"no domain has the number {domid}")
+    return domid

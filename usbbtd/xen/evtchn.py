@@ -7,7 +7,8 @@ from typing import Any
 
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
-from usbbtd.xen.error import XenError
+from usbbtd.identifiers import LAST_U32
+from usbbtd.xen.error import XenError, checked_domid
 
 _DEVICE = "/dev/xen/evtchn"
 _PORTS_A_WAKEUP = 256
@@ -66,19 +67,19 @@ class EventChannels:
 
     def bind_unbound(self, domid: int, handler: Handler) -> EventChannel:
         """A new port that domain ``domid`` may bind to."""
-        port = lib.xenevtchn_bind_unbound_port(self._open(), domid)
+        port = lib.xenevtchn_bind_unbound_port(self._open(), checked_domid(domid))
         return self._bound(port, handler, f"cannot allocate an event channel for domain {domid}")
 
     def bind_interdomain(self, domid: int, remote_port: int, handler: Handler) -> EventChannel:
         """Binds to the port that domain ``domid`` allocated for us. The handler is called once without an event."""
-        if not 0 <= remote_port < 2**32:
+        if not 0 <= remote_port <= LAST_U32:
             raise XenError(errno.EINVAL, f"no event channel of domain {domid}: {remote_port}")
-        port = lib.xenevtchn_bind_interdomain(self._open(), domid, remote_port)
+        port = lib.xenevtchn_bind_interdomain(self._open(), checked_domid(domid), remote_port)
         return self._bound(port, handler, f"cannot bind to event channel {remote_port} of domain {domid}")
 
     def is_gone(self, domid: int) -> bool:
         """Whether there is no such domain any more. The hypervisor's word: in xenstore a living one may hide."""
-        port = lib.xenevtchn_bind_interdomain(self._open(), domid, _NO_PORT)
+        port = lib.xenevtchn_bind_interdomain(self._open(), checked_domid(domid), _NO_PORT)
         if port >= 0:
             lib.xenevtchn_unbind(self._open(), port)
         return bool(port < 0 and ffi.errno == errno.ESRCH)

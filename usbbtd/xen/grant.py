@@ -7,7 +7,8 @@ from typing import Any
 
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
-from usbbtd.xen.error import XenError
+from usbbtd.identifiers import LAST_U32
+from usbbtd.xen.error import XenError, checked_domid
 from usbbtd.xen.ring import PAGE_SIZE
 
 _SHARE_DEVICE = "/dev/xen/gntalloc"
@@ -77,7 +78,7 @@ class Grants:
         """New pages for domain ``domid``; ``writable``: may it write to them? Raises XenError."""
         self._sharing = handle = self._sharing or self._open(lib.gntshr_open, lib.xengntshr_close, _SHARE_DEVICE)
         refs = ffi.new("uint32_t[]", count)
-        start = lib.xengntshr_share_pages(handle, domid, count, refs, writable)
+        start = lib.xengntshr_share_pages(handle, checked_domid(domid), count, refs, writable)
         if start == ffi.NULL:
             raise XenError.last(f"cannot share {count} pages with domain {domid}")
         start = ffi.gc(start, lambda start: lib.xengntshr_unshare(handle, start, count))
@@ -85,9 +86,9 @@ class Grants:
 
     def map(self, domid: int, refs: Sequence[int], *, writable: bool = True) -> MappedPages:
         """The pages of domain ``domid`` with these references, in this order. Raises XenError."""
-        if not all(0 <= ref < 2**32 for ref in refs):
+        if not all(0 <= ref <= LAST_U32 for ref in refs):
             raise XenError(errno.EINVAL, f"no references of domain {domid}: {', '.join(map(str, refs))}")
-        handle, count = self._map_handle(), len(refs)
+        handle, count, domid = self._map_handle(), len(refs), checked_domid(domid)
         protection = PROT_READ | PROT_WRITE if writable else PROT_READ
         start = lib.xengnttab_map_domain_grant_refs(handle, count, domid, ffi.new("uint32_t[]", refs), protection)
         if start == ffi.NULL:

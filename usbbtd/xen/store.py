@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
+from usbbtd.identifiers import parse_domid
 from usbbtd.xen.error import XenError
 from usbbtd.xen.transaction import Transaction, decode, encode_path
 from usbbtd.xen.watch import Watch
@@ -118,10 +119,10 @@ class Store:
 
     async def domid(self) -> int:
         """The own domain's number."""
-        domid = await self.read("domid")
-        if domid is None or not domid.isdecimal():
-            raise XenError(errno.ENOENT, f"xenstore does not say which domain this is: domid is {domid!r}")
-        return int(domid)
+        text = await self.read("domid")
+        if (domid := parse_domid(text)) is None:
+            raise XenError(errno.ENOENT, f"xenstore does not say which domain this is: domid is {text!r}")
+        return domid
 
     @asynccontextmanager
     async def watch(self, *paths: str) -> AsyncIterator[Watch]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from usbbtd.abi._xen import ffi, lib
-from usbbtd.xen.error import XenError
+from usbbtd.xen.error import XenError, checked_domid
 
 _PERMISSIONS = {"n": 0, "r": lib.XS_PERM_READ, "w": lib.XS_PERM_WRITE, "b": lib.XS_PERM_READ | lib.XS_PERM_WRITE}
 _LETTERS = {bits: letter for letter, bits in _PERMISSIONS.items()}
@@ -68,7 +68,7 @@ class Transaction:
         """Sets a node's permissions: the first entry names the owner and what all others may do."""
         entries = ffi.new("struct xs_permissions[]", len(permissions))
         for entry, text in zip(entries, permissions, strict=True):
-            entry.perms, entry.id = _PERMISSIONS[text[0]], int(text[1:])
+            entry.perms, entry.id = _PERMISSIONS[text[0]], checked_domid(int(text[1:]))
         if not lib.xs_set_permissions(self._handle, self._identity, encode_path(path), entries, len(permissions)):
             raise XenError.last(f"cannot set the permissions of {path} to {', '.join(permissions)}")
 

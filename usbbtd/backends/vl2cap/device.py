@@ -9,6 +9,7 @@ from usbbtd.abi import layout
 from usbbtd.backends.access import Access
 from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.backends.vl2cap.info import GuestInfo
+from usbbtd.identifiers import LAST_U32
 from usbbtd.l2capif.checks import Limits
 from usbbtd.policy.rules import GuestPolicy, Identity
 from usbbtd.radio.adapter import Adapter
@@ -18,7 +19,6 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xenbus import Action
 
 VERSION = layout.constants.L2CAPIF_VERSION
-MAX_U32 = 0xFFFFFFFF
 
 
 class GuestDevice:
@@ -91,8 +91,8 @@ class GuestDevice:
     async def _attach(self) -> None:
         device = self._device
         await device.read_other_int("version", VERSION, VERSION)
-        ref = await device.read_other_int("ring-ref", 0, MAX_U32)
-        port = await device.read_other_int("event-channel", 0, MAX_U32)
+        ref = await device.read_other_int("ring-ref", 0, LAST_U32)
+        port = await device.read_other_int("event-channel", 0, LAST_U32)
         self._connection = GuestConnection(
             device.other_domid, ref, port, access=self._access, adapter=self._adapter, grants=self._grants,
             evtchn=self._evtchn, limits=self._own_limits(), broken=device.fail, log=self._log,
