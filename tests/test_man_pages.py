@@ -101,6 +101,14 @@ def test_a_page_has_the_options_of_its_command(command: str, monkeypatch: pytest
     assert described - {"-help"} == {option[1:] for form in forms.values() for option in form.options}
 
 
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"usbbtd"}))  # which a signal ends in order: 0
+def test_a_page_has_the_statuses_of_every_command(command: str) -> None:
+    (path,) = (path for path in PAGES if path.stem == command and path.suffix in (".1", ".8"))
+    assert {"0", "2", "74", "130", "141"} <= set(
+        re.findall(r"^\.It (\d+)$", section(path.read_text(), "EXIT STATUS"), re.M)
+    )
+
+
 def test_every_key_of_the_configuration_has_its_default() -> None:
     page = (ROOT / "docs/man/usbbtd.toml.5").read_text()
     described: dict[str, dict[str, object]] = {}

@@ -65,7 +65,7 @@ def test_info(guest: Domain) -> None:
     assert output.splitlines() == [
         "address    01:00:00:EE:FF:C0 (bredr)",
         "controller up",
-        "can        bredr, le, scan, advertise",
+        "can        bredr, le, scan, advertise, echo",
         "channels   0 of 8 in use",
         "MTU        up to 32764 bytes",
     ]
@@ -74,7 +74,7 @@ def test_info(guest: Domain) -> None:
         "address": "01:00:00:EE:FF:C0",
         "address_type": "bredr",
         "powered": True,
-        "features": ["bredr", "le", "scan", "advertise"],
+        "features": ["bredr", "le", "scan", "advertise", "echo"],
         "max_channels": 8,
         "channels": 0,
         "max_mtu": 32764,
@@ -152,7 +152,8 @@ def test_the_peer_ends_it(guest: Domain) -> None:
 def test_ping(guest: Domain) -> None:
     output, _ = run(guest, "ping", PEER, ECHO, "--count", "50", "--size", "100", "--json")
     row = json.loads(output)
-    assert (row["count"], row["size"]) == (50, 100)
+    assert (row["address"], row["psm"], row["count"], row["size"]) == (PEER, int(ECHO, 0), 50, 100)
+    assert all(row[name] == round(row[name], 1) for name in ("min_us", "p50_us", "p99_us", "max_us"))
     assert 0 < row["min_us"] <= row["p50_us"] <= row["p99_us"] <= row["max_us"]
     output, _ = run(guest, "ping", PEER, "--count", "1", ECHO, "--size", "0")
     line, head, values = output.splitlines()
@@ -169,6 +170,16 @@ def test_ping(guest: Domain) -> None:
     assert output.splitlines()[-2].startswith("ROUND TRIPS")
     _, errors = run(guest, "ping", PEER, DEAF, "--timeout", "0.1", status=1)
     assert errors == "usbbt-guest: no echo within 0.1 s: does that PSM echo?\n"
+
+
+def test_ping_with_pauses(guest: Domain) -> None:
+    assert len(run(guest, "ping", PEER, "--count", "3", "--interval", "0.01")[0].splitlines()) == 5
+    process = start(guest, "ping", PEER, "--count", "3", "--interval", "1000")
+    assert process.stdout
+    assert process.stdout.readline().startswith("36 bytes from")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert output.splitlines()[-1].split()[0] == "1"
 
 
 def test_ping_without_a_psm(guest: Domain) -> None:
@@ -220,8 +231,16 @@ def test_failures_are_one_line(guest: Domain) -> None:
         (("ping", NOT_THERE), 1, f"echo of {NOT_THERE}: no answer, HCI status 0x04 (page timeout)"),
         (("ping", NOT_ALLOWED), 1, f"echo of {NOT_ALLOWED}: the driver domain does not allow it"),
         (("ping", PEER, "--le", "random"), 2, "LE has no L2CAP echo: name an SPSM that echoes"),
+        (("ping", PEER, "--mtu", "100"), 2, "--mtu is of a channel, and without a PSM there is none"),
+        (("ping", PEER, ECHO, "--mtu", "50"), 2, "an echo of 64 bytes is longer than the 50 of --mtu: see --size"),
+        (
+            ("ping", PEER, ECHO, "--size", "49", "--mtu", "48"),
+            2,
+            "an echo of 49 bytes is longer than the 48 of --mtu: see --size",
+        ),
         (("ping", PEER, "--size", "37"), 2, "an echo of 37 bytes; 36 fit"),
         (("listen", TAKEN), 1, "listen on PSM 0x1017: in use by another listener"),
+        (("ping", PEER, "-1"), 2, "PSM -1 is not legal: it must " + PSM_RULE),
         (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: it must " + PSM_RULE),
         (("info", "--device", "3", "--wait", "0.1"), 3, "this guest has no device/vl2cap/3: attach one to it in dom0"),
     ):
@@ -236,6 +255,7 @@ def test_failures_are_one_line(guest: Domain) -> None:
         (("ping", PEER, ECHO, "--count", "0"), "argument --count: 0 is less than 1"),
         (("ping", PEER, ECHO, "--size", "65536"), "argument --size: 65536 is more than 65535"),
         (("ping", PEER, ECHO, "--timeout", "-1"), "argument --timeout: '-1' is no time in seconds"),
+        (("ping", PEER, ECHO, "--timeout", "1e9"), "argument --timeout: 1e9 s is more than 60 s"),
         (("info", "--wait", "nan"), "argument --wait: 'nan' is no time in seconds"),
         (("scan", "--seconds", "inf"), "argument --seconds: 'inf' is no time in seconds"),
         (("connect", PEER, ECHO, "--mtu", "22"), "argument --mtu: 22 is less than 23"),

@@ -55,7 +55,7 @@ async def answers() -> list[object]:
 
 
 def test_information_and_refusals(guest: Domain) -> None:
-    features = ["bredr", "le", "scan", "advertise"]
+    features = ["bredr", "le", "scan", "advertise", "echo"]
     assert guest.run(answers) == ["01:00:00:EE:FF:C0", "bredr", True, features, 8, 0, 32764, None]
 
 
@@ -119,6 +119,7 @@ async def wrong_arguments() -> list[str]:
             (adapter.connect, None, ECHO, {}),
             (adapter.listen, ECHO, {"backlog": None}),
             (adapter.wait_ready, {"timeout": -1}),
+            (adapter.listen, ECHO, {"mtu": 65535}),
         ]
         said = []
         for function, *arguments, options in calls:
@@ -163,6 +164,7 @@ def test_wrong_arguments_are_told_before_anything_is_asked(guest: Domain) -> Non
         "None is not a Bluetooth address: write it like C0:FF:EE:00:00:01",
         "backlog is None: it must be an integer",
         "a timeout of -1 s: it must be 0 or more",
+        "an MTU of 65535: the driver domain's rings hold SDUs of 32764 bytes at most",
     ]
 
 

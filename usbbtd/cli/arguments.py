@@ -27,6 +27,17 @@ def seconds(text: str) -> float:
     return value
 
 
+def seconds_up_to(longest: float) -> Callable[[str], float]:
+    """Makes the type of times that have a limit."""
+
+    def parse(text: str) -> float:
+        if (value := seconds(text)) > longest:
+            raise argparse.ArgumentTypeError(f"{text} s is more than {longest:g} s")
+        return value
+
+    return parse
+
+
 def number(text: str) -> int:
     """A whole number, as Python writes them: 0x1001, 4097."""
     try:

@@ -1,7 +1,7 @@
 """usbbt-guest: the Bluetooth adapter of this guest, from the shell.
 
 Exit status: 0 done, 1 the peer or the driver domain refused, 2 wrong usage, 3 no Xen or no adapter,
-74 standard output cannot be written.
+74 standard output cannot be written, 130 ended by ^C.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from errno import ENOTCONN
 from functools import partial
 from typing import TypeAlias
 
-from usbbtd.cli.arguments import Parser, between, number, seconds
-from usbbtd.cli.ping import ping
+from usbbtd.cli.arguments import Parser, between, number, seconds, seconds_up_to
+from usbbtd.cli.ping import complete, ping
 from usbbtd.cli.program import add_version, program
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import counted
@@ -34,6 +34,7 @@ from usbbtd.guest import (
     NoAdapter,
     open_adapter,
 )
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
 
 _CHUNK = 65536
 _SMALLEST_MTU = 23  # LE's; BR/EDR's is larger, and the library says so
@@ -51,6 +52,8 @@ Command: TypeAlias = Callable[[Adapter, Arguments], Awaitable[None]]
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
+        if arguments.command is _ping:
+            complete(arguments)
         return run(_run(arguments))
     except NoAdapter as error:
         return _fail(3, str(error))
@@ -119,7 +122,7 @@ async def _connect(adapter: Adapter, arguments: Arguments) -> None:
 async def _listen(adapter: Adapter, arguments: Arguments) -> None:
     standard_input = None if arguments.echo else StandardInput()
     async with await adapter.listen(
-        arguments.psm, transport="le" if arguments.le else "bredr", mtu=arguments.mtu, backlog=1
+        arguments.psm, transport="le" if arguments.le else "bredr", mtu=arguments.mtu or DEFAULT_MTU, backlog=1
     ) as listener:
         while standard_input is None or not standard_input.ended:
             _tell(f"listening on PSM 0x{arguments.psm:04x}")
@@ -142,7 +145,7 @@ async def _open(adapter: Adapter, arguments: Arguments) -> Channel:
         arguments.address,
         arguments.psm,
         address_type=arguments.le or "bredr",
-        mtu=arguments.mtu,
+        mtu=arguments.mtu or DEFAULT_MTU,
         timeout=arguments.timeout,
     )
 
@@ -271,8 +274,8 @@ def make_parser() -> argparse.ArgumentParser:
     mtu.add_argument(
         "--mtu",
         type=between(_SMALLEST_MTU, 0xFFFF),
-        default=DEFAULT_MTU,
-        help="longest SDU to receive (default: %(default)s)",
+        metavar="BYTES",
+        help=f"longest SDU to receive (default: {DEFAULT_MTU})",
     )
 
     psm = Parser(add_help=False)
@@ -281,7 +284,10 @@ def make_parser() -> argparse.ArgumentParser:
     peer = Parser(add_help=False)
     peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:01")
     peer.add_argument("--le", choices=("public", "random"), help="connect over LE, to an address of this type")
-    peer.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="for the peer to answer (default: 10)")
+    peer.add_argument(
+        "--timeout", type=seconds_up_to(LONGEST_TIMEOUT_MS / 1000), default=10.0, metavar="S",
+        help="for the peer to answer (default: 10; at most 60)",
+    )  # fmt: skip
 
     stream = Parser(add_help=False)
     stream.add_argument("--raw", action="store_true", help="SDUs are chunks of bytes, not lines")
@@ -326,6 +332,10 @@ def make_parser() -> argparse.ArgumentParser:
     pinging.add_argument(
         "--size", type=between(0, 0xFFFF), metavar="BYTES",
         help=f"of an SDU (default: 64), or an echo ({MAX_ECHO}, the most)",
+    )  # fmt: skip
+    pinging.add_argument(
+        "--interval", type=seconds, default=0.0, metavar="S",
+        help="from the start of one to that of the next (default: 0, one after the other without a pause)",
     )  # fmt: skip
     pinging.add_argument("--quiet", action="store_true", help="the summary alone")
     return parser

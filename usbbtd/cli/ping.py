@@ -12,7 +12,7 @@ from errno import EBADMSG, ETIMEDOUT
 from functools import partial
 
 from usbbtd.cli.table import print_table
-from usbbtd.guest import MAX_ECHO, Adapter, AdapterError, Channel
+from usbbtd.guest import DEFAULT_MTU, MAX_ECHO, Adapter, AdapterError, Channel
 
 _SDU_SIZE = 64
 
@@ -20,17 +20,32 @@ _SDU_SIZE = 64
 Ask = Callable[[bytes], Awaitable[bytes]]
 
 
+def complete(arguments: argparse.Namespace) -> None:
+    """Fills in the size that depends on other arguments. Raises ValueError where arguments do not go together."""
+    if arguments.psm is None:
+        if arguments.le:
+            raise ValueError("LE has no L2CAP echo: name an SPSM that echoes")
+        if arguments.mtu is not None:
+            raise ValueError("--mtu is of a channel, and without a PSM there is none")
+    if arguments.size is None:
+        arguments.size = MAX_ECHO if arguments.psm is None else _SDU_SIZE
+    if arguments.psm is not None and arguments.size > (mtu := arguments.mtu or DEFAULT_MTU):
+        raise ValueError(f"an echo of {arguments.size} bytes is longer than the {mtu} of --mtu: see --size")
+
+
 async def ping(adapter: Adapter, arguments: argparse.Namespace, connect: Callable[[], Awaitable[Channel]]) -> None:
     """Prints each round trip, then what they were together, also when it ends early.
 
-    ``connect`` opens the channel, where a PSM is given. Raises AdapterError, and ValueError where that cannot be asked.
+    ``arguments`` are complete. ``connect`` opens the channel, where a PSM is given. Raises AdapterError, and ValueError
+    where that cannot be asked.
     """
-    if arguments.size is None:
-        arguments.size = MAX_ECHO if arguments.psm is None else _SDU_SIZE
     times_us: list[float] = []
+    start = 0.0
     try:
         async with _way(adapter, arguments, connect) as ask:
             for sequence in range(arguments.count):
+                if sequence and arguments.interval:
+                    await asyncio.sleep(start + arguments.interval - time.perf_counter())
                 sent = sequence.to_bytes(4, "little").ljust(arguments.size, b".")[: arguments.size]
                 start = time.perf_counter()
                 received = await ask(sent)
@@ -51,8 +66,6 @@ async def _way(
         async with await connect() as channel:
             yield partial(_ask_channel, channel, arguments.timeout)
         return
-    if arguments.le:
-        raise ValueError("LE has no L2CAP echo: name an SPSM that echoes")
     ask = partial(adapter.echo, arguments.address, timeout=arguments.timeout)
     await ask()  # not counted: it makes the link
     yield ask
@@ -74,12 +87,13 @@ def _print_round_trips(times_us: list[float], arguments: argparse.Namespace) -> 
     from statistics import quantiles  # brings decimal, fractions and random, which no other command needs
 
     ranks = quantiles(times_us, n=100, method="inclusive") if len(times_us) > 1 else times_us * 99
-    row = {"count": len(times_us), "size": arguments.size, "min_us": min(times_us)}
-    row |= {"p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
+    figures = {"min_us": min(times_us), "p50_us": ranks[49], "p99_us": ranks[98], "max_us": max(times_us)}
+    counts = {"count": len(times_us), "size": arguments.size}
     if arguments.json:
-        print(json.dumps(row))
+        rounded = {name: round(value, 1) for name, value in figures.items()}
+        print(json.dumps({"address": arguments.address, "psm": arguments.psm} | counts | rounded))
     else:
         print_table(
             ("ROUND TRIPS", "BYTES", "MIN µs", "P50 µs", "P99 µs", "MAX µs"),
-            [[f"{value:.0f}" for value in row.values()]],
+            [[f"{value:.0f}" for value in (counts | figures).values()]],
         )

@@ -1,7 +1,8 @@
 """usbbt-toolstack: gives guests their Bluetooth devices, in dom0.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 no Xen, 4 not permitted, 5 no such domain, 6 attached already,
-7 no such device, 8 the backend does not answer, 9 the backend refused, 74 standard output cannot be written.
+7 no such device, 8 the backend does not answer, 9 the backend refused, 74 standard output cannot be written,
+130 ended by ^C.
 """
 
 from __future__ import annotations

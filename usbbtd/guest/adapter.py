@@ -16,7 +16,7 @@ from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU, check_psm, format_address, parse_address
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport, address_type_name
 from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
-from usbbtd.guest.channel import Channel, Listener, open_channel
+from usbbtd.guest.channel import Channel, Listener, open_channel, ring_order
 from usbbtd.guest.connection import Connection, serve_l2capif
 from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapter, NoController
 from usbbtd.guest.remote import RemoteObject, ask
@@ -45,7 +45,7 @@ _FEATURES = {
 
 class AdapterInfo(NamedTuple):
     """What the adapter is and can do. ``powered``: its controller works now. ``features``: of "bredr", "le", "scan",
-    "advertise", "agent". ``max_channels`` is this guest's limit, ``channels`` what it uses now. ``address`` is
+    "advertise", "agent", "echo". ``max_channels`` is this guest's limit, ``channels`` what it uses now. ``address`` is
     that of BR/EDR, ``le_address`` the random one that LE peers see; None where there is no LE, or an old backend.
     """
 
@@ -110,7 +110,8 @@ class Adapter:
 
     async def read_info(self) -> AdapterInfo:
         """Asks the backend."""
-        self._info = _info(await ask(self._connected(), lambda core: core.info(), InfoResponse, "info"))
+        connection = self._connected()
+        self._info = _info(connection, await ask(connection, lambda core: core.info(), InfoResponse, "info"))
         return self._info
 
     async def connect(
@@ -173,7 +174,9 @@ class Adapter:
         number = _number(TRANSPORTS, transport, "transport")
         _check(number, psm, mtu)
         check_integer("backlog", backlog, 0, _U16_MAX)
-        remote = RemoteObject(self._connected())
+        connection = self._connected()
+        ring_order(mtu, connection.max_page_order)  # what no ring holds cannot be accepted
+        remote = RemoteObject(connection)
         await remote.create(
             lambda core: core.listen(number, psm, mtu=mtu, backlog=backlog), PlainResponse, f"listen on PSM 0x{psm:04x}"
         )
@@ -260,7 +263,7 @@ class Adapter:
         if not isinstance(response, InfoResponse) or response.ret != 0:
             self._ask_later(connection)
             return
-        self._info = _info(response)
+        self._info = _info(connection, response)
         self._connected_now.set()
         if response.powered:
             self._ready.set()
@@ -343,12 +346,13 @@ async def _stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _info(response: InfoResponse) -> AdapterInfo:
+def _info(connection: Connection, response: InfoResponse) -> AdapterInfo:
+    features = [name for name, bit in _FEATURES.items() if response.features & bit]
     return AdapterInfo(
         format_address(response.address),
         address_type_name(response.address_type),
         bool(response.powered),
-        tuple(name for name, bit in _FEATURES.items() if response.features & bit),
+        (*features, "echo") if connection.has_echo and "bredr" in features else tuple(features),
         response.max_channels,
         response.channels,
         response.max_mtu,

@@ -1,6 +1,7 @@
 """usbbtctl: what the Bluetooth service does, and what is wrong with it, in the driver domain.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked, 74 standard output cannot be written.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no usbbtd to be asked, 74 standard output cannot be written,
+130 ended by ^C.
 """
 
 from __future__ import annotations
