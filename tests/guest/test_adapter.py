@@ -78,6 +78,23 @@ def test_echoes(guest: Domain) -> None:
     guest.run(echoes)
 
 
+async def echoes_given_up() -> None:
+    """As many as there may be, twice: only the last is waited for."""
+    async with open_adapter() as adapter:
+        for _ in range(2):
+            waiting = [asyncio.create_task(adapter.echo(PEER[:-1] + "6", timeout=None)) for _ in range(4)]
+            await asyncio.sleep(0)
+            await adapter.read_info()  # the backend has them
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+            assert await adapter.echo(PEER, b"ping") == b"ping"
+
+
+def test_echoes_that_were_cancelled_do_not_count(guest: Domain) -> None:
+    guest.run(echoes_given_up)
+
+
 async def echo_of_an_old_service() -> tuple[int, str]:
     async with open_adapter() as adapter:
         with pytest.raises(AdapterError) as failed:

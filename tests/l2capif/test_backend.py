@@ -43,8 +43,8 @@ def advertise(req_id: int, number: int, **change: Any) -> bytes:
     return wire.pack(wire.AdvertiseRequest(req_id, ADVERTISE, number, 1, 0, 3, b"abc")._replace(**change))
 
 
-def echo(req_id: int, **change: Any) -> bytes:
-    request = wire.EchoRequest(req_id, ECHO, 0, 0, ADDRESS, 0, 4, 0, b"ping".ljust(36, b"\0"))
+def echo(req_id: int, number: int = 9, **change: Any) -> bytes:
+    request = wire.EchoRequest(req_id, ECHO, number, 0, ADDRESS, 0, 4, 0, b"ping".ljust(36, b"\0"))
     return wire.pack(request._replace(**change))
 
 
@@ -191,29 +191,44 @@ def test_listen_scan_advertise() -> None:
 @pytest.mark.parametrize("data", [b"pong", b"", bytes(range(36)), bytes(range(200))])
 def test_echo(data: bytes) -> None:
     backend = Driven()
-    assert backend.ask(echo(7, timeout_ms=1500)) == [calls.Echo(7, ADDRESS, b"ping", 1.5)]
+    assert backend.ask(echo(7, timeout_ms=1500)) == [calls.Echo(7, 9, ADDRESS, b"ping", 1.5)]
     backend.complete_echo(7, data)
     (response,) = backend.take_responses()
-    assert wire.unpack(wire.EchoResponse, response) == (7, ECHO, 0, 0, len(data), 0, data[:36].ljust(36, b"\0"))
+    assert wire.unpack(wire.EchoResponse, response) == (7, ECHO, 9, 0, len(data), 0, data[:36].ljust(36, b"\0"))
     assert (backend.objects(), backend.statistics()["in_flight"]) == ([], 0)
 
 
 def test_echoes_that_fail() -> None:
     backend = Driven(echoes=2, requests=3)
-    assert len(backend.ask(echo(1), echo(2), echo(3))) == 2
+    assert len(backend.ask(echo(1, 1), echo(2, 2), echo(3, 3))) == 2
     assert backend.answers() == [(3, -errno.EMFILE)]
-    assert backend.ask(release(4, 1)) == []  # it is no object
-    assert backend.answers() == [(4, -errno.EINVAL)]
     backend.fail(1, errno.ETIMEDOUT, result=2, status=4)
     (response,) = backend.take_responses()
-    assert wire.unpack(wire.EchoResponse, response) == (1, ECHO, 0, -errno.ETIMEDOUT, 0, 4, bytes(36))
+    assert wire.unpack(wire.EchoResponse, response) == (1, ECHO, 1, -errno.ETIMEDOUT, 0, 4, bytes(36))
     with pytest.raises(LocalProtocolError):
         backend.complete_echo(1, b"late")
-    assert len(backend.ask(echo(1))) == 1
+    assert backend.ask(release(4, 1)) == []  # its answer has ended it
+    assert backend.answers() == [(4, -errno.EINVAL)]
+    assert len(backend.ask(echo(1, 1))) == 1
     backend.close()
     assert backend.answers() == [(2, -errno.ENODEV), (1, -errno.ENODEV)]
     backend.complete_echo(1, b"late")
     assert backend.answers() == []
+
+
+def test_an_echo_is_given_up() -> None:
+    """It counts no more, and what its peer answers comes too late."""
+    backend = Driven(echoes=1)
+    backend.ask(echo(1, 1))
+    assert backend.ask(release(2, 1)) == [calls.Release(2, 1, calls.Kind.ECHO)]
+    backend.complete_echo(1, b"late")
+    assert backend.answers() == []
+    backend.complete(2)
+    assert backend.answers() == [(1, -errno.ENOTCONN), (2, 0)]
+    assert len(backend.ask(echo(3, 1))) == 1
+    backend.revoke(1)
+    assert backend.answers() == [(3, -errno.EACCES)]
+    assert backend.objects() == []
 
 
 # Errors that the core answers by itself, in the order in which they are looked for.
@@ -232,7 +247,6 @@ def test_echoes_that_fail() -> None:
         (release(1, 1)[:-1] + b"\1", errno.EINVAL),
         (echo(1)[:-1] + b"\1", errno.EINVAL),
         (echo(1, flags=1), errno.EINVAL),
-        (echo(1, id=1), errno.EINVAL),
         (echo(1, address_type=2), errno.EOPNOTSUPP),
         (connect(1, 1, flags=1), errno.EINVAL),
         (listen(1, 1, flags=0x8000_0000), errno.EINVAL),

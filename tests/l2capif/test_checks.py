@@ -17,7 +17,7 @@ SCAN = wire.ScanRequest(1, 5, 2, 0, 8, 9, 1)
 ADVERTISE = wire.AdvertiseRequest(1, 6, 2, 0, 100, 3, b"abc".ljust(31, b"\0"))
 
 
-ECHO = wire.EchoRequest(1, 8, 0, 0, bytes(6), 0, 3, 0, b"abc".ljust(36, b"\0"))
+ECHO = wire.EchoRequest(1, 8, 1, 0, bytes(6), 0, 3, 0, b"abc".ljust(36, b"\0"))
 
 
 def test_limits() -> None:
@@ -77,7 +77,7 @@ def test_advertise(change: dict[str, Any], error: int) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({}, 0), ({"id": 1}, EINVAL), ({"data_length": 2}, EINVAL), ({"data_length": 36}, 0),
+        ({}, 0), ({"data_length": 2}, EINVAL), ({"data_length": 36}, 0),
         ({"data_length": 37}, EINVAL), ({"data_length": 0, "data": bytes(36)}, 0), ({"address_type": 1}, EOPNOTSUPP),
         ({"address_type": 2}, EOPNOTSUPP), ({"address_type": 3}, EINVAL),
     ],

@@ -53,7 +53,7 @@ def test_requests() -> None:
         wire.pack(wire.AcceptRequest(accepted, ACCEPT, accepted, 0, 18, 19, listener)),
         wire.pack(wire.ScanRequest(scan, SCAN, scan, 1, 28, 29, 1)),
         wire.pack(wire.AdvertiseRequest(advertisement, ADVERTISE, advertisement, 1, 40, 3, b"abc")),
-        wire.pack(wire.EchoRequest(echo, ECHO, 0, 0, ADDRESS, 0, 4, 1500, b"ping")),
+        wire.pack(wire.EchoRequest(echo, ECHO, echo, 0, ADDRESS, 0, 4, 1500, b"ping")),
         wire.pack(wire.PlainRequest(released, RELEASE, channel)),
     ]
     assert len({1, channel, listener, accepted, scan, advertisement, echo, released}) == 8
@@ -64,7 +64,8 @@ def test_results() -> None:
     info = wire.InfoResponse(frontend.info(), INFO, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532)
     channel = opened(connect(frontend))
     refused = opened(connect(frontend), ret=-errno.ECONNREFUSED, result=2)
-    echo = wire.EchoResponse(frontend.echo(ADDRESS, b"ping"), ECHO, 0, 0, 100, 0, bytes(range(36)))
+    number = frontend.echo(ADDRESS, b"ping")
+    echo = wire.EchoResponse(number, ECHO, number, 0, 100, 0, bytes(range(36)))
     answer(frontend, refused)
     answer(frontend, info)
     answer(frontend, channel)
@@ -286,7 +287,7 @@ class Pair(RuleBasedStateMachine):
 
     @rule()
     def echo(self) -> None:
-        self.send(self.frontend.echo(ADDRESS, b"ping"))
+        self.send(self.frontend.echo(ADDRESS, b"ping"), Kind.ECHO)
 
     @rule(index=st.integers(0, 9))
     def release(self, index: int) -> None:
@@ -302,7 +303,7 @@ class Pair(RuleBasedStateMachine):
     def hostile(self, cmd: int, number: int, body: bytes) -> None:
         req_id = self.HOSTILE + number
         self.sent[req_id] += 1
-        request = wire.PlainRequest(req_id, cmd, 0 if cmd in (INFO, ECHO) else req_id, 0, body)
+        request = wire.PlainRequest(req_id, cmd, 0 if cmd == INFO else req_id, 0, body)
         self.backend.receive_requests([wire.pack(request)])
 
     @initialize()
@@ -330,7 +331,7 @@ class Pair(RuleBasedStateMachine):
             if number < self.HOSTILE:
                 self.frontend.receive_responses([response])
         for result in self.frontend.take_results():
-            if result.ret:
+            if result.ret or isinstance(result, wire.EchoResponse):
                 self.made.pop(result.id, None)
 
     @rule(index=st.integers(0, 99), good=st.booleans())

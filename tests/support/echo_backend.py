@@ -48,6 +48,7 @@ NO_ECHOES = {
     b"\4" + PEER[1:]: (errno.ETIMEDOUT, 4),
     b"\5" + PEER[1:]: (errno.EACCES, 0),
 }
+NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
 LIMITS = Limits(channels=8, max_page_order=4)
@@ -222,6 +223,8 @@ class Driver:
         return None
 
     def answer_echo(self, call: calls.Echo) -> None:
+        if call.address == NO_ANSWER:
+            return
         if call.address in NO_ECHOES:
             error, status = NO_ECHOES[call.address]
             self.backend.fail(call.req_id, error, status=status)

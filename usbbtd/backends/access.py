@@ -49,7 +49,7 @@ class Revoked(NamedTuple):
 
 class Access:
     """Of one guest's device. An object is named by its id, a peer that waits at a listener by its offer's number, and
-    an echo by its req_id.
+    an echo by its id too.
 
     ``defaults``: the limits where policy says nothing; it says all. What is granted is to be given back.
     """

@@ -158,7 +158,9 @@ class Adapter:
                 f"{what}: usbbtd in the driver domain is too old for that: update it, or use a PSM that echoes",
             )
         try:
-            answer = await ask(connection, lambda core: core.echo(peer, data, timeout_s=timeout_s), EchoResponse, what)
+            answer = await RemoteObject(connection, lasting=False).create(
+                lambda core: core.echo(peer, data, timeout_s=timeout_s), EchoResponse, what
+            )
         except L2capRefused:
             raise L2capRefused(ECONNREFUSED, f"{what}: the peer rejects it", 0, "command not understood") from None
         return answer.data[: answer.length]

@@ -29,14 +29,16 @@ async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) 
 
 
 class RemoteObject:
-    """A channel, listener, scan or advertisement in the backend, from its request to its RELEASE.
+    """A channel, listener, scan, advertisement or echo in the backend, from its request to its RELEASE.
 
     ``number``: its id. ``stream``: its data ring, where one is asked for by ``order``; its pages are taken back when
-    the backend has let go of them. AdapterGone: the connection has ended. AdapterError: there are no pages left.
+    the backend has let go of them. ``lasting`` False: it is over when it is answered, as an echo is.
+    AdapterGone: the connection has ended. AdapterError: there are no pages left.
     """
 
-    def __init__(self, connection: Connection, order: int | None = None) -> None:
+    def __init__(self, connection: Connection, order: int | None = None, *, lasting: bool = True) -> None:
         self.connection = connection
+        self._lasting = lasting
         self.number = 0
         self._stream: Stream | None = None
         self._loop = asyncio.get_running_loop()
@@ -101,8 +103,9 @@ class RemoteObject:
 
         if stream is not None:
             stream.close()
-        if self.number == 0 or (self._response is not None and self._response.ret != 0):
-            let_go()  # it was never asked for, or was refused: the backend has nothing
+        response = self._response
+        if self.number == 0 or (response is not None and (response.ret != 0 or not self._lasting)):
+            let_go()  # it was never asked for, was refused, or is over: the backend has nothing
         else:
             self.connection.release(self.number, let_go)
 

@@ -147,8 +147,11 @@ class Backend:
 
     def complete_echo(self, req_id: int, data: bytes) -> None:
         """An ECHO is answered by its peer, with ``data``, of which there may be more than a response takes."""
-        if self._answerable(req_id, ECHO) is not None:
-            self._answer(EchoResponse(req_id, ECHO, 0, 0, len(data), 0, data[: constants.L2CAPIF_ECHO_DATA_SIZE]))
+        request = self._answerable(req_id, ECHO)
+        if request is not None:
+            del self._objects[request.id]
+            first = data[: constants.L2CAPIF_ECHO_DATA_SIZE]
+            self._answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
 
     def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
         """A call, other than a Release, did not succeed: a positive error number, and what the peer or HCI said.
@@ -157,7 +160,7 @@ class Backend:
         """
         request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
         if request is not None:
-            if request.cmd not in (INFO, ECHO):
+            if request.cmd != INFO:
                 self._forget_offer(self._objects.pop(request.id))
             self._answer(_failure(request, error, result, status))
 
@@ -249,7 +252,7 @@ class Backend:
         return [ObjectInfo(number, found.kind, found.state) for number, found in self._objects.items()]
 
     def statistics(self) -> dict[str, int]:
-        in_use = {f"{kind}s": self._count(kind) for kind in Kind}
+        in_use = {kind.plural: self._count(kind) for kind in Kind}
         return self._counts | in_use | {"in_flight": len(self._in_flight)}
 
     # Inside: the requests. Handlers return 0, or the error number to answer with.
@@ -313,12 +316,8 @@ class Backend:
         return self._make(Kind.ADVERTISEMENT, request, call)
 
     def _echo(self, request: EchoRequest) -> int:
-        if sum(other.cmd == ECHO for other in self._in_flight.values()) >= self.limits.echoes:
-            return EMFILE
-        req_id, _, _, _, address, _, length, timeout_ms, data = request
-        self._in_flight[req_id] = request
-        self._calls.append(Echo(req_id, address, data[:length], _seconds(timeout_ms)))
-        return 0
+        req_id, _, number, _, address, _, length, timeout_ms, data = request
+        return self._make(Kind.ECHO, request, Echo(req_id, number, address, data[:length], _seconds(timeout_ms)))
 
     def _release(self, request: PlainRequest) -> int:
         found = self._objects.get(request.id)
@@ -357,7 +356,7 @@ class Backend:
         """An object: by a call to the adapter, or by a listener with its next peer."""
         if request.id in self._objects:
             return EEXIST
-        if self._count(kind) >= getattr(self.limits, f"{kind}s"):
+        if self._count(kind) >= getattr(self.limits, kind.plural):
             return EMFILE
         if isinstance(by, Object):
             self._objects[request.id] = Object(kind, State.WAITING, request, by)
@@ -406,7 +405,7 @@ class Backend:
         request = self._in_flight.get(req_id)
         if request is None or request.cmd not in commands:
             raise LocalProtocolError(f"request {req_id} is {request}, which is not answered so")
-        if request.cmd in (INFO, RELEASE, ECHO):
+        if request.cmd in (INFO, RELEASE):
             return request
         state = self._objects[request.id].state
         if state is State.WAITING:

@@ -11,6 +11,11 @@ class Kind(StrEnum):
     LISTENER = "listener"
     SCAN = "scan"
     ADVERTISEMENT = "advertisement"
+    ECHO = "echo"
+
+    @property
+    def plural(self) -> str:
+        return f"{self}es" if self is Kind.ECHO else f"{self}s"
 
 
 class Info(NamedTuple):
@@ -63,7 +68,7 @@ class Refuse(NamedTuple):
 
 
 class Release(NamedTuple):
-    """End an object, wherever it is: give up its CONNECT or ACCEPT, unmap, unbind, then ``complete``."""
+    """End an object, wherever it is: give up its CONNECT, ACCEPT or ECHO, unmap, unbind, then ``complete``."""
 
     req_id: int
     id: int
@@ -96,6 +101,7 @@ class Echo(NamedTuple):
     """Ask a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
 
     req_id: int
+    id: int
     address: bytes
     data: bytes
     timeout_s: float

@@ -82,7 +82,7 @@ def check_advertise(request: AdvertiseRequest, limits: Limits) -> int:
 
 
 def check_echo(request: EchoRequest, limits: Limits) -> int:
-    if request.id or request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
+    if request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
         return EINVAL
     if not _fits(request.data_length, request.data):
         return EINVAL

@@ -43,6 +43,7 @@ _OBJECTS: dict[type[Request], Kind] = {
     ListenRequest: Kind.LISTENER,
     ScanRequest: Kind.SCAN,
     AdvertiseRequest: Kind.ADVERTISEMENT,
+    EchoRequest: Kind.ECHO,
 }
 
 
@@ -136,16 +137,20 @@ class Frontend:
         return self._send(request, _Object(Kind.ADVERTISEMENT))
 
     def echo(self, address: bytes, data: bytes, *, timeout_s: float = 0.0) -> int:
-        """The L2CAP echo of a BR/EDR peer, at most 36 octets. Result: EchoResponse. ``timeout_s`` 0: as ``connect``."""
+        """The L2CAP echo of a BR/EDR peer, at most 36 octets. Result: EchoResponse, and nothing is left to release.
+
+        ``timeout_s`` 0: as ``connect``.
+        """
         if len(address) != 6 or len(data) > constants.L2CAPIF_ECHO_DATA_SIZE:
             raise LocalProtocolError(f"an address of {len(address)} octets, an echo of {len(data)}")
-        head = self._next_id(), constants.L2CAPIF_CMD_ECHO, 0, 0, address, constants.L2CAPIF_ADDR_BREDR
-        return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data))
+        number = self._next_id()
+        head = number, constants.L2CAPIF_CMD_ECHO, number, 0, address, constants.L2CAPIF_ADDR_BREDR
+        return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data), _Object(Kind.ECHO))
 
     def release(self, number: int) -> int:
         """Ends an object, also one whose request is not answered yet. Result: PlainResponse.
 
-        -EINVAL is as good as success there: it crossed the response that said the object was not made.
+        -EINVAL is as good as success there: it crossed the response that said that there is no object, or no more.
         """
         released = self._object(number)
         req_id = self._send(PlainRequest(self._next_id(), constants.L2CAPIF_CMD_RELEASE, number))
@@ -229,7 +234,8 @@ class Frontend:
         if response.ret == 0:
             self._check_body(request, response)
         del self._in_flight[request.req_id]
-        if request.cmd == constants.L2CAPIF_CMD_RELEASE or (response.ret and type(request) in _OBJECTS):
+        over = request.cmd in (constants.L2CAPIF_CMD_RELEASE, constants.L2CAPIF_CMD_ECHO)
+        if over or (response.ret and type(request) in _OBJECTS):
             self._objects.pop(request.id, None)
         self._counts["responses"] += 1
         self._counts["errors"] += response.ret != 0

@@ -61,6 +61,19 @@ async def test_so_many_wait_and_no_more(adapter, xen, dongle, peer):
     assert guest.broken == other.broken == []
 
 
+async def test_one_that_is_given_up_counts_no_more(adapter, xen, dongle, peer):
+    asked = answer(peer, lambda data: None)
+    guest = Guest(adapter, xen, Limits(echoes=1))
+    for number in range(1, 4):
+        waiting = echo(guest, timeout_s=30.0)
+        await air.turns(lambda number=number: len(asked) == number)
+        assert ((await guest.release(waiting.number)).ret, (await waiting).ret) == (0, -errno.ENOTCONN)
+        assert (guest.access._echoes, guest.served._echoes._waiting) == ({}, {})
+    await air.turns(lambda: not adapter._echoes._waiters)
+    assert guest.broken == []
+    guest.close()
+
+
 async def test_a_late_answer_is_not_given_to_another_guest(adapter, xen, dongle, peer):
     first, second = Guest(adapter, xen), Guest(adapter, xen)
     manager, held = peer.device.l2cap_channel_manager, []

@@ -129,9 +129,9 @@ class GuestConnection:
         if limits != self._limits:
             self._limits = self._backend.limits = limits
             self._backend.change_info()
-        for req_id in revoked.echoes:
-            self._echoes.cancel(req_id)
-            self._backend.fail(req_id, errno.EACCES)
+        for id_ in revoked.echoes:
+            self._echoes.cancel(id_)
+            self._backend.revoke(id_)
         for number in revoked.offers:
             offer = self._offers.pop(number)
             self._backend.withdraw(number)
@@ -193,6 +193,9 @@ class GuestConnection:
             case calls.Refuse(number):
                 self._access.release_offer(number)
                 self._adapter.refuse(self._offers.pop(number))
+            case calls.Release(req_id, id_, calls.Kind.ECHO):
+                self._echoes.cancel(id_)
+                self._backend.complete(req_id)
             case calls.Release(req_id, id_):
                 self._access.release(id_)
                 if (thing := self._objects.pop(id_, None)) is not None:

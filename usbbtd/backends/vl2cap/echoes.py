@@ -27,18 +27,20 @@ class GuestEchoes:
 
     def start(self, call: Echo) -> None:
         """Asks the peer; the answer comes in its own time. Raises Denied, TooOften."""
-        self._access.echo(call.req_id, (call.address, BREDR), asyncio.get_running_loop().time())
-        waiting = self._waiting[call.req_id] = asyncio.create_task(self._wait(call))
+        self._access.echo(call.id, (call.address, BREDR), asyncio.get_running_loop().time())
+        waiting = self._waiting[call.id] = asyncio.create_task(self._wait(call))
         waiting.add_done_callback(self._check)
 
-    def cancel(self, req_id: int) -> None:
-        """Nothing is answered."""
-        self._waiting.pop(req_id).cancel()
+    def cancel(self, number: int) -> None:
+        """By its id: nothing is answered. Idempotent."""
+        self._access.release_echo(number)
+        if (waiting := self._waiting.pop(number, None)) is not None:
+            waiting.cancel()
 
     def close(self) -> None:
         """Cancels all. Idempotent."""
-        for req_id in tuple(self._waiting):
-            self.cancel(req_id)
+        for number in tuple(self._waiting):
+            self.cancel(number)
 
     async def _wait(self, call: Echo) -> None:
         outcome: bytes | AdapterError | TimeoutError
@@ -47,8 +49,8 @@ class GuestEchoes:
                 outcome = await self._adapter.echo(call.address, call.data)
         except (AdapterError, TimeoutError) as error:
             outcome = error
-        del self._waiting[call.req_id]
-        self._access.release_echo(call.req_id)
+        del self._waiting[call.id]
+        self._access.release_echo(call.id)
         self._answered(call.req_id, outcome)
 
     def _check(self, waited: asyncio.Task[None]) -> None:
