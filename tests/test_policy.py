@@ -208,6 +208,16 @@ def test_what_is_no_file_stops_neither_the_next_reload_nor_the_service(stack):
         assert "pipe.toml: not a regular file" in stack.daemon.wait_logged("policy refused", since=since)
     finally:
         fifo.unlink()
+    odd = fifo.with_name("a\nb.toml")
+    odd.write_text("broken")
+    try:
+        since = reload(stack, ALLOW_ALL, "policy refused")
+        reload(stack, ALLOW_ALL, "policy refused")
+        refused = [line for line in stack.daemon.log[since:] if "policy refused" in line]
+        assert len(refused) == 2
+        assert all(r"a\\nb.toml:1: " in line for line in refused)
+    finally:
+        odd.unlink()
     hidden = fifo.with_name(".60-off.toml")
     hidden.write_text("broken")
     reload(stack, ALLOW_ALL)

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.tomlfile import MAX_BYTES, ConfigError, key_lines, line_of, parse_document, read_directory, read_document
+from usbbtd.tomlfile import (
+    MAX_BYTES,
+    MAX_DIRECTORY_BYTES,
+    ConfigError,
+    key_lines,
+    line_of,
+    parse_document,
+    read_directory,
+    read_document,
+)
 
 TEXT = (
     "# c = 0\ntop = 1\n[a.b]\nc = 1\n'quoted.key' = 2\nlong = [\n  '''\nafter = 1''',\n]\nafter = 3\n"
@@ -124,6 +133,34 @@ def test_what_cannot_be_read_is_named_and_waited_for_by_nobody(tmp_path: Path) -
         f"{tmp_path}/latin.toml: not UTF-8 text",
         f"{tmp_path}/long.toml: longer than {MAX_BYTES} bytes",
     ]
+    (tmp_path / "two").mkdir()
+    for name in "abc":
+        (tmp_path / "two" / f"{name}.toml").write_text("#" * (MAX_DIRECTORY_BYTES // 2))
+    (tmp_path / "two" / "0.toml").write_text("x")
+    with pytest.raises(ConfigError) as error:
+        read_directory(tmp_path / "two")
+    assert error.value.mistakes[1:] == (
+        f"{tmp_path}/two/c.toml: longer than {MAX_DIRECTORY_BYTES} bytes with the files before it",
+    )
     with pytest.raises(ConfigError, match=r"dangling\.toml: No such file or directory$"):
         read_directory(tmp_path / "dangling.toml")
     assert read_document(Path(os.devnull)).content == {}
+
+
+def test_a_mistake_is_one_line_whatever_the_file_is_called_or_says(tmp_path: Path) -> None:
+    (tmp_path / "a\n\x1b[31m.toml").write_bytes(b"\xff")
+    (tmp_path / os.fsdecode(b"b\xe9\xe2\x80\xa8.toml")).write_text("x")
+    with pytest.raises(ConfigError) as error:
+        read_directory(tmp_path)
+    first, second = str(error.value).splitlines()
+    assert first == f"{tmp_path}/a\\n\\x1b[31m.toml: not UTF-8 text"
+    assert second.startswith(rf"{tmp_path}/b\udce9\u2028.toml:1: ")
+    assert error.value.mistakes == (first, second)
+
+
+def test_what_proceed_raises_ends_the_reading_at_the_next_file(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text("broken")
+    calls = iter([None])
+    with pytest.raises(StopIteration):
+        read_directory(tmp_path, lambda: next(calls))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
@@ -51,6 +52,9 @@ STOP_S = 5.0
 
 #: How long a start waits at most for a dongle to be up or given up: two silent commands, and some.
 READY_S = 5.0
+
+#: Mistakes in files of policy that a reload tells one by one.
+MOST_MISTAKES = 20
 
 #: How often the status is looked at.
 STATUS_S = 1.0
@@ -207,12 +211,22 @@ class Service:
 
     async def _reload(self) -> None:
         """All or nothing: a mistake in any file leaves the policy as it is."""
+        stopped = threading.Event()
+
+        def proceed() -> None:
+            if stopped.is_set():
+                raise ConfigError("the service stops")  # nobody hears it: the reading ends here, and the process can
+
         try:
-            policy = await asyncio.to_thread(load_policy, self._config.policy.directory)
+            policy = await asyncio.to_thread(load_policy, self._config.policy.directory, proceed)
         except ConfigError as error:
-            for mistake in str(error).splitlines():
+            for mistake in error.mistakes[:MOST_MISTAKES]:
                 self._log.error("policy refused", reason=mistake)
+            if (more := len(error.mistakes) - MOST_MISTAKES) > 0:
+                self._log.error("policy refused", reason=f"{more} more mistakes: usbbtctl policy check")
             return
+        finally:
+            stopped.set()
         self._policy = policy
         self._log_policy()
         for device in self.guests():

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 #: Where something is in a document: keys, and numbers of elements of arrays.
 Key = tuple[str | int, ...]
 
-#: Of a file.
-MAX_BYTES = 1 << 20
+#: Of a file, and of all in a directory: what is longer than anybody writes would take seconds to read.
+MAX_BYTES, MAX_DIRECTORY_BYTES = 1 << 18, 1 << 19
 
 _SYNTAX_ERROR_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 #: What tells where a statement of TOML ends: the newlines that are in no string, comment, array or inline table.
@@ -33,7 +33,16 @@ _DEPTH = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class ConfigError(Exception):
-    """What is wrong with an administrator's files: one line ``file:line: key: what`` for each mistake."""
+    """What is wrong with an administrator's files: one line ``file:line: key: what`` for each of ``mistakes``."""
+
+    def __init__(self, *mistakes: str) -> None:
+        self.mistakes = tuple(map(printable, mistakes))
+        super().__init__("\n".join(self.mistakes))
+
+
+def printable(text: str) -> str:
+    """Returns text of files, their names among it, as one line for people: other letters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Section(BaseModel):
@@ -59,13 +68,13 @@ class Document(NamedTuple):
         except ValidationError as error:
             lines = key_lines(self.text)
             mistakes = [_explain(self.name, lines, model, details) for details in error.errors()]
-            raise ConfigError("\n".join(mistakes)) from None
+            raise ConfigError(*mistakes) from None
 
 
 def read_document(path: Path) -> Document:
     """Raises ConfigError: the file cannot be read, or is not TOML."""
     try:
-        return parse_document(_read_regular(path).decode(), str(path))
+        return parse_document(_read_regular(path).decode(), printable(str(path)))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -112,13 +121,15 @@ def parse_document(text: str, name: str) -> Document:
         raise ConfigError(f"{name}:{line or max(1, len(text.splitlines()))}: {what}") from None
 
 
-def read_directory(directory: Path) -> list[Document]:
+def read_directory(directory: Path, proceed: Callable[[], object] = lambda: None) -> list[Document]:
     """All ``*.toml`` of a directory that need not exist, by name. Raises ConfigError with every mistake of all.
 
     Hidden files are passed over, an editor's locks among them, and so is what has another ending: copies of editors and
-    of package managers.
+    of package managers. ``proceed`` is called before each file: what it raises ends the reading.
     """
-    documents, mistakes = [], []
+    documents: list[Document] = []
+    mistakes: list[str] = []
+    size = 0
     if is_missing(directory):
         return []
     try:
@@ -126,25 +137,35 @@ def read_directory(directory: Path) -> list[Document]:
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}") from error
     for path in paths:
+        proceed()
         try:
-            documents.append(read_document(path))
+            document = read_document(path)
         except ConfigError as error:
-            mistakes.append(str(error))
+            mistakes += error.mistakes
+            continue
+        size += len(document.text.encode())
+        if size > MAX_DIRECTORY_BYTES:
+            raise ConfigError(*mistakes, f"{path}: longer than {MAX_DIRECTORY_BYTES} bytes with the files before it")
+        documents.append(document)
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError(*mistakes)
     return documents
 
 
-def validate_all(documents: list[Document], model: type[Model]) -> list[Model]:
-    """Each document as this model. Raises ConfigError with every mistake of all."""
-    models, mistakes = [], []
+def validate_all(
+    documents: list[Document], model: type[Model], proceed: Callable[[], object] = lambda: None
+) -> list[Model]:
+    """Each as this model. Raises ConfigError with every mistake of all. ``proceed``: as of ``read_directory``."""
+    models: list[Model] = []
+    mistakes: list[str] = []
     for document in documents:
+        proceed()
         try:
             models.append(document.validate_as(model))
         except ConfigError as error:
-            mistakes.append(str(error))
+            mistakes += error.mistakes
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError(*mistakes)
     return models
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.policy.files import compile_policy, load
+from usbbtd.policy.files import MAX_TABLES, compile_policy, load
 from usbbtd.policy.rules import ACTIONS, Limits, Policy, Rule
 from usbbtd.tomlfile import ConfigError, parse_document
 
@@ -145,6 +145,27 @@ def test_without_a_directory_there_are_no_rules(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file: Not a directory"):
         load(tmp_path / "file")
+
+
+def test_too_many_rules_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+    for name, count in (("a", MAX_TABLES - 1), ("b", 1), ("c", 1)):
+        (tmp_path / f"{name}.toml").write_text("[[rule]]\n" * (count - 1) + "[[limits]]\n")
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path)
+    said = f"{tmp_path}/c.toml: {MAX_TABLES + 1} rules and limits with the files before it, over {MAX_TABLES}"
+    assert error.value.mistakes == (said,)
+    (tmp_path / "c.toml").unlink()
+    with pytest.raises(ConfigError, match="is missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_what_proceed_raises_ends_the_reading_at_the_next_step(tmp_path: Path, steps: int) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.toml").write_text('[[rule]]\nguest = "x"\naction = "any"\nverdict = "allow"\n')
+    calls = iter(range(steps))
+    with pytest.raises(StopIteration):
+        load(tmp_path, lambda: next(calls))
 
 
 def test_the_shipped_example_allows_nothing_until_its_lines_are_used(tmp_path: Path) -> None:

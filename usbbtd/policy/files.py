@@ -1,5 +1,6 @@
 """The files of ``policy.d``: TOML in, a Policy out. docs/policy.md is their reference."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,13 +9,15 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Limits, LimitsTable, Naming, Peer, Policy, Rule
 from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
-from usbbtd.tomlfile import Document, Section, key_lines, line_of, read_directory, validate_all
+from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, read_directory, validate_all
 
 #: Actions that have no peer, and those that have no PSM.
 _WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
 _WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent", "echo"}
 _OPENS: frozenset[Action] = frozenset({"connect", "listen"})
 _NAMINGS: tuple[Naming, ...] = ("psm", "spsm", "cid")
+#: Rules and tables of limits, of all files together: more than guests need, and read in about a second.
+MAX_TABLES = 4096
 
 _Guests = Annotated[frozenset[str | int] | None, PlainValidator(parse_guests)]
 _Ranges = tuple[range, ...] | None
@@ -113,19 +116,33 @@ class _File(Section):
     limits: list[_GuestLimits] = Field(default_factory=list)
 
 
-def load(directory: Path) -> Policy:
-    """All files of a directory, which need not exist. Raises ConfigError with every mistake of all."""
-    return compile_policy(read_directory(directory))
+def load(directory: Path, proceed: Callable[[], object] = lambda: None) -> Policy:
+    """All files of a directory, which need not exist. Raises ConfigError with every mistake of all.
+
+    ``proceed`` is called before each step: what it raises ends the reading.
+    """
+    return compile_policy(read_directory(directory, proceed), proceed)
 
 
-def compile_policy(documents: list[Document]) -> Policy:
+def compile_policy(documents: list[Document], proceed: Callable[[], object] = lambda: None) -> Policy:
     """Raises ConfigError."""
+    _count(documents)
     rules: list[Rule] = []
     tables: list[LimitsTable] = []
-    for document, file in zip(documents, validate_all(documents, _File), strict=True):
+    for document, file in zip(documents, validate_all(documents, _File, proceed), strict=True):
+        proceed()
         lines = key_lines(document.text)
         rules += (
             table.rule(f"{document.name}:{line_of(lines, ('rule', number))}") for number, table in enumerate(file.rule)
         )
         tables += (LimitsTable(table.guest, table.limits()) for table in file.limits)
     return Policy(tuple(rules), tuple(tables))
+
+
+def _count(documents: list[Document]) -> None:
+    """Raises ConfigError at the file with which there are too many tables."""
+    count = 0
+    for document in documents:
+        count += sum(len(each) for key in _File.model_fields if isinstance(each := document.content.get(key), list))
+        if count > MAX_TABLES:
+            raise ConfigError(f"{document.name}: {count} rules and limits with the files before it, over {MAX_TABLES}")
