@@ -151,6 +151,9 @@ echo world=$XENSIM_DIR
 usbbt-guest info
 usbbtctl guests
 usbbtctl doctor
+usbbtctl policy check
+usbbtctl policy explain guest-2 connect C0:FF:EE:00:00:11 0x1001
+usbbtctl policy check --config /not/there
 echo welcome | usbbt-guest listen 0x1005 2>&1 &
 until usbbtctl guests | grep -q 0x1005; do sleep 0.1; done
 peer-connect 0x1007 hello
@@ -168,11 +171,16 @@ false
         r"controller +up",
         "guest-2 +2 +0 .*",
         r"ok +adapter: C0:FF:.*",
+        r"ok +configuration: /.*usbbtd\.toml",
+        r"1 rule, 1 of them to allow something; .*",
+        r"allowed by .*guests\.toml:1: .*",
         "hello",
         "welcome",
         r"usbbtd\.guest.*",
     ):
         assert re.search(rf"^.*{line}$", done.stdout, re.MULTILINE), (line, done.stdout)
+    assert "play: this Xen is simulated" in done.stderr
+    assert "/not/there" in done.stderr  # what is typed wins
     assert "peer-connect: the adapter refused: PSM not supported\n" in done.stderr  # nobody listens there
     assert "peer-connect: PSM 0x1002 is not legal: it must be odd" in done.stderr
     world = WORLD.search(done.stdout)

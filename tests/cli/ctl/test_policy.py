@@ -177,8 +177,11 @@ def test_the_directory_is_that_of_the_configuration(
     file = tmp_path_factory.mktemp("etc") / "usbbtd.toml"
     monkeypatch.setattr(daemon, "DEFAULT_CONFIG", file)
     file.write_text(f'[policy]\ndirectory = "{directory}"')
-    assert main(["policy", "check"]) == 0
-    assert capsys.readouterr().out.startswith("4 rules")
+    for named in ([], ["--config", str(file)]):
+        assert main(["policy", "check", *named]) == 0
+        assert capsys.readouterr().out.startswith("4 rules")
+    assert main(["policy", "explain", "work", "scan", "--config", str(file.with_name("none"))]) == 2
+    assert "none" in capsys.readouterr().err
     file.write_text("[policy]\ndirectories = 1")
     assert main(["policy", "check"]) == 2
     assert capsys.readouterr().err == f"{file}:2: policy.directories: no such key; is directory meant?\n"

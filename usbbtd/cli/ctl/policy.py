@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbbtd.cli.arguments import directory, domid
+from usbbtd.cli.ctl.doctor import add_config
 from usbbtd.cli.ctl.output import add_command
 from usbbtd.cli.table import counted
 
@@ -39,6 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
     check = add_command(commands, "check", _check, "read the files and say what is wrong with them")
     check.add_argument("directory", nargs="?", type=directory, metavar="DIR", help=default)
+    add_config(check)
 
     explain = add_command(commands, "explain", _explain, "whether a guest may do something, by which line, and why")
     explain.formatter_class, explain.epilog = argparse.RawDescriptionHelpFormatter, _EPILOG
@@ -49,10 +50,11 @@ def add_parser(subparsers: Subparsers) -> None:
     explain.add_argument("--domid", type=domid, metavar="N", help="the number of the domain that GUEST names")
     explain.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="that the guest has")
     explain.add_argument("--directory", type=directory, metavar="DIR", help=f"where the files are; {default}")
+    add_config(explain)
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    if (policy := _load(arguments.directory)) is None:
+    if (policy := _load(arguments)) is None:
         return _USAGE
     allow = sum(rule.allows for rule in policy.rules)
     if arguments.json:
@@ -71,7 +73,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         _tell(str(error))
         return _USAGE
-    if (policy := _load(arguments.directory)) is None:
+    if (policy := _load(arguments)) is None:
         return _USAGE
     rules = policy.for_guest(guest)
     decision = rules.decide(request)
@@ -82,14 +84,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0 if decision.allowed else _DENIED
 
 
-def _load(directory: Path | None) -> Policy | None:
+def _load(arguments: argparse.Namespace) -> Policy | None:
     """None: there are mistakes, and they have been told."""
     from usbbtd.cli.daemon import read_config
     from usbbtd.policy.files import load
     from usbbtd.tomlfile import ConfigError
 
     try:
-        return load(directory or read_config(None).policy.directory)
+        return load(arguments.directory or read_config(arguments.config).policy.directory)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return None

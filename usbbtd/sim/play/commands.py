@@ -5,11 +5,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from usbbtd.cli import ctl
+from usbbtd.cli.completion import options, parsers
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.lab import Lab
 
-#: Commands of usbbtctl that read usbbtd's configuration, which is not where they would look for it.
-_READ_CONFIGURATION = "doctor|dump"
+_DOCTOR = """\
+case $1 in doctor) echo "play: this Xen is simulated: the checks of Xen and of /dev/xen must fail here" >&2;; esac
+"""
 
 
 def write_commands(lab: Lab) -> Path:
@@ -21,9 +24,19 @@ def write_commands(lab: Lab) -> Path:
     _write(
         folder / "usbbtctl", ["usbbtd.cli.ctl", "--socket", str(lab.control)],
         environment=lab.world.environment(plan.DRIVER_DOMAIN),
-        first=f'case $1 in {_READ_CONFIGURATION}) set -- "$@" --config {shlex.quote(str(lab.configuration))};; esac\n',
+        first=_DOCTOR + _configured(str(lab.configuration)),
     )  # fmt: skip
     return folder
+
+
+def _configured(configuration: str) -> str:
+    """Gives usbbtd's configuration to commands of usbbtctl that take one; one that is typed comes later, and wins."""
+    cases = [
+        f'"{path[1:]} "*) shift {len(words)}; set --{path} --config {shlex.quote(configuration)} "$@";;\n'
+        for path, parser in parsers(ctl.make_parser())
+        if "--config" in options(parser) and (words := path.split())
+    ]
+    return f'case "$* " in\n{"".join(cases)}esac\n'
 
 
 def _write(path: Path, words: list[str], environment: Mapping[str, str] | None = None, first: str = "") -> None:

@@ -40,6 +40,7 @@ def greeting(output: Path) -> str:
 
 {lines}
 
-  One program at a time has the adapter. usbbtctl also has status, guests, channels, links; python has usbbtd.guest.
+  One program at a time has the adapter. usbbtctl also has status, guests, channels, links, policy, doctor;
+  python has usbbtd.guest.
   exit, or ^D, ends it all.
 """
