@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from usbbtd.toolstack.errors import BadSpec
-from usbbtd.toolstack.spec import Spec, number_specs, parse_devid, parse_spec
+from usbbtd.toolstack.spec import MAX_DEVICES, Spec, number_specs, parse_devid, parse_spec
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,9 @@ def test_numbers_that_are_left_open_are_the_lowest_that_nobody_names() -> None:
     assert number_specs([a, b, c, d]) == {0: b, 1: a, 2: c, 3: d}
     with pytest.raises(BadSpec, match="two devices have devid=2"):
         number_specs([c, c])
+
+
+def test_a_domain_has_so_many_devices_and_no_more() -> None:
+    assert len(number_specs([Spec()] * MAX_DEVICES)) == MAX_DEVICES
+    with pytest.raises(BadSpec, match="a domain has 64 devices at most"):
+        number_specs(itertools.repeat(Spec()))

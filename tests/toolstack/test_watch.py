@@ -287,6 +287,20 @@ def test_what_is_no_domain_is_passed_over(host, directory, number):
     assert not [line for line in process.log if "passed over" in line]
 
 
+def test_too_many_devices_of_a_guest_are_passed_over_and_the_others_get_theirs(host, directory):
+    configure(directory, "many", *["backend=sys-bt"] * 65)
+    configure(directory, "work", "backend=sys-bt")
+    process, driver, many = watch(host, directory), host.create("sys-bt"), host.create("many")
+    told = process.wait_logged("passed over", "many.cfg: vl2cap: a domain has 64 devices at most")
+    wait_attached(host, host.create("work"), driver)
+    assert host.nodes(many) == (None, None, None)
+    assert [line for line in process.log if "passed over" in line] == [told]
+    for devid in range(64):
+        host.world.attach_vl2cap(many, driver, devid)
+    said = host.run("attach", "many", "backend=sys-bt", status=6)
+    assert f"many (domain {many}) has 64 devices already, and no domain has more than 64" in said
+
+
 def test_domains_of_one_name_are_told(host, directory):
     configure(directory, "work", "backend=sys-bt")
     process = watch(host, directory)
@@ -317,4 +331,6 @@ def test_it_tells_the_service_manager(host, directory, tmp_path):
 
 def test_a_guest_cannot_watch(host):
     guest = host.create("work")
-    assert "this is for root in dom0" in host.run("watch", domid=guest, status=4)
+    (line,) = host.run("watch", domid=guest, status=4).splitlines()
+    assert line.startswith("usbbt-toolstack: ")
+    assert "this is for root in dom0" in line

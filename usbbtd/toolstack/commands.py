@@ -19,7 +19,7 @@ from usbbtd.toolstack.devices import (
 )
 from usbbtd.toolstack.domains import Domain, home, match_domain, read_domains
 from usbbtd.toolstack.errors import AlreadyAttached, BackendClosed, BackendSilent, BadSpec, NoDevice, NoDomain
-from usbbtd.toolstack.spec import Spec, lowest_free
+from usbbtd.toolstack.spec import MAX_DEVICES, Spec, lowest_free
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
@@ -70,6 +70,10 @@ class Attachment:
             has = taken[devid]
             other = has.backend_name or f"domain {has.backend}"
             raise AlreadyAttached(f"{guest} has a device {devid} already, attached to {other}: detach that first")
+        if len(taken) >= MAX_DEVICES:
+            raise AlreadyAttached(
+                f"{guest} has {len(taken)} devices already, and no domain has more than {MAX_DEVICES}"
+            )
         self.device = Device(guest.domid, devid, True, backend.name, backend.domid, spec.tags)
         self._before = devices.get(devid)
         self._planned = True

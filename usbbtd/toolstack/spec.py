@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from usbbtd.tags import parse_tags
 from usbbtd.toolstack.errors import BadSpec
+
+#: Devices of a guest. Each is made in the transaction of its guest, for which all other guests wait.
+MAX_DEVICES = 64
 
 _DEVID = re.compile("[0-9]{1,4}")
 _DOM0 = "0"
@@ -70,7 +74,9 @@ def parse_devid(text: str) -> int:
 
 def number_specs(specs: Iterable[Spec]) -> dict[int, Spec]:
     """The devices of a domain by devid: who names none gets, in order, the lowest that nobody names. BadSpec."""
-    specs = list(specs)
+    specs = list(islice(specs, MAX_DEVICES + 1))
+    if len(specs) > MAX_DEVICES:
+        raise BadSpec(f"a domain has {MAX_DEVICES} devices at most")
     numbered: dict[int, Spec] = {}
     for spec in specs:
         if spec.devid in numbered:

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from usbbtd.manager import notify
 from usbbtd.retry import Retry, Trouble
 from usbbtd.toolstack.devices import Device
-from usbbtd.toolstack.domains import Domain, home, read_names
+from usbbtd.toolstack.domains import DOMAINS, Domain, home, read_names
 from usbbtd.toolstack.files import ConfigFiles
 from usbbtd.toolstack.ports import Ports
 from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
@@ -78,6 +78,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""
+        await self._check_dom0()
         async with self._store.watch(*_EVENTS) as changes:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, _SIGHUP)
             self._log.info("usbbt-toolstack watches")
@@ -89,6 +90,14 @@ class Watcher:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _check_dom0(self) -> None:
+        """Whatever else may be wrong with xenstore is tried again later. Raises XenError."""
+        try:
+            await self._store.list(DOMAINS)
+        except XenError as error:
+            if error.forbidden:
+                raise
 
     async def _follow(self, changes: Watch) -> None:
         told = ""
