@@ -34,7 +34,7 @@ both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
 def advertise(adapter):
     advertiser = Advertiser(b"", 20, True)
-    adapter.start_advertising(advertiser)
+    adapter.air.start_advertising(advertiser)
     return advertiser
 
 
@@ -59,7 +59,7 @@ async def test_without_a_dongle_nothing_works_and_listening_waits(adapter):
     with pytest.raises(NoAdapter):
         await connect(adapter, air.BREDR)
     with pytest.raises(NoAdapter):
-        adapter.start_scan(scan_user()[0])
+        adapter.air.start_scan(scan_user()[0])
     Taker(adapter, air.BREDR)
     advertise(adapter)
     await adapter.disconnect_all(10)
@@ -151,11 +151,11 @@ async def test_a_link_has_as_many_channels_as_it_may(adapter, dongle, peer):
 
 
 async def test_what_the_controller_does_not_have_is_not_tried(adapter, dongle, monkeypatch):
-    monkeypatch.setattr(type(adapter), "transports", (True, False))
+    monkeypatch.setattr(type(adapter._controller.host), "supports_le", False)
     with pytest.raises(NotSupported):
         await connect(adapter, air.LE)
     with pytest.raises(NotSupported):
-        adapter.start_scan(scan_user()[0])
+        adapter.air.start_scan(scan_user()[0])
 
 
 # Listening
@@ -320,20 +320,20 @@ async def test_what_a_peer_sent_last_arrives_before_its_disconnection(adapter, d
 
 async def test_a_scan_reports_until_it_is_stopped(adapter, dongle, peer):
     scan, reports, _ = scan_user(duplicates=True)
-    adapter.start_scan(scan)
+    adapter.air.start_scan(scan)
     async with asyncio.timeout(air.TIME_LIMIT_S):
         while (await reports.get()).address != octets(air.PEER_LE_ADDRESS):
             pass
     second, more_reports, _ = scan_user(duplicates=True)
-    adapter.start_scan(second)
-    adapter.stop_scan(scan)
-    adapter.stop_scan(scan)
+    adapter.air.start_scan(second)
+    adapter.air.stop_scan(scan)
+    adapter.air.stop_scan(scan)
     while not reports.empty():
         reports.get_nowait()
     async with asyncio.timeout(air.TIME_LIMIT_S):
         await more_reports.get()
     assert reports.empty()
-    adapter.stop_scan(second)
+    adapter.air.stop_scan(second)
     await air.turns(lambda: dongle.commands[-1] == b"\x0c\x20\x02\x00\x00")  # LE Set Scan Enable: off
 
 
@@ -341,11 +341,11 @@ async def test_one_user_advertises(adapter, dongle, peer):
     first = advertise(adapter)
     with pytest.raises(InUse):
         advertise(adapter)
-    adapter.stop_advertising(Advertiser(b"other", 20, True))
+    adapter.air.stop_advertising(Advertiser(b"other", 20, True))
     with pytest.raises(InUse):
         advertise(adapter)
-    adapter.stop_advertising(first)
-    adapter.stop_advertising(first)
+    adapter.air.stop_advertising(first)
+    adapter.air.stop_advertising(first)
     advertise(adapter)
 
 
@@ -358,7 +358,7 @@ async def test_a_lost_dongle_ends_everything_that_streams(adapter, dongle, peer)
     users = [User(await connect(adapter, transport)) for transport in TRANSPORTS]
     unseen = await connect(adapter, air.LE)
     scan, _, scan_ended = scan_user()
-    adapter.start_scan(scan)
+    adapter.air.start_scan(scan)
     taker = Taker(adapter, air.BREDR, 0x1003)
     opening = asyncio.create_task(peer.open(peer.links[air.BREDR], air.BREDR, 0x1003))
     offer = await taker.offers.get()
@@ -435,7 +435,7 @@ async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new
     with pytest.raises(NotSupported):
         await connect(adapter, air.LE)
     with pytest.raises(NotSupported):
-        adapter.start_scan(scan_user()[0])
+        adapter.air.start_scan(scan_user()[0])
     with pytest.raises(NotSupported):
         advertise(adapter)
     peer.serve(air.BREDR)
@@ -445,15 +445,15 @@ async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new
 async def test_what_the_controller_never_answers_is_refused_and_the_rest_goes_on(adapter, dongle, peer):
     dongle.deaf = {SET_SCAN_PARAMETERS}
     seen = []
-    adapter.observe(lambda: seen.append((adapter.powered, adapter.scans, adapter.advertises)))
+    adapter.observe(lambda: seen.append((adapter.powered, adapter.air.can_scan, adapter.air.can_advertise)))
     scan, _, ended = scan_user()
     with capture_logs() as logs:
-        adapter.start_scan(scan)
+        adapter.air.start_scan(scan)
         async with asyncio.timeout(air.TIME_LIMIT_S):
             await ended.wait()
         for _ in range(3):
             with pytest.raises(NotSupported):
-                adapter.start_scan(scan_user()[0])
+                adapter.air.start_scan(scan_user()[0])
         advertise(adapter)
         peer.serve(air.LE)
         channel = await connect(adapter, air.LE)

@@ -1,4 +1,4 @@
-"""The Bluetooth adapter as the guests' devices see it: connections on demand, listeners, scans, one advertiser.
+"""The Bluetooth adapter as the guests' devices see it: connections on demand, listeners, its air.
 
 An adapter outlives its dongles. What streams ends with the dongle; listeners are set up again on the next one.
 """
@@ -13,13 +13,12 @@ from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
-from usbbtd.hci.losses import Cost
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
+from usbbtd.radio.air import Air
 from usbbtd.radio.channel import (
     ADAPTER_GONE,
     AdapterError,
-    Advertiser,
     Channel,
     Exhausted,
     InUse,
@@ -29,7 +28,6 @@ from usbbtd.radio.channel import (
     NotSupported,
     Offer,
     Refused,
-    ScanUser,
     Unreachable,
 )
 from usbbtd.radio.controller import Controller, Tap
@@ -53,7 +51,6 @@ class Adapter:
         self._command_timeout_s = command_timeout_s
         self._limits = limits
         self._log = log
-        self._loop = asyncio.get_running_loop()
         self._controller: Controller | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -63,8 +60,7 @@ class Adapter:
         self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
         self._offers: dict[tuple[int, int], Offer] = {}
         self._listeners: dict[tuple[int, int], Listener] = {}
-        self._scans: set[ScanUser] = set()
-        self._advertiser: Advertiser | None = None
+        self.air = Air(self._controller_that_is_up, log)
         self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
 
@@ -88,22 +84,12 @@ class Adapter:
     @property
     def transports(self) -> tuple[bool, bool]:
         """(BR/EDR, LE)."""
-        if self._controller is None or not self.powered:
+        if (controller := self._controller_that_is_up()) is None:
             return False, False
-        return self._controller.host.supports_bredr, self._controller.host.supports_le
-
-    @property
-    def scans(self) -> bool:
-        """Whether the controller has LE, and does not leave scanning unanswered."""
-        return self.transports[LE] and not self._lost(Cost.SCANNING)
-
-    @property
-    def advertises(self) -> bool:
-        """As ``scans``, of advertising."""
-        return self.transports[LE] and not self._lost(Cost.ADVERTISING)
+        return controller.host.supports_bredr, controller.host.supports_le
 
     def observe(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` when a fact of those above has changed, until ``ignore``."""
+        """Calls ``changed`` when one of these facts, or what the air can do, has changed, until ``ignore``."""
         self._observers.add(changed)
 
     def ignore(self, changed: Callable[[], None]) -> None:
@@ -145,8 +131,8 @@ class Adapter:
             links=len(self._links.by_handle),
             channels=len(self._channels),
             listeners=len(self._listeners),
-            scans=len(self._scans),
-            advertising=self._advertiser is not None,
+            scans=self.air.scans,
+            advertising=self.air.advertising,
         )
 
     def links(self) -> list[LinkInfo]:
@@ -227,51 +213,19 @@ class Adapter:
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
         self._listeners[transport, psm] = listener
-        if self._controller is not None and self.powered:
-            self._controller.mux.listen(transport, psm)
-            self._set_connectable(self._controller)
+        if (controller := self._controller_that_is_up()) is not None:
+            controller.mux.listen(transport, psm)
+            self._set_connectable(controller)
 
     def unlisten(self, transport: int, psm: int) -> None:
         """Idempotent. Peers that wait are refused."""
         if self._listeners.pop((transport, psm), None) is None:
             return
-        if self._controller is not None and self.powered:
+        if (controller := self._controller_that_is_up()) is not None:
             for offer in [o for o in self._offers.values() if o.psm == psm and o.link.transport == transport]:
                 self.refuse(offer)
-            self._controller.mux.unlisten(transport, psm)
-            self._set_connectable(self._controller)
-
-    def start_scan(self, scan: ScanUser) -> None:
-        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
-        self._running()
-        if not self.scans:
-            raise NotSupported("the controller does not scan")
-        self._scans.add(scan)
-        self._set_scan()
-
-    def stop_scan(self, scan: ScanUser) -> None:
-        """Idempotent."""
-        if scan in self._scans:
-            self._scans.remove(scan)
-            self._set_scan()
-
-    def start_advertising(self, advertiser: Advertiser) -> None:
-        """Raises InUse where another user advertises, NotSupported. Goes on after a replug."""
-        if self._advertiser is not None:
-            raise InUse("the adapter has one advertising set, and it is in use")
-        if self.powered and not self.advertises:
-            raise NotSupported("the controller does not advertise")
-        self._advertiser = advertiser
-        if self.powered:
-            self._set_advertising(self._running())
-
-    def stop_advertising(self, advertiser: Advertiser) -> None:
-        """Idempotent."""
-        if self._advertiser is advertiser:
-            self._advertiser = None
-            if self._controller is not None and self.powered:
-                self._controller.host.stop_advertising()
-                self._controller.flush_soon()
+            controller.mux.unlisten(transport, psm)
+            self._set_connectable(controller)
 
     # The controller calls these.
 
@@ -300,20 +254,10 @@ class Adapter:
         match event:
             case hci_events.Ready():
                 self._controller_up(controller)
-            case hci_events.Connected():
-                self._links.connected(controller, event)
-            case hci_events.ConnectFailed():
-                self._links.connect_failed(event)
-            case hci_events.Disconnected():
-                self._links.disconnected(event)
-            case hci_events.Advertisement():
-                for scan in tuple(self._scans):
-                    scan.report(event)
-            case hci_events.ScanStopped(status):
-                self._log.warning("scan refused by the controller", status=status)
-                self._end_scans()
-            case hci_events.AdvertisingStopped(status):
-                self._log.warning("advertising refused by the controller", status=status)
+            case hci_events.Connected() | hci_events.ConnectFailed() | hci_events.Disconnected():
+                self._links.receive(controller, event)
+            case hci_events.Advertisement() | hci_events.ScanStopped() | hci_events.AdvertisingStopped():
+                self.air.receive(event)
             case hci_events.PageScanRefused(status):
                 self._log.warning("page scan refused by the controller", status=status)
             case hci_events.CommandGivenUp(command, _, cost):
@@ -355,17 +299,17 @@ class Adapter:
                 listener.withdrawn(offer)
         for channel in channels.values():
             channel.ended(ADAPTER_GONE)
-        self._end_scans()
+        self.air.end_scans()
 
     # Inside.
 
     def _running(self) -> Controller:
-        if self._controller is None or not self.powered:
+        if (controller := self._controller_that_is_up()) is None:
             raise NoAdapter("there is no Bluetooth adapter")
-        return self._controller
+        return controller
 
-    def _lost(self, cost: Cost) -> bool:
-        return self._controller is not None and cost in self._controller.host.lost
+    def _controller_that_is_up(self) -> Controller | None:
+        return self._controller if self.powered else None
 
     async def _link(self, address: bytes, address_type: int) -> Link:
         """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
@@ -380,7 +324,7 @@ class Adapter:
     async def _opened(self, link: Link, cid: int) -> Channel:
         """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
         controller = self._running()
-        waiter: asyncio.Future[Channel] = self._loop.create_future()
+        waiter: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._opening[link.handle, cid] = waiter
         controller.flush_soon()
         try:
@@ -395,9 +339,9 @@ class Adapter:
             raise
 
     def _controller_up(self, controller: Controller) -> None:
-        found = controller.host.controller
-        assert found is not None  # it is up
-        for missing, reason in found.lost.items():
+        host = controller.host
+        assert host.controller is not None  # it is up
+        for missing, reason in host.controller.lost.items():
             self._log.warning("transport missing", missing=missing, reason=reason)
         if self.powered:
             self._log.warning("adapter was reset")
@@ -405,13 +349,11 @@ class Adapter:
             return  # the cores remember what was wanted
         self._up.set()
         self._tried.set()
-        bredr, le = controller.host.supports_bredr, controller.host.supports_le
-        self._log.info("adapter up", addr=format_address(controller.host.address), bredr=bredr, le=le)
+        self._log.info("adapter up", addr=format_address(host.address), bredr=host.supports_bredr, le=host.supports_le)
         for transport, psm in self._listeners:
             controller.mux.listen(transport, psm)
         self._set_connectable(controller)
-        if self._advertiser is not None:
-            self._set_advertising(controller)
+        self.air.controller_up(controller)
         self._tell_observers()
 
     def _tell_observers(self) -> None:
@@ -420,27 +362,6 @@ class Adapter:
 
     def _set_connectable(self, controller: Controller) -> None:
         controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))
-        controller.flush_soon()
-
-    def _set_scan(self) -> None:
-        if (controller := self._controller) is None or not self.powered:
-            return
-        if self._scans:
-            active, duplicates = any(s.active for s in self._scans), any(s.duplicates for s in self._scans)
-            controller.host.start_scan(active=active, duplicates=duplicates)
-        else:
-            controller.host.stop_scan()
-        controller.flush_soon()
-
-    def _end_scans(self) -> None:
-        scans, self._scans = self._scans, set()
-        for scan in scans:
-            scan.ended()
-
-    def _set_advertising(self, controller: Controller) -> None:
-        assert self._advertiser is not None
-        data, interval_ms, connectable = self._advertiser
-        controller.host.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
         controller.flush_soon()
 
     def _channel_opened(self, handle: int, cid: int, event: l2cap_events.ChannelOpened) -> None:

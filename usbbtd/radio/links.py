@@ -13,6 +13,8 @@ from usbbtd.radio.channel import AdapterError, Link, Unreachable
 from usbbtd.radio.controller import Controller
 from usbbtd.radio.info import LinkInfo
 
+LinkEvent = hci_events.Connected | hci_events.ConnectFailed | hci_events.Disconnected
+
 #: A link that we made and that nothing holds any more is kept for the next who wants it so long.
 IDLE_LINK_S = 4.0
 
@@ -116,7 +118,17 @@ class Links:
 
     # What the controller says.
 
-    def connected(self, controller: Controller, event: hci_events.Connected) -> None:
+    def receive(self, controller: Controller, event: LinkEvent) -> None:
+        """What the controller says of links."""
+        match event:
+            case hci_events.Connected():
+                self._connected(controller, event)
+            case hci_events.ConnectFailed():
+                self._connect_failed(event)
+            case hci_events.Disconnected():
+                self._disconnected(event)
+
+    def _connected(self, controller: Controller, event: hci_events.Connected) -> None:
         handle, address, address_type, role = event
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
@@ -129,7 +141,7 @@ class Links:
                 waiter.set_result(link)
         self._leave(link)  # should every waiter have gone
 
-    def connect_failed(self, event: hci_events.ConnectFailed) -> None:
+    def _connect_failed(self, event: hci_events.ConnectFailed) -> None:
         address, address_type, status, number = event
         attempt = self._attempts.get((address, address_type))
         if attempt is None or attempt.number != number:
@@ -143,7 +155,7 @@ class Links:
         if (link := self.by_handle.get(handle)) is not None:
             link.end_status = status
 
-    def disconnected(self, event: hci_events.Disconnected) -> None:
+    def _disconnected(self, event: hci_events.Disconnected) -> None:
         handle, reason = event
         if (link := self.by_handle.pop(handle, None)) is not None:
             self._stay(link)

@@ -109,7 +109,7 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
     scanning.scan._report(REPORT)
     assert len(scanning.ended) == 1
     assert scanning.shared.ended == -errno.EBADMSG
-    assert not adapter._scans
+    assert not adapter.air.scans
 
 
 async def test_no_scan_without_a_dongle(adapter):

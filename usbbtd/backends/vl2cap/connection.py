@@ -246,8 +246,8 @@ class GuestConnection:
         bredr, le = self._adapter.transports
         features = bredr * constants.L2CAPIF_FEATURE_BREDR
         features |= le * constants.L2CAPIF_FEATURE_LE
-        features |= self._adapter.scans * constants.L2CAPIF_FEATURE_SCAN
-        features |= self._adapter.advertises * constants.L2CAPIF_FEATURE_ADVERTISE
+        features |= self._adapter.air.can_scan * constants.L2CAPIF_FEATURE_SCAN
+        features |= self._adapter.air.can_advertise * constants.L2CAPIF_FEATURE_ADVERTISE
         self._backend.complete_info(
             req_id, address=self._adapter.address, address_type=BREDR, powered=self._adapter.powered, features=features,
             le_address=self._adapter.le_address, le_address_type=le * constants.L2CAPIF_ADDR_LE_RANDOM,

@@ -63,7 +63,7 @@ class GuestScan:
         self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
         self._over = False
         self.dropped = 0
-        adapter.start_scan(self._scan)
+        adapter.air.start_scan(self._scan)
 
     def start(self, stream: GuestStream) -> None:
         """From now on reports go to the guest."""
@@ -82,7 +82,7 @@ class GuestScan:
         return ScanInfo(self._scan.active, self._scan.duplicates, self.dropped)
 
     def close(self) -> None:
-        self._adapter.stop_scan(self._scan)
+        self._adapter.air.stop_scan(self._scan)
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
@@ -114,7 +114,7 @@ class GuestScan:
         if self._over:
             return
         self._over = True
-        self._adapter.stop_scan(self._scan)
+        self._adapter.air.stop_scan(self._scan)
         if self._stream is not None:
             try:
                 self._stream.end(error)
@@ -129,7 +129,7 @@ class GuestAdvertisement:
     def __init__(self, adapter: Adapter, advertiser: Advertiser) -> None:
         self._adapter = adapter
         self._advertiser = advertiser
-        adapter.start_advertising(advertiser)
+        adapter.air.start_advertising(advertiser)
 
     def close(self) -> None:
-        self._adapter.stop_advertising(self._advertiser)
+        self._adapter.air.stop_advertising(self._advertiser)

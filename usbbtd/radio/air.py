@@ -1,0 +1,125 @@
+"""What an adapter does on LE's advertising channels: scans for any number of users, advertising for one."""
+
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from usbbtd.hci import events as hci_events
+from usbbtd.hci.losses import Cost
+from usbbtd.radio.channel import Advertiser, InUse, NoAdapter, NotSupported, ScanUser
+from usbbtd.radio.controller import Controller
+
+AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.AdvertisingStopped
+
+
+class Air:
+    """Of one adapter. Scans end with the dongle; the advertising set goes on with the next one.
+
+    ``controller`` returns the one that is up, if any.
+    """
+
+    def __init__(self, controller: Callable[[], Controller | None], log: FilteringBoundLogger) -> None:
+        self._controller = controller
+        self._log = log
+        self._scans: set[ScanUser] = set()
+        self._advertiser: Advertiser | None = None
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether the controller has LE, and does not leave scanning unanswered."""
+        return self._can(Cost.SCANNING)
+
+    @property
+    def can_advertise(self) -> bool:
+        """As ``can_scan``, of advertising."""
+        return self._can(Cost.ADVERTISING)
+
+    @property
+    def scans(self) -> int:
+        """How many users scan."""
+        return len(self._scans)
+
+    @property
+    def advertising(self) -> bool:
+        """Whether the advertising set has an owner."""
+        return self._advertiser is not None
+
+    def start_scan(self, scan: ScanUser) -> None:
+        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
+        if self._controller() is None:
+            raise NoAdapter("there is no Bluetooth adapter")
+        if not self.can_scan:
+            raise NotSupported("the controller does not scan")
+        self._scans.add(scan)
+        self._apply_scans()
+
+    def stop_scan(self, scan: ScanUser) -> None:
+        """Idempotent."""
+        if scan in self._scans:
+            self._scans.remove(scan)
+            self._apply_scans()
+
+    def start_advertising(self, advertiser: Advertiser) -> None:
+        """Raises InUse where another user advertises, NotSupported. Goes on after a replug."""
+        if self._advertiser is not None:
+            raise InUse("the adapter has one advertising set, and it is in use")
+        if (controller := self._controller()) is not None and not self.can_advertise:
+            raise NotSupported("the controller does not advertise")
+        self._advertiser = advertiser
+        if controller is not None:
+            self._advertise(controller, advertiser)
+
+    def stop_advertising(self, advertiser: Advertiser) -> None:
+        """Idempotent."""
+        if self._advertiser is advertiser:
+            self._advertiser = None
+            if (controller := self._controller()) is not None:
+                controller.host.stop_advertising()
+                controller.flush_soon()
+
+    # The adapter calls these.
+
+    def controller_up(self, controller: Controller) -> None:
+        """It is a new one, which has to be told what is wanted."""
+        if self._advertiser is not None:
+            self._advertise(controller, self._advertiser)
+
+    def end_scans(self) -> None:
+        """There is no controller any more, or it has ended them all."""
+        scans, self._scans = self._scans, set()
+        for scan in scans:
+            scan.ended()
+
+    def receive(self, event: AirEvent) -> None:
+        """What the controller says of scans and of advertising."""
+        match event:
+            case hci_events.Advertisement():
+                for scan in tuple(self._scans):
+                    scan.report(event)
+            case hci_events.ScanStopped(status):
+                self._log.warning("scan refused by the controller", status=status)
+                self.end_scans()
+            case hci_events.AdvertisingStopped(status):
+                self._log.warning("advertising refused by the controller", status=status)
+
+    # Inside.
+
+    def _can(self, function: Cost) -> bool:
+        controller = self._controller()
+        return controller is not None and controller.host.supports_le and function not in controller.host.lost
+
+    def _apply_scans(self) -> None:
+        if (controller := self._controller()) is None:
+            return
+        if self._scans:
+            active, duplicates = any(s.active for s in self._scans), any(s.duplicates for s in self._scans)
+            controller.host.start_scan(active=active, duplicates=duplicates)
+        else:
+            controller.host.stop_scan()
+        controller.flush_soon()
+
+    @staticmethod
+    def _advertise(controller: Controller, advertiser: Advertiser) -> None:
+        data, interval_ms, connectable = advertiser
+        controller.host.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
+        controller.flush_soon()
