@@ -89,7 +89,7 @@ def test_scan(guest: Domain) -> None:
     assert head == "ADDRESS            TYPE     DBM  CONNECTABLE  NAME"
     assert sorted(rows) == [
         "01:00:00:EE:FF:C0  public   -90  no",
-        "C0:FF:EE:00:00:01  random   -40  yes          abc",
+        "F0:F1:F2:00:00:11  random   -50  yes          echo",
     ]
     process = start(guest, "scan", "--seconds", "60")
     assert process.stdout
@@ -100,7 +100,7 @@ def test_scan(guest: Domain) -> None:
     reports = [json.loads(process.stdout.readline()) for _ in range(3)]
     assert stop(process) == 143
     assert [(report["rssi"], report["name"], report["data"]) for report in reports] == [
-        (-40, "abc", "0201060409616263"),
+        (-50, "echo", "02010605096563686f"),
         (None, None, ""),
         (-90, None, "05086162"),
     ]
@@ -213,7 +213,7 @@ def test_listen(guest: Domain) -> None:
     process.stdin.close()
     assert process.wait(20) == 0
     assert process.stderr
-    assert process.stderr.read() == f"usbbt-guest: listening on PSM 0x0083\nusbbt-guest: {PEER} connected\n"
+    assert process.stderr.read() == "usbbt-guest: listening on PSM 0x0083\nusbbt-guest: F0:F1:F2:00:00:12 connected\n"
     process.stdout.close()
     process.stderr.close()
 

@@ -68,7 +68,7 @@ async def echo(channel: Channel) -> None:
 async def listening() -> None:
     async with open_adapter() as adapter:
         async with await adapter.listen(0x1019) as listener, await listener.accept() as channel:
-            assert (channel.peer, channel.psm) == (Peer(PEER, "bredr"), 0x1019)
+            assert (channel.peer, channel.psm) == (Peer("C0:FF:EE:00:00:12", "bredr"), 0x1019)
             await echo(channel)
             await listener.close()
             await echo(channel)  # what was accepted stays
@@ -81,7 +81,7 @@ async def listening() -> None:
                 accepted.append(channel.peer)
                 await channel.close()
                 tasks.create_task(listener.close())
-        assert accepted == [Peer(PEER, "random")]
+        assert accepted == [Peer("F0:F1:F2:00:00:12", "random")]
 
         async with await adapter.listen(0x101B) as listener:
             await (await listener.accept()).abort()

@@ -84,10 +84,10 @@ async def scanning() -> list[object]:
 
 def test_scanning(guest: Domain) -> None:
     assert guest.run(scanning) == [
-        ["C0:FF:EE:00:00:01", "random", -40, 0, "0201060409616263", True],
-        ["C0:FF:EE:00:00:01", "random", None, 4, "", False],
+        ["F0:F1:F2:00:00:11", "random", -50, 0, "02010605096563686f", True],
+        ["F0:F1:F2:00:00:11", "random", None, 4, "", False],
         ["01:00:00:EE:FF:C0", "public", -90, 3, "05086162", False],
-        "abc",
+        "echo",
     ]
 
 

@@ -188,6 +188,31 @@ false
     wait_gone(world[1])
 
 
+def test_the_documented_programs_do_what_they_say(tmp_path: Path) -> None:
+    """Those that end by themselves, or when a peer has come; the README's, too."""
+    root = Path(__file__).parents[2]
+    programs = [
+        (code, "b'one SDU'\n")
+        for code in re.findall(r"```python\n(import.*?)```", (root / "README.md").read_text(), re.S)
+    ]
+    page = (root / "docs/guest-api.md").read_text()
+    programs += re.findall(r"^```python\n((?:(?!while True|```).)*?)^```\n+```\n(.*?)^```$", page, re.M | re.S)
+    assert len(programs) == 1 + 6
+    commands = []
+    for number, (code, _) in enumerate(programs):
+        (tmp_path / f"{number}.py").write_text(code)
+        commands.append(f"echo 'program {number}'; python {tmp_path}/{number}.py")
+        if "accept()" in code:
+            commands[-1] += (
+                " &\nuntil usbbtctl guests | grep -q LE:0x0081; do sleep 0.1; done; peer-connect --le 0x81 x; wait"
+            )
+    done = subprocess.run(
+        [*PLAY, tmp_path], input="\n".join(commands), capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+    )
+    for number, (_, printed) in enumerate(programs):
+        assert f"program {number}\n{printed}" in done.stdout, done.stdout + done.stderr
+
+
 def test_what_is_ended_by_a_signal_leaves_nothing(tmp_path: Path) -> None:
     with play(*PLAY, tmp_path) as session:
         session.expect("To try")

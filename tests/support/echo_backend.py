@@ -41,11 +41,16 @@ NO_CHANNELS = {
 }
 
 PEER = bytes.fromhex("010000eeffc0")
+#: Devices of ``make play``, in which the programs of docs/guest-api.md print the same: by transport, who comes to a
+#: listener; and who advertises.
+CALLER = bytes.fromhex("120000eeffc0"), bytes.fromhex("120000f2f1f0")
+ADVERTISER = bytes.fromhex("110000f2f1f0")
 #: Peers that are asked for an L2CAP echo, and answer with other data or not at all.
 OTHER_DATA = b"\2" + PEER[1:]
+NOT_THERE = b"\4" + PEER[1:]
 NO_ECHOES = {
     b"\3" + PEER[1:]: (errno.ECONNREFUSED, 0),
-    b"\4" + PEER[1:]: (errno.ETIMEDOUT, 4),
+    NOT_THERE: (errno.ETIMEDOUT, 4),
     b"\5" + PEER[1:]: (errno.EACCES, 0),
 }
 NO_ANSWER = b"\6" + PEER[1:]
@@ -186,8 +191,8 @@ class Driver:
         match call:
             case calls.Info(req_id):
                 backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=0b1111)
-            case calls.Connect(req_id, psm=psm) if psm in NO_CHANNELS:
-                error, result, status = NO_CHANNELS[psm]
+            case calls.Connect(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
+                error, result, status = NO_CHANNELS[SILENT if address == NOT_THERE else psm]
                 backend.fail(req_id, error, result=result, status=status)
             case calls.Connect(psm=psm) if psm == NEVER_ANSWERS:
                 pass
@@ -205,8 +210,8 @@ class Driver:
                 backend.offer(number, number)
             case calls.Accept(req_id, number):
                 self.channels[number] = Channel(self, call, ECHO)
-                address_type = 2 if self.listening.transport else 0
-                backend.complete_channel(req_id, PEER, address_type, self.listening.psm, TX_MTU, call.mtu)
+                transport = self.listening.transport
+                backend.complete_channel(req_id, CALLER[transport], 2 * transport, self.listening.psm, TX_MTU, call.mtu)
                 return self.channels[number]
             case calls.Scan(req_id, number):
                 self.channels[number] = scan = Channel(self, call, DEAF)
@@ -233,8 +238,8 @@ class Driver:
 
 
 REPORTS_OF_A_SCAN = [
-    wire.ScanReport(PEER, 2, -40, 0, bytes.fromhex("020106 0409616263".replace(" ", ""))),
-    wire.ScanReport(PEER, 2, 127, 4, b""),
+    wire.ScanReport(ADVERTISER, 2, -50, 0, b"\x02\x01\x06\x05\x09echo"),
+    wire.ScanReport(ADVERTISER, 2, 127, 4, b""),
     wire.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
 ]
 

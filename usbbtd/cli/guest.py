@@ -282,7 +282,7 @@ def make_parser() -> argparse.ArgumentParser:
     psm.add_argument("psm", type=number, metavar="PSM", help="PSM, or SPSM with --le; 0x1001, for example")
 
     peer = Parser(add_help=False)
-    peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:01")
+    peer.add_argument("address", metavar="ADDRESS", help="the peer's, like C0:FF:EE:00:00:11")
     peer.add_argument("--le", choices=("public", "random"), help="connect over LE, to an address of this type")
     peer.add_argument(
         "--timeout", type=seconds_up_to(LONGEST_TIMEOUT_MS / 1000), default=10.0, metavar="S",

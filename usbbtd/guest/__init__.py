@@ -3,7 +3,7 @@
     from usbbtd.guest import open_adapter
 
     async with open_adapter() as adapter:
-        async with await adapter.connect("C0:FF:EE:00:00:01", 0x1001) as channel:
+        async with await adapter.connect("C0:FF:EE:00:00:11", 0x1001) as channel:
             await channel.send(b"hello")
             print(await channel.recv())
 
