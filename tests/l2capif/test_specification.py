@@ -12,9 +12,10 @@ from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import Guests
 from usbbtd.l2capif import wire
-from usbbtd.l2capif.backend import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS, Backend
+from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
 from usbbtd.l2capif.frontend import Frontend
+from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.xen import device as xenbus_device
 
 TEXT = (Path(__file__).parents[2] / "docs" / "l2capif.md").read_text()

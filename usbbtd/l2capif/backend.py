@@ -6,15 +6,28 @@ have each number in flight once.
 """
 
 from collections.abc import Callable
-from errno import EACCES, EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN, EOPNOTSUPP
-from typing import Any, ClassVar, NamedTuple
+from errno import EACCES, EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN
+from typing import Any, ClassVar
 
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2capif import checks
 from usbbtd.l2capif.calls import Accept, Advertise, Call, Connect, Echo, Info, Kind, Listen, Refuse, Release, Scan
 from usbbtd.l2capif.checks import Limits
 from usbbtd.l2capif.objects import Object, ObjectInfo, State
+from usbbtd.l2capif.requests import (
+    ACCEPT,
+    ADVERTISE,
+    CONNECT,
+    DEFAULT_INTERVAL_MS,
+    ECHO,
+    INFO,
+    LISTEN,
+    RELEASE,
+    SCAN,
+    failure,
+    parse_request,
+    timeout_s,
+)
 from usbbtd.l2capif.wire import (
     REQUEST_SIZE,
     AcceptRequest,
@@ -35,27 +48,6 @@ from usbbtd.l2capif.wire import (
     unpack,
 )
 
-DEFAULT_TIMEOUT_MS = 20_000
-DEFAULT_INTERVAL_MS = 100
-
-INFO: int = constants.L2CAPIF_CMD_INFO
-CONNECT: int = constants.L2CAPIF_CMD_CONNECT
-LISTEN: int = constants.L2CAPIF_CMD_LISTEN
-ACCEPT: int = constants.L2CAPIF_CMD_ACCEPT
-RELEASE: int = constants.L2CAPIF_CMD_RELEASE
-SCAN: int = constants.L2CAPIF_CMD_SCAN
-ADVERTISE: int = constants.L2CAPIF_CMD_ADVERTISE
-ECHO: int = constants.L2CAPIF_CMD_ECHO
-
-SCAN_FLAGS = constants.L2CAPIF_SCAN_ACTIVE | constants.L2CAPIF_SCAN_DUPLICATES
-
-
-class _Command(NamedTuple):
-    request_type: type[Request]
-    flags: int  # that are defined
-    check: Callable[[Any, Limits], int]
-    handle: Callable[[Any, Any], int]
-
 
 class Backend:
     """One frontend. LocalProtocolError where the driver answers what is not in flight, or not in that way."""
@@ -72,8 +64,6 @@ class Backend:
         self._closed = False
         self._counts = {"requests": 0, "responses": 0, "errors": 0, "offers": 0, "offers_refused": 0}
 
-    # The ring.
-
     def receive_requests(self, requests: list[bytes]) -> None:
         """Requests in ring order, each a copy that the frontend cannot change.
 
@@ -84,7 +74,7 @@ class Backend:
                 raise RemoteProtocolError(f"a request of {len(untrusted)} octets")
             self._counts["requests"] += 1
             if error := self._receive_request(untrusted):
-                self._respond(_failure(unpack(PlainRequest, untrusted), error))
+                self._respond(failure(unpack(PlainRequest, untrusted), error))
 
     def take_calls(self) -> list[Call]:
         """What the adapter has to do, in order."""
@@ -109,7 +99,7 @@ class Backend:
         if request.cmd == RELEASE:
             made_by: Request = self._objects.pop(request.id).request
             if self._in_flight.get(made_by.req_id) is made_by:
-                self._answer(_failure(made_by, ENOTCONN))
+                self._answer(failure(made_by, ENOTCONN))
         else:
             self._objects[request.id].enter(State.OPEN)
         self._answer(PlainResponse(req_id, request.cmd, request.id, 0))
@@ -120,8 +110,8 @@ class Backend:
     ) -> None:  # fmt: skip
         """Answers an Info. ``features``: L2CAPIF_FEATURE_* bits. ``le_address`` zeros: there is none."""
         if self._answerable(req_id, INFO) is not None:
-            limits, in_use = self.limits, self._count(Kind.CHANNEL)
-            facts = (address, address_type, powered, features, limits.channels, in_use, limits.max_mtu)
+            channels = self.limits.channels, self._count(Kind.CHANNEL)
+            facts = (address, address_type, powered, features, *channels, self.limits.max_mtu)
             self._answer(InfoResponse(req_id, INFO, 0, 0, *facts, le_address, self._generation, le_address_type))
 
     def change_info(self) -> None:
@@ -162,7 +152,7 @@ class Backend:
         if request is not None:
             if request.cmd != INFO:
                 self._forget_offer(self._objects.pop(request.id))
-            self._answer(_failure(request, error, result, status))
+            self._answer(failure(request, error, result, status))
 
     # Peers that come to listeners.
 
@@ -176,7 +166,7 @@ class Backend:
             raise LocalProtocolError(f"offer {offer} waits already")
         self._counts["offers"] += 1
         found = self._objects.get(listener)
-        if found is None or not found.listens() or self._backlog_is_full(found):
+        if found is None or not found.listens() or found.backlog_is_full(self.limits.backlog):
             self._counts["offers_refused"] += 1
             return False
         self._offers[offer] = found
@@ -200,7 +190,7 @@ class Backend:
         holder.offer = None
         if not listener.listens():
             del self._objects[holder.request.id]
-            self._answer(_failure(holder.request, EACCES if listener.state is State.ENDED else ENOTCONN))
+            self._answer(failure(holder.request, EACCES if listener.state is State.ENDED else ENOTCONN))
             return
         holder.enter(State.WAITING)
         listener.accepts.appendleft(holder.request.id)
@@ -227,7 +217,7 @@ class Backend:
         if found.state is State.OPENING:
             del self._objects[number]
             self._forget_offer(found)
-            self._answer(_failure(found.request, EACCES))
+            self._answer(failure(found.request, EACCES))
         elif found.state is State.OPEN:
             self._abandon(found, EACCES)
             found.enter(State.ENDED)
@@ -245,34 +235,28 @@ class Backend:
         self._objects.clear()
         self._offers.clear()
         for request in tuple(self._in_flight.values()):
-            self._answer(_failure(request, ENODEV))
+            self._answer(failure(request, ENODEV))
 
     def objects(self) -> list[ObjectInfo]:
         """All that have an id."""
         return [ObjectInfo(number, found.kind, found.state) for number, found in self._objects.items()]
 
     def statistics(self) -> dict[str, int]:
-        in_use = {kind.plural: self._count(kind) for kind in Kind}
-        return self._counts | in_use | {"in_flight": len(self._in_flight)}
+        return self._counts | {kind.plural: self._count(kind) for kind in Kind} | {"in_flight": len(self._in_flight)}
 
     # Inside: the requests. Handlers return 0, or the error number to answer with.
 
     def _receive_request(self, untrusted: bytes) -> int:
         if self._closed:
             return ENODEV
-        command = self._COMMANDS.get(unpack(PlainRequest, untrusted).cmd)
-        if command is None:
-            return EOPNOTSUPP
-        request = unpack(command.request_type, untrusted)
-        if pack(request) != untrusted or request.flags & ~command.flags or request.req_id in self._in_flight:
-            return EINVAL
-        if error := command.check(request, self.limits):
-            return error
+        request = parse_request(untrusted, self._in_flight, self.limits)
+        if isinstance(request, int):
+            return request
         # A RELEASE is always taken: there is at most one for each object.
         unanswered = sum(other.cmd != RELEASE for other in self._in_flight.values())
         if request.cmd != RELEASE and unanswered >= self.limits.requests:
             return EMFILE
-        return command.handle(self, request)
+        return self._HANDLERS[request.cmd](self, request)
 
     def _info(self, request: InfoRequest) -> int:
         self._in_flight[request.req_id] = request
@@ -284,7 +268,7 @@ class Backend:
 
     def _connect(self, request: ConnectRequest) -> int:
         req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
-        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, _seconds(timeout_ms))
+        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms))
         return self._make(Kind.CHANNEL, request, call)
 
     def _listen(self, request: ListenRequest) -> int:
@@ -317,7 +301,7 @@ class Backend:
 
     def _echo(self, request: EchoRequest) -> int:
         req_id, _, number, _, address, _, length, timeout_ms, data = request
-        return self._make(Kind.ECHO, request, Echo(req_id, number, address, data[:length], _seconds(timeout_ms)))
+        return self._make(Kind.ECHO, request, Echo(req_id, number, address, data[:length], timeout_s(timeout_ms)))
 
     def _release(self, request: PlainRequest) -> int:
         found = self._objects.get(request.id)
@@ -327,7 +311,7 @@ class Backend:
             assert found.listener is not None
             found.listener.accepts.remove(request.id)
             del self._objects[request.id]
-            self._answer(_failure(found.request, ENOTCONN))
+            self._answer(failure(found.request, ENOTCONN))
             self._respond(PlainResponse(request.req_id, RELEASE, request.id, 0))
             return 0
         self._abandon(found, ENOTCONN)
@@ -337,17 +321,15 @@ class Backend:
         self._calls.append(Release(request.req_id, request.id, found.kind))
         return 0
 
-    _COMMANDS: ClassVar[dict[int, _Command]] = {
-        INFO: _Command(InfoRequest, constants.L2CAPIF_INFO_WAIT, checks.check_info, _info),
-        CONNECT: _Command(ConnectRequest, 0, checks.check_connect, _connect),
-        LISTEN: _Command(ListenRequest, 0, checks.check_listen, _listen),
-        ACCEPT: _Command(AcceptRequest, 0, checks.check_accept, _accept),
-        RELEASE: _Command(PlainRequest, 0, checks.check_release, _release),
-        SCAN: _Command(ScanRequest, SCAN_FLAGS, checks.check_scan, _scan),
-        ADVERTISE: _Command(
-            AdvertiseRequest, constants.L2CAPIF_ADVERTISE_CONNECTABLE, checks.check_advertise, _advertise
-        ),
-        ECHO: _Command(EchoRequest, 0, checks.check_echo, _echo),
+    _HANDLERS: ClassVar[dict[int, Callable[[Any, Any], int]]] = {
+        INFO: _info,
+        CONNECT: _connect,
+        LISTEN: _listen,
+        ACCEPT: _accept,
+        RELEASE: _release,
+        SCAN: _scan,
+        ADVERTISE: _advertise,
+        ECHO: _echo,
     }
 
     # Inside: the parts of them.
@@ -373,18 +355,13 @@ class Backend:
             channel.enter(State.OPENING)
             channel.offer = offer
             self._offers[offer] = channel
-            accept: AcceptRequest = channel.request
-            mtu = listener.request.mtu
+            accept, mtu = channel.request, listener.request.mtu
             self._calls.append(Accept(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
-
-    def _backlog_is_full(self, listener: Object) -> bool:
-        most = self.limits.backlog
-        return not listener.accepts and len(listener.offers) >= min(listener.request.backlog or most, most)
 
     def _abandon(self, listener: Object, error: int) -> None:
         """Answers the ACCEPTs that wait, and refuses the peers; any other object has neither."""
         while listener.accepts:
-            self._answer(_failure(self._objects.pop(listener.accepts.popleft()).request, error))
+            self._answer(failure(self._objects.pop(listener.accepts.popleft()).request, error))
         while listener.offers:
             offer = listener.offers.popleft()
             del self._offers[offer]
@@ -421,16 +398,3 @@ class Backend:
         self._counts["responses"] += 1
         self._counts["errors"] += response.ret != 0
         self._responses.append(pack(response))
-
-
-def _seconds(timeout_ms: int) -> float:
-    return min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
-
-
-def _failure(request: Request, error: int, result: int = 0, status: int = 0) -> Response:
-    header = (request.req_id, request.cmd, request.id, -error)
-    if request.cmd in (CONNECT, ACCEPT):
-        return ChannelResponse(*header, result=result, status=status)
-    if request.cmd == ECHO:
-        return EchoResponse(*header, status=status)
-    return PlainResponse(*header)

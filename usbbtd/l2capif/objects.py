@@ -59,6 +59,10 @@ class Object:
         """Whether peers and ACCEPTs may come."""
         return self.kind is Kind.LISTENER and self.state is State.OPEN
 
+    def backlog_is_full(self, most: int) -> bool:
+        """Of a listener: whether no more peers may wait, of whom there may be ``most`` at any."""
+        return not self.accepts and len(self.offers) >= min(self.request.backlog or most, most)
+
     def enter(self, state: State) -> None:
         """The only writer of ``state``. LocalProtocolError where the table above has no such step."""
         if state not in NEXT[self.state]:

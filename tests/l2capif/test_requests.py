@@ -1,0 +1,40 @@
+"""What one request may be; all of the order in which it is looked for is in test_backend.py."""
+
+from errno import EINVAL, EOPNOTSUPP, ETIMEDOUT
+
+import pytest
+
+from usbbtd.l2capif import wire
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
+from usbbtd.l2capif.requests import CONNECT, DEFAULT_TIMEOUT_MS, ECHO, INFO, SCAN, failure, parse_request, timeout_s
+
+REQUESTS = [
+    wire.InfoRequest(1, INFO, 0, 0, 0),
+    wire.ConnectRequest(2, CONNECT, 2, 0, 8, 9, bytes(6), 0, 0, 0x1001, 672, 0),
+    wire.ScanRequest(3, SCAN, 3, 3, 8, 9, 1),
+    wire.EchoRequest(4, ECHO, 4, 0, bytes(6), 0, 0, 0, bytes(36)),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_request_is_what_was_sent_or_an_error(request_: wire.Request) -> None:
+    limits = Limits()
+    assert parse_request(wire.pack(request_), (), limits) == request_
+    assert parse_request(wire.pack(request_), (request_.req_id,), limits) == EINVAL
+    assert parse_request(wire.pack(request_._replace(flags=1 << 31)), (), limits) == EINVAL
+    assert parse_request(wire.pack(request_._replace(cmd=99)), (), limits) == EOPNOTSUPP
+    if not isinstance(request_, wire.EchoRequest):  # which has no pad
+        assert parse_request(wire.pack(request_)[:-1] + b"\1", (), limits) == EINVAL
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_what_failed_is_answered_in_its_form(request_: wire.Request) -> None:
+    response = failure(request_, ETIMEDOUT, 2, 4)
+    assert response[:4] == (request_.req_id, request_.cmd, request_.id, -ETIMEDOUT)
+    assert (getattr(response, "result", 2), getattr(response, "status", 4)) == (2, 4)
+
+
+def test_how_long_a_request_may_take() -> None:
+    assert timeout_s(0) == DEFAULT_TIMEOUT_MS / 1000
+    assert timeout_s(1500) == 1.5
+    assert timeout_s(0xFFFF_FFFF) == LONGEST_TIMEOUT_MS / 1000

@@ -1,0 +1,82 @@
+"""The commands, and a request as far as it can be judged by itself; the response where it fails."""
+
+from collections.abc import Callable, Container
+from errno import EINVAL, EOPNOTSUPP
+from typing import Any, NamedTuple
+
+from usbbtd.abi.layout import constants
+from usbbtd.l2capif import checks
+from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.wire import (
+    AcceptRequest,
+    AdvertiseRequest,
+    ChannelResponse,
+    ConnectRequest,
+    EchoRequest,
+    EchoResponse,
+    InfoRequest,
+    ListenRequest,
+    PlainRequest,
+    PlainResponse,
+    Request,
+    Response,
+    ScanRequest,
+    pack,
+    unpack,
+)
+
+DEFAULT_TIMEOUT_MS = 20_000
+DEFAULT_INTERVAL_MS = 100
+
+INFO: int = constants.L2CAPIF_CMD_INFO
+CONNECT: int = constants.L2CAPIF_CMD_CONNECT
+LISTEN: int = constants.L2CAPIF_CMD_LISTEN
+ACCEPT: int = constants.L2CAPIF_CMD_ACCEPT
+RELEASE: int = constants.L2CAPIF_CMD_RELEASE
+SCAN: int = constants.L2CAPIF_CMD_SCAN
+ADVERTISE: int = constants.L2CAPIF_CMD_ADVERTISE
+ECHO: int = constants.L2CAPIF_CMD_ECHO
+
+
+class _Command(NamedTuple):
+    request_type: type[Request]
+    flags: int  # that are defined
+    check: Callable[[Any, Limits], int]
+
+
+_COMMANDS = {
+    INFO: _Command(InfoRequest, constants.L2CAPIF_INFO_WAIT, checks.check_info),
+    CONNECT: _Command(ConnectRequest, 0, checks.check_connect),
+    LISTEN: _Command(ListenRequest, 0, checks.check_listen),
+    ACCEPT: _Command(AcceptRequest, 0, checks.check_accept),
+    RELEASE: _Command(PlainRequest, 0, checks.check_release),
+    SCAN: _Command(ScanRequest, constants.L2CAPIF_SCAN_ACTIVE | constants.L2CAPIF_SCAN_DUPLICATES, checks.check_scan),
+    ADVERTISE: _Command(AdvertiseRequest, constants.L2CAPIF_ADVERTISE_CONNECTABLE, checks.check_advertise),
+    ECHO: _Command(EchoRequest, 0, checks.check_echo),
+}
+
+
+def parse_request(untrusted: bytes, in_flight: Container[int], limits: Limits) -> Request | int:
+    """The request, or the (positive) error number of its response. ``in_flight``: the req_ids that are taken."""
+    command = _COMMANDS.get(unpack(PlainRequest, untrusted).cmd)
+    if command is None:
+        return EOPNOTSUPP
+    request = unpack(command.request_type, untrusted)
+    if pack(request) != untrusted or request.flags & ~command.flags or request.req_id in in_flight:
+        return EINVAL
+    return command.check(request, limits) or request
+
+
+def timeout_s(timeout_ms: int) -> float:
+    """How long a request may take that says ``timeout_ms``."""
+    return min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
+
+
+def failure(request: Request, error: int, result: int = 0, status: int = 0) -> Response:
+    """The response to a request that did not succeed: a positive error number, and what the peer or HCI said."""
+    header = (request.req_id, request.cmd, request.id, -error)
+    if request.cmd in (CONNECT, ACCEPT):
+        return ChannelResponse(*header, result=result, status=status)
+    if request.cmd == ECHO:
+        return EchoResponse(*header, status=status)
+    return PlainResponse(*header)
