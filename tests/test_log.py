@@ -1,11 +1,13 @@
 """What a log line looks like for people and for the journal."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +19,7 @@ import pytest
 import structlog
 
 from tests.support.journald import Journald
-from usbbtd import log
+from usbbtd import journal, log
 from usbbtd.config import Log
 from usbbtd.events.table import by_phrase
 from usbbtd.flood import BURST
@@ -112,7 +114,7 @@ def test_the_last_events_are_remembered_as_they_are_shown() -> None:
 
 def journal_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
     sent: list[tuple[str, dict[str, str]]] = []
-    monkeypatch.setattr("systemd.journal.send", lambda message, **fields: sent.append((message, fields)))
+    monkeypatch.setattr("usbbtd.journal.send", lambda message, **fields: sent.append((message, fields)))
     return sent
 
 
@@ -197,7 +199,7 @@ async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: 
         if fields["USBBTD_EVENT"] == "events suppressed":
             told.set()
 
-    monkeypatch.setattr("systemd.journal.send", send)
+    monkeypatch.setattr("usbbtd.journal.send", send)
     log.configure(Log(target="journal"))
     logger = structlog.get_logger().bind(domid=3)
     for _ in range(BURST + 9):
@@ -289,3 +291,32 @@ def test_events_that_the_journal_does_not_take_are_counted_and_told() -> None:
                 sender(None, "info", {"event": "channel opened", "level": "info", "domid": number})
     assert sent == ["channel opened domid=2", "channel opened domid=3"]
     assert told == [{"event": "events lost", "log_level": "warning", "count": 2}]
+
+
+def test_a_journal_that_nobody_reads_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
+    sender = log.JournalSender(journal.send, "usbbtd", {})
+
+    def log_one(number: int) -> None:
+        with pytest.raises(structlog.DropEvent):
+            sender(None, "info", {"event": "link up", "level": "info", "number": number, "exception": "two\nlines"})
+
+    log_one(0)  # there is no journal yet
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald, structlog.testing.capture_logs() as told:
+        journald.bind(journal.SOCKET)
+        most = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 2
+        for number in range(most):
+            log_one(number)
+        assert told == [{"event": "events lost", "log_level": "warning", "count": 1}]
+        first = journald.recv(4096)
+        while b"USBBTD_NUMBER=0\n" not in first:
+            first = journald.recv(4096)
+        with contextlib.suppress(BlockingIOError):
+            while journald.recv(4096, socket.MSG_DONTWAIT):
+                pass
+        log_one(most)
+        assert told[1]["event"] == "events lost"
+        assert f"USBBTD_NUMBER={most}\n".encode() in journald.recv(4096)
+    text = b"link up number=0\ntwo\nlines"
+    assert first.startswith(b"MESSAGE\n" + len(text).to_bytes(8, "little") + text + b"\nPRIORITY=6\n")
+    assert b"\nSYSLOG_IDENTIFIER=usbbtd\n" in first

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import stack as stack_module
+from tests.support.unread import unread
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.service import failure_of_loop
@@ -387,6 +388,20 @@ def test_a_signal_before_there_is_anything_to_do(world, new_domain, tmp_path, us
     daemon = stack_module.Process(world, domain.domid, "-m", "usbbtd", "run", "--config", config)
     daemon.wait_logged("usbbtd starts")
     assert daemon.terminate(signal.SIGINT) == 0
+
+
+def test_a_log_that_nobody_reads_keeps_the_service_from_nothing(world, new_domain):
+    driver, guest = new_domain(), new_domain()
+    command = [sys.executable, "-m", "usbbtd", "run", "--config", "/dev/null"]
+    environment = os.environ | world.environment(driver.domid)
+    with unread("pipe") as (_, writing), subprocess.Popen(command, env=environment, stderr=writing) as daemon:
+        try:
+            world.attach_vl2cap(guest.domid, driver.domid)
+            world.wait_value(f"{driver.home}/backend/vl2cap/{guest.domid}/0/state", "2")
+            daemon.terminate()
+            assert daemon.wait(stack_module.TIME_LIMIT_S) == 0
+        finally:
+            daemon.kill()
 
 
 @pytest.mark.parametrize("missing", ["xenstore", "evtchn"])

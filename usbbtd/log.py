@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
-from systemd import journal
 
+from usbbtd import journal
 from usbbtd.bluetooth import ADDRESS, format_address
 from usbbtd.events.fields import field_of
 from usbbtd.flood import RATE, Flood

@@ -1,6 +1,8 @@
 """The commands as processes, with outputs that fail: whatever becomes of it, a status and at most one sentence."""
 
+import fcntl
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.cli.program import CANNOT_WRITE
+from tests.support.unread import KINDS, drain, unread
+from usbbtd.cli.program import CANNOT_WRITE, _write_if_room
 
 MODULES = {
     "usbbtd": "usbbtd.cli.daemon",
@@ -91,3 +94,50 @@ def test_letters_that_the_locale_does_not_have_are_escaped(name: str, locale: st
     assert "\\u0416" in said
     assert "Traceback" not in out + said
     assert running.returncode in (2, 3)
+
+
+SERVICE = """
+import sys
+from usbbtd.cli.program import never_wait, program
+
+@program("service")
+def main(argv=None):
+    never_wait()
+    for line in sys.stdin:
+        print(line.replace(";", "\\n"), end="", file=sys.stderr)
+        print("done", flush=True)
+    return 0
+
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_nobody_reads_of_a_service_is_dropped_and_counted(kind: str) -> None:
+    with unread(kind) as (reading, writing):
+        flags = fcntl.fcntl(writing, fcntl.F_GETFL)
+        command = [sys.executable, "-c", SERVICE]
+        with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=writing, text=True, bufsize=1) as running:
+            assert running.stdin
+            assert running.stdout
+
+            def log(line: str) -> None:
+                running.stdin.write(line + "\n")  # type: ignore[union-attr]
+                assert running.stdout.readline() == "done\n"  # type: ignore[union-attr]
+
+            log("one")
+            log("two")
+            drain(reading)
+            log("three")
+            assert drain(reading) == b"service: 2 messages could not be written here\nthree\n"
+            assert fcntl.fcntl(writing, fcntl.F_GETFL) == flags
+            running.stdin.close()
+            assert running.wait() == 0
+
+
+def test_who_asks_for_room_writes_no_more_than_there_is() -> None:
+    with unread("pipe") as (reading, writing):
+        with pytest.raises(BlockingIOError):
+            _write_if_room(writing, b"x")
+        drain(reading)
+        assert _write_if_room(writing, bytes(1 << 20)) == select.PIPE_BUF

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from usbbtd.cli.program import add_version, program
+from usbbtd.cli.program import add_version, never_wait, program
 from usbbtd.config import Config, ConfigError, load
 from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Policy
@@ -50,6 +50,7 @@ def serve(config: Config, policy: Policy) -> int:
     from usbbtd.xen.claim import ClaimError
     from usbbtd.xen.error import XenError
 
+    never_wait()
     recent = log.RecentEvents()
     log.configure(config.log, recent=recent)
     try:

@@ -6,9 +6,10 @@ import argparse
 import errno
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from signal import SIGINT, SIGPIPE
 from typing import Any, Protocol
 
@@ -58,6 +59,16 @@ def program(name: str) -> Callable[[Main], Main]:
         return run
 
     return decorate
+
+
+def never_wait() -> None:
+    """Makes standard error that of a service: what it does not take at once is dropped and counted, as what it cannot.
+
+    A command waits for who reads it, as for ``less``; a service that did so could not even be stopped.
+    """
+    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+    if isinstance(raw, _Lossy):
+        raw.never_wait()
 
 
 def tell_done(text: str) -> None:
@@ -121,6 +132,7 @@ class _Descriptor(io.RawIOBase):
     def __init__(self, descriptor: int, *, failing: bool) -> None:
         self._descriptor = descriptor
         self._failing = failing
+        self._write: Callable[[Any], int] = partial(os.write, descriptor)
 
     def fileno(self) -> int:
         return self._descriptor
@@ -134,7 +146,7 @@ class _Descriptor(io.RawIOBase):
     def _put(self, data: Any) -> int:
         if self._failing:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return os.write(self._descriptor, data)
+        return self._write(data)
 
 
 class _Checked(_Descriptor):
@@ -153,19 +165,58 @@ class _Checked(_Descriptor):
 
 
 class _Lossy(_Descriptor):
-    """Drops what cannot be written, and says how often when something can be again."""
+    """Drops what cannot be written, and says how often when something can be again, on a line of its own."""
 
     def __init__(self, descriptor: int, name: str, *, failing: bool) -> None:
         super().__init__(descriptor, failing=failing)
         self._name = name
         self._lost = 0
+        self._torn = False
+
+    def never_wait(self) -> None:
+        if not self._failing:
+            self._write = _without_waiting(self._descriptor)
 
     def write(self, data: Any) -> int:
         try:
             if self._lost:
-                self._put(f"{self._name}: {self._lost} messages could not be written here\n".encode())
+                end = "\n" if self._torn else ""
+                self._put(f"{end}{self._name}: {self._lost} messages could not be written here\n".encode())
                 self._lost = 0
-            return self._put(data)
+            written = self._put(data)
         except OSError:
             self._lost += 1
             return len(data)
+        self._torn = written < len(data)
+        return written
+
+
+def _without_waiting(descriptor: int) -> Callable[[Any], int]:
+    """Returns a write that raises BlockingIOError instead of waiting.
+
+    The descriptor is left as it is: its flags are those of all processes that have it, and not all of them can do that.
+    """
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        from socket import MSG_DONTWAIT, socket
+
+        own = socket(fileno=os.dup(descriptor))
+        return lambda data: own.send(data, MSG_DONTWAIT)
+    if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
+        return partial(os.write, descriptor)  # files take all, or fail
+    try:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        return partial(os.write, os.open(f"/proc/self/fd/{descriptor}", flags))
+    except OSError:  # another user's, as behind sudo
+        return partial(_write_if_room, descriptor)
+
+
+def _write_if_room(descriptor: int, data: Any) -> int:
+    """Writes no more than fits where poll(2) finds room, which only another writer could take away meanwhile."""
+    import select
+
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    if not room.poll(0):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return os.write(descriptor, data[: select.PIPE_BUF])

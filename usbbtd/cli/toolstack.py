@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 from usbbtd.cli.arguments import directory, seconds
-from usbbtd.cli.program import add_version, program, tell_done
+from usbbtd.cli.program import add_version, never_wait, program, tell_done
 from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
 from usbbtd.toolstack import commands, errors
@@ -102,6 +102,7 @@ async def _watch(store: Store, arguments: Arguments) -> None:
     from usbbtd.toolstack import watch
     from usbbtd.toolstack.files import DIRECTORIES
 
+    never_wait()
     log.configure(log.LogDefaults(), "usbbt-toolstack")
     await watch.run(store, arguments.config_dir or DIRECTORIES)
 
