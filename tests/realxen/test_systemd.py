@@ -195,7 +195,7 @@ def test_watchdog(sys_bt: Domain, work: Steady) -> None:
     pid = properties(sys_bt, "MainPID")["MainPID"]
     sys_bt.run("kill", f"-{signal.SIGSTOP:d}", pid)
     sys_bt.wait("[ $(systemctl show usbbtd --property NRestarts --value) = 1 ]", timeout_s=120)
-    work.wait_lost()
+    work.wait_lost(timeout_s=180)
     work.wait_exchanging()
     assert properties(sys_bt, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"}
     assert journal(sys_bt, UNIT_RESULT="watchdog")
