@@ -5,8 +5,8 @@ import pytest
 from usbbtd.control import btsnoop, capture
 from usbbtd.control.capture import Capture, Captures, LinkFilter, without_payload
 from usbbtd.control.protocol import RequestError
+from usbbtd.dongles.tap import ACL_DATA, COMMAND, EVENT, Tap
 from usbbtd.hci.controller_events import parse_event
-from usbbtd.radio.controller import ACL_DATA, COMMAND, EVENT, Tap
 
 ADDRESS = bytes.fromhex("110000eeffc0")
 OTHER = bytes.fromhex("220000eeffc0")

@@ -1,9 +1,18 @@
+"""What stands behind the two protocols of a dongle has all of it."""
+
+import pytest
+
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.driver_side import DriverSide
+from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.dongles.tap import TappedDongle
+from usbbtd.dongles.usb_dongle import UsbDongle
 
 
-def test_what_a_driver_sees_is_a_dongle():
-    """What a type checker sees of it is in usbif_frontend.py; here, that nothing has another name."""
-    public = {name for name in vars(Dongle) if not name.startswith("_")}
+@pytest.mark.parametrize(
+    ("protocol", "implementation"), [(UsbDongle, DriverSide), (Dongle, H2Dongle), (Dongle, TappedDongle)]
+)
+def test_it_has_all_of_it(protocol, implementation):
+    public = {name for name in vars(protocol) if not name.startswith("_")}
     assert public
-    assert public <= {*vars(DriverSide), *DriverSide.__init__.__code__.co_names}
+    assert public <= {*vars(implementation), *implementation.__init__.__code__.co_names}

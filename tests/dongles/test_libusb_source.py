@@ -34,8 +34,8 @@ class Source:
         self.task = asyncio.create_task(serve_libusb(self.context, selects, self._take, structlog.stdlib.get_logger()))
 
     async def _take(self, dongle):
-        dongle.start(self.receiver)
-        self.dongles.put_nowait(dongle)
+        dongle.usb.start(self.receiver)
+        self.dongles.put_nowait(dongle.usb)
 
     async def plug(self, *devices, event=usb1.HOTPLUG_EVENT_DEVICE_ARRIVED):
         await asyncio.sleep(0)  # it begins to listen

@@ -103,7 +103,7 @@ class World:
         return 0
 
     async def take_dongle(self, dongle):
-        self.drivers.append(driver.Driver(dongle, self.moods))
+        self.drivers.append(driver.Driver(dongle.usb, self.moods))
 
     def handle_events(self, _):
         self.now += 0.01  # nobody may ask for ever

@@ -156,7 +156,7 @@ class World:
         self.closing = None
 
     async def take_dongle(self, dongle):
-        self.drivers.append(Driver(dongle, self.moods))
+        self.drivers.append(Driver(dongle.usb, self.moods))
 
     async def do(self, step):
         backend = self.backend

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.support import air
 from usbbtd.bluetooth import ADDRESS_TYPES
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.radio.adapter import REFUSED_NO_RESOURCES
 from usbbtd.radio.channel import (
@@ -79,7 +80,7 @@ async def test_what_a_dongle_is(adapter, dongle):
 async def test_a_second_dongle_is_left_alone(adapter, dongle, new_dongle):
     second = new_dongle("C0:FF:EE:00:00:03")
     with capture_logs() as logs:
-        await adapter.take_dongle(second)
+        await adapter.take_dongle(H2Dongle(second))
     assert [(log["event"], log["dongle"]) for log in logs] == [("dongle ignored", second.name)]
     assert second.closed
     assert second.commands == []
@@ -362,7 +363,7 @@ async def test_listeners_and_the_advertiser_work_on_the_next_dongle(adapter, don
     advertise(adapter)
     dongle.unplug()
     third = Taker(adapter, air.BREDR, 0x1003)
-    await adapter.take_dongle(new_dongle())
+    await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
     for transport in TRANSPORTS:
         opening = await peer_opens(peer, transport)
@@ -377,11 +378,11 @@ async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_d
     silent = new_dongle()
     silent.deaf = {RESET[:2]}
     tried = asyncio.create_task(adapter.wait_tried())
-    await adapter.take_dongle(silent)
+    await adapter.take_dongle(H2Dongle(silent))
     await air.turns(lambda: silent.closed or tried.done())
     assert silent.closed
     await air.turns(tried.done)
-    await adapter.take_dongle(new_dongle())
+    await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
 
 
@@ -390,7 +391,7 @@ async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new
     dongle = new_dongle()
     dongle.deaf = {SET_EVENT_MASK}
     with capture_logs() as logs:
-        await adapter.take_dongle(dongle)
+        await adapter.take_dongle(H2Dongle(dongle))
         await adapter.wait_powered()
     assert adapter.transports == (True, False)
     assert (adapter.info().transports, adapter.le_address) == (["BR/EDR"], bytes(6))

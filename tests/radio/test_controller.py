@@ -8,10 +8,12 @@ import structlog
 from bumble import hci
 
 from tests.support import air
+from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.dongles.tap import ACL_DATA, COMMAND, EVENT
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
-from usbbtd.radio.controller import ACL_DATA, COMMAND, EVENT, STUCK_S, Controller
+from usbbtd.radio.controller import STUCK_S, Controller
 
 octets = air.octets
 
@@ -90,8 +92,8 @@ async def dongle(new_dongle):
 async def controller(dongle, owner):
     """Not started."""
     made = Controller(
-        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
-        log=structlog.get_logger(),
+        H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
+        limits=Limits(mps=1021), log=structlog.get_logger(),
     )  # fmt: skip
     yield made
     made.close("the test is over")
@@ -219,7 +221,7 @@ async def test_a_peripheral_gets_the_parameters_that_are_sound(
     )
     async with asyncio.timeout(air.TIME_LIMIT_S):
         assert await answer == (0 if accepted else 1)
-    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.commands) is accepted)
+    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.usb.commands) is accepted)
 
 
 async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, owner, dongle):
@@ -334,8 +336,8 @@ async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interr
     """Half a packet, silence, Reset: its answer is not the rest of that packet."""
     dongle = Deaf(radio)
     controller = Controller(
-        dongle, owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, limits=Limits(mps=1021),
-        log=structlog.get_logger(),
+        H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
+        limits=Limits(mps=1021), log=structlog.get_logger(),
     )  # fmt: skip
     await start(controller, owner)
     dongle.fall_silent()

@@ -6,6 +6,7 @@ import pytest
 from bumble.l2cap import L2CAP_Command_Reject, L2CAP_Echo_Response
 
 from tests.support import air
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.radio import links
 from usbbtd.radio.channel import EchoRejected, Exhausted, NoAdapter, NotSupported, Unreachable
 
@@ -122,7 +123,7 @@ async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
 async def test_without_a_dongle_or_without_br_edr_there_is_none(adapter, new_dongle, monkeypatch):
     with pytest.raises(NoAdapter):
         await adapter.echo(PEER, b"ping")
-    await adapter.take_dongle(new_dongle())
+    await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
     monkeypatch.setattr(type(adapter), "transports", (False, True))
     with pytest.raises(NotSupported):

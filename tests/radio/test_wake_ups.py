@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.support import air, plain_xen
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import Limits as L2capLimits
 from usbbtd.l2capif.checks import Limits
 from usbbtd.radio.adapter import Adapter
@@ -61,7 +62,7 @@ def new_adapter(log):
 async def plug(adapter):
     """An adapter's dongle, up."""
     dongle = ScriptedDongle(LocalLink())
-    await adapter.take_dongle(dongle)
+    await adapter.take_dongle(H2Dongle(dongle))
     async with asyncio.timeout(air.TIME_LIMIT_S):
         await adapter.wait_powered()
     dongle.scripted = True
@@ -230,7 +231,7 @@ async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, w
         with monkeypatch.context() as patched:
             patched.setattr("usbbtd.hci.host.Host.start", fail)
             dongle = ScriptedDongle(LocalLink())
-            await adapter.take_dongle(dongle)
+            await adapter.take_dongle(H2Dongle(dongle))
     else:
         dongle = await plug(adapter)
         controller = adapter._controller

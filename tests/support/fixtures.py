@@ -13,6 +13,7 @@ from bumble.link import LocalLink
 
 from tests.support import air
 from tests.support.plain_xen import PlainXen
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import Limits
 from usbbtd.radio.adapter import Adapter
 
@@ -150,7 +151,7 @@ async def adapter():
 async def dongle(adapter, new_dongle):
     """The dongle of ``adapter``, up."""
     plugged = new_dongle()
-    await adapter.take_dongle(plugged)
+    await adapter.take_dongle(H2Dongle(plugged))
     await adapter.wait_powered()
     return plugged
 

@@ -102,8 +102,8 @@ class Frontend:
     async def run(self):
         await usbif_frontend.serve_usbif(*self._handles, 0, self._take, Log())
 
-    async def _take(self, dongle):
-        self._dongles[dongle.name] = dongle
+    async def _take(self, packets):
+        dongle = self._dongles[packets.name] = packets.usb
         tell("dongle", dongle.name, dongle.interrupt_packet_size, dongle.bulk_packet_size, dongle.serial)
 
     def start(self, name):

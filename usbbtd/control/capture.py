@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from usbbtd.control import btsnoop
 from usbbtd.control.protocol import RequestError
+from usbbtd.dongles.tap import ACL_DATA, EVENT, Tap
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import controller_events as hci_events
-from usbbtd.radio.controller import ACL_DATA, EVENT, Tap
 
 MAX_CAPTURES = 4
 

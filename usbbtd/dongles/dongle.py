@@ -1,6 +1,6 @@
-"""What a Bluetooth dongle is to the rest of usbbtd, wherever it is plugged in."""
+"""What a Bluetooth dongle is to the rest of usbbtd, wherever it is plugged in: what speaks HCI packets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -11,24 +11,23 @@ class DongleError(Exception):
 class DongleReceiver(Protocol):
     """Who drives a dongle. None of these may raise or wait; all may call the dongle, ``close`` included."""
 
-    def receive(self, interrupts: Sequence[bytes | None], bulks: Sequence[bytes | None]) -> None:
-        """What the two IN endpoints transferred, each in order; one call per wake-up. A transfer may be empty.
-
-        None stands for a transfer that failed: what it had is lost.
-        """
+    def receive(self, events: list[bytes], acl: list[bytes]) -> None:
+        """Whole HCI events and ACL data packets, each in the order in which they came; one call per wake-up."""
 
     def dongle_ready_to_send(self) -> None:
-        """``send_bulk`` took less than it was given, and has room again."""
+        """``send_acl`` took less than it was given, and has room again."""
 
     def dongle_lost(self, reason: str) -> None:
         """Unplugged, out of order, or its backend is gone. The last call, once, unless ``Dongle.close`` came first."""
 
 
 class Dongle(Protocol):
-    """A configured Bluetooth dongle. Packet sizes are in bytes.
+    """A configured Bluetooth dongle. ``name`` is for people: ``vusb 0 port 1: 1209:b7b7 0001``.
 
-    ``name`` is for people: ``vusb 0 port 1: 1209:b7b7 0001``.
+    ``receiver`` is whoever drives it; a wrapper that wants to see the packets puts itself there: see tap.py.
     """
+
+    receiver: DongleReceiver | None
 
     @property
     def name(self) -> str: ...
@@ -38,22 +37,24 @@ class Dongle(Protocol):
     def product_id(self) -> int: ...
     @property
     def serial(self) -> str: ...
-    @property
-    def interrupt_packet_size(self) -> int: ...
-    @property
-    def bulk_packet_size(self) -> int: ...
 
     def start(self, receiver: DongleReceiver) -> None:
-        """Begins to receive."""
+        """Begins to receive events."""
 
-    def send_control(self, setup: bytes, data: bytes) -> None:
-        """Queues a control OUT request; they are made one after the other."""
+    def begin_acl(self) -> None:
+        """The controller has been reset and is up: from now on data is no rest of what was before."""
 
-    def send_bulk(self, transfers: list[bytes]) -> int:
-        """Queues transfers, in order; returns how many were taken. For the rest: ``dongle_ready_to_send``.
+    def send_command(self, command: bytes) -> None:
+        """Queues an HCI command. After Reset nothing is received until it is answered."""
+
+    def send_acl(self, packets: list[bytes]) -> int:
+        """Queues ACL data packets, in order; returns how many were taken. For the rest: ``dongle_ready_to_send``.
 
         A dongle that is lost or closed takes them all, and drops them.
         """
 
     def close(self) -> None:
         """Gives the dongle up: nothing is received any more. Idempotent."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counters of what was dropped on the way from the controller."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.dongles.dongle import DongleReceiver
+from usbbtd.dongles.usb_dongle import TransferReceiver
 from usbbtd.usb import usbif
 from usbbtd.usb.enumeration import Bluetooth, Found
 
@@ -20,7 +20,7 @@ GONE = (usbif.NODEV, usbif.SHUTDOWN)
 
 
 class DriverSide(ABC):
-    """Implements ``Dongle``; statuses are those of usbif, which are Linux's error numbers.
+    """Implements ``UsbDongle``; statuses are those of usbif, which are Linux's error numbers.
 
     For the pump: ``closed`` is set once the dongle is of no use, ``reason`` says why, ``started`` whether anybody
     wanted it.
@@ -36,7 +36,7 @@ class DriverSide(ABC):
         self.closed = asyncio.Event()
         self.reason = ""
         self._log = log
-        self._receiver: DongleReceiver | None = None
+        self._receiver: TransferReceiver | None = None
         self._telling: asyncio.Handle | None = None
         self._bulk_out_count = 0
         self._refused = False
@@ -50,7 +50,7 @@ class DriverSide(ABC):
 
     # What its driver calls; ``send_control`` is the subclass's.
 
-    def start(self, receiver: DongleReceiver) -> None:
+    def start(self, receiver: TransferReceiver) -> None:
         self._receiver = receiver
         if self.closed.is_set():  # lost before anybody cared; not from within this call, which nobody expects
             self._telling = asyncio.get_running_loop().call_soon(receiver.dongle_lost, self.reason)

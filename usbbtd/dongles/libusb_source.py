@@ -10,6 +10,7 @@ import usb1
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.dongle import Dongle, DongleError
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.libusb_context import LibusbContext
 from usbbtd.dongles.libusb_device import LibusbDevice, OpenDevice, look_at, node_of
 from usbbtd.dongles.libusb_dongle import UNPLUGGED, LibusbDongle
@@ -165,7 +166,7 @@ class _Source:
         try:
             device.take(self._log)
             self._serving = candidate, dongle
-            await self._on_dongle(dongle)
+            await self._on_dongle(H2Dongle(dongle))
             await dongle.closed.wait()
             self._log.info("dongle closed", dongle=dongle.name, reason=dongle.reason)
         finally:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.usbif_dongle import UsbifDongle
 from usbbtd.dongles.usbif_ports import detach_ports
 from usbbtd.errors import RemoteProtocolError
@@ -325,7 +326,7 @@ class _Connection:
         )
         self._dongles |= dict.fromkeys(dongle.pipes, dongle)
         try:
-            await self._on_dongle(dongle)
+            await self._on_dongle(H2Dongle(dongle))
             await dongle.closed.wait()
         finally:
             dongle.close()

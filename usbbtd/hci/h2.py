@@ -6,6 +6,7 @@ ends on a boundary, holds nothing.
 """
 
 import struct
+from collections.abc import Sequence
 
 __all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
 
@@ -33,6 +34,13 @@ class _Reassembler:
     def restart(self) -> None:
         """Forgets what was begun."""
         self.partial = b""
+
+    def cut(self, transfers: Sequence[Transfer]) -> list[bytes]:  # hot: per wake-up
+        """Returns the packets that are whole with these transfers."""
+        packets: list[bytes] = []
+        for transfer in transfers:
+            packets += self.receive(transfer)
+        return packets
 
     def receive(self, transfer: Transfer) -> list[bytes]:
         """The packets that are whole with this transfer; less than one packet is kept, until a transfer fails."""

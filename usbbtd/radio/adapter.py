@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
 from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.tap import Tap
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
@@ -30,7 +31,7 @@ from usbbtd.radio.channel import (
     Refused,
     Unreachable,
 )
-from usbbtd.radio.controller import Controller, Tap
+from usbbtd.radio.controller import Controller
 from usbbtd.radio.echoes import Echoes
 from usbbtd.radio.info import AdapterInfo, LinkInfo
 from usbbtd.radio.links import Links, fail

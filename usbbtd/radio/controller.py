@@ -1,20 +1,20 @@
-"""The pump of one dongle: USB transfers on one side, the HCI and L2CAP cores between, channels on the other.
+"""The pump of one dongle: HCI packets on one side, the HCI and L2CAP cores between, channels on the other.
 
 Everything that is ready is drained at each wake-up, in the order in which data flows, and sent on at the end:
-``interrupt, bulk -> h2 -> hci -> l2cap -> owner`` and ``l2cap -> hci -> bulk, control`` back.
+``dongle -> hci -> l2cap -> owner`` and ``l2cap -> hci -> dongle`` back.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import transport_of
 from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.tap import Tap, TappedDongle
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
-from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
 from usbbtd.hci.host import Host
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
@@ -26,14 +26,6 @@ LINK_BURST = 8
 
 #: So late nothing is dealt with any more: the timer is lost.
 STUCK_S = 5.0
-
-#: H4's packet types: Vol 4, Part A, 2.
-COMMAND, ACL_DATA, EVENT = 1, 2, 4
-
-#: Is shown packets: whether they were received, their type, and one or more whole packets.
-Tap = Callable[[bool, int, list[bytes]], None]
-
-Cut = Callable[[Transfer], list[bytes]]
 
 
 class Owner(Protocol):
@@ -61,15 +53,8 @@ class Controller:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
-        self._events = EventReassembler()
-        self._acl = AclReassembler()
-        self._tap: Tap | None = None
-        self._cut_event: Cut = self._events.receive
-        self._cut_acl: Cut = self._acl.receive
-        self._bulk: list[bytes] = []  # bounded by the controller's ACL buffers, which host.take_acl() respects
+        self._waiting: list[bytes] = []  # for room; bounded by the controller's buffers, which host.take_acl() respects
         self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link, and not answered yet
-        self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
-        self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
@@ -83,11 +68,10 @@ class Controller:
 
     def set_tap(self, tap: Tap | None) -> None:
         """Shows it every packet both ways from now on; None: nothing is shown, which costs nothing."""
-        self._tap = tap
-        self._cut_event, self._cut_acl = self._events.receive, self._acl.receive
+        if isinstance(self.dongle, TappedDongle):
+            self.dongle = self.dongle.remove()
         if tap is not None:
-            self._cut_event = _tapped(tap, EVENT, self._cut_event)
-            self._cut_acl = _tapped(tap, ACL_DATA, self._cut_acl)
+            self.dongle = TappedDongle(self.dongle, tap)
 
     def close(self, reason: str) -> None:
         """Gives the dongle up. Idempotent; the owner hears of it once."""
@@ -107,8 +91,7 @@ class Controller:
     def statistics(self) -> dict[str, int]:
         """Counters of the dongle's streams and of both cores."""
         return {
-            "dongle_transfers_failed": self._events.failed + self._acl.failed,
-            "dongle_transfers_ignored": self._ignored,
+            **{f"dongle_{name}": value for name, value in self.dongle.statistics().items()},
             **{f"hci_{name}": value for name, value in self.host.statistics().items()},
             **{f"l2cap_{name}": value for name, value in self.mux.statistics().items()},
         }
@@ -128,30 +111,23 @@ class Controller:
     # The dongle calls these.
 
     @contained
-    def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
+    def receive(self, events: list[bytes], acl: list[bytes]) -> None:  # hot: per wake-up
         if self._lost:
             return
         now = self.now()
         host = self.host
-        if self._reset_answer is not None:
-            interrupts = self._begin_events(self._reset_answer, interrupts)
-        if bulks and host.state != "up":
-            self._ignored += len(bulks)
-            bulks = ()  # there is no link yet: it may be the rest of a packet from before Reset
         try:
             # Data before events: a disconnection must not overtake what the peer sent before it. What comes
             # the other way round, data before its connection, waits in the host for the event.
-            if bulks:
-                receive_acl, cut = host.receive_acl, self._cut_acl
-                for transfer in bulks:
-                    for packet in cut(transfer):
-                        receive_acl(packet, now)
+            if acl:
+                receive_acl = host.receive_acl
+                for packet in acl:
+                    receive_acl(packet, now)
                 self._receive_pdus(now)
-            if interrupts:
-                cut = self._cut_event
-                for transfer in interrupts:
-                    for event in cut(transfer):
-                        host.receive_event(event, now)
+            if events:
+                receive_event = host.receive_event
+                for event in events:
+                    receive_event(event, now)
                 self._take_hci_events()
                 self._receive_pdus(now)
         except RemoteProtocolError as error:
@@ -168,16 +144,6 @@ class Controller:
 
     # Inside.
 
-    def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
-        """Returns what came from the answer to Reset on."""
-        for number, transfer in enumerate(interrupts, 1):
-            if (begun := answer.receive(transfer)) is not None:
-                self._reset_answer = None
-                self._ignored += number - 1
-                return [begun, *interrupts[number:]]
-        self._ignored += len(interrupts)
-        return ()
-
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
         receive_pdu = self.mux.receive_pdu
         for handle, pdu in self.host.take_pdus():
@@ -193,6 +159,8 @@ class Controller:
                     self.mux.remove_link(handle)
                     self._deliver()  # its channels end before the link does
                     self._asked.pop(handle, None)
+                case hci_events.Ready():
+                    self.dongle.begin_acl()
                 case hci_events.Failed(reason):
                     self.close(reason)
                     return
@@ -239,28 +207,15 @@ class Controller:
                 for pdu in mux.take_pdus(handle, LINK_BURST):
                     host.send_pdu(handle, pdu)
                     moved = True
-        commands, acl = host.take_commands(), host.take_acl(self.now())
-        if self._tap is not None:
-            self._show_sent(self._tap, commands, acl)
-        for command in commands:
-            if is_reset(command):
-                self._reset_answer = ResetAnswer()
-                self._events.restart()
-                self._acl.restart()
-            dongle.send_control(control_setup(command), command)
-        bulk = self._bulk
-        bulk += acl
-        if bulk:
-            del bulk[: dongle.send_bulk(bulk)]
+        for command in host.take_commands():
+            dongle.send_command(command)
+        waiting = self._waiting
+        waiting += host.take_acl(self.now())
+        if waiting:
+            del waiting[: dongle.send_acl(waiting)]
         if writable := mux.take_writable():
             self._owner.channels_writable(writable)
         self._set_timer()
-
-    def _show_sent(self, tap: Tap, commands: list[bytes], acl: list[bytes]) -> None:
-        """In the order in which they are handed to the dongle."""
-        for packet_type, packets in ((COMMAND, commands), (ACL_DATA, acl)):
-            if packets:
-                tap(False, packet_type, packets)
 
     def _set_timer(self) -> None:
         due, other = self.host.next_timeout(), self.mux.next_timeout()
@@ -284,12 +239,3 @@ class Controller:
         self._take_hci_events()
         if not self._lost:
             self._flush()
-
-
-def _tapped(tap: Tap, packet_type: int, cut: Cut) -> Cut:
-    def show(transfer: Transfer) -> list[bytes]:
-        if packets := cut(transfer):
-            tap(True, packet_type, packets)
-        return packets
-
-    return show

@@ -12,6 +12,7 @@ from usbbtd.backends.access import Denied, Revoked, TooOften
 from usbbtd.backends.vl2cap import connection as guest_connection
 from usbbtd.backends.vl2cap.connection import GuestConnection, error_code
 from usbbtd.bluetooth import BREDR
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.checks import Limits
@@ -103,7 +104,7 @@ async def guest(adapter, xen):
 async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_dongle):
     info = await guest.ask(lambda core: core.info())
     assert (info.ret, info.powered, info.features, info.address) == (0, 0, 0, bytes(6))
-    await adapter.take_dongle(new_dongle())
+    await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
     info = await guest.ask(lambda core: core.info())
     assert (info.powered, info.address) == (1, octets(air.OUR_ADDRESS))
@@ -341,7 +342,7 @@ async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle
         waiting = guest.send(lambda core, seen=info.generation: core.info(seen))
         if not info.powered:
             dongle = new_dongle()
-            await adapter.take_dongle(dongle)
+            await adapter.take_dongle(H2Dongle(dongle))
         else:
             dongle.unplug()
         info = await waiting

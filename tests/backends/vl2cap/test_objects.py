@@ -8,6 +8,7 @@ import pytest
 from tests.support import air
 from usbbtd.backends.vl2cap.objects import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestListener, GuestScan
 from usbbtd.backends.vl2cap.stream import GuestStream
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif.wire import unpack_report
@@ -89,7 +90,7 @@ async def test_a_scan_ends_with_the_dongle(scanning, dongle):
 
 async def test_a_scan_that_the_controller_refuses_ends(adapter, new_dongle, plain_xen):
     refusing = new_dongle()
-    await adapter.take_dongle(refusing)
+    await adapter.take_dongle(H2Dongle(refusing))
     await adapter.wait_powered()
     refusing.deaf = {b"\x0c\x20"}  # LE Set Scan Enable
     xen = plain_xen()

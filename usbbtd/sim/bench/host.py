@@ -11,6 +11,7 @@ from bumble.host import Host as BumblesHost
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 
 from usbbtd.bluetooth import LE
+from usbbtd.dongles.dongle import DongleReceiver
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import Limits
@@ -41,7 +42,7 @@ class Ours:
 
     name, serial = "stub", ""
     vendor_id = product_id = 0
-    interrupt_packet_size, bulk_packet_size = 16, 64
+    receiver: DongleReceiver | None = None
 
     def __init__(self, stub: StubController) -> None:
         self.received: list[bytes] = []
@@ -78,12 +79,16 @@ class Ours:
 
     def start(self, receiver: object) -> None: ...
     def close(self) -> None: ...
-    def send_control(self, setup: bytes, data: bytes) -> None:
-        self._stub.receive_command(data)
+    def begin_acl(self) -> None: ...
+    def statistics(self) -> dict[str, int]:
+        return {}
 
-    def send_bulk(self, transfers: list[bytes]) -> int:
-        self._stub.sent += transfers
-        return len(transfers)
+    def send_command(self, command: bytes) -> None:
+        self._stub.receive_command(command)
+
+    def send_acl(self, packets: list[bytes]) -> int:
+        self._stub.sent += packets
+        return len(packets)
 
     # As the owner
 

@@ -1,0 +1,90 @@
+"""A USB dongle as HCI packets: the transport H2 (Vol 4, Part B) on its endpoints."""
+
+from collections.abc import Mapping, Sequence
+
+from usbbtd.dongles.dongle import DongleReceiver
+from usbbtd.dongles.usb_dongle import UsbDongle
+from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
+
+
+class H2Dongle:
+    """Implements ``Dongle`` on a ``UsbDongle``."""
+
+    def __init__(self, usb: UsbDongle) -> None:
+        self.usb = usb
+        self.receiver: DongleReceiver | None = None
+        self._events = EventReassembler()
+        self._acl = AclReassembler()
+        self._has_acl = False
+        self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
+        self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
+
+    @property
+    def name(self) -> str:
+        return self.usb.name
+
+    @property
+    def vendor_id(self) -> int:
+        return self.usb.vendor_id
+
+    @property
+    def product_id(self) -> int:
+        return self.usb.product_id
+
+    @property
+    def serial(self) -> str:
+        return self.usb.serial
+
+    def start(self, receiver: DongleReceiver) -> None:
+        self.receiver = receiver
+        self.usb.start(self)
+
+    def begin_acl(self) -> None:
+        self._has_acl = True
+
+    def send_command(self, command: bytes) -> None:
+        if is_reset(command):
+            self._reset_answer = ResetAnswer()
+            self._has_acl = False
+            self._events.restart()
+            self._acl.restart()
+        self.usb.send_control(control_setup(command), command)
+
+    def send_acl(self, packets: list[bytes]) -> int:  # hot: per wake-up
+        return self.usb.send_bulk(packets)
+
+    def close(self) -> None:
+        self.usb.close()
+
+    def statistics(self) -> Mapping[str, int]:
+        return {"transfers_failed": self._events.failed + self._acl.failed, "transfers_ignored": self._ignored}
+
+    # What carries the transfers calls these.
+
+    def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
+        if self._reset_answer is not None:
+            interrupts = self._begin_events(self._reset_answer, interrupts)
+        if bulks and not self._has_acl:
+            self._ignored += len(bulks)
+            bulks = ()  # there is no link yet: it may be the rest of a packet from before Reset
+        events, acl = self._events.cut(interrupts), self._acl.cut(bulks)
+        if (events or acl) and self.receiver is not None:
+            self.receiver.receive(events, acl)
+
+    def dongle_ready_to_send(self) -> None:
+        if self.receiver is not None:
+            self.receiver.dongle_ready_to_send()
+
+    def dongle_lost(self, reason: str) -> None:
+        if self.receiver is not None:
+            self.receiver.dongle_lost(reason)
+
+    def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
+        """Returns what came from the answer to Reset on."""
+        for number, transfer in enumerate(interrupts, 1):
+            if (begun := answer.receive(transfer)) is not None:
+                self._reset_answer = None
+                self._ignored += number - 1
+                return [begun, *interrupts[number:]]
+        self._ignored += len(interrupts)
+        return ()
