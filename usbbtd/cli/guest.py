@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command is _ping:
             complete(arguments)
-        return run(_run(arguments))
+        return run(partial(_run, arguments))
     except NoAdapter as error:
         return _fail(3, str(error))
     except ValueError as error:

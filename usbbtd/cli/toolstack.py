@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from usbbtd.cli.arguments import directory, seconds
@@ -44,7 +45,7 @@ Command: TypeAlias = Callable[[Store, Arguments], Awaitable[None]]
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
-        return run(_run(arguments))
+        return run(partial(_run, arguments))
     except errors.ToolstackError as error:
         return _fail(_STATUS[type(error)], str(error))
     except XenError as error:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -41,7 +42,9 @@ class World:
             raise FileNotFoundError(errno.ENOENT, f"{LIBRARIES}: not built: run `make -C usbbtd/sim/lib`")
         command = [sys.executable, "-m", "usbbtd.sim", str(directory), "--lifeline"]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as daemon:
+        with _interrupts_wait():
+            daemon = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+        with daemon:
             try:
                 assert daemon.stdout
                 if not daemon.stdout.readline():
@@ -148,6 +151,16 @@ class World:
         if "error" in answer:
             raise OSError(getattr(errno, answer["error"]), answer["message"])
         return answer["result"]
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """^C, which also ends a child that is not yet in a session of its own, comes behind the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _backend_path(frontend: int, backend_class: str, backend: int, devid: int) -> str:

@@ -1,5 +1,7 @@
 """What the demo writes where nobody watches live."""
 
+import io
+
 import pytest
 
 from usbbtd.sim.demo.display import Display, bytes_text, time_text
@@ -33,6 +35,19 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     rule = "  " + "─" * 13
     lines = [rule, "           SDUs", rule, "  BR/EDR      7", "  LE      1,234", rule]
     assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_an_encoding_without_ticks_and_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", output)
+    display = Display()
+    with display.step("something"):
+        pass
+    display.table(("", "SDUs"), [("LE", "7")])
+    output.seek(0)
+    step, rule, *_ = output.read().splitlines()
+    assert step.startswith("  + something")
+    assert rule == "  " + "-" * 8
 
 
 def test_quantities() -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 INDENT = "  "
 GAP = "  "
 NAME_WIDTH = 64
+#: What has succeeded, what has not, what goes on, a line; and what stands for them in encodings without them.
+SIGNS, PLAIN_SIGNS = tuple("✓✗·─"), tuple("+x.-")
 
 
 class Display:
@@ -15,6 +17,7 @@ class Display:
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
+        self._done, self._failed, self._going_on, self._line = _signs(sys.stdout.encoding)
         self._text = ""
 
     @contextmanager
@@ -23,10 +26,10 @@ class Display:
         self._text = text
         start = time.monotonic()
         self.update("")
-        mark = "✗"
+        mark = self._failed
         try:
             yield
-            mark = "✓"
+            mark = self._done
         finally:
             took = f"{time.monotonic() - start:7.2f} s"
             clear = "\r\x1b[K" if self._live else ""
@@ -39,7 +42,7 @@ class Display:
     def update(self, detail: str) -> None:
         """What goes on in the step now; nothing where nobody watches."""
         if self._live:
-            self._write(f"\r\x1b[K{INDENT}· {self._text:<{NAME_WIDTH}} {detail}")
+            self._write(f"\r\x1b[K{INDENT}{self._going_on} {self._text:<{NAME_WIDTH}} {detail}")
 
     def text(self, text: str = "") -> None:
         self._write(f"{text}\n")
@@ -47,7 +50,7 @@ class Display:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The first column left-aligned, the others right-aligned."""
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        rule = INDENT + "─" * (sum(widths) + len(GAP) * (len(widths) - 1))
+        rule = INDENT + self._line * (sum(widths) + len(GAP) * (len(widths) - 1))
         self.text(rule)
         for row in (header, *rows):
             cells = [
@@ -62,6 +65,14 @@ class Display:
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def _signs(encoding: str | None) -> tuple[str, ...]:
+    try:
+        "".join(SIGNS).encode(encoding or "ascii")
+    except UnicodeEncodeError:
+        return PLAIN_SIGNS
+    return SIGNS
 
 
 def bytes_text(count: float) -> str:

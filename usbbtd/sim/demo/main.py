@@ -5,6 +5,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from usbbtd.sim.demo import program
@@ -48,4 +49,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     display = Display()
     display.text("\n  usbbtd on a simulated Xen: guests reach Bluetooth peers through a driver domain\n")
-    return program.run(run(display, SHORT if arguments.short else FULL, arguments.output), display)
+    return program.run(partial(run, display, SHORT if arguments.short else FULL, arguments.output), display)

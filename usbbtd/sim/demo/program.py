@@ -2,21 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from usbbtd.cli.signals import hold_interrupts, release_interrupts
 from usbbtd.sim.demo.display import Display
 from usbbtd.sim.demo.process import DemoError
 
 ENDED_BY_SIGNAL = 128 + signal.SIGINT  # as a shell has it
 
 
-def run(main: Coroutine[Any, Any, int], display: Display) -> int:
+def run(main: Callable[[], Coroutine[Any, Any, int]], display: Display) -> int:
     """Runs ``main`` and returns the exit status. What went wrong is said on the display.
 
     SIGTERM and SIGHUP cancel ``main``, as ^C does, so that it ends the processes that it has started; while it does,
     they do nothing.
     """
+    hold_interrupts()
     try:
         return asyncio.run(_cancelled_by_signals(main))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -26,7 +28,7 @@ def run(main: Coroutine[Any, Any, int], display: Display) -> int:
         return 1
 
 
-async def _cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
+async def _cancelled_by_signals(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     task = asyncio.current_task()
     assert task is not None
 
@@ -36,4 +38,5 @@ async def _cancelled_by_signals(main: Coroutine[Any, Any, int]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, cancel_once)
-    return await main
+    release_interrupts()
+    return await main()

@@ -71,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     display = Display()
     display.text("\n  usbbtd on a simulated Xen, with a prompt in a guest\n")
-    return program.run(run(display, arguments.output), display)
+    return program.run(partial(run, display, arguments.output), display)
