@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from usbbtd.config import Adapter, Config, ConfigError, load, parse
+from usbbtd.config import AdapterSettings, Config, ConfigError, load, parse
 from usbbtd.control.protocol import SOCKET
 
 SHIPPED = Path(__file__).parent.parent / "etc" / "usbbtd.toml"
@@ -129,10 +129,10 @@ def test_a_mistake_in_a_drop_in_is_told_where_it_is_with_those_of_other_files(tm
 
 
 def test_selection_of_a_dongle() -> None:
-    assert Adapter().selects(0x0A12, 1, "")
-    assert Adapter(select="0a12:0001").selects(0x0A12, 1, "A")
-    assert not Adapter(select="0a12:0001").selects(0x0A12, 2, "A")
-    assert Adapter(select="0a12:0001:A").selects(0x0A12, 1, "A")
-    assert not Adapter(select="0a12:0001:A").selects(0x0A12, 1, "B")
-    assert Adapter(select="0a12:0001:A").selects(0x0A12, 1, None)
-    assert not Adapter(select="0a12:0001:A").selects(0x0A12, 2, None)
+    assert AdapterSettings().selects(0x0A12, 1, "")
+    assert AdapterSettings(select="0a12:0001").selects(0x0A12, 1, "A")
+    assert not AdapterSettings(select="0a12:0001").selects(0x0A12, 2, "A")
+    assert AdapterSettings(select="0a12:0001:A").selects(0x0A12, 1, "A")
+    assert not AdapterSettings(select="0a12:0001:A").selects(0x0A12, 1, "B")
+    assert AdapterSettings(select="0a12:0001:A").selects(0x0A12, 1, None)
+    assert not AdapterSettings(select="0a12:0001:A").selects(0x0A12, 2, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle import commands
-from usbbtd.config import Control
+from usbbtd.config import ControlSettings
 
 ROOT = Path(__file__).parent.parent
 #: systemd-analyze counts in tenths.
@@ -73,7 +73,7 @@ def test_groups(prefix: Path, tmp_path: Path) -> None:
     assert {name: members for name, _, _, members in lines} == {"usbbtd": "", "usbbt-xen": "usbbtd"}
     rules = "".join(path.read_text() for path in (prefix / "lib/udev/rules.d").glob("*"))
     assert set(re.findall('GROUP="(.*?)"', rules)) == {"usbbt-xen"}
-    assert Control().group == "usbbtd"
+    assert ControlSettings().group == "usbbtd"
 
 
 def test_nothing_is_shadowed(prefix: Path) -> None:

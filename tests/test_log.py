@@ -20,7 +20,7 @@ import structlog
 
 from tests.support.journald import Journald
 from usbbtd import journal, log
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.events.table import by_phrase
 from usbbtd.flood import BURST
 from usbbtd.sim.configuration import write_configuration
@@ -44,7 +44,7 @@ def _leave_no_configuration() -> Iterator[None]:
 
 
 def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(Log(target="stderr"))
+    log.configure(LogSettings(target="stderr"))
     structlog.get_logger().info("channel opened", domid=3, psm=0x1001, addr=ADDRESS)
     line = capsys.readouterr().err
     assert "\x1b" not in line
@@ -52,7 +52,7 @@ def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(Log(level="warning", target="stderr"))
+    log.configure(LogSettings(level="warning", target="stderr"))
     structlog.get_logger().info("not this")
     structlog.get_logger().warning("but this")
     assert "but this" in (text := capsys.readouterr().err)
@@ -102,7 +102,7 @@ def test_fields_of_the_journal() -> None:
 
 def test_the_last_events_are_remembered_as_they_are_shown() -> None:
     recent = log.RecentEvents(2)
-    log.configure(Log(target="stderr"), recent=recent)
+    log.configure(LogSettings(target="stderr"), recent=recent)
     for number in range(3):
         structlog.get_logger().info("channel opened", addr=ADDRESS, psm=number)
     structlog.get_logger().debug("below the level")
@@ -125,17 +125,17 @@ def test_auto_takes_the_journal_where_standard_error_is_connected_to_it(monkeypa
         status = os.fstat(write_end)
         monkeypatch.setattr(sys, "stderr", stderr)
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        log.configure(Log())
+        log.configure(LogSettings())
         structlog.get_logger().info("to the journal")
         monkeypatch.setenv("JOURNAL_STREAM", "1:1")
-        log.configure(Log())
+        log.configure(LogSettings())
         structlog.get_logger().info("to standard error")
     assert [message for message, _fields in sent] == ["to the journal"]
 
 
 def test_a_traceback_is_in_the_message_of_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = journal_of(monkeypatch)
-    log.configure(Log(target="journal"))
+    log.configure(LogSettings(target="journal"))
     try:
         raise KeyError("lost")
     except KeyError:
@@ -147,7 +147,7 @@ def test_a_traceback_is_in_the_message_of_the_journal(monkeypatch: pytest.Monkey
 
 
 async def test_exceptions_that_nobody_awaited_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(Log(target="stderr"))
+    log.configure(LogSettings(target="stderr"))
     error = RuntimeError("nobody looked")
     asyncio.get_running_loop().call_exception_handler({"message": "forgotten task", "exception": error})
     text = capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
 
 def test_hashed_addresses(capsys: pytest.CaptureFixture[str]) -> None:
     def lines_with(key: bytes | None) -> list[str]:
-        log.configure(Log(target="stderr", addresses="hashed"), address_key=key)
+        log.configure(LogSettings(target="stderr", addresses="hashed"), address_key=key)
         logger = structlog.get_logger()
         logger.info("one", addr=ADDRESS)
         logger.info("two", addr="c0:ff:ee:00:00:01", reason="C0:FF:EE:00:00:02 and C0:FF:EE:00:00:01 said no")
@@ -200,7 +200,7 @@ async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: 
             told.set()
 
     monkeypatch.setattr("usbbtd.journal.send", send)
-    log.configure(Log(target="journal"))
+    log.configure(LogSettings(target="journal"))
     logger = structlog.get_logger().bind(domid=3)
     for _ in range(BURST + 9):
         logger.info("link up")

@@ -48,7 +48,7 @@ def _socket_path(text: str) -> str:
     return text
 
 
-class Adapter(Section):
+class AdapterSettings(Section):
     """The dongle."""
 
     usb: Literal["usbif", "libusb"] = "usbif"
@@ -64,7 +64,7 @@ class Adapter(Section):
         return self.select in ("any", kind, f"{kind}:{serial}")
 
 
-class Guests(Section):
+class GuestSettings(Section):
     """What one guest may have at a time; policy may give a guest other limits."""
 
     channels: int = Field(default=64, ge=1, le=4096)
@@ -78,13 +78,13 @@ class Guests(Section):
     connects_per_minute: int = Field(default=600, ge=1, le=100_000)
 
 
-class Policy(Section):
+class PolicySettings(Section):
     """Where the rules are that say which guest may do what."""
 
     directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/etc/usbbtd/policy.d")
 
 
-class Log(Section):
+class LogSettings(Section):
     """Where the log goes, and what it shows."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -92,13 +92,13 @@ class Log(Section):
     addresses: Literal["shown", "hashed"] = "shown"
 
 
-class State(Section):
+class StateSettings(Section):
     """Where that is kept which outlives a restart."""
 
     directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/var/lib/usbbtd")
 
 
-class Control(Section):
+class ControlSettings(Section):
     """The socket of usbbtctl. An empty path: none."""
 
     socket: Annotated[str, AfterValidator(_socket_path)] = "/run/usbbtd/control"
@@ -108,12 +108,12 @@ class Control(Section):
 class Config(Section):
     """The whole file; a section or key that is left out has its default."""
 
-    adapter: Adapter = Adapter()
-    guests: Guests = Guests()
-    policy: Policy = Policy()
-    log: Log = Log()
-    state: State = State()
-    control: Control = Control()
+    adapter: AdapterSettings = AdapterSettings()
+    guests: GuestSettings = GuestSettings()
+    policy: PolicySettings = PolicySettings()
+    log: LogSettings = LogSettings()
+    state: StateSettings = StateSettings()
+    control: ControlSettings = ControlSettings()
 
 
 def load(path: Path, *, must_exist: bool = True) -> Config:

@@ -34,7 +34,7 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _HASHED_DIGITS = 12
 
 
-class LogSettings(Protocol):
+class LogOptions(Protocol):
     """Where the log goes, and what it shows: the section of the configuration, or LogDefaults."""
 
     @property
@@ -71,7 +71,7 @@ class RecentEvents:
 
 
 def configure(
-    settings: LogSettings, program: str = "usbbtd", recent: RecentEvents | None = None, address_key: bytes | None = None
+    settings: LogOptions, program: str = "usbbtd", recent: RecentEvents | None = None, address_key: bytes | None = None
 ) -> None:
     """Sets up logging for the process, which the journal calls ``program``. ``recent`` gets every event too.
 

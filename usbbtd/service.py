@@ -22,15 +22,14 @@ from usbbtd.control.server import serve
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.identifiers import parse_domid, parse_u32
-from usbbtd.l2cap.limits import Limits as L2capLimits
-from usbbtd.l2capif.checks import Limits as GuestLimits
+from usbbtd.l2cap.limits import L2capLimits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.log import RecentEvents
 from usbbtd.log import configure as configure_log
 from usbbtd.manager import feed_watchdog, notify, notify_reloading
 from usbbtd.policy.files import load as load_policy
-from usbbtd.policy.rules import Limits as AccessLimits
-from usbbtd.policy.rules import Policy
-from usbbtd.radio.adapter import Adapter
+from usbbtd.policy.rules import Policy, RuleLimits
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.retry import Trouble
 from usbbtd.state import State
 from usbbtd.xen.claim import claim_domain
@@ -103,7 +102,7 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
 class Service:
     """All devices of our domain ``domid``: USB controllers on one side, guests on the other.
 
-    ``serve_dongle`` takes what takes dongles, and a log: it finds them instead of usbif.
+    ``serve_dongle(on_dongle, log)`` finds dongles; without it they are found through usbif.
     """
 
     def __init__(
@@ -119,8 +118,8 @@ class Service:
         self._serve_dongle = serve_dongle
         self._log: FilteringBoundLogger = structlog.get_logger()
         guests = config.guests
-        self._limits = GuestLimits(**guests.model_dump(exclude={"unread_bytes", "connects_per_minute"}))
-        self._access_limits = AccessLimits(guests.channels, guests.unread_bytes, guests.connects_per_minute)
+        self._limits = FrontendLimits(**guests.model_dump(exclude={"unread_bytes", "connects_per_minute"}))
+        self._access_limits = RuleLimits(guests.channels, guests.unread_bytes, guests.connects_per_minute)
         self._guests: Tasks = {}
         self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
         self._ready = asyncio.Event()
@@ -128,7 +127,7 @@ class Service:
         self._troubles: dict[str, Trouble] = {}  # of devices that are there, by path
         self._changes: Watch | None = None
         self._scanned = asyncio.Event()
-        self.adapter = Adapter(
+        self.adapter = SharedAdapter(
             random_address=config.adapter.address or state.adapter_address(),
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=guests.unread_bytes),

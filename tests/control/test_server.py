@@ -16,7 +16,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from usbbtd.config import Control
+from usbbtd.config import ControlSettings
 from usbbtd.control import server
 from usbbtd.control.protocol import MAX_REQUEST, RequestError, encode
 from usbbtd.control.server import ControlError
@@ -54,7 +54,7 @@ def directory() -> Iterator[Path]:
 @contextlib.asynccontextmanager
 async def served(path: Path, group: str = "daemon") -> AsyncIterator[list[dict]]:
     with capture_logs() as logs:
-        async with server.serve(Control(socket=str(path), group=group), Answers(), structlog.get_logger()):
+        async with server.serve(ControlSettings(socket=str(path), group=group), Answers(), structlog.get_logger()):
             yield logs
 
 
@@ -296,6 +296,6 @@ async def test_a_group_that_cannot_be_given_the_socket_is_told_and_nothing_is_le
 
 async def test_an_empty_path_is_none_in_silence() -> None:
     with capture_logs() as logs:
-        async with server.serve(Control(socket=""), Answers(), structlog.get_logger()):
+        async with server.serve(ControlSettings(socket=""), Answers(), structlog.get_logger()):
             pass
     assert logs == []

@@ -8,7 +8,7 @@ import structlog
 import usb1
 
 from tests.support import libusb_bus as bus
-from usbbtd.config import Adapter
+from usbbtd.config import AdapterSettings
 from usbbtd.dongles.dongle import DongleError
 from usbbtd.dongles.libusb_context import LibusbContext
 from usbbtd.dongles.libusb_source import serve_libusb
@@ -30,7 +30,7 @@ class Source:
 
         monkeypatch.setattr(self.context.usb, "hotplugRegisterCallback", register)
         monkeypatch.setattr(self.context.usb, "hotplugDeregisterCallback", lambda _: None)
-        selects = Adapter(select=select).selects
+        selects = AdapterSettings(select=select).selects
         self.task = asyncio.create_task(serve_libusb(self.context, selects, self._take, structlog.stdlib.get_logger()))
 
     async def _take(self, dongle):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from usbbtd.events.table import EVENTS, Event, by_phrase
+from usbbtd.events.table import EVENTS, LogEvent, by_phrase
 
 PACKAGE = Path(__file__).parents[2] / "usbbtd"
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
@@ -51,7 +51,7 @@ def calls_and_bound() -> tuple[list[Call], set[str]]:
 CALLS, BOUND = calls_and_bound()
 
 
-def facts_of(event: Event) -> tuple[set[str], set[str]]:
+def facts_of(event: LogEvent) -> tuple[set[str], set[str]]:
     """(those that every such event has, those that some have)"""
     words = set(event.facts.split())
     always = {word for word in words if not word.startswith("(")}
@@ -80,7 +80,7 @@ def test_phrases_and_message_ids_are_unique() -> None:
 
 
 @pytest.mark.parametrize("event", ALL, ids=[event.phrase for event in ALL])
-def test_an_entry_is_sound(event: Event) -> None:
+def test_an_entry_is_sound(event: LogEvent) -> None:
     assert re.fullmatch(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}", event.message_id)  # random: RFC 9562, 5.4
     for text in (event.explanation, event.remedy):
         assert text.endswith(".")

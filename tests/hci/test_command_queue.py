@@ -5,8 +5,8 @@ import pytest
 from usbbtd.hci.command_queue import MAX_WAITING, CommandQueue
 from usbbtd.hci.commands import (
     AcceptConnectionRequest,
-    Command,
     Disconnect,
+    HciCommand,
     ReadBdAddr,
     Reset,
     WriteScanEnable,
@@ -21,7 +21,7 @@ class Queue(CommandQueue):
         super().__init__(2.0)
         self.told: list[tuple[int, bytes, float]] = []
 
-    def ask(self, command: Command) -> None:
+    def ask(self, command: HciCommand) -> None:
         self.send(command, lambda *answer: self.told.append(answer))
 
 

@@ -8,7 +8,7 @@ import pytest
 from bumble import hci
 
 from usbbtd.hci import commands
-from usbbtd.hci.commands import Command, Returned
+from usbbtd.hci.commands import HciCommand, Returned
 
 TAIL = 5
 #: Where Bumble's parser counts by a field: one PHY, one advertising set, and the octets of advertising data.
@@ -33,7 +33,7 @@ def rebuilt(theirs: Any) -> Any:
     return type(theirs)(**{name: getattr(theirs, name) for name in inspect.signature(type(theirs)).parameters})
 
 
-@pytest.mark.parametrize("made", Command.registry.values(), ids=lambda made: made.__name__)
+@pytest.mark.parametrize("made", HciCommand.registry.values(), ids=lambda made: made.__name__)
 def test_pack_is_read_and_written_alike_by_bumble(made: Any) -> None:
     ours = sample(made).pack()
     theirs = hci.HCI_Packet.from_bytes(b"\x01" + ours)

@@ -10,7 +10,7 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.controller_events import (
     AdvertisingReport,
-    Event,
+    HciEvent,
     LeEvent,
     advertising_reports,
     may_be_lost,
@@ -87,7 +87,7 @@ def test_bumbles_events_are_understood(theirs: Any, ours: Any) -> None:
 
 
 def test_every_event_is_known_to_bumble_under_its_name() -> None:
-    for made in Event.registry.values():
+    for made in HciEvent.registry.values():
         assert hci.HCI_Event.event_names[made.CODE].replace("_", "") == f"HCI{made.__name__}Event".upper()
     for made in LeEvent.registry.values():
         name = hci.HCI_LE_Meta_Event.subevent_names[made.CODE].replace("_", "")

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from usbbtd.hci.command_queue import Done
-from usbbtd.hci.commands import Command, LeCreateConnectionCancel, LeSetRandomAddress
+from usbbtd.hci.commands import HciCommand, LeCreateConnectionCancel, LeSetRandomAddress
 from usbbtd.hci.dialler import CANCEL_GRACE_S, MAX_TRIES, MAX_WAITING, RETRY_S, Dialler, Target
 from usbbtd.hci.events import ConnectFailed
 
@@ -15,7 +15,7 @@ class Desk:
 
     def __init__(self, *, takes_turns: bool = True) -> None:
         self.linked: set[Target] = set()
-        self.sent: list[Command] = []
+        self.sent: list[HciCommand] = []
         self.done: list[Done] = []
         self.events: list[ConnectFailed] = []
         self.busy: list[bool] = []
@@ -41,7 +41,7 @@ class Desk:
         self.attempts += 1
         return self.dialler.connect(target, self.attempts, now)
 
-    def send(self, command: Command, done: Done = lambda status, returned, now: None) -> None:
+    def send(self, command: HciCommand, done: Done = lambda status, returned, now: None) -> None:
         self.sent.append(command)
         self.done.append(done)
 

@@ -6,7 +6,7 @@ from bumble import hci
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.hci.commands import Command, Disconnect, Reset
+from usbbtd.hci.commands import Disconnect, HciCommand, Reset
 from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, control_setup
 
 
@@ -80,7 +80,7 @@ def test_the_answer_to_reset_is_found_after_the_end_of_what_was_lost(
 
 
 @pytest.mark.parametrize("command", [Reset(), Disconnect(0x40, 0x13)])
-def test_setup_packet(command: Command) -> None:
+def test_setup_packet(command: HciCommand) -> None:
     """The fields as Vol 4, Part B, 2.2.1 gives them; the command itself as Bumble writes it, without its H4 octet."""
     octets = command.pack()
     request_type, request, value, index, length = struct.unpack("<BBHHH", control_setup(octets))

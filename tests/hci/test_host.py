@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands, events
-from usbbtd.hci.controller_events import Event, LeEvent
+from usbbtd.hci.controller_events import HciEvent, LeEvent
 from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
 from usbbtd.hci.losses import LOSSES, Cost
 
@@ -334,7 +334,7 @@ def test_advertisements_that_nobody_takes_are_dropped_and_nothing_else(scripted:
 
 def test_every_event_of_the_registries_is_handled(scripted: Any) -> None:
     """With zeros for parameters: nothing is left to a KeyError."""
-    for registry in (Event.registry, LeEvent.registry):
+    for registry in (HciEvent.registry, LeEvent.registry):
         for made in registry.values():
             controller = scripted().up()
             controller.host.receive_event(made.parse(bytes(made.LAYOUT.size)).pack(), 0.0)
@@ -343,7 +343,7 @@ def test_every_event_of_the_registries_is_handled(scripted: Any) -> None:
 
 some_events = st.builds(
     lambda code, parameters: bytes((code, len(parameters))) + parameters,
-    st.sampled_from([0x13, 0x3E, *Event.registry]) | st.integers(0, 255),
+    st.sampled_from([0x13, 0x3E, *HciEvent.registry]) | st.integers(0, 255),
     st.binary(max_size=40),
 )
 small_le_events = st.builds(
@@ -495,7 +495,7 @@ def asked_at_start(scripted: Any) -> set[int]:
 
 def test_silence_is_no_worse_than_a_refusal(scripted: Any) -> None:
     """One by one, and to all at once that is not the end."""
-    costs = {opcode: LOSSES[commands.Command.registry[opcode]].cost for opcode in asked_at_start(scripted)}
+    costs = {opcode: LOSSES[commands.HciCommand.registry[opcode]].cost for opcode in asked_at_start(scripted)}
     costs[0x2001] = Cost.NOTHING  # with the legacy commands
     for opcode, cost in costs.items():
         host = silent_to(scripted, {opcode}).host

@@ -8,18 +8,18 @@ import pytest
 
 from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.l2cap import events
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     COMMANDS,
-    Command,
     ConfigurationRequest,
     ConfigurationResponse,
-    ConnectionRequest,
     ConnectionResponse,
+    L2capConnectionRequest,
     LeConnectionRequest,
     LeConnectionResponse,
+    SignallingCommand,
 )
 
 HANDLE = 0x0042
@@ -35,11 +35,11 @@ class Peer:
     handle = HANDLE
     dcid = 0x0070  # the peer's end of the channel that the helpers open
 
-    def __init__(self, transport: int = BREDR, role: int = CENTRAL, limits: Limits | None = None) -> None:
+    def __init__(self, transport: int = BREDR, role: int = CENTRAL, limits: L2capLimits | None = None) -> None:
         self.transport = transport
         self.psm = PSM[transport]
         self.now = 100.0
-        self.mux = Mux(limits=limits or Limits())
+        self.mux = Mux(limits=limits or L2capLimits())
         self.mux.add_link(HANDLE, transport, role, self.now)
         self._identifier = 0
 
@@ -52,7 +52,7 @@ class Peer:
         """A C-frame with any content."""
         self.send_pdu(SIGNALLING[self.transport], payload)
 
-    def send(self, command: Command, identifier: int | None = None) -> int:
+    def send(self, command: SignallingCommand, identifier: int | None = None) -> int:
         """A command; with an identifier of its own where none is given."""
         if identifier is None:
             self._identifier = identifier = self._identifier % 255 + 1
@@ -78,7 +78,7 @@ class Peer:
             taken.append((cid, pdu[4:]))
         return taken
 
-    def take(self) -> list[tuple[int, Command]]:
+    def take(self) -> list[tuple[int, SignallingCommand]]:
         """(identifier, command) of each PDU there is; all of them must be signalling, one command in each."""
         taken = []
         for cid, payload in self.take_pdus():
@@ -89,7 +89,7 @@ class Peer:
             taken.append((identifier, COMMANDS[code].parse(payload[4:])))
         return taken
 
-    def take_one(self) -> tuple[int, Command]:
+    def take_one(self) -> tuple[int, SignallingCommand]:
         (taken,) = self.take()
         return taken
 
@@ -112,7 +112,7 @@ class Peer:
             values = {"mtu": 512, "mps": 128, "credits": 10} | parameters
             self.send(LeConnectionRequest(self.psm, self.dcid, values["mtu"], values["mps"], values["credits"]))
         else:
-            self.send(ConnectionRequest(self.psm, self.dcid))
+            self.send(L2capConnectionRequest(self.psm, self.dcid))
         (event,) = self.events()
         assert isinstance(event, events.ChannelRequested)
         return event.cid
@@ -160,12 +160,12 @@ class Pair:
 
     handle = HANDLE
 
-    def __init__(self, transport: int = BREDR, limits: Limits | None = None) -> None:
+    def __init__(self, transport: int = BREDR, limits: L2capLimits | None = None) -> None:
         self.transport = transport
         self.psm = PSM[transport]
         self.now = 0.0
-        self.a = Mux(limits=limits or Limits())
-        self.b = Mux(limits=limits or Limits())
+        self.a = Mux(limits=limits or L2capLimits())
+        self.b = Mux(limits=limits or L2capLimits())
         self.a.add_link(HANDLE, transport, CENTRAL, self.now)
         self.b.add_link(HANDLE, transport, PERIPHERAL, self.now)
 

@@ -12,7 +12,7 @@ from bumble import l2cap as bumble
 
 from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.l2cap.events import (
-    ChannelClosed,
+    ChannelEnded,
     ChannelOpened,
     ChannelRefused,
     ChannelRequested,
@@ -20,7 +20,7 @@ from usbbtd.l2cap.events import (
     ParametersAnswered,
     ParametersRequested,
 )
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 
 HANDLE = 0x0E00
@@ -34,7 +34,7 @@ class Remote:
     peer_address = "00:00:00:00:00:01"
 
     def __init__(self, transport: int, role: int = CENTRAL) -> None:
-        self.mux = Mux(limits=Limits(mps=64, queue_bytes=1 << 20))
+        self.mux = Mux(limits=L2capLimits(mps=64, queue_bytes=1 << 20))
         self.mux.add_link(HANDLE, transport, role, 0.0)
         self.role = hci.Role.PERIPHERAL if role == CENTRAL else hci.Role.CENTRAL
         self.manager = bumble.ChannelManager()
@@ -148,7 +148,7 @@ async def test_we_connect(transport: int) -> None:
         await exchange(remote, cid, channels[number], empty_from_bumble=transport == BREDR)
         remote.mux.disconnect(HANDLE, cid, 0.0)
         await remote.settle()
-        assert remote.events[1:] == [ChannelClosed(HANDLE, cid, "disconnected")]
+        assert remote.events[1:] == [ChannelEnded(HANDLE, cid, "disconnected")]
         remote.events.clear()
 
 
@@ -161,7 +161,7 @@ async def test_bumble_connects(transport: int) -> None:
     assert opened == ChannelOpened(HANDLE, opened.cid, PSM[transport], 2048, 2048)
     await exchange(remote, opened.cid, channel, empty_from_bumble=transport == BREDR)
     await remote.finish(channel.disconnect())
-    assert remote.events[1:] == [ChannelClosed(HANDLE, opened.cid, "the peer disconnected")]
+    assert remote.events[1:] == [ChannelEnded(HANDLE, opened.cid, "the peer disconnected")]
 
 
 @pytest.mark.parametrize("transport", [BREDR, LE])

@@ -7,10 +7,10 @@ import pytest
 
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import DISCONNECTED, PEER_DISCONNECTED, ChannelClosed, ChannelRequested
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import DISCONNECTED, PEER_DISCONNECTED, ChannelEnded, ChannelRequested
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import CommandReject, DisconnectionRequest, DisconnectionResponse
-from usbbtd.l2cap.states import Input, State
+from usbbtd.l2cap.states import ChannelState, Input
 
 PeerOf = Callable[..., Any]
 both_transports = pytest.mark.parametrize("transport", [BREDR, LE])
@@ -24,12 +24,12 @@ def test_only_the_table_moves_a_channel(peer: PeerOf, transport: int) -> None:
         if not channel.may(event):
             with pytest.raises(LocalProtocolError):
                 channel.step(event)
-            assert channel.state is State.OPEN
+            assert channel.state is ChannelState.OPEN
 
 
 @both_transports
 def test_nobody_may_write_while_a_full_queue_drains(peer: PeerOf, transport: int) -> None:
-    remote = peer(transport, limits=Limits(queue_bytes=200))
+    remote = peer(transport, limits=L2capLimits(queue_bytes=200))
     cid = remote.open()
     while remote.mux.room(remote.handle, cid) > 0:
         remote.mux.send_sdu(remote.handle, cid, b"sdu")
@@ -58,7 +58,7 @@ def test_the_end_is_told_once(peer: PeerOf, transport: int, answer: str) -> None
         assert remote.take() == [(crossing, DisconnectionResponse(cid, 0x70))]
         remote.send(DisconnectionResponse(0x70, cid), identifier)
     reason = PEER_DISCONNECTED if answer == "request" else DISCONNECTED
-    assert remote.events() == [ChannelClosed(remote.handle, cid, reason)]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, reason)]
     assert remote.mux.next_timeout() is None
 
 
@@ -68,11 +68,11 @@ def test_a_request_may_be_taken_back_by_the_peer_or_dropped_by_us(peer: PeerOf, 
     cid = remote.ask()
     remote.send(DisconnectionRequest(cid, 0x70), 200)
     assert remote.take() == [(200, DisconnectionResponse(cid, 0x70))]
-    assert remote.events() == [ChannelClosed(remote.handle, cid, PEER_DISCONNECTED)]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, PEER_DISCONNECTED)]
     cid = remote.ask()
     remote.mux.disconnect(remote.handle, cid, remote.now)
     remote.take_one()
-    assert remote.events() == [ChannelClosed(remote.handle, cid, "refused")]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, "refused")]
     assert remote.mux.channels() == []
 
 
@@ -85,5 +85,5 @@ def test_the_peers_end_is_free_again_after_a_channel(peer: PeerOf, transport: in
         remote.send(DisconnectionResponse(0x70, cid), remote.take_one()[0])
         remote.events()
     remote.ask()
-    assert [row.state for row in remote.mux.channels()] == [State.WAIT_CONNECT]
+    assert [row.state for row in remote.mux.channels()] == [ChannelState.WAIT_CONNECT]
     assert ChannelRequested not in [type(event) for event in remote.events()]

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, ChannelRequested
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused, ChannelRequested
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,
-    ConnectionRequest,
     ConnectionResponse,
     DisconnectionRequest,
     DisconnectionResponse,
+    L2capConnectionRequest,
 )
 
 PeerOf = Callable[..., Any]
@@ -25,14 +25,14 @@ FLUSH_NEVER = bytes.fromhex("0202ffff")
 
 
 def reasons(remote: Any) -> list[str]:
-    return [event.reason for event in remote.events() if isinstance(event, ChannelClosed)]
+    return [event.reason for event in remote.events() if isinstance(event, ChannelEnded)]
 
 
 def test_l2cap_cos_ced_bv_01_and_bv_05_connect(peer: PeerOf) -> None:
     remote = peer()
     cid = remote.mux.connect(remote.handle, 0x1001, 1691, remote.now)
     identifier, request = remote.take_one()
-    assert request == ConnectionRequest(0x1001, cid)
+    assert request == L2capConnectionRequest(0x1001, cid)
     remote.send(ConnectionResponse(0x70, cid, 1, 2), identifier)  # pending first
     remote.send(ConnectionResponse(0x70, cid, 0, 0), identifier)
     identifier, request = remote.take_one()
@@ -154,7 +154,7 @@ def test_requests_that_are_refused(peer: PeerOf, psm: int, scid: int, result: in
     remote = peer()
     remote.dcid = 0x71
     remote.open()
-    identifier = remote.send(ConnectionRequest(psm, scid))
+    identifier = remote.send(L2capConnectionRequest(psm, scid))
     assert remote.take() == [(identifier, ConnectionResponse(0, scid, result, 0))]
     assert remote.events() == []
 
@@ -472,7 +472,7 @@ def test_an_sdu_beyond_our_mtu_closes(peer: PeerOf) -> None:
 
 @pytest.mark.parametrize("size", [0, 500])
 def test_a_guest_that_does_not_read_loses_the_channel(peer: PeerOf, size: int) -> None:
-    remote = peer(limits=Limits(unread_bytes=10_000))
+    remote = peer(limits=L2capLimits(unread_bytes=10_000))
     cid = remote.open()
     for _ in range(10_000 // (size + 64)):
         remote.send_pdu(cid, bytes(size))
@@ -518,7 +518,7 @@ def test_l2cap_cos_ced_bi_disconnect_at_every_step(peer: PeerOf, steps: int, by_
     assert len(reasons(remote)) == 1
     assert remote.mux.channels() == []
     assert remote.mux.next_timeout() is None
-    again = remote.send(ConnectionRequest(0x1001, 0x70))
+    again = remote.send(L2capConnectionRequest(0x1001, 0x70))
     assert [type(event) for event in remote.events()] == [ChannelRequested]
     assert again
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from usbbtd.bluetooth import LE
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import (
     DisconnectionRequest,
     DisconnectionResponse,
@@ -23,7 +23,7 @@ PeerOf = Callable[..., Any]
 
 
 def reasons(remote: Any) -> list[str]:
-    return [event.reason for event in remote.events() if isinstance(event, ChannelClosed)]
+    return [event.reason for event in remote.events() if isinstance(event, ChannelEnded)]
 
 
 def segment(sdu: bytes, mps: int) -> list[bytes]:
@@ -89,7 +89,7 @@ def test_requests_that_are_refused(peer: PeerOf, request_: tuple[int, int, int, 
 
 
 def test_l2cap_le_cfc_bv_16_no_resources(peer: PeerOf) -> None:
-    remote = peer(LE, limits=Limits(channels=1))
+    remote = peer(LE, limits=L2capLimits(channels=1))
     remote.open()
     identifier = remote.send(LeConnectionRequest(0x80, 0x71, 64, 64, 1))
     assert remote.take() == [(identifier, LeConnectionResponse(0, 0, 0, 0, 4))]
@@ -157,7 +157,7 @@ def test_l2cap_le_cfc_bv_06_segmentation(peer: PeerOf, sizes: list[int], mps: in
 @given(sizes=st.lists(st.integers(0, 300), max_size=8), mps=st.integers(2, 64))
 def test_l2cap_le_cfc_bv_07_reassembly(peer: PeerOf, sizes: list[int], mps: int) -> None:
     """The peer's segments may be smaller than our MPS: it never waits for credits in the middle of an SDU."""
-    remote = peer(LE, limits=Limits(mps=64))
+    remote = peer(LE, limits=L2capLimits(mps=64))
     cid = remote.open()
     sdus = [bytes((number,)) * size for number, size in enumerate(sizes)]
     credits_ = 4 * 17  # four SDUs of 1024 bytes in frames of 64
@@ -275,7 +275,7 @@ def test_queued_sdus_leave_before_the_disconnection_as_credits_come(peer: PeerOf
 
 
 def test_a_violation_while_the_queue_drains(peer: PeerOf) -> None:
-    remote = peer(LE, limits=Limits(queue_bytes=100))
+    remote = peer(LE, limits=L2capLimits(queue_bytes=100))
     cid = remote.open(credits=1)
     for _ in range(2):
         remote.mux.send_sdu(remote.handle, cid, b"sdu")

@@ -8,8 +8,8 @@ import pytest
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import EchoFailed, EchoReceived
-from usbbtd.l2cap.limits import Limits
-from usbbtd.l2cap.pdu import CommandReject, EchoRequest, EchoResponse
+from usbbtd.l2cap.limits import L2capLimits
+from usbbtd.l2cap.pdu import CommandReject, L2capEchoRequest, L2capEchoResponse
 
 PeerOf = Callable[..., Any]
 
@@ -18,18 +18,18 @@ def echo(remote: Any, data: bytes = b"") -> tuple[int, int]:
     """Asks; returns the number and the identifier on the air."""
     number = remote.mux.echo(remote.handle, data, remote.now)
     identifier, request = remote.take_one()
-    assert request == EchoRequest(data)
+    assert request == L2capEchoRequest(data)
     return number, identifier
 
 
 def test_it_has_its_bounds(peer: PeerOf) -> None:
-    remote = peer(BREDR, limits=Limits(echoes=1))
+    remote = peer(BREDR, limits=L2capLimits(echoes=1))
     with pytest.raises(LocalProtocolError):
         remote.mux.echo(remote.handle, bytes(45), remote.now)
     _, identifier = echo(remote, bytes(44))
     with pytest.raises(LocalProtocolError):
         remote.mux.echo(remote.handle, b"", remote.now)
-    remote.send(EchoResponse(b""), identifier)
+    remote.send(L2capEchoResponse(b""), identifier)
     echo(remote)
     with pytest.raises(LocalProtocolError):
         peer(LE).mux.echo(remote.handle, b"", remote.now)
@@ -39,7 +39,7 @@ def test_answers_that_overtake_each_other_reach_who_asked(peer: PeerOf) -> None:
     remote = peer(BREDR)
     asked = [echo(remote, b"%d" % which) for which in range(3)]
     for which in (2, 0, 1):
-        remote.send(EchoResponse(b"%d" % which), asked[which][1])
+        remote.send(L2capEchoResponse(b"%d" % which), asked[which][1])
     events = [EchoReceived(remote.handle, asked[which][0], b"%d" % which) for which in (2, 0, 1)]
     assert remote.events() == events
     assert len({number for number, _ in asked}) == 3
@@ -49,8 +49,8 @@ def test_answers_that_overtake_each_other_reach_who_asked(peer: PeerOf) -> None:
 def test_a_peer_may_answer_with_other_data(peer: PeerOf, data: bytes) -> None:
     remote = peer(BREDR)
     number, identifier = echo(remote, b"ping")
-    remote.send(EchoResponse(data), identifier)
-    remote.send(EchoResponse(data), identifier)  # once
+    remote.send(L2capEchoResponse(data), identifier)
+    remote.send(L2capEchoResponse(data), identifier)  # once
     assert remote.events() == [EchoReceived(remote.handle, number, data)]
 
 
@@ -77,25 +77,25 @@ def test_the_link_is_lost(peer: PeerOf) -> None:
 
 def test_nobody_is_given_the_answer_to_one_that_was_cancelled(peer: PeerOf) -> None:
     """Its identifier is used by no other, however many follow, until it is answered or has expired."""
-    remote = peer(BREDR, limits=Limits(echoes=2))
+    remote = peer(BREDR, limits=L2capLimits(echoes=2))
     cancelled, identifier = echo(remote, b"secret")
     remote.mux.cancel_echo(remote.handle, cancelled)
     for _ in range(300):
         _, other = echo(remote)
         assert other != identifier
-        remote.send(EchoResponse(b""), other)
+        remote.send(L2capEchoResponse(b""), other)
     assert len(remote.events()) == 300
     echo(remote)
     with pytest.raises(LocalProtocolError):  # it counts so long
         remote.mux.echo(remote.handle, b"", remote.now)
-    remote.send(EchoResponse(b"secret"), identifier)
+    remote.send(L2capEchoResponse(b"secret"), identifier)
     remote.mux.cancel_echo(remote.handle, cancelled)
     assert remote.events() == []
     echo(remote)
 
 
 def test_one_that_was_cancelled_expires(peer: PeerOf) -> None:
-    remote = peer(BREDR, limits=Limits(echoes=1))
+    remote = peer(BREDR, limits=L2capLimits(echoes=1))
     number, _ = echo(remote)
     remote.mux.cancel_echo(remote.handle, number)
     remote.pass_time(30)

@@ -7,12 +7,12 @@ import pytest
 
 from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import ChannelClosed, ParametersAnswered, ParametersRequested
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import ChannelEnded, ParametersAnswered, ParametersRequested
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import (
     CommandReject,
-    ConnectionRequest,
     DisconnectionRequest,
+    L2capConnectionRequest,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
 )
@@ -113,7 +113,7 @@ def test_the_longest_unused_channel_identifier_is_taken(peer: PeerOf, transport:
 
 @pytest.mark.parametrize("transport", [BREDR, LE])
 def test_a_link_has_so_many_channels(peer: PeerOf, transport: int) -> None:
-    remote = peer(transport, limits=Limits(channels=100))
+    remote = peer(transport, limits=L2capLimits(channels=100))
     for _ in range(100 if transport == BREDR else 64):
         remote.mux.connect(remote.handle, remote.psm, 64, remote.now)
     with pytest.raises(LocalProtocolError):
@@ -132,7 +132,7 @@ def test_a_lost_link_closes_every_channel_once(peer: PeerOf, transport: int) -> 
     remote.mux.disconnect(remote.handle, given_up, remote.now)
     remote.mux.remove_link(remote.handle)
     remote.mux.remove_link(remote.handle)
-    assert {(event.cid, event.reason) for event in remote.events() if isinstance(event, ChannelClosed)} == {
+    assert {(event.cid, event.reason) for event in remote.events() if isinstance(event, ChannelEnded)} == {
         (opened, "the link was lost"),
         (requested, "the link was lost"),
         (asking, "the link was lost"),
@@ -143,7 +143,7 @@ def test_a_lost_link_closes_every_channel_once(peer: PeerOf, transport: int) -> 
 
 
 def test_fixed_channels_are_answered_and_bounded(peer: PeerOf) -> None:
-    remote = peer(LE, limits=Limits(signalling_backlog=3))
+    remote = peer(LE, limits=L2capLimits(signalling_backlog=3))
     for _ in range(5):
         remote.send_pdu(6, bytes.fromhex("01 03 00 01 10 07 07"))
     remote.send_pdu(4, b"\x1b\0\0")
@@ -161,5 +161,5 @@ def test_cve_2020_12351_data_to_channels_that_are_not_there(peer: PeerOf, cid: i
 
 def test_requests_on_the_other_signalling_channel_are_not_heard(peer: PeerOf) -> None:
     remote = peer(LE)
-    remote.send_pdu(1, ConnectionRequest(0x1001, 0x40).pack(1))
+    remote.send_pdu(1, L2capConnectionRequest(0x1001, 0x40).pack(1))
     assert remote.take_pdus() == []

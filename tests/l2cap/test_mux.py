@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import ChannelClosed, ChannelRefused, ChannelRequested
-from usbbtd.l2cap.limits import SDU_OVERHEAD, Limits
+from usbbtd.l2cap.events import ChannelEnded, ChannelRefused, ChannelRequested
+from usbbtd.l2cap.limits import SDU_OVERHEAD, L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.pdu import COMMANDS
 
@@ -39,7 +39,7 @@ def test_signalling_first_then_one_of_each_channel(peer: PeerOf, transport: int)
 
 @pytest.mark.parametrize("transport", [BREDR, LE])
 def test_room_and_writable(peer: PeerOf, transport: int) -> None:
-    remote = peer(transport, limits=Limits(queue_bytes=1000))
+    remote = peer(transport, limits=L2capLimits(queue_bytes=1000))
     cid = remote.open(credits=100) if transport == LE else remote.open()
     assert remote.mux.room(remote.handle, cid) == 1000
     count = 0
@@ -194,7 +194,7 @@ def note(remote: Any, waiting: list[int], begun: list[int], ended: list[int]) ->
         if isinstance(event, ChannelRequested):
             begun.append(event.cid)
             waiting.append(event.cid)
-        elif isinstance(event, (ChannelClosed, ChannelRefused)):
+        elif isinstance(event, (ChannelEnded, ChannelRefused)):
             ended.append(event.cid)
             if event.cid in waiting:
                 waiting.remove(event.cid)

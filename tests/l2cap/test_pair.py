@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
-from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, ChannelRequested, Event
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused, ChannelRequested, Event
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 
 PSM = {BREDR: 0x1001, LE: 0x0080}
 LINKS = {1: BREDR, 2: LE, 3: LE, 4: BREDR}
-LIMITS = Limits(mps=64, queue_bytes=3000, channels=8)
+LIMITS = L2capLimits(mps=64, queue_bytes=3000, channels=8)
 SIDES = st.sampled_from("ab")
 HANDLES = st.sampled_from(sorted(LINKS))
 
@@ -110,8 +110,8 @@ class Schedules(RuleBasedStateMachine):
             assert sdu == self.under_way[side, handle, cid].pop(0)
             self.reading[side][handle, cid] += 1
         for event in closings:
-            assert isinstance(event, (ChannelClosed, ChannelRefused))
-            if isinstance(event, ChannelClosed) and event.reason not in ("disconnected", "the peer disconnected"):
+            assert isinstance(event, (ChannelEnded, ChannelRefused))
+            if isinstance(event, ChannelEnded) and event.reason not in ("disconnected", "the peer disconnected"):
                 self.failures.append(event.reason)
             key = event.handle, event.cid
             assert key in self.known[side]

@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from usbbtd.bluetooth import BREDR, LE, psm_is_legal
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2cap import pdu
-from usbbtd.l2cap.pdu import COMMANDS, Command
+from usbbtd.l2cap.pdu import COMMANDS, SignallingCommand
 
 VECTORS = [
     ("01 05 0200 0000", pdu.CommandReject(0x0000, b"")),
     ("01 05 0400 0100 a002", pdu.CommandReject(0x0001, b"\xa0\x02")),
     ("01 05 0600 0200 4000 4100", pdu.CommandReject(0x0002, b"\x40\x00\x41\x00")),
-    ("02 01 0400 0110 4000", pdu.ConnectionRequest(0x1001, 0x0040)),
+    ("02 01 0400 0110 4000", pdu.L2capConnectionRequest(0x1001, 0x0040)),
     ("03 01 0800 4100 4000 0100 0200", pdu.ConnectionResponse(0x0041, 0x0040, 1, 2)),
     ("04 02 0800 4100 0000 0102a002", pdu.ConfigurationRequest(0x0041, 0, b"\x01\x02\xa0\x02")),
     ("05 02 0600 4000 0000 0000", pdu.ConfigurationResponse(0x0040, 0, 0, b"")),
     ("06 03 0400 4100 4000", pdu.DisconnectionRequest(0x0041, 0x0040)),
     ("07 03 0400 4100 4000", pdu.DisconnectionResponse(0x0041, 0x0040)),
-    ("08 c8 0300 616263", pdu.EchoRequest(b"abc")),
-    ("09 c8 0000", pdu.EchoResponse(b"")),
+    ("08 c8 0300 616263", pdu.L2capEchoRequest(b"abc")),
+    ("09 c8 0000", pdu.L2capEchoResponse(b"")),
     ("0a 04 0200 0200", pdu.InformationRequest(2)),
     ("0b 04 0800 0200 0000 80000000", pdu.InformationResponse(2, 0, b"\x80\0\0\0")),
     ("12 01 0800 0600 800c 0000 c800", pdu.ParameterUpdateRequest(6, 3200, 0, 200)),
@@ -33,7 +33,7 @@ VECTORS = [
 
 
 @pytest.mark.parametrize(("octets", "command"), VECTORS, ids=[type(command).__name__ for _, command in VECTORS])
-def test_vectors(octets: str, command: Command) -> None:
+def test_vectors(octets: str, command: SignallingCommand) -> None:
     wire = bytes.fromhex(octets)
     assert command.pack(wire[1]) == wire
     assert COMMANDS[wire[0]].parse(wire[4:]) == command
@@ -44,7 +44,7 @@ def test_every_command_has_a_vector() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values())
-def test_other_lengths_are_the_peers_fault(command: type[Command]) -> None:
+def test_other_lengths_are_the_peers_fault(command: type[SignallingCommand]) -> None:
     size = command.layout.size
     for length in range(size):
         with pytest.raises(RemoteProtocolError):
@@ -56,12 +56,12 @@ def test_other_lengths_are_the_peers_fault(command: type[Command]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS.values())
 @given(data=st.data())
-def test_bumble_reads_what_we_write(command: type[Command], data: st.DataObject) -> None:
+def test_bumble_reads_what_we_write(command: type[SignallingCommand], data: st.DataObject) -> None:
     tail = data.draw(st.binary(max_size=20)) if command.has_tail else b""
     payload = data.draw(st.binary(min_size=command.layout.size, max_size=command.layout.size)) + tail
     wire = command.parse(payload).pack(7)
     assert wire[4:] == payload
-    if command is not pdu.ConnectionRequest:  # there Bumble reads a PSM with an even upper octet as a longer one
+    if command is not pdu.L2capConnectionRequest:  # there Bumble reads a PSM with an even upper octet as a longer one
         frame = bumble.L2CAP_Control_Frame.from_bytes(wire)
         assert (frame.code, frame.identifier, frame.payload) == (command.code, 7, payload)
 

@@ -7,20 +7,20 @@ import pytest
 
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
-from usbbtd.l2cap.events import ChannelClosed, ChannelOpened, ChannelRefused, EchoReceived
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused, EchoReceived
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import (
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,
-    ConnectionRequest,
     ConnectionResponse,
     DisconnectionRequest,
-    EchoRequest,
-    EchoResponse,
     FlowControlCredit,
     InformationRequest,
     InformationResponse,
+    L2capConnectionRequest,
+    L2capEchoRequest,
+    L2capEchoResponse,
     LeConnectionRequest,
     LeConnectionResponse,
     ParameterUpdateRequest,
@@ -32,11 +32,11 @@ NOT_UNDERSTOOD = CommandReject(0, b"")
 
 def test_l2cap_cos_ced_bv_09_several_commands_in_one_frame(peer: PeerOf) -> None:
     remote = peer(BREDR)
-    remote.send_frame(EchoRequest(b"1").pack(1) + InformationRequest(2).pack(2) + EchoRequest(b"").pack(3))
+    remote.send_frame(L2capEchoRequest(b"1").pack(1) + InformationRequest(2).pack(2) + L2capEchoRequest(b"").pack(3))
     assert remote.take() == [
-        (1, EchoResponse(b"1")),
+        (1, L2capEchoResponse(b"1")),
         (2, InformationResponse(2, 0, (0x80).to_bytes(4, "little"))),
-        (3, EchoResponse(b"")),
+        (3, L2capEchoResponse(b"")),
     ]
 
 
@@ -58,8 +58,8 @@ def test_l2cap_cos_ech_bv_02_echo_is_asked_for(peer: PeerOf) -> None:
     remote = peer(BREDR)
     number = remote.mux.echo(remote.handle, b"ping", remote.now)
     identifier, request = remote.take_one()
-    assert request == EchoRequest(b"ping")
-    remote.send(EchoResponse(b"pong"), identifier)
+    assert request == L2capEchoRequest(b"ping")
+    remote.send(L2capEchoResponse(b"pong"), identifier)
     assert remote.events() == [EchoReceived(remote.handle, number, b"pong")]
 
 
@@ -82,7 +82,7 @@ def test_l2cap_cos_ced_bv_08_rtx_is_doubled(peer: PeerOf) -> None:
     remote = peer(BREDR)
     cid = remote.mux.connect(remote.handle, 0x1001, 672, remote.now)
     first = remote.take_one()
-    assert first[1] == ConnectionRequest(0x1001, cid)
+    assert first[1] == L2capConnectionRequest(0x1001, cid)
     due = []
     while (timeout := remote.mux.next_timeout()) is not None:
         due.append(timeout - 100.0)
@@ -91,7 +91,7 @@ def test_l2cap_cos_ced_bv_08_rtx_is_doubled(peer: PeerOf) -> None:
             assert remote.take_one() == first
     assert due == [2.0, 6.0, 14.0, 30.0]
     assert remote.take() == []
-    assert remote.events() == [ChannelClosed(remote.handle, cid, "the peer did not answer")]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, "the peer did not answer")]
 
 
 def test_l2cap_tim_le_requests_are_not_repeated(peer: PeerOf) -> None:
@@ -101,7 +101,7 @@ def test_l2cap_tim_le_requests_are_not_repeated(peer: PeerOf) -> None:
     assert remote.mux.next_timeout() == 130.0
     remote.pass_time(30)
     assert remote.take() == []
-    assert remote.events() == [ChannelClosed(remote.handle, cid, "the peer did not answer")]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, "the peer did not answer")]
 
 
 def test_l2cap_tim_ertx_runs_after_pending(peer: PeerOf) -> None:
@@ -112,7 +112,7 @@ def test_l2cap_tim_ertx_runs_after_pending(peer: PeerOf) -> None:
     assert remote.mux.next_timeout() == 160.0
     remote.pass_time(60)
     assert remote.take() == []
-    assert remote.events() == [ChannelClosed(remote.handle, cid, "the peer did not answer")]
+    assert remote.events() == [ChannelEnded(remote.handle, cid, "the peer did not answer")]
 
 
 def test_a_repeated_request_gets_the_same_answer_once_more(peer: PeerOf) -> None:
@@ -131,11 +131,11 @@ def test_repeated_identifier_while_the_answer_is_pending(peer: PeerOf) -> None:
     remote = peer(BREDR)
     remote.mux.listen(BREDR, 0x1001)
     for _ in range(3):
-        remote.send(ConnectionRequest(0x1001, 0x0070), 9)
+        remote.send(L2capConnectionRequest(0x1001, 0x0070), 9)
     (requested,) = remote.events()
     remote.mux.accept(remote.handle, requested.cid, 672, remote.now)
     assert remote.take()[0] == (9, ConnectionResponse(requested.cid, 0x0070, 0, 0))
-    remote.send(ConnectionRequest(0x1001, 0x0070), 9)
+    remote.send(L2capConnectionRequest(0x1001, 0x0070), 9)
     assert remote.take() == [(9, ConnectionResponse(requested.cid, 0x0070, 0, 0))]
     assert len(remote.mux.channels()) == 1
 
@@ -203,13 +203,13 @@ def test_rejected_on_le(peer: PeerOf, octets: str) -> None:
 @pytest.mark.parametrize(("transport", "mtu"), [(BREDR, 672), (LE, 64)])
 def test_l2cap_cos_ced_bi_01_frame_beyond_the_signalling_mtu(peer: PeerOf, transport: int, mtu: int) -> None:
     remote = peer(transport)
-    responses = EchoResponse(b"").pack(3)
-    remote.send_frame(responses + EchoRequest(bytes(mtu - 8)).pack(4))
+    responses = L2capEchoResponse(b"").pack(3)
+    remote.send_frame(responses + L2capEchoRequest(bytes(mtu - 8)).pack(4))
     # 672 is allowed; on LE two commands are not
     assert [identifier for identifier, _ in remote.take()] == ([4] if transport == BREDR else [])
-    remote.send_frame(responses + EchoRequest(bytes(mtu - 7)).pack(5))
+    remote.send_frame(responses + L2capEchoRequest(bytes(mtu - 7)).pack(5))
     assert remote.take() == [(5, CommandReject(1, mtu.to_bytes(2, "little")))]
-    remote.send_frame(EchoResponse(bytes(mtu)).pack(6))
+    remote.send_frame(L2capEchoResponse(bytes(mtu)).pack(6))
     assert remote.take() == []
 
 
@@ -257,18 +257,18 @@ def test_identifiers_are_never_0_and_not_reused_in_flight(peer: PeerOf) -> None:
 
 
 def test_requests_are_dropped_while_the_backlog_is_full(peer: PeerOf) -> None:
-    remote = peer(BREDR, limits=Limits(signalling_backlog=5))
+    remote = peer(BREDR, limits=L2capLimits(signalling_backlog=5))
     for identifier in range(1, 21):
-        remote.send(EchoRequest(b"x" * 600), identifier)
+        remote.send(L2capEchoRequest(b"x" * 600), identifier)
         remote.send_frame(bytes((8, identifier)) + bytes(1000))
     assert [identifier for identifier, _ in remote.take()] == [1, 1, 2, 2, 3]
     assert remote.mux.statistics()["signalling_dropped"] == 17
-    remote.send(EchoRequest(b""), 30)
-    assert remote.take() == [(30, EchoResponse(b""))]
+    remote.send(L2capEchoRequest(b""), 30)
+    assert remote.take() == [(30, L2capEchoResponse(b""))]
 
 
 def test_255_requests_are_the_limit(peer: PeerOf) -> None:
-    remote = peer(BREDR, limits=Limits(echoes=1000))
+    remote = peer(BREDR, limits=L2capLimits(echoes=1000))
     for _ in range(255):
         remote.mux.echo(remote.handle, b"", remote.now)
     with pytest.raises(LocalProtocolError):

@@ -6,28 +6,28 @@ from typing import Any
 import pytest
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.events import ChannelClosed, ChannelRefused
+from usbbtd.l2cap.events import ChannelEnded, ChannelRefused
 from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
     COMMANDS,
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,
-    ConnectionRequest,
     ConnectionResponse,
     DisconnectionRequest,
     DisconnectionResponse,
-    EchoRequest,
-    EchoResponse,
     FlowControlCredit,
     InformationRequest,
     InformationResponse,
+    L2capConnectionRequest,
+    L2capEchoRequest,
+    L2capEchoResponse,
     LeConnectionRequest,
     LeConnectionResponse,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
 )
-from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, State, Transitions
+from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Transitions
 
 PeerOf = Callable[..., Any]
 DCID = 0x70
@@ -100,32 +100,32 @@ def disconnecting(remote: Any) -> tuple[int, int]:
 
 #: How a channel gets into a state: returns our cid and the identifier of our request in flight, or 0.
 WAYS = {
-    "WAIT_CONNECT": (State.WAIT_CONNECT, asked),
-    "WAIT_CONNECT_RSP": (State.WAIT_CONNECT_RSP, connecting),
-    "OPEN": (State.OPEN, opened),
-    "OPEN, draining": (State.OPEN, draining),
-    "WAIT_DISCONNECT, given up": (State.WAIT_DISCONNECT, given_up),
-    "WAIT_DISCONNECT": (State.WAIT_DISCONNECT, disconnecting),
+    "WAIT_CONNECT": (ChannelState.WAIT_CONNECT, asked),
+    "WAIT_CONNECT_RSP": (ChannelState.WAIT_CONNECT_RSP, connecting),
+    "OPEN": (ChannelState.OPEN, opened),
+    "OPEN, draining": (ChannelState.OPEN, draining),
+    "WAIT_DISCONNECT, given up": (ChannelState.WAIT_DISCONNECT, given_up),
+    "WAIT_DISCONNECT": (ChannelState.WAIT_DISCONNECT, disconnecting),
 }
 CONFIG_WAYS = {
-    "WAIT_CONFIG_REQ_RSP": (State.WAIT_CONFIG_REQ_RSP, configuring),
-    "WAIT_CONFIG_RSP": (State.WAIT_CONFIG_RSP, configured_by_peer),
-    "WAIT_CONFIG_REQ": (State.WAIT_CONFIG_REQ, configured_by_mux),
+    "WAIT_CONFIG_REQ_RSP": (ChannelState.WAIT_CONFIG_REQ_RSP, configuring),
+    "WAIT_CONFIG_RSP": (ChannelState.WAIT_CONFIG_RSP, configured_by_peer),
+    "WAIT_CONFIG_REQ": (ChannelState.WAIT_CONFIG_REQ, configured_by_mux),
 }
 
 #: Every command, with both ends (cid) right, each wrong, and the results that mean something.
 COMMANDS_SENT: dict[str, Callable[[int], Any]] = {
     "reject": lambda cid: CommandReject(0, b""),
     "reject, invalid cid": lambda cid: CommandReject(2, bytes((DCID, 0, cid, 0))),
-    "connection request": lambda cid: ConnectionRequest(0x1001, 0x71),
-    "connection request, same cid": lambda cid: ConnectionRequest(0x1001, DCID),
+    "connection request": lambda cid: L2capConnectionRequest(0x1001, 0x71),
+    "connection request, same cid": lambda cid: L2capConnectionRequest(0x1001, DCID),
     "configuration request": lambda cid: ConfigurationRequest(cid, 0, mtu_option(100)),
     "configuration request, unacceptable": lambda cid: ConfigurationRequest(cid, 0, mtu_option(1)),
     "configuration request, to be continued": lambda cid: ConfigurationRequest(cid, 1, b""),
     "configuration request, malformed": lambda cid: ConfigurationRequest(cid, 0, b"\1"),
     "configuration request, other cid": lambda cid: ConfigurationRequest(cid + 1, 0, b""),
-    "echo request": lambda cid: EchoRequest(b""),
-    "echo response": lambda cid: EchoResponse(b""),
+    "echo request": lambda cid: L2capEchoRequest(b""),
+    "echo response": lambda cid: L2capEchoResponse(b""),
     "information request": lambda cid: InformationRequest(2),
     "information response": lambda cid: InformationResponse(2, 0, bytes(4)),
     "disconnection request": lambda cid: DisconnectionRequest(cid, DCID),
@@ -174,13 +174,13 @@ def test_every_state_and_every_command(peer: PeerOf, transport: int, way: str, c
     remote.events()
     sent = COMMANDS_SENT[command](cid)
     remote.send(sent, identifier or 200)
-    after = remote.state(cid) or State.CLOSED
+    after = remote.state(cid) or ChannelState.CLOSED
     reachable = {state} | {target for (source, _), target in table.items() if source == state}
     # these two states are only passed through: we configure at once
-    if State.WAIT_CONFIG in reachable:
-        reachable |= {State.WAIT_CONFIG_REQ_RSP}
-    if State.WAIT_SEND_CONFIG in reachable:
-        reachable |= {State.WAIT_CONFIG_RSP}
+    if ChannelState.WAIT_CONFIG in reachable:
+        reachable |= {ChannelState.WAIT_CONFIG_REQ_RSP}
+    if ChannelState.WAIT_SEND_CONFIG in reachable:
+        reachable |= {ChannelState.WAIT_CONFIG_RSP}
     assert after in reachable
 
     remote.take_pdus()
@@ -189,5 +189,5 @@ def test_every_state_and_every_command(peer: PeerOf, transport: int, way: str, c
     remote.mux.disconnect(remote.handle, cid, remote.now)
     remote.pass_time(1000)
     assert remote.state(cid) is None
-    ends = [event for event in remote.events() if isinstance(event, (ChannelClosed, ChannelRefused))]
+    ends = [event for event in remote.events() if isinstance(event, (ChannelEnded, ChannelRefused))]
     assert sum(event.cid == cid for event in ends) == (0 if way.endswith("given up") else 1)

@@ -14,8 +14,8 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import Limits
-from usbbtd.l2capif.objects import ObjectInfo, State
+from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.objects import ObjectInfo, ObjectState
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 LE_ADDRESS = bytes.fromhex("0200000000c0")
@@ -56,7 +56,7 @@ class Driven(Backend):
     """With a word for what tests do most."""
 
     def __init__(self, **limits: int) -> None:
-        super().__init__(Limits(**limits))
+        super().__init__(FrontendLimits(**limits))
 
     def ask(self, *requests: bytes) -> list[calls.Call]:
         self.receive_requests(list(requests))
@@ -96,7 +96,7 @@ def test_error_numbers_are_those_of_xen() -> None:
 def test_info() -> None:
     backend = Driven()
     backend.open_channel(5)
-    assert backend.ask(wire.pack(wire.PlainRequest(7, INFO, 0))) == [calls.Info(7)]
+    assert backend.ask(wire.pack(wire.PlainRequest(7, INFO, 0))) == [calls.InfoCall(7)]
     backend.complete_info(7, ADDRESS, 0, powered=True, features=15, le_address=LE_ADDRESS, le_address_type=2)
     (response,) = backend.take_responses()
     facts = (ADDRESS, 0, 1, 15, 64, 1, 65532, LE_ADDRESS, 1, 2)
@@ -109,15 +109,15 @@ def wait_info(req_id: int, generation: int) -> bytes:
 
 def test_an_info_that_waits() -> None:
     backend = Driven()
-    assert backend.ask(wait_info(1, 0), wait_info(2, 1), wait_info(3, 1)) == [calls.Info(1)]
+    assert backend.ask(wait_info(1, 0), wait_info(2, 1), wait_info(3, 1)) == [calls.InfoCall(1)]
     assert backend.take_responses() == []
     backend.change_info()
-    assert backend.take_calls() == [calls.Info(2), calls.Info(3)]
+    assert backend.take_calls() == [calls.InfoCall(2), calls.InfoCall(3)]
     for req_id in (1, 2, 3):
         backend.complete_info(req_id, ADDRESS, 0, powered=False, features=0)
     answers = [wire.unpack(wire.InfoResponse, response) for response in backend.take_responses()]
     assert [answer.generation for answer in answers] == [2, 2, 2]
-    assert backend.ask(wait_info(4, 1)) == [calls.Info(4)]  # it changed before this was asked
+    assert backend.ask(wait_info(4, 1)) == [calls.InfoCall(4)]  # it changed before this was asked
     backend.complete_info(4, ADDRESS, 0, powered=False, features=0)
     backend.change_info()
     assert backend.take_calls() == []
@@ -141,18 +141,18 @@ def test_an_info_with_a_generation_and_no_wish_to_wait() -> None:
 def test_connect() -> None:
     backend = Driven()
     asked = backend.ask(connect(7, 9, timeout_ms=1500, address_type=2, psm=0x81))
-    assert asked == [calls.Connect(7, 9, ADDRESS, 2, 0x81, 672, 0, 8, 9, 1.5)]
-    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, State.OPENING)]
+    assert asked == [calls.ConnectCall(7, 9, ADDRESS, 2, 0x81, 672, 0, 8, 9, 1.5)]
+    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, ObjectState.OPENING)]
     backend.complete_channel(7, ADDRESS, 2, 0x81, 100, 672)
     (response,) = backend.take_responses()
     assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, 0, ADDRESS, 2, 0, 0x81, 100, 672, 0, 0)
-    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, State.OPEN)]
+    assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, ObjectState.OPEN)]
 
 
 @pytest.mark.parametrize(("timeout_ms", "timeout_s"), [(0, 20), (1, 0.001), (60_000, 60), (0xFFFF_FFFF, 60)])
 def test_connect_timeout(timeout_ms: int, timeout_s: float) -> None:
     (call,) = Driven().ask(connect(1, 1, timeout_ms=timeout_ms))
-    assert isinstance(call, calls.Connect)
+    assert isinstance(call, calls.ConnectCall)
     assert call.timeout_s == timeout_s
 
 
@@ -169,15 +169,15 @@ def test_connect_refused_by_the_peer() -> None:
 def test_listen_scan_advertise() -> None:
     backend = Driven()
     assert backend.ask(listen(1, 11), scan(2, 12, flags=2), advertise(3, 13)) == [
-        calls.Listen(1, 11, 0, 0x1001, 672, 0),
-        calls.Scan(2, 12, 1, False, True, 8, 9),
-        calls.Advertise(3, 13, b"abc", 100, True),
+        calls.ListenCall(1, 11, 0, 0x1001, 672, 0),
+        calls.ScanCall(2, 12, 1, False, True, 8, 9),
+        calls.AdvertiseCall(3, 13, b"abc", 100, True),
     ]
     backend.complete(3)
     backend.complete(1)
     backend.fail(2, errno.ENODEV)
     assert backend.answers() == [(3, 0), (1, 0), (2, -errno.ENODEV)]
-    assert backend.ask(scan(4, 12, flags=1)) == [calls.Scan(4, 12, 1, True, False, 8, 9)]
+    assert backend.ask(scan(4, 12, flags=1)) == [calls.ScanCall(4, 12, 1, True, False, 8, 9)]
     statistics = backend.statistics()
     assert (statistics["listeners"], statistics["scans"], statistics["advertisements"]) == (1, 1, 1)
     assert (statistics["requests"], statistics["responses"], statistics["errors"], statistics["in_flight"]) == (
@@ -191,7 +191,7 @@ def test_listen_scan_advertise() -> None:
 @pytest.mark.parametrize("data", [b"pong", b"", bytes(range(36)), bytes(range(200))])
 def test_echo(data: bytes) -> None:
     backend = Driven()
-    assert backend.ask(echo(7, timeout_ms=1500)) == [calls.Echo(7, 9, ADDRESS, b"ping", 1.5)]
+    assert backend.ask(echo(7, timeout_ms=1500)) == [calls.EchoCall(7, 9, ADDRESS, b"ping", 1.5)]
     backend.complete_echo(7, data)
     (response,) = backend.take_responses()
     assert wire.unpack(wire.EchoResponse, response) == (7, ECHO, 9, 0, len(data), 0, data[:36].ljust(36, b"\0"))
@@ -220,7 +220,7 @@ def test_an_echo_is_given_up() -> None:
     """It counts no more, and what its peer answers comes too late."""
     backend = Driven(echoes=1)
     backend.ask(echo(1, 1))
-    assert backend.ask(release(2, 1)) == [calls.Release(2, 1, calls.Kind.ECHO)]
+    assert backend.ask(release(2, 1)) == [calls.ReleaseCall(2, 1, calls.Kind.ECHO)]
     backend.complete_echo(1, b"late")
     assert backend.answers() == []
     backend.complete(2)
@@ -304,7 +304,7 @@ def test_limit_on_requests_leaves_release_free() -> None:
         accept(2, 2, 1), connect(3, 3), accept(4, 4, 1), accept(5, 5, 1), wire.pack(wire.PlainRequest(6, INFO, 0))
     )
     assert backend.answers() == [(5, -errno.EMFILE), (6, -errno.EMFILE)]
-    assert backend.ask(release(7, 3)) == [calls.Release(7, 3, Kind.CHANNEL)]
+    assert backend.ask(release(7, 3)) == [calls.ReleaseCall(7, 3, Kind.CHANNEL)]
 
 
 def test_a_request_of_another_size_is_the_drivers_matter() -> None:
@@ -320,9 +320,9 @@ def test_accept_before_the_peer() -> None:
     backend = Driven()
     backend.open_listener(1)
     assert backend.ask(accept(2, 20, 1)) == []
-    assert backend.objects()[1] == ObjectInfo(20, Kind.CHANNEL, State.WAITING)
+    assert backend.objects()[1] == ObjectInfo(20, Kind.CHANNEL, ObjectState.WAITING)
     assert backend.offer(1, 100)
-    assert backend.take_calls() == [calls.Accept(2, 20, 100, 672, 8, 9)]
+    assert backend.take_calls() == [calls.AcceptCall(2, 20, 100, 672, 8, 9)]
     backend.complete_channel(2, ADDRESS, 0, 0x1001, 48, 672)
     assert backend.answers() == [(2, 0)]
 
@@ -335,8 +335,8 @@ def test_peers_before_accept_in_order() -> None:
     backend.withdraw(100)
     assert backend.offer(1, 103)
     assert backend.ask(accept(2, 20, 1), accept(3, 30, 1)) == [
-        calls.Accept(2, 20, 101, 672, 8, 9),
-        calls.Accept(3, 30, 103, 672, 8, 9),
+        calls.AcceptCall(2, 20, 101, 672, 8, 9),
+        calls.AcceptCall(3, 30, 103, 672, 8, 9),
     ]
 
 
@@ -370,14 +370,14 @@ def test_accept_waits_again_when_its_peer_goes() -> None:
     backend.withdraw(100)
     assert backend.answers() == []
     backend.offer(1, 101)
-    assert backend.take_calls() == [calls.Accept(2, 20, 101, 672, 8, 9)]  # before 30, which came later
+    assert backend.take_calls() == [calls.AcceptCall(2, 20, 101, 672, 8, 9)]  # before 30, which came later
     backend.ask(accept(4, 40, 1))
     backend.offer(1, 102)
     backend.offer(1, 103)
     backend.offer(1, 104)
     backend.take_calls()
     backend.withdraw(101)
-    assert backend.take_calls() == [calls.Accept(2, 20, 104, 672, 8, 9)]  # a peer waited already
+    assert backend.take_calls() == [calls.AcceptCall(2, 20, 104, 672, 8, 9)]  # a peer waited already
 
 
 def test_accept_that_fails_uses_up_its_peer() -> None:
@@ -407,7 +407,7 @@ def test_release_of_a_listener_fails_its_accepts() -> None:
     backend.open_listener(1)
     backend.ask(accept(2, 20, 1))
     backend.ask(accept(3, 30, 1))
-    assert backend.ask(release(4, 1)) == [calls.Release(4, 1, Kind.LISTENER)]
+    assert backend.ask(release(4, 1)) == [calls.ReleaseCall(4, 1, Kind.LISTENER)]
     assert backend.answers() == [(2, -errno.ENOTCONN), (3, -errno.ENOTCONN)]
     assert not backend.offer(1, 100)
     backend.ask(accept(5, 50, 1), release(6, 1))
@@ -421,7 +421,11 @@ def test_release_of_a_listener_refuses_its_peers() -> None:
     backend.open_listener(1)
     backend.offer(1, 100)
     backend.offer(1, 101)
-    assert backend.ask(release(4, 1)) == [calls.Refuse(100), calls.Refuse(101), calls.Release(4, 1, Kind.LISTENER)]
+    assert backend.ask(release(4, 1)) == [
+        calls.RefuseCall(100),
+        calls.RefuseCall(101),
+        calls.ReleaseCall(4, 1, Kind.LISTENER),
+    ]
     backend.withdraw(100)  # crossed the Refuse
 
 
@@ -446,7 +450,7 @@ def test_an_accept_with_a_peer_outlives_its_listener() -> None:
 def test_release_of_an_open_channel() -> None:
     backend = Driven()
     backend.open_channel(1)
-    assert backend.ask(release(2, 1)) == [calls.Release(2, 1, Kind.CHANNEL)]
+    assert backend.ask(release(2, 1)) == [calls.ReleaseCall(2, 1, Kind.CHANNEL)]
     backend.end_object(1)  # crosses
     assert backend.answers() == []
     backend.complete(2)
@@ -458,7 +462,7 @@ def test_release_of_an_open_channel() -> None:
 def test_release_of_a_connecting_channel(late: str) -> None:
     backend = Driven()
     backend.ask(connect(1, 9))
-    assert backend.ask(release(2, 9)) == [calls.Release(2, 9, Kind.CHANNEL)]
+    assert backend.ask(release(2, 9)) == [calls.ReleaseCall(2, 9, Kind.CHANNEL)]
     if late == "opened":
         backend.complete_channel(1, ADDRESS, 0, 0x1001, 48, 672)
     elif late == "failed":
@@ -475,7 +479,7 @@ def test_release_of_an_accept_that_has_its_peer() -> None:
     backend.ask(accept(2, 20, 1))
     backend.offer(1, 100)
     backend.take_calls()
-    assert backend.ask(release(3, 20)) == [calls.Release(3, 20, Kind.CHANNEL)]
+    assert backend.ask(release(3, 20)) == [calls.ReleaseCall(3, 20, Kind.CHANNEL)]
     backend.withdraw(100)
     backend.complete(3)
     assert backend.answers() == [(2, -errno.ENOTCONN), (3, 0)]
@@ -486,7 +490,7 @@ def test_release_of_what_has_ended() -> None:
     backend.open_channel(1)
     backend.end_object(1)
     backend.end_object(1)
-    assert backend.objects() == [ObjectInfo(1, Kind.CHANNEL, State.ENDED)]
+    assert backend.objects() == [ObjectInfo(1, Kind.CHANNEL, ObjectState.ENDED)]
     backend.ask(release(2, 1))
     backend.complete(2)
     assert backend.answers() == [(2, 0)]
@@ -549,9 +553,9 @@ def test_a_channel_that_is_revoked_ends_and_keeps_its_id() -> None:
     backend.open_channel(5)
     for _ in range(2):
         backend.revoke(5)
-        assert backend.objects() == [ObjectInfo(5, Kind.CHANNEL, State.ENDED)]
+        assert backend.objects() == [ObjectInfo(5, Kind.CHANNEL, ObjectState.ENDED)]
     assert backend.answers() == []
-    assert backend.ask(release(2, 5)) == [calls.Release(2, 5, Kind.CHANNEL)]
+    assert backend.ask(release(2, 5)) == [calls.ReleaseCall(2, 5, Kind.CHANNEL)]
     backend.revoke(5)
     backend.complete(2)
     assert backend.answers() == [(2, 0)]
@@ -576,7 +580,7 @@ def test_peers_of_a_listener_that_is_revoked_are_refused() -> None:
     backend.open_listener(1)
     assert backend.offer(1, 77)
     backend.revoke(1)
-    assert backend.take_calls() == [calls.Refuse(77)]
+    assert backend.take_calls() == [calls.RefuseCall(77)]
 
 
 @pytest.mark.parametrize("first", ["accept", "listener"])
@@ -608,10 +612,10 @@ def test_what_is_not_there_or_waits_is_not_revoked() -> None:
 def test_limits_may_change_and_end_nothing() -> None:
     backend = Driven(channels=2)
     backend.open_channel(1)
-    backend.limits = Limits(channels=1)
+    backend.limits = FrontendLimits(channels=1)
     backend.ask(connect(2, 2))
     assert backend.answers() == [(2, -errno.EMFILE)]
-    backend.limits = Limits(channels=3)
+    backend.limits = FrontendLimits(channels=3)
     backend.open_channel(2)
 
 

@@ -13,7 +13,7 @@ from usbbtd.abi import layout
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -39,7 +39,7 @@ class EchoBackend:
         self.device = device
         self.grants = Grants()
         self.evtchn = EventChannels()
-        self.core = Backend(Limits())
+        self.core = Backend(FrontendLimits())
         self.streams: dict[int, GuestStream] = {}
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
@@ -47,7 +47,7 @@ class EchoBackend:
             case Action.PUBLISH:
                 return {"versions": "1", "max-page-order": str(self.core.limits.max_page_order), "max-channels": "64"}
             case Action.ATTACH:
-                self.core = Backend(Limits())  # a frontend that comes back knows nothing of its last objects
+                self.core = Backend(FrontendLimits())  # a frontend that comes back knows nothing of its last objects
                 ref, port = [
                     await self.device.read_other_int(node, 1, 1 << 31) for node in ("ring-ref", "event-channel")
                 ]
@@ -66,14 +66,14 @@ class EchoBackend:
         self.core.receive_requests(self.ring.take())
         for call in self.core.take_calls():
             match call:
-                case calls.Info(req_id):
+                case calls.InfoCall(req_id):
                     self.core.complete_info(req_id, bytes(6), 0, powered=True, features=3)
-                case calls.Connect(psm=psm) if psm == REFUSED_PSM:
+                case calls.ConnectCall(psm=psm) if psm == REFUSED_PSM:
                     self.core.fail(call.req_id, errno.ECONNREFUSED, result=4)
-                case calls.Connect(req_id, number, address, address_type, psm, mtu):
+                case calls.ConnectCall(req_id, number, address, address_type, psm, mtu):
                     self.connect(number, call.ref, call.evtchn, psm)
                     self.core.complete_channel(req_id, address, address_type, psm, TX_MTU, mtu)
-                case calls.Release(req_id, number):
+                case calls.ReleaseCall(req_id, number):
                     self.streams.pop(number).close()
                     self.core.complete(req_id)
         if (responses := self.core.take_responses()) and self.ring.put(responses):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from usbbtd.l2capif import checks, wire
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 
-LIMITS = Limits()
+LIMITS = FrontendLimits()
 CONNECT = wire.ConnectRequest(1, 1, 2, 0, 8, 9, bytes(6), 0, 0, 0x1001, 672, 0)
 LE_CONNECT = CONNECT._replace(address_type=2, psm=0x81)
 LISTEN = wire.ListenRequest(1, 2, 2, 0, 0x1001, 672, 0, 0, 0)
@@ -22,7 +22,7 @@ ECHO = wire.EchoRequest(1, 8, 1, 0, bytes(6), 0, 3, 0, b"abc".ljust(36, b"\0"))
 
 def test_limits() -> None:
     assert LIMITS.max_mtu == 65532
-    assert Limits(max_page_order=6).max_mtu == 65535
+    assert FrontendLimits(max_page_order=6).max_mtu == 65535
     assert LIMITS.requests < 32  # the slots of the ring: some stay for RELEASE
 
 

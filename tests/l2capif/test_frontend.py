@@ -14,7 +14,7 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 
 ADDRESS = bytes.fromhex("010000eeffc0")
@@ -239,7 +239,7 @@ class Pair(RuleBasedStateMachine):
     The hostile requests have numbers of their own, from 2^31, and share the limits.
     """
 
-    LIMITS = Limits(channels=6, listeners=2, requests=8, backlog=2)
+    LIMITS = FrontendLimits(channels=6, listeners=2, requests=8, backlog=2)
     HOSTILE = 1 << 31
 
     def __init__(self) -> None:
@@ -340,22 +340,24 @@ class Pair(RuleBasedStateMachine):
         if not self.pending:
             return
         call = self.pending.pop(index % len(self.pending))
-        if isinstance(call, calls.Release):  # the driver gives up what it did for the object, and answers nothing of it
+        if isinstance(
+            call, calls.ReleaseCall
+        ):  # the driver gives up what it did for the object, and answers nothing of it
             self.pending = [other for other in self.pending if getattr(other, "id", None) != call.id]
             self.backend.complete(call.req_id)
-        elif isinstance(call, calls.Refuse):
+        elif isinstance(call, calls.RefuseCall):
             pass
-        elif isinstance(call, calls.Accept) and not good and index % 2:
+        elif isinstance(call, calls.AcceptCall) and not good and index % 2:
             self.backend.withdraw(call.offer)
         elif not good:
             self.backend.fail(call.req_id, errno.EACCES)
-        elif isinstance(call, calls.Info):
+        elif isinstance(call, calls.InfoCall):
             self.backend.complete_info(call.req_id, ADDRESS, 0, powered=True, features=3)
-        elif isinstance(call, calls.Connect):
+        elif isinstance(call, calls.ConnectCall):
             self.backend.complete_channel(call.req_id, call.address, call.address_type, call.psm, 48, call.mtu)
-        elif isinstance(call, calls.Accept):
+        elif isinstance(call, calls.AcceptCall):
             self.backend.complete_channel(call.req_id, ADDRESS, 0, 0x1001, 48, call.mtu)
-        elif isinstance(call, calls.Echo):
+        elif isinstance(call, calls.EchoCall):
             self.backend.complete_echo(call.req_id, call.data)
         else:
             self.backend.complete(call.req_id)

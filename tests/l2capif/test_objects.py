@@ -6,12 +6,12 @@ import pytest
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.objects import NEXT, Object, State
+from usbbtd.l2capif.objects import NEXT, Object, ObjectState
 from usbbtd.l2capif.wire import PlainRequest
 
 
-@pytest.mark.parametrize(("now", "then"), list(product(State, State)))
-def test_transitions(now: State, then: State) -> None:
+@pytest.mark.parametrize(("now", "then"), list(product(ObjectState, ObjectState)))
+def test_transitions(now: ObjectState, then: ObjectState) -> None:
     thing = Object(Kind.CHANNEL, now, PlainRequest(1, 1, 2))
     if then in NEXT[now]:
         thing.enter(then)
@@ -23,10 +23,10 @@ def test_transitions(now: State, then: State) -> None:
 
 
 def test_every_state_is_left_or_last() -> None:
-    assert set(NEXT) == set(State)
-    assert [state for state in State if not NEXT[state]] == [State.RELEASING]
+    assert set(NEXT) == set(ObjectState)
+    assert [state for state in ObjectState if not NEXT[state]] == [ObjectState.RELEASING]
 
 
-@pytest.mark.parametrize(("kind", "state"), list(product(Kind, State)))
-def test_listens(kind: Kind, state: State) -> None:
-    assert Object(kind, state, PlainRequest(1, 2, 3)).listens() is (kind is Kind.LISTENER and state is State.OPEN)
+@pytest.mark.parametrize(("kind", "state"), list(product(Kind, ObjectState)))
+def test_listens(kind: Kind, state: ObjectState) -> None:
+    assert Object(kind, state, PlainRequest(1, 2, 3)).listens() is (kind is Kind.LISTENER and state is ObjectState.OPEN)

@@ -5,7 +5,7 @@ from errno import EINVAL, EOPNOTSUPP, ETIMEDOUT
 import pytest
 
 from usbbtd.l2capif import wire
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, FrontendLimits
 from usbbtd.l2capif.requests import CONNECT, DEFAULT_TIMEOUT_MS, ECHO, INFO, SCAN, failure, parse_request, timeout_s
 
 REQUESTS = [
@@ -18,7 +18,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_a_request_is_what_was_sent_or_an_error(request_: wire.Request) -> None:
-    limits = Limits()
+    limits = FrontendLimits()
     assert parse_request(wire.pack(request_), (), limits) == request_
     assert parse_request(wire.pack(request_), (request_.req_id,), limits) == EINVAL
     assert parse_request(wire.pack(request_._replace(flags=1 << 31)), (), limits) == EINVAL

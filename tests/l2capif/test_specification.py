@@ -10,10 +10,10 @@ import pytest
 from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU
-from usbbtd.config import Guests
+from usbbtd.config import GuestSettings
 from usbbtd.l2capif import wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, Limits
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, FrontendLimits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.xen import device as xenbus_device
@@ -38,7 +38,7 @@ def test_worked_example() -> None:
     number = frontend.connect(ADDRESS, 2, 0x81, mtu=512, ref=523, evtchn=17, timeout_s=5)
     assert frontend.take_requests(1) == [example("CONNECT request")]
 
-    backend = Backend(Limits())
+    backend = Backend(FrontendLimits())
     backend.receive_requests([example("CONNECT request")])
     backend.complete_channel(number, ADDRESS, 2, 0x81, 1000, 512)
     assert backend.take_responses() == [example("CONNECT response")]
@@ -48,7 +48,7 @@ def test_worked_example() -> None:
 
 
 def test_worked_example_refused() -> None:
-    backend = Backend(Limits())
+    backend = Backend(FrontendLimits())
     backend.receive_requests([example("CONNECT request")])
     backend.fail(1, errno.ECONNREFUSED, result=4)
     assert backend.take_responses() == [example("CONNECT response, refused")]
@@ -77,17 +77,17 @@ def test_limits() -> None:
         if line.startswith("|")
     ]
     numbers = [int(row[1].split()[0]) for row in rows[2:]]
-    assert numbers == [*Limits(), Limits().max_mtu]
+    assert numbers == [*FrontendLimits(), FrontendLimits().max_mtu]
 
 
 def test_defaults() -> None:
     assert f"0: {DEFAULT_TIMEOUT_MS // 1000} s. More than {LONGEST_TIMEOUT_MS // 1000} s" in TEXT
     assert f"20 to 10240; 0: {DEFAULT_INTERVAL_MS}." in TEXT
-    assert f"At most {Limits().requests} requests, RELEASE not counted" in TEXT
+    assert f"At most {FrontendLimits().requests} requests, RELEASE not counted" in TEXT
 
 
 def test_what_a_device_uses_at_most() -> None:
-    limits = Limits()
+    limits = FrontendLimits()
     rings = limits.channels + limits.scans
     pages = 1 + (1 << limits.max_page_order)
     text = " ".join(section("Limits").split())
@@ -100,7 +100,7 @@ def test_times_of_the_service() -> None:
     first_s, last_s = xenbus_device._FIRST_PAUSE_S, xenbus_device._LAST_PAUSE_S
     assert f"| {first_s:g} s, doubled each time up to {last_s:g} s;" in text
     assert f"| `timeout_ms`, {DEFAULT_TIMEOUT_MS // 1000} s, at most {LONGEST_TIMEOUT_MS // 1000} s |" in text
-    often = Guests().connects_per_minute
+    often = GuestSettings().connects_per_minute
     assert f"in the last minute: {often} times" in TEXT
 
 

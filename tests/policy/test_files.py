@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.policy.files import MAX_TABLES, compile_policy, load
-from usbbtd.policy.rules import ACTIONS, Limits, Policy, Rule
+from usbbtd.policy.rules import ACTIONS, Policy, Rule, RuleLimits
 from usbbtd.tomlfile import ConfigError, parse_document
 
 ADDRESS = "C0:FF:EE:00:00:11"
@@ -54,7 +54,7 @@ def test_a_rule_with_everything() -> None:
         ),
         allows=True,
         security="secure",
-        limits=Limits(2, 4096, 0),
+        limits=RuleLimits(2, 4096, 0),
     )  # fmt: skip
 
 

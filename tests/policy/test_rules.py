@@ -11,20 +11,26 @@ from usbbtd.policy.rules import (
     ACTIONS,
     ADDRESS_TYPES,
     DEFAULT,
+    AccessRequest,
     Identity,
-    Limits,
     LimitsTable,
+    PeerService,
     Policy,
-    Request,
     Rule,
-    Service,
+    RuleLimits,
 )
 
 ADDRESSES = [bytes([number] * 6) for number in range(3)]
 PEERS = list(itertools.product(ADDRESSES, ADDRESS_TYPES.values()))
 STRANGER = bytes([99] * 6)
 NAMES, TAGS = ["work", "home"], ["a", "b"]
-SERVICES = [Service("psm", 1), Service("psm", 3), Service("spsm", 1), Service("spsm", 2), Service("cid", 4)]
+SERVICES = [
+    PeerService("psm", 1),
+    PeerService("psm", 3),
+    PeerService("spsm", 1),
+    PeerService("spsm", 2),
+    PeerService("cid", 4),
+]
 BREDR, LE = {"bredr"}, {"public", "random"}
 TRANSPORT = {"psm": BREDR, "spsm": LE, "cid": BREDR | LE}
 
@@ -54,7 +60,7 @@ guests = st.builds(
 )
 
 
-def naive(policy: Policy, guest: Identity, request: Request) -> tuple[bool, str]:
+def naive(policy: Policy, guest: Identity, request: AccessRequest) -> tuple[bool, str]:
     """As docs/policy.md says it, in as many words."""
     for rule in policy.rules:
         if rule.guests is not None and not any(
@@ -67,7 +73,7 @@ def naive(policy: Policy, guest: Identity, request: Request) -> tuple[bool, str]
         if rule.peers is not None and request.peer not in rule.peers and not (rule.bonded and request.bonded):
             continue
         if rule.services is not None and not any(
-            request.service is not None and request.service == Service(naming, number)
+            request.service is not None and request.service == PeerService(naming, number)
             for naming, numbers in rule.services
             for number in numbers
         ):
@@ -77,33 +83,35 @@ def naive(policy: Policy, guest: Identity, request: Request) -> tuple[bool, str]
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> Request:
+def requests(draw: st.DrawFn) -> AccessRequest:
     action = draw(st.sampled_from([action for action in ACTIONS if action != "echo"]))
     if action in ("scan", "advertise"):
-        return Request(action)
+        return AccessRequest(action)
     peer = draw(st.sampled_from([*PEERS, (STRANGER, 0)]))
     service = draw(st.sampled_from(SERVICES)) if action != "agent" else None
-    return Request(action, peer, service, draw(st.booleans()))
+    return AccessRequest(action, peer, service, draw(st.booleans()))
 
 
 policies = st.lists(rules, max_size=6).map(lambda made: Policy(tuple(made)))
 
 
 @given(policies, guests, requests())
-def test_the_first_match_decides(policy: Policy, guest: Identity, request: Request) -> None:
+def test_the_first_match_decides(policy: Policy, guest: Identity, request: AccessRequest) -> None:
     decision = policy.for_guest(guest).decide(request)
     assert (decision.allowed, decision.where) == naive(policy, guest, request)
     assert decision.reason
 
 
 @given(policies, guests, st.sampled_from(SERVICES))
-def test_listening_is_allowed_where_some_peer_could_come(policy: Policy, guest: Identity, service: Service) -> None:
+def test_listening_is_allowed_where_some_peer_could_come(policy: Policy, guest: Identity, service: PeerService) -> None:
     types = [ADDRESS_TYPES[name] for name in TRANSPORT[service.naming]]
     peers = [(address, kind) for address in (*ADDRESSES, STRANGER) for kind in types]
     could = any(
-        naive(policy, guest, Request("listen", peer, service, bonded))[0] for peer in peers for bonded in (False, True)
+        naive(policy, guest, AccessRequest("listen", peer, service, bonded))[0]
+        for peer in peers
+        for bonded in (False, True)
     )
-    assert policy.for_guest(guest).decide(Request("listen", None, service)).allowed == could
+    assert policy.for_guest(guest).decide(AccessRequest("listen", None, service)).allowed == could
 
 
 @given(policies, guests, st.sampled_from(ADDRESSES), st.booleans())
@@ -111,11 +119,11 @@ def test_an_echo_is_allowed_where_some_psm_could_be_connected_to(
     policy: Policy, guest: Identity, address: bytes, bonded: bool
 ) -> None:
     """Until a rule about echoes says what it says."""
-    request = Request("echo", (address, ADDRESS_TYPES["bredr"]), None, bonded)
+    request = AccessRequest("echo", (address, ADDRESS_TYPES["bredr"]), None, bonded)
     about = next(
         (n for n, rule in enumerate(policy.rules) if naive(Policy((rule,)), guest, request)[1] != "default"), None
     )
-    psms = [Service("psm", number) for number in (1, 3, 5, 0x1001)]  # 5 and above: of no rule that names a PSM
+    psms = [PeerService("psm", number) for number in (1, 3, 5, 0x1001)]  # 5 and above: of no rule that names a PSM
     could = any(
         naive(Policy(policy.rules[:about]), guest, request._replace(action="connect", service=psm))[0] for psm in psms
     )
@@ -129,7 +137,7 @@ def test_who_may_connect_may_ping_but_for_what_is_said_before() -> None:
         return Rule("x.toml:1", None, frozenset({action}), None, False, services, allows)  # type: ignore[arg-type]
 
     def allowed(*rules: Rule) -> bool:
-        return Policy(rules).for_guest(Identity(3)).decide(Request("echo", PEERS[0])).allowed
+        return Policy(rules).for_guest(Identity(3)).decide(AccessRequest("echo", PEERS[0])).allowed
 
     connect, some = rule("connect", True, range(0x1001, 0x1002)), range(0x1001, 0x1100)
     assert allowed(connect)
@@ -143,13 +151,13 @@ def test_who_may_connect_may_ping_but_for_what_is_said_before() -> None:
 
 
 def test_what_no_rule_allows_is_denied() -> None:
-    assert Policy().for_guest(Identity(3)).decide(Request("scan")) == DEFAULT
+    assert Policy().for_guest(Identity(3)).decide(AccessRequest("scan")) == DEFAULT
     assert (DEFAULT.allowed, DEFAULT.where) == (False, "default")
 
 
 def test_security_above_none_refuses_with_that_reason() -> None:
     rule = Rule("x.toml:1", None, frozenset({"connect"}), None, False, None, True, "authenticated")
-    decision = Policy((rule,)).for_guest(Identity(3)).decide(Request("connect", PEERS[0], SERVICES[0]))
+    decision = Policy((rule,)).for_guest(Identity(3)).decide(AccessRequest("connect", PEERS[0], SERVICES[0]))
     assert not decision.allowed
     assert decision.reason == "this rule wants security 'authenticated', and there is no pairing yet"
 
@@ -157,17 +165,17 @@ def test_security_above_none_refuses_with_that_reason() -> None:
 def test_a_name_that_reads_like_a_tag_is_none() -> None:
     rule = Rule("x.toml:1", frozenset({"tag:a"}), frozenset({"scan"}), None, False, None, True)
     policy = Policy((rule,))
-    assert not policy.for_guest(Identity(3, "tag:a")).decide(Request("scan")).allowed
-    assert policy.for_guest(Identity(3, None, frozenset({"a"}))).decide(Request("scan")).allowed
+    assert not policy.for_guest(Identity(3, "tag:a")).decide(AccessRequest("scan")).allowed
+    assert policy.for_guest(Identity(3, None, frozenset({"a"}))).decide(AccessRequest("scan")).allowed
 
 
 def test_each_limit_is_that_of_the_first_table_that_has_it() -> None:
     tables = (
-        LimitsTable(frozenset({"home"}), Limits(channels=9)),
-        LimitsTable(frozenset({"work"}), Limits(channels=1)),
-        LimitsTable(None, Limits(2, None, 0)),
+        LimitsTable(frozenset({"home"}), RuleLimits(channels=9)),
+        LimitsTable(frozenset({"work"}), RuleLimits(channels=1)),
+        LimitsTable(None, RuleLimits(2, None, 0)),
     )
     policy = Policy((), tables)
-    assert policy.for_guest(Identity(3, "work")).limits == Limits(1, None, 0)
-    assert policy.for_guest(Identity(3)).limits == Limits(2, None, 0)
-    assert Policy().for_guest(Identity(3)).limits == Limits()
+    assert policy.for_guest(Identity(3, "work")).limits == RuleLimits(1, None, 0)
+    assert policy.for_guest(Identity(3)).limits == RuleLimits(2, None, 0)
+    assert Policy().for_guest(Identity(3)).limits == RuleLimits()

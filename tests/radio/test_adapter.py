@@ -17,7 +17,7 @@ from usbbtd.radio.channel import (
     Advertiser,
     Exhausted,
     InUse,
-    NoAdapter,
+    NoDongle,
     NotSupported,
     Refused,
     ScanUser,
@@ -57,9 +57,9 @@ async def test_without_a_dongle_nothing_works_and_listening_waits(adapter):
     assert (adapter.powered, adapter.address, adapter.transports) == (False, bytes(6), (False, False))
     assert adapter.statistics() == {"links": 0, "channels": 0, "listeners": 0}
     assert (adapter.info().state, adapter.info().address, adapter.links()) == ("no dongle", None, [])
-    with pytest.raises(NoAdapter):
+    with pytest.raises(NoDongle):
         await connect(adapter, air.BREDR)
-    with pytest.raises(NoAdapter):
+    with pytest.raises(NoDongle):
         adapter.air.start_scan(scan_user()[0])
     Taker(adapter, air.BREDR)
     advertise(adapter)
@@ -336,12 +336,12 @@ async def test_a_lost_dongle_ends_everything_that_streams(adapter, dongle, peer)
     await air.turns(lambda: len(adapter._opening) == 2)
     dongle.unplug()
     for waiting in [*dialling, *on_the_way]:
-        with pytest.raises(NoAdapter):
+        with pytest.raises(NoDongle):
             await waiting
     assert [user.reason for user in users] == [ADAPTER_GONE] * 2
     assert scan_ended.is_set()
     assert taker.withdrawn == [offer]
-    with pytest.raises(NoAdapter):
+    with pytest.raises(NoDongle):
         await adapter.accept(offer, MTU)
     late = User()
     unseen.set_user(late)

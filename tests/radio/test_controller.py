@@ -12,7 +12,7 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.tap import ACL_DATA, COMMAND, EVENT
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.controller import STUCK_S, Controller
 
 octets = air.octets
@@ -93,7 +93,7 @@ async def controller(dongle, owner):
     """Not started."""
     made = Controller(
         H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
-        limits=Limits(mps=1021), log=structlog.get_logger(),
+        limits=L2capLimits(mps=1021), log=structlog.get_logger(),
     )  # fmt: skip
     yield made
     made.close("the test is over")
@@ -149,8 +149,8 @@ async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_
     dongle.release()
     await owner.hear(hci_events.Disconnected)
     kinds = [type(event) for event in owner.heard[begin:]]
-    assert kinds == [Sdu] * 5 + [l2cap_events.ChannelClosed, hci_events.Disconnected]
-    assert owner.of(l2cap_events.ChannelClosed)[0].reason == l2cap_events.LINK_LOST
+    assert kinds == [Sdu] * 5 + [l2cap_events.ChannelEnded, hci_events.Disconnected]
+    assert owner.of(l2cap_events.ChannelEnded)[0].reason == l2cap_events.LINK_LOST
 
 
 async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, owner, peer, dongle):
@@ -169,10 +169,10 @@ async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(contro
     closing = asyncio.create_task(remote.close())
     await air.turns(lambda: not closing.done() and len(dongle.waiting) >= 2)
     dongle.release()
-    await owner.hear(l2cap_events.ChannelClosed)
+    await owner.hear(l2cap_events.ChannelEnded)
     await closing
     kinds = [type(event) for event in owner.heard]
-    assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelClosed)
+    assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelEnded)
 
 
 async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, owner, peer, dongle):
@@ -337,7 +337,7 @@ async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interr
     dongle = Deaf(radio)
     controller = Controller(
         H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
-        limits=Limits(mps=1021), log=structlog.get_logger(),
+        limits=L2capLimits(mps=1021), log=structlog.get_logger(),
     )  # fmt: skip
     await start(controller, owner)
     dongle.fall_silent()

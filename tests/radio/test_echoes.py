@@ -8,7 +8,7 @@ from bumble.l2cap import L2CAP_Command_Reject, L2CAP_Echo_Response
 from tests.support import air
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.radio import links
-from usbbtd.radio.channel import EchoRejected, Exhausted, NoAdapter, NotSupported, Unreachable
+from usbbtd.radio.channel import EchoRejected, Exhausted, NoDongle, NotSupported, Unreachable
 
 PEER = air.octets(air.PEER_ADDRESS)
 
@@ -100,7 +100,7 @@ async def test_link_or_dongle_goes_while_it_waits(adapter, dongle, peer, end):
     else:
         dongle.unplug()
     for each in waiting:
-        with pytest.raises(Unreachable if end == "link" else NoAdapter) as lost:
+        with pytest.raises(Unreachable if end == "link" else NoDongle) as lost:
             await each
         assert end == "dongle" or lost.value.status == 0x13
     assert adapter._echoes._waiters == {}
@@ -121,7 +121,7 @@ async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
 
 
 async def test_without_a_dongle_or_without_br_edr_there_is_none(adapter, new_dongle, monkeypatch):
-    with pytest.raises(NoAdapter):
+    with pytest.raises(NoDongle):
         await adapter.echo(PEER, b"ping")
     await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.backends.vl2cap import test_connection as connection
 from tests.support import air, plain_xen
 from usbbtd.dongles.h2_dongle import H2Dongle
-from usbbtd.l2cap.limits import Limits as L2capLimits
-from usbbtd.l2capif.checks import Limits
-from usbbtd.radio.adapter import Adapter
-from usbbtd.radio.channel import Listener, Unreachable
+from usbbtd.l2cap.limits import L2capLimits
+from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import ListenerUser, Unreachable
 
 octets = air.octets
 
@@ -54,7 +54,7 @@ class ScriptedDongle(air.DirectDongle):
 
 
 def new_adapter(log):
-    return Adapter(
+    return SharedAdapter(
         random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=2.0, limits=L2capLimits(mps=1021), log=log
     )
 
@@ -144,7 +144,7 @@ async def scripted(log):
 @pytest.mark.parametrize("transport", air.TRANSPORTS)
 async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport):
     adapter, dongle = scripted
-    adapter.listen(transport, air.PSM[transport], Listener(adapter.refuse, lambda offer: None))
+    adapter.listen(transport, air.PSM[transport], ListenerUser(adapter.refuse, lambda offer: None))
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     assert adapter.statistics()["links"] == 0
@@ -160,7 +160,7 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transpor
     def accept(offer):
         accepting.append(asyncio.ensure_future(adapter.accept(offer, air.MTU)))
 
-    adapter.listen(transport, air.PSM[transport], Listener(accept, lambda offer: None))
+    adapter.listen(transport, air.PSM[transport], ListenerUser(accept, lambda offer: None))
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     with pytest.raises(Unreachable):
@@ -196,7 +196,7 @@ async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
     """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
     adapter, dongle = scripted
     offers = []
-    adapter.listen(air.BREDR, air.PSM[air.BREDR], Listener(offers.append, offers.remove))
+    adapter.listen(air.BREDR, air.PSM[air.BREDR], ListenerUser(offers.append, offers.remove))
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
     opening = asyncio.create_task(adapter.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
     for _ in range(3):
@@ -368,7 +368,7 @@ class World:
     def __init__(self, log):
         self.xen = plain_xen.PlainXen()
         self.adapter = new_adapter(log)
-        self.guest = connection.Guest(self.adapter, self.xen, Limits(channels=3))
+        self.guest = connection.Guest(self.adapter, self.xen, FrontendLimits(channels=3))
         self.asked = []
         self.made, self.released, self.listeners = [], set(), []
         self.streams = []
@@ -376,7 +376,7 @@ class World:
         self.up = set()  # handles in use
         self.dongle = None
         for transport in air.TRANSPORTS:
-            self.adapter.listen(transport, REFUSING[transport], Listener(self.adapter.refuse, lambda offer: None))
+            self.adapter.listen(transport, REFUSING[transport], ListenerUser(self.adapter.refuse, lambda offer: None))
         self.late_s = 0.0
 
     async def plug(self):
@@ -454,7 +454,7 @@ class World:
                 self.asked.append(self.guest.send(lambda core: core.info()))
             case ("forbid" | "allow" as kind,):
                 policy = air.guest_policy(NOTHING if kind == "forbid" else air.ALLOW_ALL)
-                self.guest.served.revoke(self.guest.access.change(policy), Limits(channels=3))
+                self.guest.served.revoke(self.guest.access.change(policy), FrontendLimits(channels=3))
 
     def stream(self):
         self.streams.append(self.guest.stream(2))

@@ -29,7 +29,7 @@ from usbbtd.usb.device import UsbDevice
 #: Of the controller that is served to dom0, for the dongle that domain/offer_dongle.py offers.
 OTHER_DONGLE_ADDRESS = "C0:FF:EE:00:00:02"
 #: Echoes whatever it gets.
-MIRROR = plan.Peer("mirror", "C0:FF:EE:00:00:13", "F0:F1:F2:00:00:13")
+MIRROR = plan.PlannedPeer("mirror", "C0:FF:EE:00:00:13", "F0:F1:F2:00:00:13")
 
 
 class RedirectedDevice(asyncio.Protocol):
@@ -84,7 +84,7 @@ async def start_mirror(link: LocalLink) -> None:
     await device.start_advertising(auto_restart=True)
 
 
-async def power_on(controller: Controller, peer: plan.Peer) -> Device:
+async def power_on(controller: Controller, peer: plan.PlannedPeer) -> Device:
     configuration = DeviceConfiguration(
         name=peer.name, address=hci.Address(peer.le_address), classic_enabled=True, classic_sc_enabled=False,
         advertising_interval_min=ADVERTISING_INTERVAL_MS, advertising_interval_max=ADVERTISING_INTERVAL_MS,

@@ -18,7 +18,7 @@ from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
 from tests.realxen.snapshot import new_lab
 from usbbtd.sim.bench import rings, table
-from usbbtd.sim.bench.runner import Effort, Row, write_rows
+from usbbtd.sim.bench.runner import BenchRow, Effort, write_rows
 from usbbtd.sim.demo.display import Display
 
 TITLE = "Rings between two domains, on Xen 4.17 (emulated)"
@@ -42,7 +42,7 @@ class EmulatedEnd:
         return self._program.line(timeout_s=_PATIENCE_S)
 
 
-async def rows(effort: Effort, client: Domain, server: Domain) -> AsyncIterator[Row]:
+async def rows(effort: Effort, client: Domain, server: Domain) -> AsyncIterator[BenchRow]:
     with ExitStack() as stack:
         start = partial(EmulatedEnd, {domain.domid: domain for domain in (client, server)}, stack)
         domains = rings.Domains(client.domid, server.domid, start, ["python3", RING_END], VCHAN)
@@ -51,7 +51,7 @@ async def rows(effort: Effort, client: Domain, server: Domain) -> AsyncIterator[
 
 
 async def measure(display: Display, lab: Lab) -> None:
-    results: list[Row] = []
+    results: list[BenchRow] = []
     begun = time.monotonic()
     with display.step(TITLE):
         async for row in rows(EFFORT, *lab.guests):

@@ -20,13 +20,13 @@ class Gadget(UsbDevice):
 
     def __init__(self) -> None:
         endpoints = (
-            descriptors.Endpoint(EVENTS, descriptors.INTERRUPT, 16, 1),
-            descriptors.Endpoint(2, descriptors.BULK, 64, 0),
-            descriptors.Endpoint(DATA, descriptors.BULK, 64, 0),
+            descriptors.EndpointDescriptor(EVENTS, descriptors.INTERRUPT, 16, 1),
+            descriptors.EndpointDescriptor(2, descriptors.BULK, 64, 0),
+            descriptors.EndpointDescriptor(DATA, descriptors.BULK, 64, 0),
         )
         super().__init__(
-            descriptors.Device(0x0200, 0xE0, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 0, 1),
-            descriptors.Configuration(1, (descriptors.Interface(0, 0, 0xE0, 1, 1, endpoints),)),
+            descriptors.DeviceDescriptor(0x0200, 0xE0, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 0, 1),
+            descriptors.ConfigurationDescriptor(1, (descriptors.InterfaceDescriptor(0, 0, 0xE0, 1, 1, endpoints),)),
             {},
         )
 

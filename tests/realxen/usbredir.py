@@ -223,13 +223,13 @@ class UsbRedirHost:
                     break
 
 
-def _interfaces(interfaces: Sequence[descriptors.Interface]) -> bytes:
+def _interfaces(interfaces: Sequence[descriptors.InterfaceDescriptor]) -> bytes:
     fields = [(each.number, each.class_code, each.subclass, each.protocol) for each in interfaces]
     columns = [bytes(column).ljust(_ENDPOINTS, b"\0") for column in zip(*fields, strict=True)]
     return len(interfaces).to_bytes(4, "little") + b"".join(columns)
 
 
-def _endpoints(interfaces: Sequence[descriptors.Interface], control_size: int) -> bytes:
+def _endpoints(interfaces: Sequence[descriptors.InterfaceDescriptor], control_size: int) -> bytes:
     """Kinds, intervals, interfaces and packet sizes, of sixteen OUT endpoints and then of sixteen IN endpoints."""
     kinds, intervals, owners = bytearray([_NO_ENDPOINT] * _ENDPOINTS), bytearray(_ENDPOINTS), bytearray(_ENDPOINTS)
     sizes = [0] * _ENDPOINTS

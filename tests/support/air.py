@@ -14,8 +14,8 @@ from bumble.transport.common import AsyncPipeSink
 
 from usbbtd.backends.access import Access
 from usbbtd.policy.files import compile_policy
-from usbbtd.policy.rules import Identity, Limits
-from usbbtd.radio.channel import Listener
+from usbbtd.policy.rules import Identity, RuleLimits
+from usbbtd.radio.channel import ListenerUser
 from usbbtd.sim.controller import new_controller
 from usbbtd.sim.demo.peers import PeerChannel
 from usbbtd.tomlfile import parse_document
@@ -47,7 +47,7 @@ def guest_policy(text=ALLOW_ALL):
 
 
 def access(text=ALLOW_ALL, channels=64):
-    return Access(guest_policy(text), Limits(channels, 1 << 18, 600), structlog.get_logger())
+    return Access(guest_policy(text), RuleLimits(channels, 1 << 18, 600), structlog.get_logger())
 
 
 def octets(address):
@@ -315,4 +315,4 @@ class Taker:
     def __init__(self, adapter, transport, psm=None):
         self.offers = asyncio.Queue()
         self.withdrawn = []
-        adapter.listen(transport, psm or PSM[transport], Listener(self.offers.put_nowait, self.withdrawn.append))
+        adapter.listen(transport, psm or PSM[transport], ListenerUser(self.offers.put_nowait, self.withdrawn.append))

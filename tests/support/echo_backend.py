@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from usbbtd.abi import layout
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
@@ -56,14 +56,14 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
-LIMITS = Limits(channels=8, max_page_order=4)
+LIMITS = FrontendLimits(channels=8, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
 ORDER = 10
 
 
 class Channel:
-    def __init__(self, driver: Driver, call: calls.Connect | calls.Accept | calls.Scan, psm: int) -> None:
+    def __init__(self, driver: Driver, call: calls.ConnectCall | calls.AcceptCall | calls.ScanCall, psm: int) -> None:
         self.psm = psm
         self.driver = driver
         self.indices = driver.grants.map(driver.domid, [call.ref])
@@ -189,45 +189,45 @@ class Driver:
     def do(self, call: calls.Call) -> Channel | None:
         backend = self.backend
         match call:
-            case calls.Info(req_id):
+            case calls.InfoCall(req_id):
                 backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=0b1111)
-            case calls.Connect(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
+            case calls.ConnectCall(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
                 error, result, status = NO_CHANNELS[SILENT if address == NOT_THERE else psm]
                 backend.fail(req_id, error, result=result, status=status)
-            case calls.Connect(psm=psm) if psm == NEVER_ANSWERS:
+            case calls.ConnectCall(psm=psm) if psm == NEVER_ANSWERS:
                 pass
-            case calls.Connect(req_id, number):
+            case calls.ConnectCall(req_id, number):
                 self.channels[number] = Channel(self, call, call.psm)
                 backend.complete_channel(req_id, call.address, call.address_type, call.psm, TX_MTU, call.mtu)
                 return self.channels[number]
-            case calls.Echo():
+            case calls.EchoCall():
                 self.answer_echo(call)
-            case calls.Listen(req_id, psm=psm) if psm == TAKEN:
+            case calls.ListenCall(req_id, psm=psm) if psm == TAKEN:
                 backend.fail(req_id, errno.EADDRINUSE)
-            case calls.Listen(req_id, number):
+            case calls.ListenCall(req_id, number):
                 self.listening = call
                 backend.complete(req_id)
                 backend.offer(number, number)
-            case calls.Accept(req_id, number):
+            case calls.AcceptCall(req_id, number):
                 self.channels[number] = Channel(self, call, ECHO)
                 transport = self.listening.transport
                 backend.complete_channel(req_id, CALLER[transport], 2 * transport, self.listening.psm, TX_MTU, call.mtu)
                 return self.channels[number]
-            case calls.Scan(req_id, number):
+            case calls.ScanCall(req_id, number):
                 self.channels[number] = scan = Channel(self, call, DEAF)
                 scan.outbox += [wire.pack_report(report) for report in REPORTS_OF_A_SCAN]
                 backend.complete(req_id)
                 return scan
-            case calls.Advertise(req_id):
+            case calls.AdvertiseCall(req_id):
                 backend.complete(req_id)
                 self.power_up()
-            case calls.Release(req_id, number):
+            case calls.ReleaseCall(req_id, number):
                 if (channel := self.channels.pop(number, None)) is not None:
                     channel.close()
                 backend.complete(req_id)
         return None
 
-    def answer_echo(self, call: calls.Echo) -> None:
+    def answer_echo(self, call: calls.EchoCall) -> None:
         if call.address == NO_ANSWER:
             return
         if call.address in NO_ECHOES:

@@ -14,8 +14,8 @@ from bumble.link import LocalLink
 from tests.support import air
 from tests.support.plain_xen import PlainXen
 from usbbtd.dongles.h2_dongle import H2Dongle
-from usbbtd.l2cap.limits import Limits
-from usbbtd.radio.adapter import Adapter
+from usbbtd.l2cap.limits import L2capLimits
+from usbbtd.radio.adapter import SharedAdapter
 
 LINE_LIMIT = 1 << 22
 TIME_LIMIT_S = 20
@@ -141,8 +141,10 @@ def new_dongle(radio):
 async def adapter():
     """An adapter without a dongle."""
     random_address = air.octets(air.OUR_LE_ADDRESS)
-    limits = Limits(mps=1021, rtx_s=0.2, drain_s=0.5)
-    made = Adapter(random_address=random_address, command_timeout_s=0.2, limits=limits, log=structlog.get_logger())
+    limits = L2capLimits(mps=1021, rtx_s=0.2, drain_s=0.5)
+    made = SharedAdapter(
+        random_address=random_address, command_timeout_s=0.2, limits=limits, log=structlog.get_logger()
+    )
     yield made
     made.close()
 

@@ -27,9 +27,9 @@ from usbbtd.xenbus import Action
 NODES = ("urb-ring-ref", "conn-ring-ref", "event-channel")
 LINE_LIMIT = 1 << 22
 ENDPOINTS = (
-    descriptors.Endpoint(0x81, descriptors.INTERRUPT, 16, 1),
-    descriptors.Endpoint(0x02, descriptors.BULK, 64, 0),
-    descriptors.Endpoint(0x82, descriptors.BULK, 64, 0),
+    descriptors.EndpointDescriptor(0x81, descriptors.INTERRUPT, 16, 1),
+    descriptors.EndpointDescriptor(0x02, descriptors.BULK, 64, 0),
+    descriptors.EndpointDescriptor(0x82, descriptors.BULK, 64, 0),
 )
 
 
@@ -43,8 +43,10 @@ class Device(UsbDevice):
 
     def __init__(self, class_code):
         super().__init__(
-            descriptors.Device(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 1, 1),
-            descriptors.Configuration(1, (descriptors.Interface(0, 0, class_code, 1, 1, ENDPOINTS),)),
+            descriptors.DeviceDescriptor(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 1, 1),
+            descriptors.ConfigurationDescriptor(
+                1, (descriptors.InterfaceDescriptor(0, 0, class_code, 1, 1, ENDPOINTS),)
+            ),
             {1: "0001"},
         )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.toolstack.xlconfig import ConfigError, Value, parse
+from usbbtd.toolstack.xlconfig import Value, XlConfigError, parse
 
 GUEST = """\
 # A guest as people write it.
@@ -91,7 +91,7 @@ def test_strings(text: str, value: str) -> None:
     ],
 )
 def test_mistakes_are_told_with_their_line(text: str, line: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^work\.cfg:{line}: {said}$"):
+    with pytest.raises(XlConfigError, match=rf"^work\.cfg:{line}: {said}$"):
         parse(text, "work.cfg")
 
 
@@ -99,7 +99,7 @@ def test_mistakes_are_told_with_their_line(text: str, line: int, said: str) -> N
 def test_any_text_is_settings_or_an_error(text: str) -> None:
     try:
         settings = parse(text, "f")
-    except ConfigError as error:
+    except XlConfigError as error:
         line = int(str(error).split(":")[1])
         assert 1 <= line <= text.count("\n") + 1
     else:

@@ -16,19 +16,19 @@ class Dongle(UsbDevice):
 
     def __init__(self, class_code=0xE0):
         endpoints = (
-            descriptors.Endpoint(INTERRUPT_IN, descriptors.INTERRUPT, INTERRUPT_SIZE, 1),
-            descriptors.Endpoint(BULK_OUT, descriptors.BULK, BULK_SIZE, 0),
-            descriptors.Endpoint(BULK_IN, descriptors.BULK, BULK_SIZE, 0),
+            descriptors.EndpointDescriptor(INTERRUPT_IN, descriptors.INTERRUPT, INTERRUPT_SIZE, 1),
+            descriptors.EndpointDescriptor(BULK_OUT, descriptors.BULK, BULK_SIZE, 0),
+            descriptors.EndpointDescriptor(BULK_IN, descriptors.BULK, BULK_SIZE, 0),
         )
-        voice = (descriptors.Endpoint(0x83, descriptors.ISOCHRONOUS, 9, 1),)
+        voice = (descriptors.EndpointDescriptor(0x83, descriptors.ISOCHRONOUS, 9, 1),)
         super().__init__(
-            descriptors.Device(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 1, 2, 3, 1),
-            descriptors.Configuration(
+            descriptors.DeviceDescriptor(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 1, 2, 3, 1),
+            descriptors.ConfigurationDescriptor(
                 1,
                 (
-                    descriptors.Interface(0, 0, class_code, 1, 1, endpoints),
-                    descriptors.Interface(1, 0, class_code, 1, 1, ()),
-                    descriptors.Interface(1, 1, class_code, 1, 1, voice),
+                    descriptors.InterfaceDescriptor(0, 0, class_code, 1, 1, endpoints),
+                    descriptors.InterfaceDescriptor(1, 0, class_code, 1, 1, ()),
+                    descriptors.InterfaceDescriptor(1, 1, class_code, 1, 1, voice),
                 ),
             ),
             {1: "usbbtd", 2: "a dongle for tests", 3: "0001"},

@@ -29,9 +29,9 @@ def test_a_real_dongle():
         (1, 1, 2),
     ]
     assert configuration.interfaces[0].endpoints == (
-        descriptors.Endpoint(0x81, descriptors.INTERRUPT, 16, 1),
-        descriptors.Endpoint(0x02, descriptors.BULK, 64, 1),
-        descriptors.Endpoint(0x82, descriptors.BULK, 64, 1),
+        descriptors.EndpointDescriptor(0x81, descriptors.INTERRUPT, 16, 1),
+        descriptors.EndpointDescriptor(0x02, descriptors.BULK, 64, 1),
+        descriptors.EndpointDescriptor(0x82, descriptors.BULK, 64, 1),
     )
 
 
@@ -94,10 +94,10 @@ def test_strings():
 
 names = st.text(st.characters(categories=["L", "N"]), max_size=30)
 endpoint_tuples = st.builds(
-    descriptors.Endpoint, st.integers(0, 255), st.integers(0, 3), st.integers(0, 0x7FF), st.integers(0, 255)
+    descriptors.EndpointDescriptor, st.integers(0, 255), st.integers(0, 3), st.integers(0, 0x7FF), st.integers(0, 255)
 )
 interface_tuples = st.builds(
-    descriptors.Interface, *[st.integers(0, 255)] * 5, st.lists(endpoint_tuples, max_size=4).map(tuple)
+    descriptors.InterfaceDescriptor, *[st.integers(0, 255)] * 5, st.lists(endpoint_tuples, max_size=4).map(tuple)
 )
 
 
@@ -108,7 +108,7 @@ def test_a_string_comes_back(text):
 
 @given(st.integers(0, 255), st.lists(interface_tuples, max_size=4).map(tuple))
 def test_a_configuration_comes_back(value, interfaces):
-    configuration = descriptors.Configuration(value, interfaces)
+    configuration = descriptors.ConfigurationDescriptor(value, interfaces)
     assert descriptors.parse_configuration(descriptors.pack_configuration(configuration)) == configuration
 
 

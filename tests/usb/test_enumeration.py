@@ -91,7 +91,7 @@ def test_a_serial_number_that_cannot_be_read_is_none(new_bus, new_dongle, refuse
 
 
 def endpoint(address, kind, size=64):
-    return descriptors.Endpoint(address, kind, size, 1)
+    return descriptors.EndpointDescriptor(address, kind, size, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,9 @@ def endpoint(address, kind, size=64):
 def test_all_three_endpoints_or_no_dongle(missing):
     complete = [(0x81, descriptors.INTERRUPT), (0x82, descriptors.BULK), (0x02, descriptors.BULK)]
     endpoints = tuple(endpoint(*each) for each in complete if each != missing)
-    found = find_bluetooth(descriptors.Configuration(1, (descriptors.Interface(0, 0, 0xE0, 1, 1, endpoints),)))
+    found = find_bluetooth(
+        descriptors.ConfigurationDescriptor(1, (descriptors.InterfaceDescriptor(0, 0, 0xE0, 1, 1, endpoints),))
+    )
     assert (found is None) == (missing is not None)
 
 
@@ -111,7 +113,12 @@ def test_an_endpoint_without_packets_or_with_number_0_is_none():
         endpoint(0x82, descriptors.BULK),
         endpoint(0x02, descriptors.BULK),
     )
-    assert find_bluetooth(descriptors.Configuration(1, (descriptors.Interface(0, 0, 0xE0, 1, 1, endpoints),))) is None
+    assert (
+        find_bluetooth(
+            descriptors.ConfigurationDescriptor(1, (descriptors.InterfaceDescriptor(0, 0, 0xE0, 1, 1, endpoints),))
+        )
+        is None
+    )
 
 
 @given(
@@ -121,7 +128,7 @@ def test_a_device_that_says_anything(answers, data):
     """Each answer may be cut down to what was asked for, as the frontend core makes sure that it is."""
     remaining = iter(answers)
     valid = data.draw(st.booleans())
-    device = descriptors.pack_device(descriptors.Device(0x200, 0xE0, 1, 1, 64, 1, 2, 3, 1, 2, 3, 1))
+    device = descriptors.pack_device(descriptors.DeviceDescriptor(0x200, 0xE0, 1, 1, 64, 1, 2, 3, 1, 2, 3, 1))
 
     def answer(control):
         status, text = next(remaining)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import BREDR, LE, format_address
-from usbbtd.policy.rules import ADDRESS_TYPES, Decision, GuestPolicy, Limits, Peer, Request, Rule, Service
-from usbbtd.radio.channel import AdapterError, Exhausted
+from usbbtd.policy.rules import ADDRESS_TYPES, AccessRequest, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
+from usbbtd.radio.channel import Exhausted, RadioError
 
 MINUTE_S = 60.0
 
@@ -20,18 +20,18 @@ MINUTE_S = 60.0
 REFUSED_BY_POLICY = {BREDR: 0x0003, LE: 0x0006}
 
 
-class Denied(AdapterError):
+class Denied(RadioError):
     """Policy does not let the guest do that."""
 
 
-class TooOften(AdapterError):
+class TooOften(RadioError):
     """The guest has connected as often in the last minute as it may."""
 
 
 class Grant(NamedTuple):
     """``rule``: the one that allows it."""
 
-    request: Request
+    request: AccessRequest
     rule: Rule | None
 
     @property
@@ -54,7 +54,7 @@ class Access:
     ``defaults``: the limits where policy says nothing; it says all. What is granted is to be given back.
     """
 
-    def __init__(self, policy: GuestPolicy, defaults: Limits, log: FilteringBoundLogger) -> None:
+    def __init__(self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger) -> None:
         self._policy = policy
         self._defaults = defaults
         self._log = log
@@ -76,7 +76,7 @@ class Access:
     # Requests. Each raises Denied, Exhausted or TooOften.
 
     def connect(self, number: int, peer: Peer, psm: int, now: float) -> None:
-        request = Request("connect", peer, _service(_transport(peer), psm))
+        request = AccessRequest("connect", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision) or self._too_often(decision, now))
         self._count_connect(decision, now)
@@ -84,7 +84,7 @@ class Access:
 
     def echo(self, number: int, peer: Peer, now: float) -> None:
         """As a connect, but of many to one peer, by one rule, only one a minute is recorded, and counts."""
-        request = Request("echo", peer)
+        request = AccessRequest("echo", peer)
         decision = self._policy.decide(request)
         key = peer, decision.rule
         if not decision.allowed or self._echoed.get(key, now - MINUTE_S) <= now - MINUTE_S:
@@ -95,19 +95,19 @@ class Access:
 
     def listen(self, number: int, transport: int, psm: int) -> None:
         """Where no peer could ever come, there is nothing to listen for."""
-        self._grant(number, Request("listen", None, _service(transport, psm)))
+        self._grant(number, AccessRequest("listen", None, _service(transport, psm)))
 
     def scan(self, number: int) -> None:
-        self._grant(number, Request("scan"))
+        self._grant(number, AccessRequest("scan"))
 
     def advertise(self, number: int) -> None:
-        self._grant(number, Request("advertise"))
+        self._grant(number, AccessRequest("advertise"))
 
     # Peers that come.
 
     def offer(self, number: int, peer: Peer, psm: int) -> None:
         """A peer wants the listener's channel."""
-        request = Request("listen", peer, _service(_transport(peer), psm))
+        request = AccessRequest("listen", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision))
         self._offers[number] = Grant(request, decision.rule)
@@ -163,12 +163,12 @@ class Access:
                 self._log.warning("access revoked", **_facts(grant.request, decision), reason=decision.reason)
         return revoked
 
-    def _grant(self, number: int, request: Request) -> None:
+    def _grant(self, number: int, request: AccessRequest) -> None:
         decision = self._policy.decide(request)
         self._record(request, decision)
         self._objects[number] = Grant(request, decision.rule)
 
-    def _record(self, request: Request, decision: Decision, limit: AdapterError | None = None) -> None:
+    def _record(self, request: AccessRequest, decision: Decision, limit: RadioError | None = None) -> None:
         """``limit``: which one is reached. Raises where the request is denied."""
         facts = _facts(request, decision)
         refusal = limit if decision.allowed else Denied(decision.reason)
@@ -219,11 +219,11 @@ def _transport(peer: Peer) -> int:
     return BREDR if peer[1] == ADDRESS_TYPES["bredr"] else LE
 
 
-def _service(transport: int, psm: int) -> Service:
-    return Service("psm" if transport == BREDR else "spsm", psm)
+def _service(transport: int, psm: int) -> PeerService:
+    return PeerService("psm" if transport == BREDR else "spsm", psm)
 
 
-def _facts(request: Request, decision: Decision) -> dict[str, object]:
+def _facts(request: AccessRequest, decision: Decision) -> dict[str, object]:
     """For the log, without what the request does not have."""
     facts: dict[str, object] = {"action": request.action}
     if request.peer is not None:

@@ -46,7 +46,7 @@ class UsbifController:
         self._grants = grants
         self._log = log
         self._plugged: dict[int, UsbDevice] = {}
-        self._connection: _Connection | None = None
+        self._connection: _UsbifConnection | None = None
 
     async def run(self) -> None:
         """Returns when the toolstack has taken the controller away. Cancelled: closes in order. XenError: not there."""
@@ -90,7 +90,7 @@ class UsbifController:
         urb_ref = await device.read_other_int("urb-ring-ref", 0, LAST_U32)
         conn_ref = await device.read_other_int("conn-ring-ref", 0, LAST_U32)
         channel = await device.read_other_int("event-channel", 0, LAST_U32)
-        self._connection = _Connection(
+        self._connection = _UsbifConnection(
             device.other_domid, (urb_ref, conn_ref), channel, self._evtchn, self._grants, ports=ports,
             broken=device.fail, log=self._log,
         )  # fmt: skip
@@ -99,7 +99,7 @@ class UsbifController:
         self._log.info("usb frontend connected", frontend=device.other_path)
 
 
-class _Connection:
+class _UsbifConnection:
     """Mapped rings and event channel, from ATTACH to DETACH."""
 
     def __init__(

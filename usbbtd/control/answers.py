@@ -21,7 +21,7 @@ from usbbtd.control.credentials import Credentials
 from usbbtd.control.protocol import Message, RequestError
 from usbbtd.control.xenstore import nodes_below
 from usbbtd.log import RecentEvents, readable_octets
-from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.store import Store
 
 Answer = Mapping[str, Any]
@@ -37,8 +37,8 @@ class Answers:
     """``guests``: the devices that are served now. ``recent``: what was logged lately."""
 
     def __init__(
-        self, *, adapter: Adapter, guests: Callable[[], list[GuestDevice]], config: Config, store: Store, domid: int,
-        recent: RecentEvents,
+        self, *, adapter: SharedAdapter, guests: Callable[[], list[GuestDevice]], config: Config, store: Store,
+        domid: int, recent: RecentEvents,
     ) -> None:  # fmt: skip
         self._adapter = adapter
         self._guests = guests

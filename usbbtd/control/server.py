@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.config import Control
+from usbbtd.config import ControlSettings
 from usbbtd.control.answers import Answers
 from usbbtd.control.credentials import Credentials, credentials_of, may_control
 from usbbtd.control.protocol import MAX_REQUEST, Message, RequestError, encode
@@ -32,7 +32,7 @@ class ControlError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def serve(settings: Control, answers: Answers, log: FilteringBoundLogger) -> AsyncIterator[None]:
+async def serve(settings: ControlSettings, answers: Answers, log: FilteringBoundLogger) -> AsyncIterator[None]:
     """Answers clients as long as it lasts; where there is no place for the socket, says so and serves nobody.
 
     Raises ControlError.

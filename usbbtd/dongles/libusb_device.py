@@ -27,7 +27,7 @@ _REFUSALS = {
 class LibusbDevice:
     """A device with a Bluetooth function, as Linux has described it. ``usb``: its USBDevice."""
 
-    def __init__(self, usb: Any, configuration: descriptors.Configuration, bluetooth: Bluetooth) -> None:
+    def __init__(self, usb: Any, configuration: descriptors.ConfigurationDescriptor, bluetooth: Bluetooth) -> None:
         self.vendor_id: int = usb.getVendorID()
         self.product_id: int = usb.getProductID()
         ports = ".".join(map(str, usb.getPortNumberList()))
@@ -147,7 +147,7 @@ def look_at(usb: Any) -> LibusbDevice | None:
     return None
 
 
-def _configuration_of(usb: Any) -> descriptors.Configuration:
+def _configuration_of(usb: Any) -> descriptors.ConfigurationDescriptor:
     interfaces = []
     for setting in (setting for interface in usb for setting in interface):
         number, alternate = setting.getNumber(), setting.getAlternateSetting()
@@ -157,9 +157,9 @@ def _configuration_of(usb: Any) -> descriptors.Configuration:
             for end in setting
         )
         interfaces.append(
-            descriptors.Interface(number, alternate, class_code, subclass, setting.getProtocol(), endpoints)
+            descriptors.InterfaceDescriptor(number, alternate, class_code, subclass, setting.getProtocol(), endpoints)
         )
-    return descriptors.Configuration(usb.getConfigurationValue(), tuple(interfaces))
+    return descriptors.ConfigurationDescriptor(usb.getConfigurationValue(), tuple(interfaces))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from usbbtd.events.fields import field_of
-from usbbtd.events.table import EVENTS, Event
+from usbbtd.events.table import EVENTS, LogEvent
 
 _WIDTH = 79
 _HEAD = """\
@@ -35,7 +35,7 @@ def page() -> str:
     return _HEAD + "".join(f"\n## {program}\n\n{_table(events)}" for program, events in EVENTS.items())
 
 
-def _entry(program: str, event: Event) -> str:
+def _entry(program: str, event: LogEvent) -> str:
     named = {fact: f"@{field_of(fact)}@" for fact in event.facts.split()}
     paragraphs = (textwrap.fill(text.format(**named), _WIDTH) for text in (event.explanation, event.remedy))
     return (
@@ -48,12 +48,12 @@ def _entry(program: str, event: Event) -> str:
     )
 
 
-def _table(events: tuple[Event, ...]) -> str:
+def _table(events: tuple[LogEvent, ...]) -> str:
     head = "| event | level | fields | it means | what to do | MESSAGE_ID |\n|---|---|---|---|---|---|\n"
     return head + "".join(f"| {' | '.join(_cells(event))} |\n" for event in events)
 
 
-def _cells(event: Event) -> Iterator[str]:
+def _cells(event: LogEvent) -> Iterator[str]:
     named = {fact: f"`{field_of(fact)}`" for fact in event.facts.split()}
     yield event.phrase + " †" * event.limited
     yield event.level

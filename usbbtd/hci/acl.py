@@ -9,7 +9,7 @@ from collections import deque
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["AclData", "Link"]
+__all__ = ["AclData", "AclLink"]
 
 _pack_header = struct.Struct("<HH").pack
 _unpack_first = struct.Struct("<HHH").unpack_from  # handle and flags, data length; PDU length from the basic header
@@ -47,10 +47,10 @@ class Pool:
         self.size = size
         self.count = count
         self.free = count
-        self.ready: deque[Link] = deque()  # links with fragments that wait; a link is in it once or not at all
+        self.ready: deque[AclLink] = deque()  # links with fragments that wait; a link is in it once or not at all
 
 
-class Link:
+class AclLink:
     """One connection of the controller."""
 
     __slots__ = (
@@ -93,15 +93,19 @@ class AclData:
     """The data path of one controller."""
 
     def __init__(self) -> None:
-        self.links: dict[int, Link] = {}
-        self._by_flags: dict[int, Link] = {}  # by a packet's first field: each way of flags that a controller may use
+        self.links: dict[int, AclLink] = {}
+        self._by_flags: dict[
+            int, AclLink
+        ] = {}  # by a packet's first field: each way of flags that a controller may use
         self._pools: tuple[Pool, ...] = ()
         self._bredr_pool = self._le_pool = Pool(0, 0)
         self._bredr_first = _FIRST_NON_FLUSHABLE
         self._pdus: list[tuple[int, bytes]] = []
         self._early: dict[int, tuple[float, list[bytes]]] = {}  # by handle, the oldest first: until when; packets
         self._stall_check: float | None = None  # when it is looked for links that are stalled
-        self._ended: dict[int, tuple[float, Link]] = {}  # links that ended lately by handle, and until when that counts
+        self._ended: dict[
+            int, tuple[float, AclLink]
+        ] = {}  # links that ended lately by handle, and until when that counts
         self._turn = 0
         self._fragments_sent = 0
         self._pdus_received = 0
@@ -134,12 +138,12 @@ class AclData:
         self._pools = (shared,) if self._le_pool is shared else (shared, self._le_pool)
         self._bredr_first = _FIRST_NON_FLUSHABLE if non_flushable else _FIRST
 
-    def add(self, handle: int, address: bytes, address_type: int, role: int, now: float) -> Link:
+    def add(self, handle: int, address: bytes, address_type: int, role: int, now: float) -> AclLink:
         """A new link. RemoteProtocolError: the handle is reserved or in use."""
         if handle > MAX_HANDLE or handle in self.links:
             raise RemoteProtocolError(f"the controller gave a link handle 0x{handle:04X}, reserved or in use")
         pool, flags = (self._le_pool, _FIRST_NON_FLUSHABLE) if address_type else (self._bredr_pool, self._bredr_first)
-        link = self.links[handle] = Link(handle, address, address_type, role, pool, flags)
+        link = self.links[handle] = AclLink(handle, address, address_type, role, pool, flags)
         until, before = self._ended.get(handle, (now, link))
         if until > now and (before.address, before.address_type) != (address, address_type):
             link.valid_from = until
@@ -344,7 +348,7 @@ class AclData:
             link.fragments.clear()
             link.missing = 0
 
-    def _let_receive(self, link: Link) -> None:
+    def _let_receive(self, link: AclLink) -> None:
         link.valid_from = None
         for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
             self._by_flags[link.handle | received_flags << 12] = link
@@ -367,7 +371,7 @@ class AclData:
         for handle in [handle for handle, (until, _) in self._early.items() if until <= now]:
             self.counters["acl_unknown_handle"] += len(self._early.pop(handle)[1])
 
-    def _drop(self, link: Link, counter: str) -> None:
+    def _drop(self, link: AclLink, counter: str) -> None:
         """Counts what was wrong and forgets the PDU that was arriving."""
         self.counters[counter] += 1
         link.fragments.clear()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 
 __all__ = ["CommandQueue", "Done", "Send"]
@@ -19,7 +19,7 @@ MAX_WAITING = 256
 class Send(Protocol):
     """CommandQueue.send, as the parts of a host get it."""
 
-    def __call__(self, command: Command, done: Done = ..., /) -> None: ...
+    def __call__(self, command: HciCommand, done: Done = ..., /) -> None: ...
 
 
 def _ignore(status: int, returned: bytes, now: float) -> None:
@@ -33,16 +33,18 @@ class CommandQueue:
         self.now = 0.0  # the last time that the owner was told
         self.deadline: float | None = None
         self._timeout_s = timeout_s
-        self._waiting: deque[tuple[Command, Done]] = deque()
-        self._pending: tuple[Command, Done] | None = None
+        self._waiting: deque[tuple[HciCommand, Done]] = deque()
+        self._pending: tuple[HciCommand, Done] | None = None
         self._may_send = True
         self._counted_exactly = False
-        self.given_up: dict[int, type[Command]] = {}  # not sent again, but answered here as unknown: what met silence
+        self.given_up: dict[
+            int, type[HciCommand]
+        ] = {}  # not sent again, but answered here as unknown: what met silence
         self._silent: set[int] = set()  # opcodes that met silence, and nothing else since
         self._were_silent: set[int] = set()  # those and all that ever were
         self.counters = {"commands_sent": 0, "commands_dropped": 0, "answers_stray": 0}
 
-    def send(self, command: Command, done: Done = _ignore) -> None:
+    def send(self, command: HciCommand, done: Done = _ignore) -> None:
         """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
         if command.CODE in self.given_up:
             done(ErrorCode.UNKNOWN_COMMAND, b"", self.now)

@@ -10,7 +10,7 @@ from usbbtd.hci.codec import Packet, packet
 _pack_header = struct.Struct("<HB").pack
 
 
-class Command(Packet):
+class HciCommand(Packet):
     """To the controller; the code is the opcode."""
 
     __slots__ = ()
@@ -30,7 +30,7 @@ class Returned(Packet):
 
 
 @packet(0x0405, "6sHBBHB")
-class CreateConnection(Command):
+class CreateConnection(HciCommand):
     address: bytes
     packet_type: int
     page_scan_repetition_mode: int
@@ -40,61 +40,61 @@ class CreateConnection(Command):
 
 
 @packet(0x0406, "HB")
-class Disconnect(Command):
+class Disconnect(HciCommand):
     handle: int
     reason: int
 
 
 @packet(0x0408, "6s")
-class CreateConnectionCancel(Command):
+class CreateConnectionCancel(HciCommand):
     address: bytes
 
 
 @packet(0x0409, "6sB")
-class AcceptConnectionRequest(Command):
+class AcceptConnectionRequest(HciCommand):
     address: bytes
     role: int
 
 
 @packet(0x040A, "6sB")
-class RejectConnectionRequest(Command):
+class RejectConnectionRequest(HciCommand):
     address: bytes
     reason: int
 
 
 @packet(0x040C, "6s")
-class LinkKeyRequestNegativeReply(Command):
+class LinkKeyRequestNegativeReply(HciCommand):
     address: bytes
 
 
 @packet(0x040E, "6s")
-class PinCodeRequestNegativeReply(Command):
+class PinCodeRequestNegativeReply(HciCommand):
     address: bytes
 
 
 @packet(0x042A, "6sB")
-class RejectSynchronousConnectionRequest(Command):
+class RejectSynchronousConnectionRequest(HciCommand):
     address: bytes
     reason: int
 
 
 @packet(0x042D, "6s")
-class UserConfirmationRequestNegativeReply(Command):
+class UserConfirmationRequestNegativeReply(HciCommand):
     address: bytes
 
 
 @packet(0x042F, "6s")
-class UserPasskeyRequestNegativeReply(Command):
+class UserPasskeyRequestNegativeReply(HciCommand):
     address: bytes
 
 
 @packet(0x0433, "6s")
-class RemoteOobDataRequestNegativeReply(Command):
+class RemoteOobDataRequestNegativeReply(HciCommand):
     address: bytes
 
 
 @packet(0x0434, "6sB")
-class IoCapabilityRequestNegativeReply(Command):
+class IoCapabilityRequestNegativeReply(HciCommand):
     address: bytes
     reason: int
 
@@ -103,7 +103,7 @@ class IoCapabilityRequestNegativeReply(Command):
 
 
 @packet(0x080F, "H")
-class WriteDefaultLinkPolicySettings(Command):
+class WriteDefaultLinkPolicySettings(HciCommand):
     settings: int
 
 
@@ -111,27 +111,27 @@ class WriteDefaultLinkPolicySettings(Command):
 
 
 @packet(0x0C01, "Q")
-class SetEventMask(Command):
+class SetEventMask(HciCommand):
     mask: int
 
 
 @packet(0x0C03)
-class Reset(Command):
+class Reset(HciCommand):
     pass
 
 
 @packet(0x0C1A, "B")
-class WriteScanEnable(Command):
+class WriteScanEnable(HciCommand):
     scan_enable: int
 
 
 @packet(0x0C56, "B")
-class WriteSimplePairingMode(Command):
+class WriteSimplePairingMode(HciCommand):
     mode: int
 
 
 @packet(0x0C6D, "BB")
-class WriteLeHostSupport(Command):
+class WriteLeHostSupport(HciCommand):
     le_supported_host: int
     simultaneous: int
 
@@ -140,7 +140,7 @@ class WriteLeHostSupport(Command):
 
 
 @packet(0x1001)
-class ReadLocalVersionInformation(Command):
+class ReadLocalVersionInformation(HciCommand):
     pass
 
 
@@ -154,7 +154,7 @@ class LocalVersionInformation(Returned):
 
 
 @packet(0x1002)
-class ReadLocalSupportedCommands(Command):
+class ReadLocalSupportedCommands(HciCommand):
     pass
 
 
@@ -164,7 +164,7 @@ class LocalSupportedCommands(Returned):
 
 
 @packet(0x1003)
-class ReadLocalSupportedFeatures(Command):
+class ReadLocalSupportedFeatures(HciCommand):
     pass
 
 
@@ -174,7 +174,7 @@ class LocalSupportedFeatures(Returned):
 
 
 @packet(0x1005)
-class ReadBufferSize(Command):
+class ReadBufferSize(HciCommand):
     pass
 
 
@@ -187,7 +187,7 @@ class BufferSize(Returned):
 
 
 @packet(0x1009)
-class ReadBdAddr(Command):
+class ReadBdAddr(HciCommand):
     pass
 
 
@@ -200,12 +200,12 @@ class BdAddr(Returned):
 
 
 @packet(0x2001, "Q")
-class LeSetEventMask(Command):
+class LeSetEventMask(HciCommand):
     mask: int
 
 
 @packet(0x2002)
-class LeReadBufferSize(Command):
+class LeReadBufferSize(HciCommand):
     pass
 
 
@@ -216,7 +216,7 @@ class LeBufferSize(Returned):
 
 
 @packet(0x2003)
-class LeReadLocalSupportedFeatures(Command):
+class LeReadLocalSupportedFeatures(HciCommand):
     pass
 
 
@@ -226,12 +226,12 @@ class LeLocalSupportedFeatures(Returned):
 
 
 @packet(0x2005, "6s")
-class LeSetRandomAddress(Command):
+class LeSetRandomAddress(HciCommand):
     address: bytes
 
 
 @packet(0x2006, "HHBBB6sBB")
-class LeSetAdvertisingParameters(Command):
+class LeSetAdvertisingParameters(HciCommand):
     interval_min: int
     interval_max: int
     advertising_type: int
@@ -243,18 +243,18 @@ class LeSetAdvertisingParameters(Command):
 
 
 @packet(0x2008, "B31s")
-class LeSetAdvertisingData(Command):
+class LeSetAdvertisingData(HciCommand):
     length: int
     data: bytes
 
 
 @packet(0x200A, "B")
-class LeSetAdvertisingEnable(Command):
+class LeSetAdvertisingEnable(HciCommand):
     enable: int
 
 
 @packet(0x200B, "BHHBB")
-class LeSetScanParameters(Command):
+class LeSetScanParameters(HciCommand):
     scan_type: int
     interval: int
     window: int
@@ -263,13 +263,13 @@ class LeSetScanParameters(Command):
 
 
 @packet(0x200C, "BB")
-class LeSetScanEnable(Command):
+class LeSetScanEnable(HciCommand):
     enable: int
     filter_duplicates: int
 
 
 @packet(0x200D, "HHBB6sBHHHHHH")
-class LeCreateConnection(Command):
+class LeCreateConnection(HciCommand):
     scan_interval: int
     scan_window: int
     filter_policy: int
@@ -285,12 +285,12 @@ class LeCreateConnection(Command):
 
 
 @packet(0x200E)
-class LeCreateConnectionCancel(Command):
+class LeCreateConnectionCancel(HciCommand):
     pass
 
 
 @packet(0x2013, "HHHHHHH")
-class LeConnectionUpdate(Command):
+class LeConnectionUpdate(HciCommand):
     handle: int
     interval_min: int
     interval_max: int
@@ -301,12 +301,12 @@ class LeConnectionUpdate(Command):
 
 
 @packet(0x201B, "H")
-class LeLongTermKeyRequestNegativeReply(Command):
+class LeLongTermKeyRequestNegativeReply(HciCommand):
     handle: int
 
 
 @packet(0x201C)
-class LeReadSupportedStates(Command):
+class LeReadSupportedStates(HciCommand):
     pass
 
 
@@ -316,7 +316,7 @@ class LeSupportedStates(Returned):
 
 
 @packet(0x2020, "HHHHHHH")
-class LeRemoteConnectionParameterRequestReply(Command):
+class LeRemoteConnectionParameterRequestReply(HciCommand):
     handle: int
     interval_min: int
     interval_max: int
@@ -327,19 +327,19 @@ class LeRemoteConnectionParameterRequestReply(Command):
 
 
 @packet(0x2021, "HB")
-class LeRemoteConnectionParameterRequestNegativeReply(Command):
+class LeRemoteConnectionParameterRequestNegativeReply(HciCommand):
     handle: int
     reason: int
 
 
 @packet(0x2024, "HH")
-class LeWriteSuggestedDefaultDataLength(Command):
+class LeWriteSuggestedDefaultDataLength(HciCommand):
     tx_octets: int
     tx_time: int
 
 
 @packet(0x202F)
-class LeReadMaximumDataLength(Command):
+class LeReadMaximumDataLength(HciCommand):
     pass
 
 
@@ -352,20 +352,20 @@ class LeMaximumDataLength(Returned):
 
 
 @packet(0x2031, "BBB")
-class LeSetDefaultPhy(Command):
+class LeSetDefaultPhy(HciCommand):
     all_phys: int
     tx_phys: int
     rx_phys: int
 
 
 @packet(0x2035, "B6s")
-class LeSetAdvertisingSetRandomAddress(Command):
+class LeSetAdvertisingSetRandomAddress(HciCommand):
     advertising_handle: int
     address: bytes
 
 
 @packet(0x2036, "BH3s3sBBB6sBbBBBBB")
-class LeSetExtendedAdvertisingParameters(Command):
+class LeSetExtendedAdvertisingParameters(HciCommand):
     advertising_handle: int
     event_properties: int
     interval_min: bytes
@@ -384,7 +384,7 @@ class LeSetExtendedAdvertisingParameters(Command):
 
 
 @packet(0x2037, "BBBB*")
-class LeSetExtendedAdvertisingData(Command):
+class LeSetExtendedAdvertisingData(HciCommand):
     advertising_handle: int
     operation: int
     fragment_preference: int
@@ -393,7 +393,7 @@ class LeSetExtendedAdvertisingData(Command):
 
 
 @packet(0x2039, "BBBHB")
-class LeSetExtendedAdvertisingEnable(Command):
+class LeSetExtendedAdvertisingEnable(HciCommand):
     """For one advertising set."""
 
     enable: int
@@ -404,7 +404,7 @@ class LeSetExtendedAdvertisingEnable(Command):
 
 
 @packet(0x2041, "BBBBHH")
-class LeSetExtendedScanParameters(Command):
+class LeSetExtendedScanParameters(HciCommand):
     """For one PHY."""
 
     own_address_type: int
@@ -416,7 +416,7 @@ class LeSetExtendedScanParameters(Command):
 
 
 @packet(0x2042, "BBHH")
-class LeSetExtendedScanEnable(Command):
+class LeSetExtendedScanEnable(HciCommand):
     enable: int
     filter_duplicates: int
     duration: int
@@ -424,7 +424,7 @@ class LeSetExtendedScanEnable(Command):
 
 
 @packet(0x2043, "BBB6sBHHHHHHHH")
-class LeExtendedCreateConnection(Command):
+class LeExtendedCreateConnection(HciCommand):
     """For one PHY."""
 
     filter_policy: int

@@ -9,15 +9,15 @@ from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parame
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.acl import AclData, Link
+from usbbtd.hci.acl import AclData, AclLink
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.dialler import Dialler, Target
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
-from usbbtd.hci.init import Controller
+from usbbtd.hci.init import ControllerFacts
 from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
 
-__all__ = ["Connections", "LinkInfo"]
+__all__ = ["AclLinkInfo", "Connections"]
 
 
 #: Incoming BR/EDR links beyond this many links are refused; a piconet has seven peers, and LE needs some room.
@@ -42,14 +42,14 @@ ACCEPT_S = 30.0
 
 
 class _Ending(NamedTuple):
-    link: Link
+    link: AclLink
     reason: int
     tries: int
     until: float
     refused: bool
 
 
-class LinkInfo(NamedTuple):
+class AclLinkInfo(NamedTuple):
     handle: int
     address: bytes
     address_type: int
@@ -67,7 +67,7 @@ class Connections:
         self._air = air
         self._send = send
         self._emit = emit
-        self._controller: Controller | None = None
+        self._controller: ControllerFacts | None = None
         self._attempts = count(1)
         self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request we have accepted, and how long that counts
         self._ending: dict[int, _Ending] = {}  # links that the controller has been told to end, by handle
@@ -129,9 +129,9 @@ class Connections:
             raise LocalProtocolError("only LE links have connection parameters")
         self._send(commands.LeConnectionUpdate(handle, interval_min, interval_max, latency, timeout, 0, 0))
 
-    def info(self) -> list[LinkInfo]:
+    def info(self) -> list[AclLinkInfo]:
         return [
-            LinkInfo(link.handle, link.address, link.address_type, link.role, len(link.queue), link.outstanding)
+            AclLinkInfo(link.handle, link.address, link.address_type, link.role, len(link.queue), link.outstanding)
             for link in self._acl.links.values()
         ]
 
@@ -158,7 +158,7 @@ class Connections:
                 self.counters["links_abandoned"] += 1
                 self._link_down(ending.link, ErrorCode.LOCAL_HOST_TERMINATED, now)
 
-    def controller_up(self, controller: Controller) -> None:
+    def controller_up(self, controller: ControllerFacts) -> None:
         self._controller = controller
 
     def abandon(self, status: int, now: float) -> None:
@@ -248,7 +248,7 @@ class Connections:
             return False
         return self.connectable or self._bredr.wants(target)
 
-    def _find(self, target: Target) -> Link | None:
+    def _find(self, target: Target) -> AclLink | None:
         for link in self._acl.links.values():
             if link.address == target.address and link.address_type == target.address_type:
                 return link
@@ -263,7 +263,7 @@ class Connections:
             return ErrorCode.UNSUPPORTED_FEATURE
         return ErrorCode.UNACCEPTABLE_ADDRESS if self._is_own(target, controller) else 0
 
-    def _is_own(self, target: Target, controller: Controller) -> bool:
+    def _is_own(self, target: Target, controller: ControllerFacts) -> bool:
         """Says whether the target has our own address: a peer that claims it undoes pairing (CVE-2020-26555)."""
         random = target.address_type == ADDRESS_LE_RANDOM
         return target.address == (self._air.random_address if random else controller.address)
@@ -274,10 +274,10 @@ class Connections:
     def _dialler(self, target: Target) -> Dialler:
         return self._le if target.address_type else self._bredr
 
-    def _create_bredr(self, target: Target) -> Command:
+    def _create_bredr(self, target: Target) -> HciCommand:
         return commands.CreateConnection(target.address, _PACKET_TYPES, _PAGE_SCAN_R2, 0, 0, 1)
 
-    def _create_le(self, target: Target) -> Command:
+    def _create_le(self, target: Target) -> HciCommand:
         scan = _SCAN_INTERVAL, _SCAN_WINDOW
         parameters = _INTERVAL_MIN, _INTERVAL_MAX, 0, _SUPERVISION_TIMEOUT, 0, 0
         peer = target.address_type - 1, target.address
@@ -301,7 +301,7 @@ class Connections:
             self._air.link_up(role)
         self._dialler(target).receive_connected(target, now)
 
-    def _link_down(self, link: Link, reason: int, now: float) -> None:
+    def _link_down(self, link: AclLink, reason: int, now: float) -> None:
         self._acl.remove(link.handle, now)
         self._ending.pop(link.handle, None)
         self.counters["links_closed"] += 1
@@ -310,12 +310,12 @@ class Connections:
             self._air.link_down()
         (self._le if link.address_type else self._bredr).dial(now)
 
-    def _tell_to_end(self, link: Link, reason: int, tries: int) -> None:
+    def _tell_to_end(self, link: AclLink, reason: int, tries: int) -> None:
         command = commands.Disconnect(link.handle, reason)
         self._send(command, partial(self._disconnect_answered, link, reason, tries))
 
     def _disconnect_answered(
-        self, link: Link, reason: int, tries: int, status: int, _returned: bytes, now: float
+        self, link: AclLink, reason: int, tries: int, status: int, _returned: bytes, now: float
     ) -> None:
         if self._acl.links.get(link.handle) is not link:
             return
@@ -326,7 +326,7 @@ class Connections:
         if status:
             self._not_ended(link, now)
 
-    def _not_ended(self, link: Link, now: float) -> None:
+    def _not_ended(self, link: AclLink, now: float) -> None:
         """The controller did not end the link: it is told again, if it was told at all."""
         if (ending := self._ending.get(link.handle)) is not None:
             self._ending[link.handle] = ending._replace(until=now + END_RETRY_S, refused=True)

@@ -10,7 +10,7 @@ LE_META = 0x3E
 NUMBER_OF_COMPLETED_PACKETS = 0x13
 
 
-class Event(Packet):
+class HciEvent(Packet):
     """The code is the event code."""
 
     __slots__ = ()
@@ -30,13 +30,13 @@ class LeEvent(Packet):
         return bytes((LE_META, len(parameters) + 1, self.CODE)) + parameters
 
 
-def parse_event(event: bytes) -> Event | LeEvent | None:
+def parse_event(event: bytes) -> HciEvent | LeEvent | None:
     """A whole event packet; None: not one that we act on. RemoteProtocolError: cut short, or a wrong length."""
     if len(event) < 2 or event[1] != len(event) - 2:
         raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:2].hex()}")
-    made: Event | LeEvent | None = None
+    made: HciEvent | LeEvent | None = None
     if event[0] != LE_META:
-        if known := Event.registry.get(event[0]):
+        if known := HciEvent.registry.get(event[0]):
             made = known.parse(event[2:])
     elif len(event) < 3:
         raise RemoteProtocolError("an LE Meta event without a subevent code")
@@ -52,7 +52,7 @@ def may_be_lost(event: bytes) -> bool:
     """
     if len(event) < 2 or event[1] != len(event) - 2:
         return False  # the stream of events is out of step
-    made = LeEvent.registry.get(event[2]) if event[0] == LE_META and len(event) > 2 else Event.registry.get(event[0])
+    made = LeEvent.registry.get(event[2]) if event[0] == LE_META and len(event) > 2 else HciEvent.registry.get(event[0])
     return event[0] != NUMBER_OF_COMPLETED_PACKETS and made not in (
         CommandComplete,
         CommandStatus,
@@ -65,7 +65,7 @@ def may_be_lost(event: bytes) -> bool:
 
 
 @packet(0x03, "BH6sBB")
-class ConnectionComplete(Event):
+class ConnectionComplete(HciEvent):
     status: int
     handle: int
     address: bytes
@@ -74,73 +74,73 @@ class ConnectionComplete(Event):
 
 
 @packet(0x04, "6s3sB")
-class ConnectionRequest(Event):
+class ConnectionRequest(HciEvent):
     address: bytes
     class_of_device: bytes
     link_type: int
 
 
 @packet(0x05, "BHB")
-class DisconnectionComplete(Event):
+class DisconnectionComplete(HciEvent):
     status: int
     handle: int
     reason: int
 
 
 @packet(0x0E, "BH*")
-class CommandComplete(Event):
+class CommandComplete(HciEvent):
     credits: int
     opcode: int
     returned: bytes  # status first, but for a few commands that we do not use
 
 
 @packet(0x0F, "BBH")
-class CommandStatus(Event):
+class CommandStatus(HciEvent):
     status: int
     credits: int
     opcode: int
 
 
 @packet(0x10, "B")
-class HardwareError(Event):
+class HardwareError(HciEvent):
     code: int
 
 
 @packet(0x12, "B6sB")
-class RoleChange(Event):
+class RoleChange(HciEvent):
     status: int
     address: bytes
     role: int
 
 
 @packet(0x16, "6s")
-class PinCodeRequest(Event):
+class PinCodeRequest(HciEvent):
     address: bytes
 
 
 @packet(0x17, "6s")
-class LinkKeyRequest(Event):
+class LinkKeyRequest(HciEvent):
     address: bytes
 
 
 @packet(0x31, "6s")
-class IoCapabilityRequest(Event):
+class IoCapabilityRequest(HciEvent):
     address: bytes
 
 
 @packet(0x33, "6sI")
-class UserConfirmationRequest(Event):
+class UserConfirmationRequest(HciEvent):
     address: bytes
     value: int
 
 
 @packet(0x34, "6s")
-class UserPasskeyRequest(Event):
+class UserPasskeyRequest(HciEvent):
     address: bytes
 
 
 @packet(0x35, "6s")
-class RemoteOobDataRequest(Event):
+class RemoteOobDataRequest(HciEvent):
     address: bytes
 
 
@@ -269,4 +269,4 @@ def _legacy_type(properties: int) -> int:
 
 
 #: All that a host acts on: events that are parsed here, LE Meta with its subevents, and the one that is too frequent.
-EVENT_CODES = frozenset((*Event.registry, LE_META, NUMBER_OF_COMPLETED_PACKETS))
+EVENT_CODES = frozenset((*HciEvent.registry, LE_META, NUMBER_OF_COMPLETED_PACKETS))

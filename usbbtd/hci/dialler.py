@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.events import ConnectFailed
 
 __all__ = ["Dialler", "Target"]
@@ -39,8 +39,8 @@ class Dialler:
 
     def __init__(
         self,
-        create: Callable[[Target], Command],
-        cancel: Callable[[Target], Command],
+        create: Callable[[Target], HciCommand],
+        cancel: Callable[[Target], HciCommand],
         busy: Callable[[bool], None],
         make_way: Callable[[], None],
         is_linked: Callable[[Target], bool],

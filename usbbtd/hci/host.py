@@ -14,10 +14,10 @@ from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData
 from usbbtd.hci.codec import Packet
 from usbbtd.hci.command_queue import CommandQueue
-from usbbtd.hci.connections import Connections, LinkInfo
+from usbbtd.hci.connections import AclLinkInfo, Connections
 from usbbtd.hci.dialler import Target
 from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
-from usbbtd.hci.init import Controller, Script, init_script
+from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.le import LeAir
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.unpaired import REFUSALS
@@ -47,10 +47,10 @@ class Host:
         if len(random_address) != 6 or random_address[5] < 0xC0:
             raise LocalProtocolError(f"{random_address.hex()} is not a random static address")
         self.random_address = random_address
-        self.controller: Controller | None = None  # what it turned out to be, since it was last up
+        self.controller: ControllerFacts | None = None  # what it turned out to be, since it was last up
         self._state = "off"
         self._events: list[Event] = []
-        self._script: Script[Controller] | None = None
+        self._script: Script[ControllerFacts] | None = None
         self._last_reset: tuple[float, str] | None = None  # when, and why
         self._acl = AclData()
         self._commands = CommandQueue(command_timeout_s)
@@ -108,7 +108,7 @@ class Host:
                 lost[cost] = f"{why}: {command.__name__} is never answered"
         return lost
 
-    def links(self) -> list[LinkInfo]:
+    def links(self) -> list[AclLinkInfo]:
         return self._connections.info()
 
     def statistics(self) -> dict[str, int]:
@@ -260,7 +260,7 @@ class Host:
         self._script = init_script(self.random_address)
         self._command_script(next(self._script))
 
-    def _command_script(self, command: commands.Command) -> None:
+    def _command_script(self, command: commands.HciCommand) -> None:
         self._commands.send(command, self._advance_script)
 
     def _advance_script(self, status: int, returned: bytes, now: float) -> None:
@@ -275,7 +275,7 @@ class Host:
         else:
             self._command_script(command)
 
-    def _up(self, controller: Controller) -> None:
+    def _up(self, controller: ControllerFacts) -> None:
         self._script = None
         self.controller = controller
         self._acl.configure(controller.bredr_buffers, controller.le_buffers, non_flushable=controller.non_flushable)

@@ -10,15 +10,15 @@ from typing import NamedTuple, TypeVar
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci.acl import MIN_ACL_LENGTH
-from usbbtd.hci.commands import Command, Returned
+from usbbtd.hci.commands import HciCommand, Returned
 from usbbtd.hci.controller_events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
 from usbbtd.hci.losses import LOSSES, Cost
 
-__all__ = ["Controller", "Script", "init_script"]
+__all__ = ["ControllerFacts", "Script", "init_script"]
 
 R = TypeVar("R")
 A = TypeVar("A", bound=Returned)
-Script = Generator[Command, tuple[int, bytes], R]
+Script = Generator[HciCommand, tuple[int, bytes], R]
 #: Why something is not there.
 Lost = dict[Cost, str]
 
@@ -43,7 +43,7 @@ _LE_EXTENDED_EVENTS = 0x0D
 _ROLE_SWITCH_AND_SNIFF = 0x0005
 
 
-class Controller(NamedTuple):
+class ControllerFacts(NamedTuple):
     """What a controller turned out to be. Buffers are (octets, count)."""
 
     address: bytes  # BD_ADDR; zeros: it has none
@@ -59,7 +59,7 @@ class Controller(NamedTuple):
     lost: Lost  # transports that it has, but that it does not do what they need for
 
 
-def init_script(random_address: bytes) -> Script[Controller]:
+def init_script(random_address: bytes) -> Script[ControllerFacts]:
     """RemoteProtocolError: the controller lacks what we cannot do without, or contradicts itself."""
     yield from _need(commands.Reset())
     version = yield from _ask(commands.ReadLocalVersionInformation(), commands.LocalVersionInformation)
@@ -96,7 +96,7 @@ def init_script(random_address: bytes) -> Script[Controller]:
         raise RemoteProtocolError("; ".join(lost.values()))
     if bredr_buffers is None and (supports_bredr or le_buffers is None):
         raise RemoteProtocolError("the controller has no buffers for ACL data")
-    return Controller(
+    return ControllerFacts(
         address=address.address if address else bytes(6),
         hci_version=version.hci_version if version else None,
         company_identifier=version.company_identifier if version else None,
@@ -152,7 +152,7 @@ def _le_event_mask(features: int, extended: bool) -> int:
     return sum(1 << code - 1 for code in codes)
 
 
-def _need(command: Command) -> Script[bytes]:
+def _need(command: HciCommand) -> Script[bytes]:
     if LOSSES[type(command)].cost is not Cost.ADAPTER:
         raise LocalProtocolError(f"{type(command).__name__} is not listed as essential")
     status, returned = yield command
@@ -161,7 +161,7 @@ def _need(command: Command) -> Script[bytes]:
     return returned
 
 
-def _ask(command: Command, answer: type[A], lost: Lost | None = None) -> Script[A | None]:
+def _ask(command: HciCommand, answer: type[A], lost: Lost | None = None) -> Script[A | None]:
     """None: the controller does not tell. What that costs goes into ``lost``."""
     status, returned = yield command
     if status and lost is not None:
@@ -169,13 +169,13 @@ def _ask(command: Command, answer: type[A], lost: Lost | None = None) -> Script[
     return None if status else answer.parse(returned)
 
 
-def _set(command: Command, lost: Lost) -> Script[None]:
+def _set(command: HciCommand, lost: Lost) -> Script[None]:
     """What it costs that the controller does not do it goes into ``lost``."""
     status, _ = yield command
     if status:
         _lose(command, status, lost)
 
 
-def _lose(command: Command, status: int, lost: Lost) -> None:
+def _lose(command: HciCommand, status: int, lost: Lost) -> None:
     cost, why = LOSSES[type(command)]
     lost.setdefault(cost, f"{why}: {type(command).__name__} failed with status 0x{status:02X}, or is never answered")

@@ -12,10 +12,10 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci.advertisements import Advertisements
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport
 from usbbtd.hci.events import AdvertisingStopped, Event, ScanStopped
-from usbbtd.hci.init import Controller
+from usbbtd.hci.init import ControllerFacts
 
 __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
 
@@ -33,7 +33,7 @@ _WHOLE_DATA, _NO_FRAGMENTS = 3, 1
 _NO_PREFERENCE = 127
 
 
-class Scan(NamedTuple):
+class ScanParameters(NamedTuple):
     active: bool
     duplicates: bool
 
@@ -53,8 +53,8 @@ class LeAir:
         self._emit = emit
         self._advertisements = Advertisements()
         self.counters = self._advertisements.counters
-        self._controller: Controller | None = None  # None: not up, or no LE
-        self._scan: Scan | None = None
+        self._controller: ControllerFacts | None = None  # None: not up, or no LE
+        self._scan: ScanParameters | None = None
         self._scanning = False  # the controller has been told to
         self._advertising: Advertising | None = None
         self._advertised = False  # likewise
@@ -65,7 +65,7 @@ class LeAir:
     # What is wanted
 
     def start_scan(self, *, active: bool, duplicates: bool) -> None:
-        self._scan = Scan(active, duplicates)
+        self._scan = ScanParameters(active, duplicates)
         self._apply_scan()
 
     def stop_scan(self) -> None:
@@ -86,7 +86,7 @@ class LeAir:
 
     # What happens
 
-    def controller_up(self, controller: Controller) -> None:
+    def controller_up(self, controller: ControllerFacts) -> None:
         """Begins anew what is wanted, on a controller that was just reset."""
         if not controller.supports_le:
             self.abandon(ErrorCode.UNSUPPORTED_FEATURE)
@@ -179,7 +179,7 @@ class LeAir:
             if self._scanning:  # else the first has failed at once
                 self._send(command, partial(self._scan_answered, scan))
 
-    def _disable_scan(self, controller: Controller) -> None:
+    def _disable_scan(self, controller: ControllerFacts) -> None:
         if self._scanning:
             self._scanning = False
             self._advertisements.clear()
@@ -188,7 +188,7 @@ class LeAir:
             )
             self._send(off)
 
-    def _scan_answered(self, scan: Scan, status: int, _returned: bytes, _now: float) -> None:
+    def _scan_answered(self, scan: ScanParameters, status: int, _returned: bytes, _now: float) -> None:
         if not status or scan is not self._scan or not self._scanning or self._controller is None:
             return
         self._disable_scan(self._controller)
@@ -212,7 +212,7 @@ class LeAir:
             if self._advertised:  # as in _apply_scan()
                 self._send(command, partial(self._advertising_answered, wanted))
 
-    def _disable_advertising(self, controller: Controller) -> None:
+    def _disable_advertising(self, controller: ControllerFacts) -> None:
         if self._advertised:
             self._advertised = False
             off = (
@@ -233,7 +233,7 @@ class LeAir:
             self._emit(AdvertisingStopped(status))
 
     @staticmethod
-    def _legacy_advertising(wanted: Advertising) -> list[Command]:
+    def _legacy_advertising(wanted: Advertising) -> list[HciCommand]:
         kind = _ADV_IND if wanted.connectable else _ADV_NONCONN_IND
         return [
             commands.LeSetAdvertisingParameters(
@@ -243,7 +243,7 @@ class LeAir:
             commands.LeSetAdvertisingEnable(1),
         ]
 
-    def _extended_advertising(self, wanted: Advertising) -> list[Command]:
+    def _extended_advertising(self, wanted: Advertising) -> list[HciCommand]:
         kind = _EXTENDED_ADV_IND if wanted.connectable else _EXTENDED_ADV_NONCONN_IND
         interval = wanted.interval.to_bytes(3, "little")
         return [

@@ -36,7 +36,7 @@ class Loss(NamedTuple):
     why: str
 
 
-_ROWS: dict[Loss, tuple[type[c.Command], ...]] = {
+_ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     Loss(Cost.ADAPTER, "nothing is known of its state"): (c.Reset,),
     Loss(Cost.ADAPTER, "it does not say which transports it has"): (c.ReadLocalSupportedFeatures,),
     Loss(Cost.BREDR, "it does not say how much data it takes"): (c.ReadBufferSize,),

@@ -7,13 +7,13 @@ from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.codec import Packet
-from usbbtd.hci.commands import Command
+from usbbtd.hci.commands import HciCommand
 
 __all__ = ["REFUSALS"]
 
 
 #: The command that says no, by the kind of event that asks.
-REFUSALS: dict[type[Packet], Callable[[Any], Command]] = {
+REFUSALS: dict[type[Packet], Callable[[Any], HciCommand]] = {
     incoming.PinCodeRequest: lambda asked: commands.PinCodeRequestNegativeReply(asked.address),
     incoming.LinkKeyRequest: lambda asked: commands.LinkKeyRequestNegativeReply(asked.address),
     incoming.IoCapabilityRequest: lambda asked: commands.IoCapabilityRequestNegativeReply(

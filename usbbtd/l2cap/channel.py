@@ -11,7 +11,7 @@ from usbbtd.l2cap.events import (
     LINK_LOST,
     NO_ANSWER,
     PEER_DISCONNECTED,
-    ChannelClosed,
+    ChannelEnded,
     ChannelOpened,
     ChannelRefused,
     ChannelRequested,
@@ -19,9 +19,15 @@ from usbbtd.l2cap.events import (
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.link import L2capLink
 from usbbtd.l2cap.modes import Mode
-from usbbtd.l2cap.pdu import DYNAMIC_CIDS, Command, ConfigurationRequest, DisconnectionRequest, DisconnectionResponse
+from usbbtd.l2cap.pdu import (
+    DYNAMIC_CIDS,
+    ConfigurationRequest,
+    DisconnectionRequest,
+    DisconnectionResponse,
+    SignallingCommand,
+)
 from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import Input, State, Transitions
+from usbbtd.l2cap.states import ChannelState, Input, Transitions
 
 
 class L2capChannelInfo(NamedTuple):
@@ -87,7 +93,7 @@ class L2capChannel:
         self.dcid = 0
         self.psm = psm
         self.transitions = transitions
-        self.state = State.CLOSED
+        self.state = ChannelState.CLOSED
         self.configuration: ChannelConfiguration | None = None
         self.mode: Mode | None = None
         self.tx_mtu = -1  # less than an empty SDU: nothing may be sent before the channel is open
@@ -222,22 +228,22 @@ class L2capChannel:
 
     def disconnect(self, now: float) -> None:
         """Ends the channel in order: SDUs in the queue go first. Harmless on a channel that is ending."""
-        if self.state is State.WAIT_CONNECT:
+        if self.state is ChannelState.WAIT_CONNECT:
             self.refuse(BredrResult.NO_RESOURCES)
             self.report("refused")
-        elif self.state is State.WAIT_CONNECT_RSP:
+        elif self.state is ChannelState.WAIT_CONNECT_RSP:
             self.step(Input.CLOSE_CHANNEL_REQ)
             self.report("given up")
-        elif self.state is State.OPEN and self.queue and not self.is_draining:
+        elif self.state is ChannelState.OPEN and self.queue and not self.is_draining:
             self._stop_service()
             self.is_draining = True
             self.link.shared.deadlines[self] = now + self.limits.drain_s
-        elif self.state is not State.WAIT_DISCONNECT and not self.is_draining:
+        elif self.state is not ChannelState.WAIT_DISCONNECT and not self.is_draining:
             self.disconnect_now(now)
 
     def disconnect_now(self, now: float) -> None:
         """Asks the peer for the end of the channel; what is queued is lost."""
-        if self.state is not State.WAIT_DISCONNECT:
+        if self.state is not ChannelState.WAIT_DISCONNECT:
             self.step(Input.CLOSE_CHANNEL_REQ)
         self._stop_service()
         self.stop_sending()
@@ -270,7 +276,7 @@ class L2capChannel:
         """Tells the owner, once."""
         if not self.is_reported:
             self.is_reported = True
-            self.link.shared.events.append(ChannelClosed(self.handle, self.cid, reason))
+            self.link.shared.events.append(ChannelEnded(self.handle, self.cid, reason))
 
     def suspend(self) -> None:
         """Nothing goes out until there are credits again."""
@@ -288,7 +294,7 @@ class L2capChannel:
 
     def expire(self, now: float) -> None:
         """The owner did not answer the peer's request in time, or the queue did not drain in time."""
-        if self.state is not State.WAIT_CONNECT:
+        if self.state is not ChannelState.WAIT_CONNECT:
             self.disconnect_now(now)
         elif not self.opening.prolong(self, now):
             self.refuse(BredrResult.NO_RESOURCES)
@@ -302,7 +308,7 @@ class L2capChannel:
         self.tx_mtu = -1
         self.link.receivers.pop(self.cid, None)
 
-    def _disconnection_answered(self, response: Command, _now: float) -> Answer:
+    def _disconnection_answered(self, response: SignallingCommand, _now: float) -> Answer:
         if isinstance(response, DisconnectionResponse) and (response.dcid, response.scid) != (self.dcid, self.cid):
             return Answer.IGNORED
         # a reject says that the peer knows no such channel: that is as good

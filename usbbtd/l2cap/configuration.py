@@ -16,12 +16,12 @@ from usbbtd.l2cap.pdu import (
     CONFIGURATION_UNACCEPTABLE,
     DEFAULT_MTU,
     FLAG_CONTINUATION,
-    Command,
     ConfigurationRequest,
     ConfigurationResponse,
+    SignallingCommand,
 )
 from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import Input, State
+from usbbtd.l2cap.states import ChannelState, Input
 
 #: Octets of options that a peer may spread over several requests.
 _MAXIMUM_OPTIONS = 1024
@@ -74,10 +74,10 @@ class Configuration:
         elif not flags:
             self._peer_mtu = verdict.mtu or self._peer_mtu
             channel.step(Input.CONFIGURATION_REQ)
-            if channel.state is State.WAIT_SEND_CONFIG:
+            if channel.state is ChannelState.WAIT_SEND_CONFIG:
                 channel.suspend()
                 self.begin(now)
-            elif channel.state is State.OPEN:
+            elif channel.state is ChannelState.OPEN:
                 self._configured()
 
     def _judge(self) -> Verdict:
@@ -99,7 +99,7 @@ class Configuration:
         request = ConfigurationRequest(channel.dcid, 0, options)
         self._signalling.send_request(request, channel, now, self._answered, self._expired)
 
-    def _answered(self, response: Command, now: float) -> Answer:
+    def _answered(self, response: SignallingCommand, now: float) -> Answer:
         channel = self._channel
         if not isinstance(response, ConfigurationResponse):
             channel.fail("the peer rejected our configuration request", now)
@@ -116,7 +116,7 @@ class Configuration:
         options, self._response_options = self._response_options, b""
         if response.result == CONFIGURATION_SUCCESS:
             channel.step(Input.CONFIGURATION_RSP)
-            if channel.state is State.OPEN:
+            if channel.state is ChannelState.OPEN:
                 self._configured()
         elif response.result == CONFIGURATION_UNACCEPTABLE:
             channel.step(Input.CONFIGURATION_RSP_NEG)

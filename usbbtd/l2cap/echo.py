@@ -5,7 +5,7 @@ from functools import partial
 from usbbtd.bluetooth import BREDR
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ECHO_REJECTED, LINK_LOST, NO_ANSWER, EchoFailed, EchoReceived, Event
-from usbbtd.l2cap.pdu import Command, EchoRequest, EchoResponse
+from usbbtd.l2cap.pdu import L2capEchoRequest, L2capEchoResponse, SignallingCommand
 from usbbtd.l2cap.signalling import Answer, Signalling
 
 #: What we put into an echo request fits into the smallest signalling MTU.
@@ -34,7 +34,7 @@ class Echoes:
             raise LocalProtocolError(f"no echo of {len(data)} bytes with {count} in flight")
         number = self._last + 1
         answered, expired = partial(self._answered, number), partial(self._expired, number)
-        self._signalling.send_request(EchoRequest(data), self, now, answered, expired)
+        self._signalling.send_request(L2capEchoRequest(data), self, now, answered, expired)
         self._in_flight[number] = True
         self._last = number
         return number
@@ -49,8 +49,8 @@ class Echoes:
         for number in tuple(self._in_flight):
             self._end(EchoFailed(self._handle, number, LINK_LOST))
 
-    def _answered(self, number: int, response: Command, _now: float) -> Answer:
-        if isinstance(response, EchoResponse):
+    def _answered(self, number: int, response: SignallingCommand, _now: float) -> Answer:
+        if isinstance(response, L2capEchoResponse):
             self._end(EchoReceived(self._handle, number, response.data))
         else:
             self._end(EchoFailed(self._handle, number, ECHO_REJECTED))

@@ -1,12 +1,12 @@
 """What the mux tells its owner. A channel is named by its link's handle and our own channel identifier.
 
-A channel asked for by ``Mux.connect`` ends with exactly one ChannelRefused or ChannelClosed, with or without a
-ChannelOpened before. One announced by ChannelRequested ends with one ChannelClosed, unless its owner refused it.
+A channel asked for by ``Mux.connect`` ends with exactly one ChannelRefused or ChannelEnded, with or without a
+ChannelOpened before. One announced by ChannelRequested ends with one ChannelEnded, unless its owner refused it.
 """
 
 from typing import NamedTuple
 
-#: Reasons of ChannelClosed that owners tell apart. Every other one of a channel that was open is a breach by the peer.
+#: Reasons of ChannelEnded that owners tell apart. Every other one of a channel that was open is a breach by the peer.
 DISCONNECTED = "disconnected"  # by us, in order
 PEER_DISCONNECTED = "the peer disconnected"
 LINK_LOST = "the link was lost"
@@ -45,7 +45,7 @@ class ChannelRefused(NamedTuple):
     result: int
 
 
-class ChannelClosed(NamedTuple):
+class ChannelEnded(NamedTuple):
     """The channel is gone, or never came to be for another reason than the peer's refusal. ``reason`` is for people."""
 
     handle: int
@@ -93,7 +93,7 @@ Event = (
     ChannelRequested
     | ChannelOpened
     | ChannelRefused
-    | ChannelClosed
+    | ChannelEnded
     | EchoReceived
     | EchoFailed
     | ParametersRequested

@@ -6,7 +6,7 @@ from typing import NamedTuple
 SDU_OVERHEAD = 64
 
 
-class Limits(NamedTuple):
+class L2capLimits(NamedTuple):
     """Bounds of one Mux. Times in seconds."""
 
     #: Channels of one link, in any state. At most 100, so that the 255 identifiers of signalling cannot run out.

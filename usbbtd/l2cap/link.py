@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from usbbtd.l2cap.echo import Echoes
 from usbbtd.l2cap.events import Event
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.parameters import ParameterUpdates
 from usbbtd.l2cap.pdu import DYNAMIC_CIDS, SIGNALLING_CIDS
 from usbbtd.l2cap.signalling import Deadlines, Signalling, Timed
@@ -26,7 +26,7 @@ COUNTERS = (
 class Shared(NamedTuple):
     """What the links of one mux have in common. The lists are emptied in place: their ``append`` may be kept."""
 
-    limits: Limits
+    limits: L2capLimits
     listeners: set[tuple[int, int]]  # (transport, psm)
     deadlines: Deadlines
     counters: dict[str, int]

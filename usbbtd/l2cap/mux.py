@@ -10,23 +10,23 @@ from usbbtd.bluetooth import MINIMUM_MTU, BredrResult, psm_is_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel, L2capChannelInfo
 from usbbtd.l2cap.events import Event
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
 from usbbtd.l2cap.opening import OPENINGS, Link
 from usbbtd.l2cap.pdu import BASIC_HEADER, ParameterUpdateRequest
 from usbbtd.l2cap.requests import PeerRequests
-from usbbtd.l2cap.states import State
+from usbbtd.l2cap.states import ChannelState
 
 _HEADER_SIZE = BASIC_HEADER.size
 _unpack_header = BASIC_HEADER.unpack_from
 _MAXIMUM_MTU = 0xFFFF
-_DEFAULT_LIMITS = Limits()
+_DEFAULT_LIMITS = L2capLimits()
 
 
 class Mux:
     """All links of one controller. Transport: 0 BR/EDR, 1 LE. Role: 0 central, 1 peripheral. ``now``: seconds."""
 
-    def __init__(self, *, limits: Limits = _DEFAULT_LIMITS) -> None:
+    def __init__(self, *, limits: L2capLimits = _DEFAULT_LIMITS) -> None:
         self._links: dict[int, Link] = {}
         self._shared = Shared(limits, set(), {}, dict.fromkeys(COUNTERS, 0), [], [], [])
         self._sdus = self._shared.sdus
@@ -80,7 +80,7 @@ class Mux:
             channel.release(count)
 
     def limit_unread(self, handle: int, cid: int, octets: int) -> None:
-        """Sets a channel's own ``Limits.unread_bytes``. Harmless on a dead one."""
+        """Sets a channel's own ``L2capLimits.unread_bytes``. Harmless on a dead one."""
         link = self._links.get(handle)
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.limit_unread(octets)
@@ -165,7 +165,7 @@ class Mux:
         return cid
 
     def accept(self, handle: int, cid: int, mtu: int, now: float) -> None:
-        """Answers a ChannelRequested with yes. Does nothing if the peer waits no more: ChannelClosed says so.
+        """Answers a ChannelRequested with yes. Does nothing if the peer waits no more: ChannelEnded says so.
 
         Raises LocalProtocolError if the MTU is not valid.
         """
@@ -184,7 +184,7 @@ class Mux:
             channel.refuse(result)
 
     def disconnect(self, handle: int, cid: int, now: float) -> None:
-        """End a channel in any state; SDUs in its queue go first. ChannelClosed follows. Harmless on a dead one."""
+        """End a channel in any state; SDUs in its queue go first. ChannelEnded follows. Harmless on a dead one."""
         link = self._links.get(handle)
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.disconnect(now)
@@ -227,7 +227,7 @@ class Mux:
     def take_events(self) -> list[Event]:
         """In the order in which things happened.
 
-        SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelClosed.
+        SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelEnded.
         Whoever takes both in one go handles openings, then SDUs, then closings.
         """
         taken = self._shared.events.copy()
@@ -271,7 +271,7 @@ class Mux:
         """
         link = self._links.get(handle)
         channel = None if link is None else link.channels.get(cid)
-        return channel if channel is not None and channel.state is State.WAIT_CONNECT else None
+        return channel if channel is not None and channel.state is ChannelState.WAIT_CONNECT else None
 
     def _count_stray(self, handle: int, untrusted_pdu: bytes) -> None:
         if len(untrusted_pdu) < _HEADER_SIZE:

@@ -13,15 +13,15 @@ from usbbtd.l2cap.modes.credit_based import CreditBasedMode
 from usbbtd.l2cap.pdu import (
     MAXIMUM_MPS,
     MINIMUM_MPS,
-    Command,
     CommandReject,
-    ConnectionRequest,
     ConnectionResponse,
+    L2capConnectionRequest,
     LeConnectionRequest,
     LeConnectionResponse,
+    SignallingCommand,
 )
 from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, Input, State, Transitions
+from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Input, Transitions
 
 Link = L2capLink[L2capChannel]
 
@@ -47,14 +47,14 @@ class Opening(ABC):
         self._link.signalling.send_request(self._request(), self, now, self._answered, self._expired)
 
     @abstractmethod
-    def _request(self) -> Command:
+    def _request(self) -> SignallingCommand:
         """Returns our request."""
 
     @abstractmethod
-    def _connected(self, response: Command, now: float) -> Answer:
+    def _connected(self, response: SignallingCommand, now: float) -> Answer:
         """Takes the response to it."""
 
-    def _answered(self, response: Command, now: float) -> Answer:
+    def _answered(self, response: SignallingCommand, now: float) -> Answer:
         if not isinstance(response, CommandReject):
             return self._connected(response, now)
         for channel in tuple(self.channels):
@@ -90,7 +90,7 @@ class BredrOpening(Opening):
         self._configuration = Configuration(self.channels[0])
         self._is_pending_sent = False
 
-    def requested(self, identifier: int, request: ConnectionRequest, now: float) -> None:
+    def requested(self, identifier: int, request: L2capConnectionRequest, now: float) -> None:
         """The peer asks."""
         self.identifier = identifier
         self.channels[0].requested(request.scid, now + self._link.shared.limits.pending_s)
@@ -114,11 +114,11 @@ class BredrOpening(Opening):
     def _respond(self, channel: L2capChannel, result: int) -> None:
         self._link.signalling.respond(self.identifier, ConnectionResponse(channel.cid, channel.dcid, result, 0))
 
-    def _request(self) -> Command:
+    def _request(self) -> SignallingCommand:
         (channel,) = self.channels
-        return ConnectionRequest(channel.psm, channel.cid)
+        return L2capConnectionRequest(channel.psm, channel.cid)
 
-    def _connected(self, response: Command, now: float) -> Answer:
+    def _connected(self, response: SignallingCommand, now: float) -> Answer:
         (channel,) = self.channels
         if not isinstance(response, ConnectionResponse):
             return Answer.IGNORED
@@ -132,7 +132,7 @@ class BredrOpening(Opening):
             return Answer.PENDING
         if channel.adopt(response.dcid):
             channel.step(Input.CONNECTION_RSP)
-            if channel.state is State.WAIT_DISCONNECT:
+            if channel.state is ChannelState.WAIT_DISCONNECT:
                 channel.disconnect_now(now)
             else:
                 self._configuration.begin(now)
@@ -165,12 +165,12 @@ class LeOpening(Opening):
     def prolong(self, channel: L2capChannel, now: float) -> bool:
         return False
 
-    def _request(self) -> Command:
+    def _request(self) -> SignallingCommand:
         (channel,) = self.channels
         self._mode = mode = CreditBasedMode(channel)
         return LeConnectionRequest(channel.psm, channel.cid, channel.rx_mtu, mode.rx_mps, mode.rx_credits)
 
-    def _connected(self, response: Command, now: float) -> Answer:
+    def _connected(self, response: SignallingCommand, now: float) -> Answer:
         (channel,) = self.channels
         if not isinstance(response, LeConnectionResponse):
             return Answer.IGNORED
@@ -178,7 +178,7 @@ class LeOpening(Opening):
             channel.refused(response.result)
         elif channel.adopt(response.dcid):
             channel.step(Input.CONNECTION_RSP)
-            if channel.state is State.WAIT_DISCONNECT:
+            if channel.state is ChannelState.WAIT_DISCONNECT:
                 channel.disconnect_now(now)
             elif not parameters_are_valid(response):
                 channel.fail(f"the peer answered with an MTU of {response.mtu} and an MPS of {response.mps}", now)
@@ -191,12 +191,12 @@ class LeOpening(Opening):
 OPENINGS = (BredrOpening, LeOpening)
 
 
-def refuse_bredr(scid: int, result: int) -> Command:
+def refuse_bredr(scid: int, result: int) -> SignallingCommand:
     """Returns the response that refuses a request for a channel whose end at the peer is ``scid``."""
     return ConnectionResponse(0, scid, result, 0)
 
 
-def refuse_le(result: int) -> Command:
+def refuse_le(result: int) -> SignallingCommand:
     """Returns the response that refuses a request."""
     return LeConnectionResponse(0, 0, 0, 0, result)
 

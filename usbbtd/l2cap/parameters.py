@@ -6,9 +6,9 @@ from usbbtd.l2cap.events import Event, ParametersAnswered, ParametersRequested
 from usbbtd.l2cap.pdu import (
     PARAMETERS_ACCEPTED,
     PARAMETERS_REJECTED,
-    Command,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
+    SignallingCommand,
 )
 from usbbtd.l2cap.signalling import Answer, Signalling
 
@@ -52,7 +52,7 @@ class ParameterUpdates:
         self._identifier = 0
         return True
 
-    def _answered(self, response: Command, _now: float) -> Answer:
+    def _answered(self, response: SignallingCommand, _now: float) -> Answer:
         self._end(isinstance(response, ParameterUpdateResponse) and response.result == PARAMETERS_ACCEPTED)
         return Answer.FINAL
 

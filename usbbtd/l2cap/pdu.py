@@ -51,7 +51,7 @@ PARAMETERS_REJECTED = 0x0001
 RESPONSE_CODES = frozenset({0x01, 0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x13, 0x15, 0x18, 0x1A})
 
 
-class Command(Frozen):
+class SignallingCommand(Frozen):
     """Base of all commands. A response's code is its request's plus one, except the reject's."""
 
     __slots__ = ()
@@ -76,9 +76,9 @@ class Command(Frozen):
 
 
 #: The commands that we know, by code.
-COMMANDS: dict[int, type[Command]] = {}
+COMMANDS: dict[int, type[SignallingCommand]] = {}
 
-_CommandType = TypeVar("_CommandType", bound=Command)
+_CommandType = TypeVar("_CommandType", bound=SignallingCommand)
 
 
 @dataclass_transform(frozen_default=True)
@@ -95,7 +95,7 @@ def _command(code: int, layout: str) -> Callable[[type[_CommandType]], type[_Com
 
 
 @_command(0x01, "H*")
-class CommandReject(Command):
+class CommandReject(SignallingCommand):
     """4.1. ``data``: empty, the actual MTU, or our and the peer's channel identifier, by the reason."""
 
     reason: int
@@ -103,7 +103,7 @@ class CommandReject(Command):
 
 
 @_command(0x02, "HH")
-class ConnectionRequest(Command):
+class L2capConnectionRequest(SignallingCommand):
     """4.2"""
 
     psm: int
@@ -111,7 +111,7 @@ class ConnectionRequest(Command):
 
 
 @_command(0x03, "HHHH")
-class ConnectionResponse(Command):
+class ConnectionResponse(SignallingCommand):
     """4.3"""
 
     dcid: int
@@ -121,7 +121,7 @@ class ConnectionResponse(Command):
 
 
 @_command(0x04, "HH*")
-class ConfigurationRequest(Command):
+class ConfigurationRequest(SignallingCommand):
     """4.4"""
 
     dcid: int
@@ -130,7 +130,7 @@ class ConfigurationRequest(Command):
 
 
 @_command(0x05, "HHH*")
-class ConfigurationResponse(Command):
+class ConfigurationResponse(SignallingCommand):
     """4.5. ``scid`` is the channel's end at the side that gets the response."""
 
     scid: int
@@ -140,7 +140,7 @@ class ConfigurationResponse(Command):
 
 
 @_command(0x06, "HH")
-class DisconnectionRequest(Command):
+class DisconnectionRequest(SignallingCommand):
     """4.6. ``dcid`` is the channel's end at the side that gets the request."""
 
     dcid: int
@@ -148,7 +148,7 @@ class DisconnectionRequest(Command):
 
 
 @_command(0x07, "HH")
-class DisconnectionResponse(Command):
+class DisconnectionResponse(SignallingCommand):
     """4.7. The identifiers as in the request."""
 
     dcid: int
@@ -156,28 +156,28 @@ class DisconnectionResponse(Command):
 
 
 @_command(0x08, "*")
-class EchoRequest(Command):
+class L2capEchoRequest(SignallingCommand):
     """4.8"""
 
     data: bytes
 
 
 @_command(0x09, "*")
-class EchoResponse(Command):
+class L2capEchoResponse(SignallingCommand):
     """4.9"""
 
     data: bytes
 
 
 @_command(0x0A, "H")
-class InformationRequest(Command):
+class InformationRequest(SignallingCommand):
     """4.10"""
 
     type: int
 
 
 @_command(0x0B, "HH*")
-class InformationResponse(Command):
+class InformationResponse(SignallingCommand):
     """4.11"""
 
     type: int
@@ -186,7 +186,7 @@ class InformationResponse(Command):
 
 
 @_command(0x12, "HHHH")
-class ParameterUpdateRequest(Command):
+class ParameterUpdateRequest(SignallingCommand):
     """4.20"""
 
     interval_min: int
@@ -196,14 +196,14 @@ class ParameterUpdateRequest(Command):
 
 
 @_command(0x13, "H")
-class ParameterUpdateResponse(Command):
+class ParameterUpdateResponse(SignallingCommand):
     """4.21"""
 
     result: int
 
 
 @_command(0x14, "HHHHH")
-class LeConnectionRequest(Command):
+class LeConnectionRequest(SignallingCommand):
     """4.22, LE credit based connection request"""
 
     spsm: int
@@ -214,7 +214,7 @@ class LeConnectionRequest(Command):
 
 
 @_command(0x15, "HHHHH")
-class LeConnectionResponse(Command):
+class LeConnectionResponse(SignallingCommand):
     """4.23, LE credit based connection response"""
 
     dcid: int
@@ -225,7 +225,7 @@ class LeConnectionResponse(Command):
 
 
 @_command(0x16, "HH")
-class FlowControlCredit(Command):
+class FlowControlCredit(SignallingCommand):
     """4.24. ``cid`` is the end of the side that gives the credits. An indication: nobody answers it."""
 
     cid: int

@@ -11,24 +11,24 @@ from usbbtd.l2cap.pdu import (
     INFORMATION_FIXED_CHANNELS,
     INFORMATION_NOT_SUPPORTED,
     INFORMATION_SUCCESS,
-    Command,
     ConfigurationRequest,
-    ConnectionRequest,
     DisconnectionRequest,
-    EchoRequest,
-    EchoResponse,
     FlowControlCredit,
     InformationRequest,
     InformationResponse,
+    L2capConnectionRequest,
+    L2capEchoRequest,
+    L2capEchoResponse,
     LeConnectionRequest,
     ParameterUpdateRequest,
+    SignallingCommand,
 )
 
 #: The commands that a peer may begin with, by transport (Table 4.2).
 _CODES = tuple(
     frozenset(command.code for command in commands)
     for commands in (
-        (ConnectionRequest, ConfigurationRequest, DisconnectionRequest, EchoRequest, InformationRequest),
+        (L2capConnectionRequest, ConfigurationRequest, DisconnectionRequest, L2capEchoRequest, InformationRequest),
         (LeConnectionRequest, FlowControlCredit, DisconnectionRequest, ParameterUpdateRequest),
     )
 )
@@ -53,9 +53,9 @@ class PeerRequests:
         link.signalling.serve(_CODES[link.transport], self._receive)
         link.receivers.update(dict.fromkeys(fixed.FIXED_CIDS[link.transport], self._receive_fixed))
 
-    def _receive(self, untrusted: Command, identifier: int, now: float) -> None:
+    def _receive(self, untrusted: SignallingCommand, identifier: int, now: float) -> None:
         match untrusted:
-            case ConnectionRequest():
+            case L2capConnectionRequest():
                 self._receive_connection(untrusted, identifier, now)
             case LeConnectionRequest():
                 self._receive_le_connection(untrusted, identifier, now)
@@ -73,8 +73,8 @@ class PeerRequests:
                     channel.mode.credits_received(untrusted.credits, now)
                 else:
                     self._counters["signalling_ignored"] += 1
-            case EchoRequest():
-                self._signalling.respond(identifier, EchoResponse(untrusted.data))
+            case L2capEchoRequest():
+                self._signalling.respond(identifier, L2capEchoResponse(untrusted.data))
             case InformationRequest():
                 data = _INFORMATION.get(untrusted.type)
                 result = INFORMATION_NOT_SUPPORTED if data is None else INFORMATION_SUCCESS
@@ -82,7 +82,7 @@ class PeerRequests:
             case ParameterUpdateRequest():
                 self._link.parameters.received(untrusted, identifier)
 
-    def _receive_connection(self, untrusted: ConnectionRequest, identifier: int, now: float) -> None:
+    def _receive_connection(self, untrusted: L2capConnectionRequest, identifier: int, now: float) -> None:
         result = self._why_not(untrusted.psm, untrusted.scid)
         if result:
             self._signalling.respond(identifier, refuse_bredr(untrusted.scid, result))

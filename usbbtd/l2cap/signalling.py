@@ -10,7 +10,7 @@ from typing import Protocol
 
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
     COMMAND_HEADER,
@@ -20,8 +20,8 @@ from usbbtd.l2cap.pdu import (
     REASON_NOT_UNDERSTOOD,
     RESPONSE_CODES,
     SIGNALLING_CIDS,
-    Command,
     CommandReject,
+    SignallingCommand,
 )
 
 _HEADER_SIZE = BASIC_HEADER.size
@@ -49,10 +49,10 @@ class Timed(Protocol):
 
 Deadlines = dict[Timed, float]
 
-Answered = Callable[[Command, float], Answer]
+Answered = Callable[[SignallingCommand, float], Answer]
 
 
-class Request:
+class RequestInFlight:
     """A request of ours in flight."""
 
     __slots__ = ("answered", "expired", "identifier", "owner", "response_code", "rtx_s", "signalling", "tries")
@@ -82,9 +82,9 @@ class Request:
 class Signalling:
     """Of one link. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
 
-    _handler: Callable[[Command, int, float], None]
+    _handler: Callable[[SignallingCommand, int, float], None]
 
-    def __init__(self, transport: int, limits: Limits, deadlines: Deadlines, counters: dict[str, int]) -> None:
+    def __init__(self, transport: int, limits: L2capLimits, deadlines: Deadlines, counters: dict[str, int]) -> None:
         self.limits = limits
         #: Whole PDUs for the air.
         self.out: deque[bytes] = deque()
@@ -94,12 +94,12 @@ class Signalling:
         self._codes: Set[int] = frozenset()
         self._deadlines = deadlines
         self._counters = counters
-        self._in_flight: dict[int, tuple[Request, bytes]] = {}
+        self._in_flight: dict[int, tuple[RequestInFlight, bytes]] = {}
         self._identifier = 0
         self._last_request = b""  # the last request of the peer, to know when it is repeated
         self._last_response: bytes | None = None
 
-    def serve(self, codes: Set[int], handler: Callable[[Command, int, float], None]) -> None:
+    def serve(self, codes: Set[int], handler: Callable[[SignallingCommand, int, float], None]) -> None:
         """Has ``handler`` get those requests and indications of the peer whose code is in ``codes``, with their
         identifier and the time. Every other one is rejected.
         """
@@ -109,7 +109,7 @@ class Signalling:
 
     def send_request(
         self,
-        command: Command,
+        command: SignallingCommand,
         owner: object,
         deadline_from: float,
         answered: Answered,
@@ -120,7 +120,7 @@ class Signalling:
         RTX runs from ``deadline_from``. ``owner`` is for ``forget``. LocalProtocolError: 255 requests are in flight.
         """
         identifier = self._next_identifier()
-        request = Request(self, owner, identifier, command.code + 1, answered, expired)
+        request = RequestInFlight(self, owner, identifier, command.code + 1, answered, expired)
         if self._transport == LE:
             # The lower layer is reliable, and older peers take a repetition for a second request.
             request.rtx_s *= 2**request.tries - 1
@@ -130,11 +130,11 @@ class Signalling:
         self._deadlines[request] = deadline_from + request.rtx_s
         self.out.append(pdu)
 
-    def send_indication(self, command: Command) -> None:
+    def send_indication(self, command: SignallingCommand) -> None:
         """A command that nobody answers."""
         self.out.append(self._frame(command.pack(self._next_identifier())))
 
-    def respond(self, identifier: int, response: Command) -> None:
+    def respond(self, identifier: int, response: SignallingCommand) -> None:
         """Answer a request of the peer."""
         pdu = self._frame(response.pack(identifier))
         if self._last_request and self._last_request[1] == identifier:
@@ -142,7 +142,7 @@ class Signalling:
         self.out.append(pdu)
 
     def reject(self, identifier: int) -> None:
-        """Command not understood."""
+        """Answers that the command is not understood."""
         self.respond(identifier, CommandReject(REASON_NOT_UNDERSTOOD, b""))
 
     def reject_cid(self, identifier: int, local: int, remote: int) -> None:
@@ -160,7 +160,7 @@ class Signalling:
             self._remove(request)
         self.out.clear()
 
-    def request_expired(self, request: Request, now: float) -> None:
+    def request_expired(self, request: RequestInFlight, now: float) -> None:
         """Repeat a request (6.2.1: with its identifier, and twice the time), or give up."""
         request.tries -= 1
         if request.tries > 0:
@@ -241,7 +241,7 @@ class Signalling:
 
     # -- inside
 
-    def _remove(self, request: Request) -> None:
+    def _remove(self, request: RequestInFlight) -> None:
         self._in_flight.pop(request.identifier, None)
         self._deadlines.pop(request, None)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 
-class State(StrEnum):
+class ChannelState(StrEnum):
     CLOSED = "CLOSED"
     WAIT_CONNECT = "WAIT_CONNECT"
     WAIT_CONNECT_RSP = "WAIT_CONNECT_RSP"
@@ -46,76 +46,76 @@ class Input(StrEnum):
     LINK_LOST = "LP_DisconnectInd"
 
 
-Transitions = Mapping[tuple[State, Input], State]
+Transitions = Mapping[tuple[ChannelState, Input], ChannelState]
 
 #: The states in which the peer knows our end of the channel.
 CONFIG = (
-    State.WAIT_CONFIG,
-    State.WAIT_SEND_CONFIG,
-    State.WAIT_CONFIG_REQ_RSP,
-    State.WAIT_CONFIG_RSP,
-    State.WAIT_CONFIG_REQ,
+    ChannelState.WAIT_CONFIG,
+    ChannelState.WAIT_SEND_CONFIG,
+    ChannelState.WAIT_CONFIG_REQ_RSP,
+    ChannelState.WAIT_CONFIG_RSP,
+    ChannelState.WAIT_CONFIG_REQ,
 )
 
-_CONNECT_AND_CLOSE: dict[tuple[State, Input], State] = {
-    (State.CLOSED, Input.OPEN_CHANNEL_REQ): State.WAIT_CONNECT_RSP,
-    (State.CLOSED, Input.CONNECTION_REQ): State.WAIT_CONNECT,
-    (State.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP_NEG): State.CLOSED,
+_CONNECT_AND_CLOSE: dict[tuple[ChannelState, Input], ChannelState] = {
+    (ChannelState.CLOSED, Input.OPEN_CHANNEL_REQ): ChannelState.WAIT_CONNECT_RSP,
+    (ChannelState.CLOSED, Input.CONNECTION_REQ): ChannelState.WAIT_CONNECT,
+    (ChannelState.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP_NEG): ChannelState.CLOSED,
     # only a peer that was told "pending" knows the channel identifier to disconnect
-    (State.WAIT_CONNECT, Input.DISCONNECTION_REQ): State.CLOSED,
-    (State.WAIT_CONNECT, Input.LINK_LOST): State.CLOSED,
-    (State.WAIT_CONNECT_RSP, Input.CONNECTION_RSP_PND): State.WAIT_CONNECT_RSP,
-    (State.WAIT_CONNECT_RSP, Input.CONNECTION_RSP_NEG): State.CLOSED,
-    (State.WAIT_CONNECT_RSP, Input.TIMEOUT): State.CLOSED,
-    (State.WAIT_CONNECT_RSP, Input.LINK_LOST): State.CLOSED,
+    (ChannelState.WAIT_CONNECT, Input.DISCONNECTION_REQ): ChannelState.CLOSED,
+    (ChannelState.WAIT_CONNECT, Input.LINK_LOST): ChannelState.CLOSED,
+    (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP_PND): ChannelState.WAIT_CONNECT_RSP,
+    (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP_NEG): ChannelState.CLOSED,
+    (ChannelState.WAIT_CONNECT_RSP, Input.TIMEOUT): ChannelState.CLOSED,
+    (ChannelState.WAIT_CONNECT_RSP, Input.LINK_LOST): ChannelState.CLOSED,
     # Nothing takes a connection request back: the answer is waited for, then the channel is disconnected.
-    (State.WAIT_CONNECT_RSP, Input.CLOSE_CHANNEL_REQ): State.WAIT_DISCONNECT,
-    (State.WAIT_DISCONNECT, Input.CONNECTION_RSP): State.WAIT_DISCONNECT,
-    (State.WAIT_DISCONNECT, Input.CONNECTION_RSP_PND): State.WAIT_DISCONNECT,
-    (State.WAIT_DISCONNECT, Input.CONNECTION_RSP_NEG): State.CLOSED,
-    (State.OPEN, Input.CLOSE_CHANNEL_REQ): State.WAIT_DISCONNECT,
-    (State.OPEN, Input.DISCONNECTION_REQ): State.CLOSED,
-    (State.OPEN, Input.LINK_LOST): State.CLOSED,
-    (State.WAIT_DISCONNECT, Input.DISCONNECTION_REQ): State.CLOSED,
-    (State.WAIT_DISCONNECT, Input.DISCONNECTION_RSP): State.CLOSED,
-    (State.WAIT_DISCONNECT, Input.TIMEOUT): State.CLOSED,
-    (State.WAIT_DISCONNECT, Input.LINK_LOST): State.CLOSED,
+    (ChannelState.WAIT_CONNECT_RSP, Input.CLOSE_CHANNEL_REQ): ChannelState.WAIT_DISCONNECT,
+    (ChannelState.WAIT_DISCONNECT, Input.CONNECTION_RSP): ChannelState.WAIT_DISCONNECT,
+    (ChannelState.WAIT_DISCONNECT, Input.CONNECTION_RSP_PND): ChannelState.WAIT_DISCONNECT,
+    (ChannelState.WAIT_DISCONNECT, Input.CONNECTION_RSP_NEG): ChannelState.CLOSED,
+    (ChannelState.OPEN, Input.CLOSE_CHANNEL_REQ): ChannelState.WAIT_DISCONNECT,
+    (ChannelState.OPEN, Input.DISCONNECTION_REQ): ChannelState.CLOSED,
+    (ChannelState.OPEN, Input.LINK_LOST): ChannelState.CLOSED,
+    (ChannelState.WAIT_DISCONNECT, Input.DISCONNECTION_REQ): ChannelState.CLOSED,
+    (ChannelState.WAIT_DISCONNECT, Input.DISCONNECTION_RSP): ChannelState.CLOSED,
+    (ChannelState.WAIT_DISCONNECT, Input.TIMEOUT): ChannelState.CLOSED,
+    (ChannelState.WAIT_DISCONNECT, Input.LINK_LOST): ChannelState.CLOSED,
 }
 
 #: LE credit based channels (10.1): nothing to configure. The states keep the names that BR/EDR gave them.
 CREDIT_BASED: Transitions = _CONNECT_AND_CLOSE | {
-    (State.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): State.OPEN,
-    (State.WAIT_CONNECT_RSP, Input.CONNECTION_RSP): State.OPEN,
+    (ChannelState.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): ChannelState.OPEN,
+    (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP): ChannelState.OPEN,
 }
 
 #: BR/EDR connection oriented channels, standard configuration process.
 CLASSIC: Transitions = (
     _CONNECT_AND_CLOSE
-    | {(state, Input.CLOSE_CHANNEL_REQ): State.WAIT_DISCONNECT for state in CONFIG}
-    | {(state, Input.DISCONNECTION_REQ): State.CLOSED for state in CONFIG}
-    | {(state, Input.LINK_LOST): State.CLOSED for state in CONFIG}
+    | {(state, Input.CLOSE_CHANNEL_REQ): ChannelState.WAIT_DISCONNECT for state in CONFIG}
+    | {(state, Input.DISCONNECTION_REQ): ChannelState.CLOSED for state in CONFIG}
+    | {(state, Input.LINK_LOST): ChannelState.CLOSED for state in CONFIG}
     | {
-        (State.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): State.WAIT_CONFIG,
-        (State.WAIT_CONNECT_RSP, Input.CONNECTION_RSP): State.WAIT_CONFIG,
-        (State.WAIT_CONFIG, Input.CONFIGURE_CHANNEL_REQ): State.WAIT_CONFIG_REQ_RSP,
-        (State.WAIT_SEND_CONFIG, Input.CONFIGURE_CHANNEL_REQ): State.WAIT_CONFIG_RSP,
+        (ChannelState.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): ChannelState.WAIT_CONFIG,
+        (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP): ChannelState.WAIT_CONFIG,
+        (ChannelState.WAIT_CONFIG, Input.CONFIGURE_CHANNEL_REQ): ChannelState.WAIT_CONFIG_REQ_RSP,
+        (ChannelState.WAIT_SEND_CONFIG, Input.CONFIGURE_CHANNEL_REQ): ChannelState.WAIT_CONFIG_RSP,
         # the peer's request
-        (State.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_REQ): State.WAIT_CONFIG_RSP,
-        (State.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_REQ_NEG): State.WAIT_CONFIG_REQ_RSP,
-        (State.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ): State.OPEN,
-        (State.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ_NEG): State.WAIT_CONFIG_REQ,
+        (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_REQ): ChannelState.WAIT_CONFIG_RSP,
+        (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,
+        (ChannelState.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ): ChannelState.OPEN,
+        (ChannelState.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ,
         # it changed its mind before we are through: its latest options count
-        (State.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ): State.WAIT_CONFIG_RSP,
-        (State.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ_NEG): State.WAIT_CONFIG_REQ_RSP,
+        (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ): ChannelState.WAIT_CONFIG_RSP,
+        (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,
         # reconfiguration of an open channel
-        (State.OPEN, Input.CONFIGURATION_REQ): State.WAIT_SEND_CONFIG,
-        (State.OPEN, Input.CONFIGURATION_REQ_NEG): State.OPEN,
+        (ChannelState.OPEN, Input.CONFIGURATION_REQ): ChannelState.WAIT_SEND_CONFIG,
+        (ChannelState.OPEN, Input.CONFIGURATION_REQ_NEG): ChannelState.OPEN,
         # the answer to ours
-        (State.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP): State.WAIT_CONFIG_REQ,
-        (State.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_PND): State.WAIT_CONFIG_REQ_RSP,
-        (State.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_NEG): State.WAIT_CONFIG_REQ_RSP,
-        (State.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP): State.OPEN,
-        (State.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP_PND): State.WAIT_CONFIG_RSP,
-        (State.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP_NEG): State.WAIT_CONFIG_RSP,
+        (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP): ChannelState.WAIT_CONFIG_REQ,
+        (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_PND): ChannelState.WAIT_CONFIG_REQ_RSP,
+        (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,
+        (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP): ChannelState.OPEN,
+        (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP_PND): ChannelState.WAIT_CONFIG_RSP,
+        (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_RSP_NEG): ChannelState.WAIT_CONFIG_RSP,
     }
 )

@@ -11,9 +11,21 @@ from typing import Any, ClassVar
 
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2capif.calls import Accept, Advertise, Call, Connect, Echo, Info, Kind, Listen, Refuse, Release, Scan
-from usbbtd.l2capif.checks import Limits
-from usbbtd.l2capif.objects import Object, ObjectInfo, State
+from usbbtd.l2capif.calls import (
+    AcceptCall,
+    AdvertiseCall,
+    Call,
+    ConnectCall,
+    EchoCall,
+    InfoCall,
+    Kind,
+    ListenCall,
+    RefuseCall,
+    ReleaseCall,
+    ScanCall,
+)
+from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.objects import Object, ObjectInfo, ObjectState
 from usbbtd.l2capif.requests import (
     ACCEPT,
     ADVERTISE,
@@ -52,7 +64,7 @@ from usbbtd.l2capif.wire import (
 class Backend:
     """One frontend. LocalProtocolError where the driver answers what is not in flight, or not in that way."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: FrontendLimits) -> None:
         self.limits = limits  # of what is made from now on
         self._objects: dict[int, Object] = {}
         self._in_flight: dict[int, Request] = {}
@@ -101,14 +113,14 @@ class Backend:
             if self._in_flight.get(made_by.req_id) is made_by:
                 self._answer(failure(made_by, ENOTCONN))
         else:
-            self._objects[request.id].enter(State.OPEN)
+            self._objects[request.id].enter(ObjectState.OPEN)
         self._answer(PlainResponse(req_id, request.cmd, request.id, 0))
 
     def complete_info(
         self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int,
         le_address: bytes = bytes(6), le_address_type: int = 0,
     ) -> None:  # fmt: skip
-        """Answers an Info. ``features``: L2CAPIF_FEATURE_* bits. ``le_address`` zeros: there is none."""
+        """Answers an InfoCall. ``features``: L2CAPIF_FEATURE_* bits. ``le_address`` zeros: there is none."""
         if self._answerable(req_id, INFO) is not None:
             channels = self.limits.channels, self._count(Kind.CHANNEL)
             facts = (address, address_type, powered, features, *channels, self.limits.max_mtu)
@@ -118,19 +130,19 @@ class Backend:
         """Answers the INFOs that wait: what INFO tells, the channels in use apart, has changed."""
         self._generation = self._generation % 0xFFFF_FFFF + 1  # 0 is that of nobody
         waiting, self._waiting = self._waiting, []
-        self._calls += map(Info, waiting)
+        self._calls += map(InfoCall, waiting)
 
     def complete_channel(
         self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
     ) -> None:
         """A CONNECT or an ACCEPT has its channel.
 
-        Passed over where a Release has been called for: completing that answers both.
+        Passed over where a ReleaseCall has been called for: completing that answers both.
         """
         request = self._answerable(req_id, CONNECT, ACCEPT)
         if request is not None:
             opened = self._objects[request.id]
-            opened.enter(State.OPEN)
+            opened.enter(ObjectState.OPEN)
             self._forget_offer(opened)
             facts = (address, address_type, security, psm, tx_mtu, rx_mtu)
             self._answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
@@ -144,9 +156,9 @@ class Backend:
             self._answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
 
     def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
-        """A call, other than a Release, did not succeed: a positive error number, and what the peer or HCI said.
+        """A call, other than a ReleaseCall, did not succeed: a positive error number, and what the peer or HCI said.
 
-        Passed over where a Release has been called for, as in ``complete_channel``.
+        Passed over where a ReleaseCall has been called for, as in ``complete_channel``.
         """
         request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
         if request is not None:
@@ -159,8 +171,8 @@ class Backend:
     def offer(self, listener: int, offer: int) -> bool:
         """A peer wants a channel of a listener; ``offer`` is the driver's number for it.
 
-        False: no such listener, or its backlog is full; the driver refuses the peer. Otherwise an Accept or a Refuse
-        call with this number follows, at once or later, unless ``withdraw`` comes first.
+        False: no such listener, or its backlog is full; the driver refuses the peer. Otherwise an AcceptCall or a
+        RefuseCall with this number follows, at once or later, unless ``withdraw`` comes first.
         """
         if offer in self._offers:
             raise LocalProtocolError(f"offer {offer} waits already")
@@ -190,9 +202,9 @@ class Backend:
         holder.offer = None
         if not listener.listens():
             del self._objects[holder.request.id]
-            self._answer(failure(holder.request, EACCES if listener.state is State.ENDED else ENOTCONN))
+            self._answer(failure(holder.request, EACCES if listener.state is ObjectState.ENDED else ENOTCONN))
             return
-        holder.enter(State.WAITING)
+        holder.enter(ObjectState.WAITING)
         listener.accepts.appendleft(holder.request.id)
         self._match(listener)
 
@@ -202,8 +214,8 @@ class Backend:
         Passed over where it has none, or is being released: the two may cross.
         """
         found = self._objects.get(number)
-        if found is not None and found.state not in (State.ENDED, State.RELEASING):
-            found.enter(State.ENDED)
+        if found is not None and found.state not in (ObjectState.ENDED, ObjectState.RELEASING):
+            found.enter(ObjectState.ENDED)
 
     def revoke(self, number: int) -> None:
         """The administrator does not allow an object any more, which the driver ends by itself.
@@ -214,13 +226,13 @@ class Backend:
         found = self._objects.get(number)
         if found is None:
             return
-        if found.state is State.OPENING:
+        if found.state is ObjectState.OPENING:
             del self._objects[number]
             self._forget_offer(found)
             self._answer(failure(found.request, EACCES))
-        elif found.state is State.OPEN:
+        elif found.state is ObjectState.OPEN:
             self._abandon(found, EACCES)
-            found.enter(State.ENDED)
+            found.enter(ObjectState.ENDED)
 
     # The whole.
 
@@ -263,21 +275,23 @@ class Backend:
         if request.flags and request.generation == self._generation:
             self._waiting.append(request.req_id)
         else:
-            self._calls.append(Info(request.req_id))
+            self._calls.append(InfoCall(request.req_id))
         return 0
 
     def _connect(self, request: ConnectRequest) -> int:
         req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
-        call = Connect(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms))
+        call = ConnectCall(
+            req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms)
+        )
         return self._make(Kind.CHANNEL, request, call)
 
     def _listen(self, request: ListenRequest) -> int:
         req_id, _, number, _, psm, mtu, _, transport, security = request
-        return self._make(Kind.LISTENER, request, Listen(req_id, number, transport, psm, mtu, security))
+        return self._make(Kind.LISTENER, request, ListenCall(req_id, number, transport, psm, mtu, security))
 
     def _accept(self, request: AcceptRequest) -> int:
         listener = self._objects.get(request.listener)
-        if listener is not None and listener.kind is Kind.LISTENER and listener.state is State.ENDED:
+        if listener is not None and listener.kind is Kind.LISTENER and listener.state is ObjectState.ENDED:
             return EACCES  # the only reason why a listener ends by itself
         if listener is None or not listener.listens():
             return EINVAL
@@ -291,23 +305,23 @@ class Backend:
         req_id, _, number, flags, ref, evtchn, transport = request
         active = bool(flags & constants.L2CAPIF_SCAN_ACTIVE)
         duplicates = bool(flags & constants.L2CAPIF_SCAN_DUPLICATES)
-        return self._make(Kind.SCAN, request, Scan(req_id, number, transport, active, duplicates, ref, evtchn))
+        return self._make(Kind.SCAN, request, ScanCall(req_id, number, transport, active, duplicates, ref, evtchn))
 
     def _advertise(self, request: AdvertiseRequest) -> int:
         req_id, _, number, flags, interval_ms, data_length, data = request
         connectable = bool(flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
-        call = Advertise(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
+        call = AdvertiseCall(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
         return self._make(Kind.ADVERTISEMENT, request, call)
 
     def _echo(self, request: EchoRequest) -> int:
         req_id, _, number, _, address, _, length, timeout_ms, data = request
-        return self._make(Kind.ECHO, request, Echo(req_id, number, address, data[:length], timeout_s(timeout_ms)))
+        return self._make(Kind.ECHO, request, EchoCall(req_id, number, address, data[:length], timeout_s(timeout_ms)))
 
     def _release(self, request: PlainRequest) -> int:
         found = self._objects.get(request.id)
-        if found is None or found.state is State.RELEASING:
+        if found is None or found.state is ObjectState.RELEASING:
             return EINVAL
-        if found.state is State.WAITING:  # the adapter knows nothing of it
+        if found.state is ObjectState.WAITING:  # the adapter knows nothing of it
             assert found.listener is not None
             found.listener.accepts.remove(request.id)
             del self._objects[request.id]
@@ -316,9 +330,9 @@ class Backend:
             return 0
         self._abandon(found, ENOTCONN)
         self._forget_offer(found)
-        found.enter(State.RELEASING)
+        found.enter(ObjectState.RELEASING)
         self._in_flight[request.req_id] = request
-        self._calls.append(Release(request.req_id, request.id, found.kind))
+        self._calls.append(ReleaseCall(request.req_id, request.id, found.kind))
         return 0
 
     _HANDLERS: ClassVar[dict[int, Callable[[Any, Any], int]]] = {
@@ -341,9 +355,9 @@ class Backend:
         if self._count(kind) >= getattr(self.limits, kind.plural):
             return EMFILE
         if isinstance(by, Object):
-            self._objects[request.id] = Object(kind, State.WAITING, request, by)
+            self._objects[request.id] = Object(kind, ObjectState.WAITING, request, by)
         else:
-            self._objects[request.id] = Object(kind, State.OPENING, request)
+            self._objects[request.id] = Object(kind, ObjectState.OPENING, request)
             self._calls.append(by)
         self._in_flight[request.req_id] = request
         return 0
@@ -352,11 +366,11 @@ class Backend:
         """Brings waiting peers and waiting ACCEPTs together, in the order they came."""
         while listener.offers and listener.accepts:
             offer, channel = listener.offers.popleft(), self._objects[listener.accepts.popleft()]
-            channel.enter(State.OPENING)
+            channel.enter(ObjectState.OPENING)
             channel.offer = offer
             self._offers[offer] = channel
             accept, mtu = channel.request, listener.request.mtu
-            self._calls.append(Accept(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
+            self._calls.append(AcceptCall(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
 
     def _abandon(self, listener: Object, error: int) -> None:
         """Answers the ACCEPTs that wait, and refuses the peers; any other object has neither."""
@@ -365,7 +379,7 @@ class Backend:
         while listener.offers:
             offer = listener.offers.popleft()
             del self._offers[offer]
-            self._calls.append(Refuse(offer))
+            self._calls.append(RefuseCall(offer))
 
     def _forget_offer(self, channel: Object) -> None:
         if channel.offer is not None:
@@ -385,9 +399,9 @@ class Backend:
         if request.cmd in (INFO, RELEASE):
             return request
         state = self._objects[request.id].state
-        if state is State.WAITING:
+        if state is ObjectState.WAITING:
             raise LocalProtocolError(f"ACCEPT {req_id} waits for a peer")
-        return request if state is State.OPENING else None
+        return request if state is ObjectState.OPENING else None
 
     def _answer(self, response: Response) -> None:
         """Answers a request in flight."""

@@ -18,13 +18,13 @@ class Kind(StrEnum):
         return f"{self}es" if self is Kind.ECHO else f"{self}s"
 
 
-class Info(NamedTuple):
+class InfoCall(NamedTuple):
     """What the adapter is: ``complete_info``."""
 
     req_id: int
 
 
-class Connect(NamedTuple):
+class ConnectCall(NamedTuple):
     """Open a channel to a peer, within ``timeout_s``: ``complete_channel``. ``ref`` is the page with its indices."""
 
     req_id: int
@@ -39,7 +39,7 @@ class Connect(NamedTuple):
     timeout_s: float
 
 
-class Listen(NamedTuple):
+class ListenCall(NamedTuple):
     """Take a PSM: ``complete``; then ``Backend.offer`` for each peer that comes."""
 
     req_id: int
@@ -50,7 +50,7 @@ class Listen(NamedTuple):
     security: int
 
 
-class Accept(NamedTuple):
+class AcceptCall(NamedTuple):
     """Give the peer of an offer its channel: ``complete_channel``, or ``Backend.withdraw`` if the peer has gone."""
 
     req_id: int
@@ -61,13 +61,13 @@ class Accept(NamedTuple):
     evtchn: int
 
 
-class Refuse(NamedTuple):
+class RefuseCall(NamedTuple):
     """Send the peer of an offer away; not answered."""
 
     offer: int
 
 
-class Release(NamedTuple):
+class ReleaseCall(NamedTuple):
     """End an object, wherever it is: give up its CONNECT, ACCEPT or ECHO, unmap, unbind, then ``complete``."""
 
     req_id: int
@@ -75,7 +75,7 @@ class Release(NamedTuple):
     kind: Kind
 
 
-class Scan(NamedTuple):
+class ScanCall(NamedTuple):
     """Stream advertising reports (``wire.pack_report``) into a data ring: ``complete`` when it is mapped."""
 
     req_id: int
@@ -87,8 +87,8 @@ class Scan(NamedTuple):
     evtchn: int
 
 
-class Advertise(NamedTuple):
-    """Advertise ``data``: ``complete``."""
+class AdvertiseCall(NamedTuple):
+    """AdvertiseCall ``data``: ``complete``."""
 
     req_id: int
     id: int
@@ -97,7 +97,7 @@ class Advertise(NamedTuple):
     connectable: bool
 
 
-class Echo(NamedTuple):
+class EchoCall(NamedTuple):
     """Ask a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
 
     req_id: int
@@ -107,4 +107,6 @@ class Echo(NamedTuple):
     timeout_s: float
 
 
-Call: TypeAlias = Info | Connect | Listen | Accept | Refuse | Release | Scan | Advertise | Echo
+Call: TypeAlias = (
+    InfoCall | ConnectCall | ListenCall | AcceptCall | RefuseCall | ReleaseCall | ScanCall | AdvertiseCall | EchoCall
+)

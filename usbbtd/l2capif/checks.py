@@ -24,7 +24,7 @@ LONGEST_TIMEOUT_MS = 60_000
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
 
 
-class Limits(NamedTuple):
+class FrontendLimits(NamedTuple):
     """What one frontend may have at a time. ``requests`` counts the unanswered, without RELEASEs.
 
     It is below the 32 slots of the command ring, so that however many ACCEPTs wait, a frontend can release.
@@ -45,43 +45,43 @@ class Limits(NamedTuple):
         return min(largest_message(self.max_page_order), 0xFFFF)
 
 
-def check_info(request: InfoRequest, limits: Limits) -> int:
+def check_info(request: InfoRequest, limits: FrontendLimits) -> int:
     return EINVAL if request.id or (request.generation and not request.flags) else 0
 
 
-def check_release(request: PlainRequest, limits: Limits) -> int:
+def check_release(request: PlainRequest, limits: FrontendLimits) -> int:
     return EINVAL if any(request.raw) else 0
 
 
-def check_connect(request: ConnectRequest, limits: Limits) -> int:
+def check_connect(request: ConnectRequest, limits: FrontendLimits) -> int:
     if request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
         return EINVAL
     return _check_channel(transport_of(request.address_type), request.psm, request.mtu, request.security, limits)
 
 
-def check_listen(request: ListenRequest, limits: Limits) -> int:
+def check_listen(request: ListenRequest, limits: FrontendLimits) -> int:
     if request.transport not in (BREDR, LE):
         return EINVAL
     return _check_channel(request.transport, request.psm, request.mtu, request.security, limits)
 
 
-def check_accept(request: AcceptRequest, limits: Limits) -> int:
+def check_accept(request: AcceptRequest, limits: FrontendLimits) -> int:
     return 0
 
 
-def check_scan(request: ScanRequest, limits: Limits) -> int:
+def check_scan(request: ScanRequest, limits: FrontendLimits) -> int:
     if request.transport not in (BREDR, LE):
         return EINVAL
     return EOPNOTSUPP if request.transport == BREDR else 0
 
 
-def check_advertise(request: AdvertiseRequest, limits: Limits) -> int:
+def check_advertise(request: AdvertiseRequest, limits: FrontendLimits) -> int:
     if request.interval_ms and request.interval_ms not in INTERVALS_MS:
         return EINVAL
     return 0 if _fits(request.data_length, request.data) else EINVAL
 
 
-def check_echo(request: EchoRequest, limits: Limits) -> int:
+def check_echo(request: EchoRequest, limits: FrontendLimits) -> int:
     if request.address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
         return EINVAL
     if not _fits(request.data_length, request.data):
@@ -94,7 +94,7 @@ def _fits(length: int, data: bytes) -> bool:
     return length <= len(data) and not any(data[length:])
 
 
-def _check_channel(transport: int, psm: int, mtu: int, security: int, limits: Limits) -> int:
+def _check_channel(transport: int, psm: int, mtu: int, security: int, limits: FrontendLimits) -> int:
     if not psm_is_legal(transport, psm) or not MINIMUM_MTU[transport] <= mtu <= limits.max_mtu:
         return EINVAL
     if security not in _SECURITY_LEVELS:

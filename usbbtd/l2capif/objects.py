@@ -9,7 +9,7 @@ from usbbtd.l2capif.calls import Kind
 from usbbtd.l2capif.wire import Request
 
 
-class State(StrEnum):
+class ObjectState(StrEnum):
     """Of an object, between the request that makes it and the response to its RELEASE."""
 
     WAITING = "waiting"  # an ACCEPT for which no peer has come
@@ -21,12 +21,12 @@ class State(StrEnum):
 
 #: An object is made WAITING or OPENING. It is gone when its request fails, when it is released while WAITING, and when
 #: its RELEASE is answered.
-NEXT: dict[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.OPENING}),
-    State.OPENING: frozenset({State.OPEN, State.WAITING, State.RELEASING}),
-    State.OPEN: frozenset({State.ENDED, State.RELEASING}),
-    State.ENDED: frozenset({State.RELEASING}),
-    State.RELEASING: frozenset(),
+NEXT: dict[ObjectState, frozenset[ObjectState]] = {
+    ObjectState.WAITING: frozenset({ObjectState.OPENING}),
+    ObjectState.OPENING: frozenset({ObjectState.OPEN, ObjectState.WAITING, ObjectState.RELEASING}),
+    ObjectState.OPEN: frozenset({ObjectState.ENDED, ObjectState.RELEASING}),
+    ObjectState.ENDED: frozenset({ObjectState.RELEASING}),
+    ObjectState.RELEASING: frozenset(),
 }
 
 
@@ -35,7 +35,7 @@ class ObjectInfo(NamedTuple):
 
     id: int
     kind: Kind
-    state: State
+    state: ObjectState
 
 
 class Object:
@@ -43,7 +43,7 @@ class Object:
 
     __slots__ = ("accepts", "kind", "listener", "offer", "offers", "request", "state")
 
-    def __init__(self, kind: Kind, state: State, request: Request, listener: "Object | None" = None) -> None:
+    def __init__(self, kind: Kind, state: ObjectState, request: Request, listener: "Object | None" = None) -> None:
         self.kind = kind
         self.state = state
         self.request: Any = request
@@ -57,13 +57,13 @@ class Object:
 
     def listens(self) -> bool:
         """Whether peers and ACCEPTs may come."""
-        return self.kind is Kind.LISTENER and self.state is State.OPEN
+        return self.kind is Kind.LISTENER and self.state is ObjectState.OPEN
 
     def backlog_is_full(self, most: int) -> bool:
         """Of a listener: whether no more peers may wait, of whom there may be ``most`` at any."""
         return not self.accepts and len(self.offers) >= min(self.request.backlog or most, most)
 
-    def enter(self, state: State) -> None:
+    def enter(self, state: ObjectState) -> None:
         """The only writer of ``state``. LocalProtocolError where the table above has no such step."""
         if state not in NEXT[self.state]:
             raise LocalProtocolError(f"{self.kind} {self.request.id} cannot go from {self.state} to {state}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from usbbtd.abi.layout import constants
 from usbbtd.l2capif import checks
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,
@@ -41,7 +41,7 @@ ECHO: int = constants.L2CAPIF_CMD_ECHO
 class _Command(NamedTuple):
     request_type: type[Request]
     flags: int  # that are defined
-    check: Callable[[Any, Limits], int]
+    check: Callable[[Any, FrontendLimits], int]
 
 
 _COMMANDS = {
@@ -56,7 +56,7 @@ _COMMANDS = {
 }
 
 
-def parse_request(untrusted: bytes, in_flight: Container[int], limits: Limits) -> Request | int:
+def parse_request(untrusted: bytes, in_flight: Container[int], limits: FrontendLimits) -> Request | int:
     """The request, or the (positive) error number of its response. ``in_flight``: the req_ids that are taken."""
     command = _COMMANDS.get(unpack(PlainRequest, untrusted).cmd)
     if command is None:

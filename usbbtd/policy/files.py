@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, Limits, LimitsTable, Naming, Peer, Policy, Rule
+from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, LimitsTable, Naming, Peer, Policy, Rule, RuleLimits
 from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
 from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, read_directory, validate_all
 
@@ -28,8 +28,8 @@ class _Limited(Section):
     unread_bytes: int | None = Field(default=None, ge=4096, le=1 << 26)
     connects_per_minute: int | None = Field(default=None, ge=0, le=100_000)
 
-    def limits(self) -> Limits:
-        return Limits(self.channels, self.unread_bytes, self.connects_per_minute)
+    def limits(self) -> RuleLimits:
+        return RuleLimits(self.channels, self.unread_bytes, self.connects_per_minute)
 
 
 class _GuestLimits(_Limited):
@@ -60,7 +60,7 @@ class _RuleTable(_Limited):
     @field_validator("verdict")
     @classmethod
     def _denies_without_limits(cls, verdict: str, info: ValidationInfo) -> str:
-        if verdict == "deny" and (limits := [key for key in Limits._fields if info.data.get(key) is not None]):
+        if verdict == "deny" and (limits := [key for key in RuleLimits._fields if info.data.get(key) is not None]):
             raise ValueError(f"what is denied has no {' or '.join(limits)}")
         return verdict
 
@@ -111,7 +111,7 @@ class _RuleTable(_Limited):
         )
 
 
-class _File(Section):
+class _PolicyFile(Section):
     rule: list[_RuleTable] = Field(default_factory=list)
     limits: list[_GuestLimits] = Field(default_factory=list)
 
@@ -129,7 +129,7 @@ def compile_policy(documents: list[Document], proceed: Callable[[], object] = la
     _count(documents)
     rules: list[Rule] = []
     tables: list[LimitsTable] = []
-    for document, file in zip(documents, validate_all(documents, _File, proceed), strict=True):
+    for document, file in zip(documents, validate_all(documents, _PolicyFile, proceed), strict=True):
         proceed()
         lines = key_lines(document.text)
         rules += (
@@ -143,6 +143,8 @@ def _count(documents: list[Document]) -> None:
     """Raises ConfigError at the file with which there are too many tables."""
     count = 0
     for document in documents:
-        count += sum(len(each) for key in _File.model_fields if isinstance(each := document.content.get(key), list))
+        count += sum(
+            len(each) for key in _PolicyFile.model_fields if isinstance(each := document.content.get(key), list)
+        )
         if count > MAX_TABLES:
             raise ConfigError(f"{document.name}: {count} rules and limits with the files before it, over {MAX_TABLES}")

@@ -54,14 +54,14 @@ class Identity(NamedTuple):
         return frozenset(labels)
 
 
-class Service(NamedTuple):
+class PeerService(NamedTuple):
     """What a channel leads to."""
 
     naming: Naming
     number: int
 
 
-class Request(NamedTuple):
+class AccessRequest(NamedTuple):
     """What a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
 
     ``peer`` None of a listener: whoever comes.
@@ -69,11 +69,11 @@ class Request(NamedTuple):
 
     action: Action
     peer: Peer | None = None
-    service: Service | None = None
+    service: PeerService | None = None
     bonded: bool = False
 
 
-class Limits(NamedTuple):
+class RuleLimits(NamedTuple):
     """How much. None: not said here."""
 
     channels: int | None = None
@@ -92,20 +92,20 @@ class Rule(NamedTuple):
     services: tuple[tuple[Naming, range], ...] | None
     allows: bool
     security: str = "none"
-    limits: Limits = Limits()
+    limits: RuleLimits = RuleLimits()
 
     def concerns(self, labels: frozenset[str | int]) -> bool:
         """Whether it is about a guest with these labels."""
         return self.guests is None or not self.guests.isdisjoint(labels)
 
-    def covers(self, action: Action, service: Service | None) -> bool:
+    def covers(self, action: Action, service: PeerService | None) -> bool:
         """Whether it is about this, whoever the peer is."""
         return action in self.actions and (self.services is None or self._leads_to(service))
 
-    def matches(self, request: Request) -> bool:
+    def matches(self, request: AccessRequest) -> bool:
         return self.covers(request.action, request.service) and self.concerns_peer(request)
 
-    def concerns_peer(self, request: Request) -> bool:
+    def concerns_peer(self, request: AccessRequest) -> bool:
         """Whether it is about the peer of this request, whatever is asked of it."""
         return self.peers is None or request.peer in self.peers or (self.bonded and request.bonded)
 
@@ -125,7 +125,7 @@ class Rule(NamedTuple):
             return Decision(False, self, f"this rule wants security {self.security!r}, and there is no pairing yet")
         return Decision(True, self, "this rule allows it")
 
-    def _leads_to(self, service: Service | None) -> bool:
+    def _leads_to(self, service: PeerService | None) -> bool:
         return service is not None and any(
             naming == service.naming and service.number in numbers for naming, numbers in self.services or ()
         )
@@ -151,7 +151,7 @@ class LimitsTable(NamedTuple):
     """A table ``[[limits]]``."""
 
     guests: frozenset[str | int] | None
-    limits: Limits
+    limits: RuleLimits
 
     def concerns(self, labels: frozenset[str | int]) -> bool:
         return self.guests is None or not self.guests.isdisjoint(labels)
@@ -161,9 +161,9 @@ class GuestPolicy(NamedTuple):
     """What concerns one guest: its rules, in order, and the limits that tables give it."""
 
     rules: tuple[Rule, ...] = ()
-    limits: Limits = Limits()
+    limits: RuleLimits = RuleLimits()
 
-    def decide(self, request: Request) -> Decision:
+    def decide(self, request: AccessRequest) -> Decision:
         """The first rule that matches. To listen without a peer is allowed where a peer's channel could be, and an echo
         where a channel to the peer could be."""
         if request.action == "listen" and request.peer is None and request.service is not None:
@@ -175,7 +175,7 @@ class GuestPolicy(NamedTuple):
                 return rule.decide()
         return DEFAULT
 
-    def _decide_listen(self, service: Service) -> Decision:
+    def _decide_listen(self, service: PeerService) -> Decision:
         decided: set[Peer | str] = set()  # by an earlier rule: a later one has no say
         refusal = DEFAULT
         for rule in self.rules:
@@ -196,7 +196,7 @@ class GuestPolicy(NamedTuple):
             decided |= matched
         return refusal
 
-    def _decide_echo(self, request: Request) -> Decision:
+    def _decide_echo(self, request: AccessRequest) -> Decision:
         """A rule about echoes decides, unless one before it lets the guest connect to some PSM of the peer."""
         decided: list[range] = []  # PSMs, by an earlier rule: a later one has no say
         refusal = DEFAULT
@@ -231,4 +231,4 @@ class Policy(NamedTuple):
         rules = tuple(rule for rule in self.rules if rule.concerns(labels))
         tables = [table.limits for table in self.tables if table.concerns(labels)]
         limits = (next((value for value in values if value is not None), None) for values in zip(*tables, strict=True))
-        return GuestPolicy(rules, Limits(*limits) if tables else Limits())
+        return GuestPolicy(rules, RuleLimits(*limits) if tables else RuleLimits())

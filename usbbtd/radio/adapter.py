@@ -15,25 +15,25 @@ from usbbtd.dongles.tap import Tap
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.air import Air
 from usbbtd.radio.channel import (
     ADAPTER_GONE,
-    AdapterError,
-    Channel,
     Exhausted,
     InUse,
-    Link,
-    Listener,
-    NoAdapter,
+    ListenerUser,
+    NoDongle,
     NotSupported,
     Offer,
+    RadioChannel,
+    RadioError,
+    RadioLink,
     Refused,
     Unreachable,
 )
 from usbbtd.radio.controller import Controller
-from usbbtd.radio.echoes import Echoes
-from usbbtd.radio.info import AdapterInfo, LinkInfo
+from usbbtd.radio.echoes import SharedEchoes
+from usbbtd.radio.info import AdapterStatus, LinkInfo
 from usbbtd.radio.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
@@ -42,11 +42,11 @@ REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A
 STOPPING = "usbbtd stops"
 
 
-class Adapter:
+class SharedAdapter:
     """One adapter: at most one dongle at a time, any number of users."""
 
     def __init__(
-        self, *, random_address: bytes, command_timeout_s: float, limits: Limits, log: FilteringBoundLogger
+        self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger
     ) -> None:
         self._random_address = random_address
         self._command_timeout_s = command_timeout_s
@@ -56,11 +56,11 @@ class Adapter:
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._links = Links(log)
-        self._echoes = Echoes(self._links)
-        self._channels: dict[tuple[int, int], Channel] = {}
-        self._opening: dict[tuple[int, int], asyncio.Future[Channel]] = {}
+        self._echoes = SharedEchoes(self._links)
+        self._channels: dict[tuple[int, int], RadioChannel] = {}
+        self._opening: dict[tuple[int, int], asyncio.Future[RadioChannel]] = {}
         self._offers: dict[tuple[int, int], Offer] = {}
-        self._listeners: dict[tuple[int, int], Listener] = {}
+        self._listeners: dict[tuple[int, int], ListenerUser] = {}
         self.air = Air(self._controller_that_is_up, log)
         self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
@@ -115,10 +115,10 @@ class Adapter:
             own |= self._controller.statistics()
         return own
 
-    def info(self) -> AdapterInfo:
+    def info(self) -> AdapterStatus:
         controller = self._controller
         found = controller.host.controller if controller is not None else None
-        return AdapterInfo(
+        return AdapterStatus(
             state=controller.host.state if controller is not None else "no dongle",
             dongle=controller.dongle.name if controller is not None else None,
             address=format_address(found.address) if found else None,
@@ -173,10 +173,10 @@ class Adapter:
 
     # What users ask for.
 
-    async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> Channel:
+    async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> RadioChannel:
         """Opens a channel, over a new link where there is none. Cancel to give up.
 
-        Raises NoAdapter, NotSupported, Exhausted, Refused, Unreachable.
+        Raises NoDongle, NotSupported, Exhausted, Refused, Unreachable.
         """
         link = await self._link(address, address_type)
         controller = link.controller
@@ -190,12 +190,12 @@ class Adapter:
     async def echo(self, address: bytes, data: bytes) -> bytes:
         """What a BR/EDR peer answers to an L2CAP echo request, over a new link where there is none. Cancel to give up.
 
-        Raises NoAdapter, NotSupported, Exhausted, EchoRejected, Unreachable.
+        Raises NoDongle, NotSupported, Exhausted, EchoRejected, Unreachable.
         """
         return await self._echoes.ask(await self._link(address, BREDR), data)
 
-    async def accept(self, offer: Offer, mtu: int) -> Channel:
-        """Gives the peer its channel. Raises NoAdapter, and Unreachable where the peer went away meanwhile."""
+    async def accept(self, offer: Offer, mtu: int) -> RadioChannel:
+        """Gives the peer its channel. Raises NoDongle, and Unreachable where the peer went away meanwhile."""
         controller = self._running()
         if self._offers.pop((offer.handle, offer.cid), None) is not offer:
             raise Unreachable("the peer did not wait")
@@ -209,7 +209,7 @@ class Adapter:
             self._controller.flush_soon()
             self._links.drop(offer.link)
 
-    def listen(self, transport: int, psm: int, listener: Listener) -> None:
+    def listen(self, transport: int, psm: int, listener: ListenerUser) -> None:
         """Takes a PSM, for this dongle and those to come. Raises InUse."""
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
@@ -275,7 +275,7 @@ class Adapter:
                 self._channel_requested(handle, cid, psm, event)
             case l2cap_events.ChannelRefused(handle, cid, result):
                 self._not_opened(handle, cid, Refused(self._links.by_handle[handle].transport, result))
-            case l2cap_events.ChannelClosed(handle, cid, reason):
+            case l2cap_events.ChannelEnded(handle, cid, reason):
                 self._channel_closed(handle, cid, reason)
             case l2cap_events.EchoReceived() | l2cap_events.EchoFailed():
                 self._echoes.receive(event)
@@ -287,7 +287,7 @@ class Adapter:
         self._up.clear()
         self._tried.set()
         self._tell_observers()  # first: who hears that a channel has ended must not take the adapter for ready
-        error = NoAdapter(reason)
+        error = NoDongle(reason)
         self._links.lost(error)
         opening, self._opening = self._opening, {}
         for waiter in opening.values():
@@ -306,14 +306,14 @@ class Adapter:
 
     def _running(self) -> Controller:
         if (controller := self._controller_that_is_up()) is None:
-            raise NoAdapter("there is no Bluetooth adapter")
+            raise NoDongle("there is no Bluetooth adapter")
         return controller
 
     def _controller_that_is_up(self) -> Controller | None:
         return self._controller if self.powered else None
 
-    async def _link(self, address: bytes, address_type: int) -> Link:
-        """The link to a peer, made if there is none. Raises NoAdapter, NotSupported, Unreachable."""
+    async def _link(self, address: bytes, address_type: int) -> RadioLink:
+        """The link to a peer, made if there is none. Raises NoDongle, NotSupported, Unreachable."""
         controller = self._running()
         if not self.transports[transport_of(address_type)]:
             raise NotSupported("the controller does not have this transport")
@@ -322,10 +322,10 @@ class Adapter:
             raise Unreachable("the link was lost", link.end_status)
         return link
 
-    async def _opened(self, link: Link, cid: int) -> Channel:
+    async def _opened(self, link: RadioLink, cid: int) -> RadioChannel:
         """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
         controller = self._running()
-        waiter: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[RadioChannel] = asyncio.get_running_loop().create_future()
         self._opening[link.handle, cid] = waiter
         controller.flush_soon()
         try:
@@ -333,7 +333,7 @@ class Adapter:
         except asyncio.CancelledError:
             if waiter.cancelled():
                 if self._opening.get((link.handle, cid)) is waiter:  # else it has ended: another may have its numbers
-                    controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelClosed follows
+                    controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelEnded follows
                     controller.flush_soon()
             elif waiter.exception() is None:
                 waiter.result().close()
@@ -370,7 +370,7 @@ class Adapter:
         if waiter is None or waiter.done():
             return  # whoever wanted it has gone, and has disconnected it
         del self._opening[handle, cid]
-        channel = self._channels[handle, cid] = Channel(self._links.by_handle[handle], event)
+        channel = self._channels[handle, cid] = RadioChannel(self._links.by_handle[handle], event)
         waiter.set_result(channel)
 
     def _channel_requested(self, handle: int, cid: int, psm: int, event: l2cap_events.ChannelRequested) -> None:
@@ -395,7 +395,7 @@ class Adapter:
         else:
             self._not_opened(handle, cid, Unreachable(reason, self._links.by_handle[handle].end_status))
 
-    def _not_opened(self, handle: int, cid: int, error: AdapterError) -> None:
+    def _not_opened(self, handle: int, cid: int, error: RadioError) -> None:
         if (waiter := self._opening.pop((handle, cid), None)) is not None:
             fail(waiter, error)
             self._links.drop(self._links.by_handle[handle])

@@ -6,7 +6,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.losses import Cost
-from usbbtd.radio.channel import Advertiser, InUse, NoAdapter, NotSupported, ScanUser
+from usbbtd.radio.channel import Advertiser, InUse, NoDongle, NotSupported, ScanUser
 from usbbtd.radio.controller import Controller
 
 AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.AdvertisingStopped
@@ -45,9 +45,9 @@ class Air:
         return self._advertiser is not None
 
     def start_scan(self, scan: ScanUser) -> None:
-        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoAdapter, NotSupported."""
+        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoDongle, NotSupported."""
         if self._controller() is None:
-            raise NoAdapter("there is no Bluetooth adapter")
+            raise NoDongle("there is no Bluetooth adapter")
         if not self.can_scan:
             raise NotSupported("the controller does not scan")
         self._scans.add(scan)

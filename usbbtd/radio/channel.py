@@ -15,15 +15,15 @@ from usbbtd.radio.controller import Controller
 ADAPTER_GONE = "the adapter has gone"
 
 
-class AdapterError(Exception):
+class RadioError(Exception):
     """What a guest asked for did not happen."""
 
 
-class NoAdapter(AdapterError):
+class NoDongle(RadioError):
     """No dongle, or it went away."""
 
 
-class Refused(AdapterError):
+class Refused(RadioError):
     """The peer refused the channel: ``result`` is its L2CAP result code."""
 
     def __init__(self, transport: int, result: int) -> None:
@@ -31,13 +31,13 @@ class Refused(AdapterError):
         self.result = result
 
 
-class EchoRejected(AdapterError):
+class EchoRejected(RadioError):
     """The peer rejected an echo request, which every device has to answer. That has no ``result``."""
 
     result = 0
 
 
-class Unreachable(AdapterError):
+class Unreachable(RadioError):
     """No link, or it failed on the way: ``status`` is the HCI status, 0 where HCI has said nothing."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
@@ -45,19 +45,19 @@ class Unreachable(AdapterError):
         self.status = status
 
 
-class InUse(AdapterError):
+class InUse(RadioError):
     """Somebody else has the PSM, or the advertising set."""
 
 
-class NotSupported(AdapterError):
+class NotSupported(RadioError):
     """The controller does not have the transport."""
 
 
-class Exhausted(AdapterError):
+class Exhausted(RadioError):
     """The link, or the controller, has as many channels or connections under way as it may."""
 
 
-class Link:
+class RadioLink:
     """An ACL link."""
 
     __slots__ = (
@@ -97,10 +97,10 @@ class ChannelUser(Protocol):
     def channel_closed(self, reason: str) -> None: ...
 
 
-class Channel:
+class RadioChannel:
     """An open L2CAP channel and the user to whom its SDUs go."""
 
-    def __init__(self, link: Link, opened: l2cap_events.ChannelOpened) -> None:
+    def __init__(self, link: RadioLink, opened: l2cap_events.ChannelOpened) -> None:
         self.link = link
         self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu = opened
         self.user: ChannelUser | None = None
@@ -192,12 +192,12 @@ class Offer:
 
     __slots__ = ("cid", "handle", "link", "psm")
 
-    def __init__(self, link: Link, requested: l2cap_events.ChannelRequested) -> None:
+    def __init__(self, link: RadioLink, requested: l2cap_events.ChannelRequested) -> None:
         self.link = link
         self.handle, self.cid, self.psm = requested
 
 
-class Listener(NamedTuple):
+class ListenerUser(NamedTuple):
     """Who takes a PSM: ``offered`` and ``withdrawn`` are called with each Offer."""
 
     offered: Callable[[Offer], None]

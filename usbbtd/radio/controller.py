@@ -17,7 +17,7 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.pump import contained, explain
 
@@ -43,7 +43,7 @@ class Controller:
     """One dongle with its host and its L2CAP. Dies with the dongle, and the dongle with it should it fail."""
 
     def __init__(
-        self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: Limits,
+        self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits,
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.dongle = dongle

@@ -4,18 +4,18 @@ import asyncio
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ECHO_REJECTED, EchoFailed, EchoReceived
-from usbbtd.radio.channel import AdapterError, EchoRejected, Exhausted, Link, Unreachable
+from usbbtd.radio.channel import EchoRejected, Exhausted, RadioError, RadioLink, Unreachable
 from usbbtd.radio.links import Links, fail
 
 
-class Echoes:
+class SharedEchoes:
     """Of all links of one adapter, whatever dongle it has."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._waiters: dict[tuple[int, int], asyncio.Future[bytes]] = {}  # by the link's handle and the echo's number
 
-    async def ask(self, link: Link, data: bytes) -> bytes:
+    async def ask(self, link: RadioLink, data: bytes) -> bytes:
         """What the peer answers. Cancel to give up. Raises Exhausted, EchoRejected, Unreachable, NoAdapter."""
         controller = link.controller
         try:
@@ -47,7 +47,7 @@ class Echoes:
         else:
             fail(waiter, Unreachable(event.reason, self._links.by_handle[event.handle].end_status))
 
-    def lost(self, error: AdapterError) -> None:
+    def lost(self, error: RadioError) -> None:
         """The controller is gone."""
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters.values():

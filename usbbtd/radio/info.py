@@ -6,7 +6,7 @@ Addresses are text as people write them. None is what is not known, or not known
 from typing import NamedTuple
 
 
-class AdapterInfo(NamedTuple):
+class AdapterStatus(NamedTuple):
     """``state``: "no dongle", "off", "starting", "up", "failed". Buffers: (octets, count); None: shared or unknown.
     ``missing``: what the controller does not do for us, although it should, and why."""
 

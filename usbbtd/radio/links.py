@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address
 from usbbtd.hci import events as hci_events
-from usbbtd.radio.channel import AdapterError, Link, Unreachable
+from usbbtd.radio.channel import RadioError, RadioLink, Unreachable
 from usbbtd.radio.controller import Controller
 from usbbtd.radio.info import LinkInfo
 
@@ -28,14 +28,14 @@ class Attempt:
 
     def __init__(self, number: int) -> None:
         self.number = number  # the controller's failures name it: one may be told when the next attempt has begun
-        self.waiters: set[asyncio.Future[Link]] = set()
+        self.waiters: set[asyncio.Future[RadioLink]] = set()
 
 
 class Links:
     """The links of one adapter, whatever dongle it has. ``by_handle`` is for reading."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
-        self.by_handle: dict[int, Link] = {}
+        self.by_handle: dict[int, RadioLink] = {}
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[Key, Attempt] = {}
@@ -43,7 +43,7 @@ class Links:
         self._none = asyncio.Event()
         self._none.set()
 
-    async def get(self, controller: Controller, address: bytes, address_type: int) -> Link:
+    async def get(self, controller: Controller, address: bytes, address_type: int) -> RadioLink:
         """The link to a peer, made if there is none. Cancel to give up. Raises Unreachable."""
         for link in self.by_handle.values():
             if link.address == address and link.address_type == address_type and not link.closing:
@@ -52,7 +52,7 @@ class Links:
         if (attempt := self._attempts.get(key)) is None:
             attempt = self._attempts[key] = Attempt(controller.host.connect(address, address_type, controller.now()))
             controller.flush_soon()
-        waiter: asyncio.Future[Link] = self._loop.create_future()
+        waiter: asyncio.Future[RadioLink] = self._loop.create_future()
         attempt.waiters.add(waiter)
         try:
             return await waiter
@@ -63,18 +63,18 @@ class Links:
                 controller.host.cancel_connect(address, address_type)
                 controller.flush_soon()
 
-    def hold(self, link: Link) -> None:
+    def hold(self, link: RadioLink) -> None:
         """A channel uses it, or is about to."""
         link.channels += 1
         self._stay(link)
 
-    def drop(self, link: Link) -> None:
+    def drop(self, link: RadioLink) -> None:
         """A channel uses it no more."""
         link.channels -= 1
         self._leave(link)
 
     @contextlib.contextmanager
-    def hold_for_echo(self, link: Link) -> Iterator[None]:
+    def hold_for_echo(self, link: RadioLink) -> Iterator[None]:
         """Somebody waits for an echo on it."""
         link.echoes += 1
         self._stay(link)
@@ -105,7 +105,7 @@ class Links:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none.wait(), timeout_s)
 
-    def lost(self, error: AdapterError) -> None:
+    def lost(self, error: RadioError) -> None:
         """The controller is gone, and all links with it."""
         links, self.by_handle = self.by_handle, {}
         attempts, self._attempts = self._attempts, {}
@@ -133,7 +133,7 @@ class Links:
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
         ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
-        link = self.by_handle[handle] = Link(controller, handle, address, address_type, ours=ours)
+        link = self.by_handle[handle] = RadioLink(controller, handle, address, address_type, ours=ours)
         self._none.clear()
         self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
         for waiter in waiters:
@@ -165,12 +165,12 @@ class Links:
 
     # Inside.
 
-    def _stay(self, link: Link) -> None:
+    def _stay(self, link: RadioLink) -> None:
         if link.idle is not None:
             link.idle.cancel()
             link.idle = None
 
-    def _leave(self, link: Link) -> None:
+    def _leave(self, link: RadioLink) -> None:
         """A link that we made goes when nothing has held it for a while; when we stop, every link goes."""
         if not self._is_up(link) or link.in_use:
             return
@@ -178,10 +178,10 @@ class Links:
             delay_s = 0 if self._stopping else IDLE_LINK_S
             link.idle = self._loop.call_later(delay_s, self._disconnect, link)
 
-    def _is_up(self, link: Link) -> bool:
+    def _is_up(self, link: RadioLink) -> bool:
         return self.by_handle.get(link.handle) is link
 
-    def _disconnect(self, link: Link) -> None:
+    def _disconnect(self, link: RadioLink) -> None:
         link.idle = None
         if self._is_up(link) and not link.in_use:
             link.closing = True
@@ -189,7 +189,7 @@ class Links:
             link.controller.flush_soon()
 
 
-def fail(waiter: asyncio.Future[Any], error: AdapterError) -> None:
+def fail(waiter: asyncio.Future[Any], error: RadioError) -> None:
     """Fails a waiter unless it has gone already."""
     if not waiter.done():
         waiter.set_exception(error)

@@ -18,7 +18,7 @@ from bumble.transport.common import PacketParser
 
 from usbbtd import log
 from usbbtd.backends.usbif import offer_usbif
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.sim.controller import SENT_TO_LINUX, SimulatedController, new_dongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--address", required=True, help="the dongle's Bluetooth address")
     parser.add_argument("--peer", nargs=2, action="append", default=[], metavar=("ADDRESS", "SOCKET"))
     arguments = parser.parse_args()
-    log.configure(Log(target="stderr"))
+    log.configure(LogSettings(target="stderr"))
     peers = [(address, Path(path)) for address, path in arguments.peer]
     asyncio.run(serve(arguments.frontend, arguments.devid, arguments.address, peers))
 

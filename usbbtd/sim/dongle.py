@@ -25,17 +25,19 @@ class SimulatedDongle(UsbDevice):
     that is."""
 
     def __init__(self, *, serial: str = "0001") -> None:
-        interface = descriptors.Interface(
+        interface = descriptors.InterfaceDescriptor(
             0, 0, *BLUETOOTH_CLASS,
             (
-                descriptors.Endpoint(EVENTS_IN, descriptors.INTERRUPT, EVENT_PACKET_SIZE, 1),
-                descriptors.Endpoint(ACL_OUT, descriptors.BULK, ACL_PACKET_SIZE, 0),
-                descriptors.Endpoint(ACL_IN, descriptors.BULK, ACL_PACKET_SIZE, 0),
+                descriptors.EndpointDescriptor(EVENTS_IN, descriptors.INTERRUPT, EVENT_PACKET_SIZE, 1),
+                descriptors.EndpointDescriptor(ACL_OUT, descriptors.BULK, ACL_PACKET_SIZE, 0),
+                descriptors.EndpointDescriptor(ACL_IN, descriptors.BULK, ACL_PACKET_SIZE, 0),
             ),
         )  # fmt: skip
         super().__init__(
-            descriptors.Device(descriptors.USB_2_0, *BLUETOOTH_CLASS, 64, VENDOR_ID, PRODUCT_ID, 0x0100, 1, 2, 3, 1),
-            descriptors.Configuration(1, (interface,)),
+            descriptors.DeviceDescriptor(
+                descriptors.USB_2_0, *BLUETOOTH_CLASS, 64, VENDOR_ID, PRODUCT_ID, 0x0100, 1, 2, 3, 1
+            ),
+            descriptors.ConfigurationDescriptor(1, (interface,)),
             {1: "usbbtd", 2: "Simulated Bluetooth dongle", 3: serial},
         )
         self.send_packet: Callable[[bytes], None] = _drop

@@ -25,7 +25,7 @@ import structlog
 from usbbtd.sim.hypervisor import Hypervisor
 from usbbtd.sim.xenstored.requests import parse_permissions
 from usbbtd.sim.xenstored.server import XenStored
-from usbbtd.sim.xenstored.tree import PRIVILEGED, Transaction, canonical, parent_of
+from usbbtd.sim.xenstored.tree import PRIVILEGED, TreeTransaction, canonical, parent_of
 from usbbtd.sim.xenstored.wire import StoreError
 
 _LINE_MAX = 1 << 20
@@ -158,7 +158,7 @@ class _Waiter:
 
 
 def _change(
-    transaction: Transaction, remove: Iterable[str], write: Iterable[tuple[str, str, list[str] | None]]
+    transaction: TreeTransaction, remove: Iterable[str], write: Iterable[tuple[str, str, list[str] | None]]
 ) -> None:
     for path in remove:
         if transaction.get(canonical(path, PRIVILEGED)):
@@ -169,7 +169,7 @@ def _change(
             transaction.set_permissions(path, parse_permissions(permissions))
 
 
-def _remove_with_empty_parents(transaction: Transaction, path: str) -> None:
+def _remove_with_empty_parents(transaction: TreeTransaction, path: str) -> None:
     """As libxl__xs_path_cleanup."""
     transaction.remove(path)
     while (path := parent_of(path)) != "/" and (node := transaction.get(path)) and not node.children:

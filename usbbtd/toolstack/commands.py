@@ -7,7 +7,7 @@ from typing import NamedTuple
 from usbbtd import xenbus
 from usbbtd.toolstack.changes import Change, apply
 from usbbtd.toolstack.devices import (
-    Device,
+    Vl2capDevice,
     close_device,
     is_made,
     make_device,
@@ -29,7 +29,7 @@ _REFUSED = tuple(map(str, (xenbus.CLOSING, xenbus.CLOSED)))
 _STATES = {str(number): name for number, name in enumerate(xenbus.STATE_NAMES)}
 
 
-class Row(NamedTuple):
+class DeviceRow(NamedTuple):
     """A device, for people. ``backend_domid`` None: it waits for its driver domain. A state is None without a node."""
 
     guest: str
@@ -46,10 +46,10 @@ class Attachment:
 
     def __init__(self, guest: str, spec: Spec) -> None:
         self._wanted = (guest, spec)
-        self.device = Device(-1, -1)
+        self.device = Vl2capDevice(-1, -1)
         self.guest = self.backend = Domain(-1, "")
         self._planned = False
-        self._before: Device | None = None
+        self._before: Vl2capDevice | None = None
 
     def plan(self, transaction: Transaction) -> list[Change]:
         """BadSpec, NoDomain, AlreadyAttached."""
@@ -74,7 +74,7 @@ class Attachment:
             raise AlreadyAttached(
                 f"{guest} has {len(taken)} devices already, and no domain has more than {MAX_DEVICES}"
             )
-        self.device = Device(guest.domid, devid, True, backend.name, backend.domid, spec.tags)
+        self.device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, spec.tags)
         self._before = devices.get(devid)
         self._planned = True
         return list(make_device(transaction, guest, devid, backend, spec.tags))
@@ -92,7 +92,7 @@ class Attachment:
                 apply(transaction, remove_record(transaction, self.device))
 
 
-async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> Row:
+async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> DeviceRow:
     """Gives the guest a device, and waits until the backend offers it; if it does not, takes the device away again.
 
     BadSpec, NoDomain, AlreadyAttached, BackendSilent, BackendClosed; XenError.
@@ -126,7 +126,7 @@ class Detachment:
 
     def __init__(self, guest: str, devid: int | None) -> None:
         self._wanted = (guest, devid)
-        self.device = Device(-1, -1)
+        self.device = Vl2capDevice(-1, -1)
         self.guest = Domain(-1, "")
 
     def plan(self, transaction: Transaction) -> list[Change]:
@@ -152,7 +152,7 @@ class Detachment:
         return [*remove_device(transaction, self.device), *make_record(transaction, gone)]
 
 
-async def detach(store: Store, guest: str, devid: int | None, timeout_s: float) -> tuple[Row, bool]:
+async def detach(store: Store, guest: str, devid: int | None, timeout_s: float) -> tuple[DeviceRow, bool]:
     """Takes a device away: its last row, and whether the backend closed it in time. It is removed in any case.
 
     ``devid`` None: the only one there is. NoDomain, NoDevice, BadSpec; XenError.
@@ -173,10 +173,10 @@ async def dry_run(store: Store, plans: Iterable[Callable[[Transaction], list[Cha
     return await store.transaction(lambda transaction: [change for plan in plans for change in plan(transaction)])
 
 
-async def list_devices(store: Store, guest: str | None) -> list[Row]:
+async def list_devices(store: Store, guest: str | None) -> list[DeviceRow]:
     """Of one guest, or of all. NoDomain; XenError."""
 
-    def read(transaction: Transaction) -> list[Row]:
+    def read(transaction: Transaction) -> list[DeviceRow]:
         domains = read_domains(transaction)
         guests = [match_domain(domains, guest)] if guest is not None else [Domain(*item) for item in domains.items()]
         return [
@@ -189,7 +189,7 @@ async def list_devices(store: Store, guest: str | None) -> list[Row]:
     return await store.transaction(read)
 
 
-def _row(transaction: Transaction, guest: Domain, device: Device) -> Row:
+def _row(transaction: Transaction, guest: Domain, device: Vl2capDevice) -> DeviceRow:
     frontend = transaction.read(f"{device.frontend_path}/state")
     backend, name = None, device.backend_name
     if device.wanted is not None and not is_made(transaction, device):
@@ -197,7 +197,7 @@ def _row(transaction: Transaction, guest: Domain, device: Device) -> Row:
     if device.backend is not None:
         backend = transaction.read(f"{device.backend_path}/state")
         name = name or transaction.read(f"{home(device.backend)}/name") or ""
-    return Row(guest.name, guest.domid, device.devid, name, device.backend, _word(frontend), _word(backend))
+    return DeviceRow(guest.name, guest.domid, device.devid, name, device.backend, _word(frontend), _word(backend))
 
 
 def _word(untrusted_state: str | None) -> str | None:

@@ -19,7 +19,7 @@ from usbbtd.xen.transaction import Transaction
 _NOBODY_ELSE = ("n0",)
 
 
-class Device(NamedTuple):
+class Vl2capDevice(NamedTuple):
     """A guest's device ``devid``.
 
     ``wanted``: by the administrator; None when there is no record. ``backend``: the domid of the driver domain towards
@@ -52,7 +52,7 @@ class Device(NamedTuple):
         return f"{_records(self.guest)}/{self.devid}"
 
 
-def read_devices(transaction: Transaction, guest: int) -> dict[int, Device]:
+def read_devices(transaction: Transaction, guest: int) -> dict[int, Vl2capDevice]:
     """All devices of a guest by devid, those that were taken away among them."""
     names: set[str] = set()
     for directory in (_records(guest), f"{home(guest)}/device/vl2cap"):
@@ -60,9 +60,9 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Device]:
     return {devid: read_device(transaction, guest, devid) for devid in sorted(devids(names))}
 
 
-def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
+def read_device(transaction: Transaction, guest: int, devid: int) -> Vl2capDevice:
     """The device as its record has it; where there is none, as the guest's directory has it."""
-    device = Device(guest, devid)
+    device = Vl2capDevice(guest, devid)
     online, name, backend, tags = (
         transaction.read(f"{device.record_path}/{node}") for node in ("online", "backend-name", "backend", "tags")
     )
@@ -75,7 +75,7 @@ def read_device(transaction: Transaction, guest: int, devid: int) -> Device:
     return device._replace(backend=parse_domid(match[1])) if match else device
 
 
-def is_made(transaction: Transaction, device: Device) -> bool:
+def is_made(transaction: Transaction, device: Vl2capDevice) -> bool:
     """Returns whether both ends of a device are there.
 
     The number of its driver domain may be another's by now. What tells them apart is the directory that was made for
@@ -92,7 +92,7 @@ def make_device(
     transaction: Transaction, guest: Domain, devid: int, backend: Domain, tags: str = ""
 ) -> Iterator[Change]:
     """The nodes of a device, in the place of any that there are."""
-    device = Device(guest.domid, devid, True, backend.name, backend.domid, tags)
+    device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, tags)
     front, back = device.frontend_path, device.backend_path
     frontend_nodes = {"backend": back, "backend-id": str(backend.domid), "state": str(xenbus.INITIALISING)}
     backend_nodes = {"frontend": front, "frontend-id": str(guest.domid), "online": "1", "domain": guest.name}
@@ -107,7 +107,7 @@ def make_device(
     yield from make_record(transaction, device)
 
 
-def make_record(transaction: Transaction, device: Device) -> Iterator[Change]:
+def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """The record of a device that is wanted; without ``backend`` it waits for its driver domain."""
     top = f"/libxl/{device.guest}/device"
     yield from make_directory(transaction, device.record_path, top, _NOBODY_ELSE, _NOBODY_ELSE)
@@ -119,7 +119,7 @@ def make_record(transaction: Transaction, device: Device) -> Iterator[Change]:
         yield Write(f"{device.record_path}/{node}", value, _NOBODY_ELSE)
 
 
-def close_device(transaction: Transaction, device: Device) -> Iterator[Change]:
+def close_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """Asks the backend to close, and notes that the device is not wanted any more."""
     yield from make_record(transaction, device._replace(wanted=False))
     if device.backend is not None and transaction.read(f"{device.backend_path}/state") is not None:
@@ -127,14 +127,14 @@ def close_device(transaction: Transaction, device: Device) -> Iterator[Change]:
         yield Write(f"{device.backend_path}/state", str(xenbus.CLOSING))
 
 
-def remove_device(transaction: Transaction, device: Device) -> Iterator[Change]:
+def remove_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """The nodes of both ends; the record stays."""
     yield from remove_directory(transaction, device.frontend_path, f"{home(device.guest)}/device")
     if device.backend is not None:
         yield from remove_directory(transaction, device.backend_path, home(device.backend))
 
 
-def remove_record(transaction: Transaction, device: Device) -> Iterator[Change]:
+def remove_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     yield from remove_directory(transaction, device.record_path, f"/libxl/{device.guest}/device")
 
 

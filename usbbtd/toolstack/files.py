@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from usbbtd.toolstack.errors import BadSpec
 from usbbtd.toolstack.spec import Spec, number_specs, parse_spec
-from usbbtd.toolstack.xlconfig import ConfigError, Value, parse
+from usbbtd.toolstack.xlconfig import Value, XlConfigError, parse
 
 DIRECTORIES = (Path("/etc/xen"), Path("/etc/xen/auto"))
 
@@ -27,7 +27,7 @@ _NO_CONFIGURATION = re.compile(
 )
 
 
-class _File(NamedTuple):
+class _XlFile(NamedTuple):
     """What was read of a file. ``problem``: why its devices cannot be had, for people."""
 
     name: str | None = None
@@ -40,7 +40,7 @@ class ConfigFiles:
 
     def __init__(self, directories: Iterable[Path]) -> None:
         self._directories = tuple(directories)
-        self._cache: dict[tuple[Path, int, int, int], _File] = {}
+        self._cache: dict[tuple[Path, int, int, int], _XlFile] = {}
 
     def read(self) -> tuple[dict[str, dict[int, Spec]], list[str]]:
         """Returns the devices of each domain by its name and devid, and what is wrong, for people.
@@ -65,8 +65,8 @@ class ConfigFiles:
                 problems.append(f"{files} all have name = {name!r}: no device is attached for any of them")
         return devices, problems
 
-    def _read_all(self, problems: list[str]) -> list[tuple[Path, _File]]:
-        cache: dict[tuple[Path, int, int, int], _File] = {}
+    def _read_all(self, problems: list[str]) -> list[tuple[Path, _XlFile]]:
+        cache: dict[tuple[Path, int, int, int], _XlFile] = {}
         files = []
         for path in sorted(self._paths(problems).values()):
             with _Telling(path, problems):
@@ -130,21 +130,21 @@ def _read_octets(path: Path) -> bytes:
     return octets
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> _XlFile:
     """Raises OSError if the file cannot be read."""
     text = _read_octets(path).decode(errors="surrogateescape")
     try:
         settings = parse(text, _shown(path))
-    except ConfigError as error:
+    except XlConfigError as error:
         # xl does not take such a file either; only one that was meant for us is worth a word.
-        return _File(problem=f"{error}; no device is attached for it" if _KEY in text else None)
+        return _XlFile(problem=f"{error}; no device is attached for it" if _KEY in text else None)
     name = settings.get("name")
     if not isinstance(name, str):
-        return _File()
+        return _XlFile()
     try:
-        return _File(name, number_specs(_specs(name, settings.get(_KEY, []))))
+        return _XlFile(name, number_specs(_specs(name, settings.get(_KEY, []))))
     except BadSpec as error:
-        return _File(name, problem=f"{_shown(path)}: {_KEY}: {error}")
+        return _XlFile(name, problem=f"{_shown(path)}: {_KEY}: {error}")
 
 
 def _specs(name: str, value: Value) -> Iterator[Spec]:

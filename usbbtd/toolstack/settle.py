@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from usbbtd.toolstack.changes import apply, remove_directory
-from usbbtd.toolstack.devices import Device, is_made, make_device, make_record, read_devices, remove_device
+from usbbtd.toolstack.devices import Vl2capDevice, is_made, make_device, make_record, read_devices, remove_device
 from usbbtd.toolstack.domains import Domain, domids, home, match_domain, name_of
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
@@ -19,23 +19,23 @@ from usbbtd.xen.transaction import Transaction
 Done = Literal["attached", "removed", "waits"]
 
 
-class Outcome(NamedTuple):
+class Settlement(NamedTuple):
     """``devices``: all that the guest has now. ``done``: what was changed, and of which."""
 
-    devices: list[Device]
-    done: list[tuple[Done, Device]]
+    devices: list[Vl2capDevice]
+    done: list[tuple[Done, Vl2capDevice]]
 
 
 def settle_guest(
     transaction: Transaction, guest: Domain, configured: Mapping[int, Spec], domains: Mapping[int, str]
-) -> Outcome:
+) -> Settlement:
     """Brings a guest's devices to what they should be. ``domains``: as they were just now; looked at again here."""
-    outcome = Outcome([], [])
+    outcome = Settlement([], [])
     if name_of(transaction, guest.domid) != guest.name:
         return outcome  # it is gone: nothing may be made where it was
     devices = read_devices(transaction, guest.domid)
     for devid in sorted({*devices, *configured}):
-        device = devices.get(devid, Device(guest.domid, devid))
+        device = devices.get(devid, Vl2capDevice(guest.domid, devid))
         new = device.wanted is None and devid in configured
         if new:
             spec = configured[devid]
@@ -48,8 +48,8 @@ def settle_guest(
 
 
 def _settle_device(
-    transaction: Transaction, guest: Domain, device: Device, new: bool, domains: Mapping[int, str]
-) -> tuple[Device, Done | None]:
+    transaction: Transaction, guest: Domain, device: Vl2capDevice, new: bool, domains: Mapping[int, str]
+) -> tuple[Vl2capDevice, Done | None]:
     """Returns what a device is now, and what was done, None if nothing was. ``new``: it has no record yet."""
     if new and is_made(transaction, device):  # something else has attached it
         device = device._replace(backend_name=name_of(transaction, device.backend or 0) or device.backend_name)
@@ -72,7 +72,7 @@ def _settle_device(
     return device, "waits" if new else None
 
 
-def _is_gone(transaction: Transaction, device: Device, named: Domain | None) -> bool:
+def _is_gone(transaction: Transaction, device: Vl2capDevice, named: Domain | None) -> bool:
     """Returns whether a device has lost its driver domain. ``named``: the one that has the wanted name now."""
     if device.backend is None:
         return False
@@ -84,7 +84,7 @@ def _is_gone(transaction: Transaction, device: Device, named: Domain | None) -> 
     return replaced or not is_made(transaction, device)
 
 
-def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: Device) -> Domain | None:
+def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: Vl2capDevice) -> Domain | None:
     try:
         backend = match_domain(domains, device.backend_name)
     except NoDomain:

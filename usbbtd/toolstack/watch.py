@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.manager import notify
 from usbbtd.retry import Retry, Trouble
-from usbbtd.toolstack.devices import Device
+from usbbtd.toolstack.devices import Vl2capDevice
 from usbbtd.toolstack.domains import DOMAINS, Domain, home, read_names
 from usbbtd.toolstack.files import ConfigFiles
 from usbbtd.toolstack.ports import Ports
@@ -74,7 +74,7 @@ class Watcher:
         self._problems: set[str] = set()
         self._pauses: dict[Domain | None, _Pause] = {}  # None: of all, when not even their names can be read
         self._followed: dict[str, asyncio.Task[None]] = {}
-        self._devices: list[Device] = []
+        self._devices: list[Vl2capDevice] = []
 
     async def run(self) -> None:
         """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""

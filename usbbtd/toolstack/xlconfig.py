@@ -28,7 +28,7 @@ _OCTETS = ("utf-8", "surrogateescape")
 _DEEPEST = 16
 
 
-class ConfigError(Exception):
+class XlConfigError(Exception):
     """The file is not one of xl's. The message names file and line."""
 
 
@@ -41,7 +41,7 @@ class _Token(NamedTuple):
 def parse(text: str, file: str) -> dict[str, Value]:
     """Returns what each name is set to; the last setting counts. Octets that are no UTF-8 are surrogates in ``text``.
 
-    Raises ConfigError that names ``file`` at the first mistake.
+    Raises XlConfigError that names ``file`` at the first mistake.
     """
     return _Parser(text, file).settings()
 
@@ -113,8 +113,8 @@ class _Parser:
     def _refuse(self, rule: str) -> None:
         raise self._error(self._next.line, f"{rule}, not {_shown(self._next)}")
 
-    def _error(self, line: int, what: str) -> ConfigError:
-        return ConfigError(f"{self._file}:{line}: {what}")
+    def _error(self, line: int, what: str) -> XlConfigError:
+        return XlConfigError(f"{self._file}:{line}: {what}")
 
     def _read_tokens(self, text: str) -> Iterator[_Token]:
         line, position = 1, 0

@@ -18,7 +18,7 @@ CopyFrom = Callable[[Sequence[Segment]], bytes]
 CopyTo = Callable[[Sequence[Segment], bytes], None]
 
 
-class _Urb:
+class _BackendUrb:
     """An IN URB that waits for data."""
 
     __slots__ = ("length", "segments", "urb_id")
@@ -35,7 +35,7 @@ class _Port:
     def __init__(self, device: UsbDevice) -> None:
         self.device = device
         self.address = 0
-        self.waiting: dict[int, deque[_Urb]] = {}  # by endpoint
+        self.waiting: dict[int, deque[_BackendUrb]] = {}  # by endpoint
 
 
 class UsbifBackend:
@@ -135,7 +135,7 @@ class UsbifBackend:
             elif not port.device.has_endpoint(endpoint) or port.device.is_halted(endpoint):
                 self._refuse(urb_id, usbif.STALL)
             elif endpoint & usbif.IN:
-                self._wait(port, endpoint, _Urb(urb_id, length, segments))
+                self._wait(port, endpoint, _BackendUrb(urb_id, length, segments))
             else:
                 port.device.receive_data(endpoint, self._copy_from(segments) if length else b"")
                 self._answer(urb_id, usbif.OK, length)
@@ -190,14 +190,14 @@ class UsbifBackend:
     def _others(self, port: _Port) -> list[_Port]:
         return [other for other in self._ports.values() if other is not port]
 
-    def _wait(self, port: _Port, endpoint: int, urb: _Urb) -> None:  # hot: per packet
+    def _wait(self, port: _Port, endpoint: int, urb: _BackendUrb) -> None:  # hot: per packet
         if urb.length == 0:
             self._refuse(urb.urb_id, usbif.INVAL)
             return
         self._waiting += 1
         port.waiting.setdefault(endpoint, deque()).append(urb)
 
-    def _deliver(self, device: UsbDevice, endpoint: int, urbs: deque[_Urb]) -> None:  # hot: per packet
+    def _deliver(self, device: UsbDevice, endpoint: int, urbs: deque[_BackendUrb]) -> None:  # hot: per packet
         while urbs:
             if not device.has_endpoint(endpoint) or device.is_halted(endpoint):
                 status, data = usbif.STALL, b""

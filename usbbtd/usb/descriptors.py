@@ -24,7 +24,7 @@ LANGUAGE_ENGLISH_US = 0x0409
 _PACKET_SIZE_MASK = 0x07FF
 
 
-class Device(NamedTuple):
+class DeviceDescriptor(NamedTuple):
     """The device descriptor. ``manufacturer``, ``product``, ``serial`` are numbers of strings, 0 for none."""
 
     usb_version: int
@@ -41,7 +41,7 @@ class Device(NamedTuple):
     configurations: int
 
 
-class Endpoint(NamedTuple):
+class EndpointDescriptor(NamedTuple):
     """``address`` has the direction in bit 7; ``kind`` is 0 control, 1 isochronous, 2 bulk, 3 interrupt."""
 
     address: int
@@ -50,7 +50,7 @@ class Endpoint(NamedTuple):
     interval: int
 
 
-class Interface(NamedTuple):
+class InterfaceDescriptor(NamedTuple):
     """One alternate setting of an interface."""
 
     number: int
@@ -58,25 +58,25 @@ class Interface(NamedTuple):
     class_code: int
     subclass: int
     protocol: int
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[EndpointDescriptor, ...]
 
 
-class Configuration(NamedTuple):
+class ConfigurationDescriptor(NamedTuple):
     value: int
-    interfaces: tuple[Interface, ...]
+    interfaces: tuple[InterfaceDescriptor, ...]
 
 
 ISOCHRONOUS, BULK, INTERRUPT = 1, 2, 3
 
 
-def parse_device(untrusted_descriptor: bytes) -> Device:
+def parse_device(untrusted_descriptor: bytes) -> DeviceDescriptor:
     """Raises RemoteProtocolError for what is no device descriptor."""
     if len(untrusted_descriptor) < DEVICE_SIZE:
         raise RemoteProtocolError(f"a device descriptor of {len(untrusted_descriptor)} bytes")
     size, kind, *fields = _device.unpack_from(untrusted_descriptor)
     if size < DEVICE_SIZE or kind != DEVICE:
         raise RemoteProtocolError(f"no device descriptor: length {size}, type {kind}")
-    return Device(*fields)
+    return DeviceDescriptor(*fields)
 
 
 def parse_total_length(untrusted_descriptor: bytes) -> int:
@@ -89,7 +89,7 @@ def parse_total_length(untrusted_descriptor: bytes) -> int:
     return int(total)
 
 
-def parse_configuration(untrusted_descriptor: bytes) -> Configuration:
+def parse_configuration(untrusted_descriptor: bytes) -> ConfigurationDescriptor:
     """A whole configuration: its interfaces with their endpoints; descriptors of other types are passed over.
 
     Raises RemoteProtocolError for what does not hang together.
@@ -97,24 +97,24 @@ def parse_configuration(untrusted_descriptor: bytes) -> Configuration:
     if parse_total_length(untrusted_descriptor) > len(untrusted_descriptor):
         raise RemoteProtocolError(f"a configuration cut off after {len(untrusted_descriptor)} bytes")
     value = untrusted_descriptor[5]
-    interfaces: list[Interface] = []
+    interfaces: list[InterfaceDescriptor] = []
     for kind, body in _split(untrusted_descriptor):
         if kind == INTERFACE:
             if len(body) < _interface.size:
                 raise RemoteProtocolError(f"an interface descriptor of {len(body)} bytes")
             _, _, number, alternate, _, class_code, subclass, protocol, _ = _interface.unpack_from(body)
-            interfaces.append(Interface(number, alternate, class_code, subclass, protocol, ()))
+            interfaces.append(InterfaceDescriptor(number, alternate, class_code, subclass, protocol, ()))
         elif kind == ENDPOINT:
             if len(body) < _endpoint.size or not interfaces:
                 raise RemoteProtocolError(f"an endpoint descriptor of {len(body)} bytes, or outside an interface")
             last = interfaces[-1]
             interfaces[-1] = last._replace(endpoints=(*last.endpoints, endpoint_of(*_endpoint.unpack_from(body)[2:])))
-    return Configuration(value, tuple(interfaces))
+    return ConfigurationDescriptor(value, tuple(interfaces))
 
 
-def endpoint_of(address: int, attributes: int, packet_size: int, interval: int) -> Endpoint:
+def endpoint_of(address: int, attributes: int, packet_size: int, interval: int) -> EndpointDescriptor:
     """From the fields of its descriptor: bEndpointAddress, bmAttributes, wMaxPacketSize, bInterval."""
-    return Endpoint(address, attributes & 3, packet_size & _PACKET_SIZE_MASK, interval)
+    return EndpointDescriptor(address, attributes & 3, packet_size & _PACKET_SIZE_MASK, interval)
 
 
 def _split(untrusted_descriptor: bytes) -> Iterator[tuple[int, bytes]]:
@@ -137,11 +137,11 @@ def parse_string(untrusted_descriptor: bytes) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def pack_device(device: Device) -> bytes:
+def pack_device(device: DeviceDescriptor) -> bytes:
     return _device.pack(DEVICE_SIZE, DEVICE, *device)
 
 
-def pack_configuration(configuration: Configuration, *, max_power_ma: int = 100) -> bytes:
+def pack_configuration(configuration: ConfigurationDescriptor, *, max_power_ma: int = 100) -> bytes:
     """The configuration descriptor with all its interfaces and endpoints."""
     body = b""
     for interface in configuration.interfaces:

@@ -34,8 +34,8 @@ class UsbDevice:
     """
 
     def __init__(
-        self, device: descriptors.Device, configuration: descriptors.Configuration, strings: Mapping[int, str],
-        *, speed: int = usbif.SPEED_FULL,
+        self, device: descriptors.DeviceDescriptor, configuration: descriptors.ConfigurationDescriptor,
+        strings: Mapping[int, str], *, speed: int = usbif.SPEED_FULL,
     ) -> None:  # fmt: skip
         self.speed = speed
         self.wake: Callable[[], None] = _nobody

@@ -17,7 +17,7 @@ BLUETOOTH_CLASS = (0xE0, 0x01, 0x01)
 MAX_CONFIGURATION = usbif.PAGE_SIZE
 
 
-class Control(NamedTuple):
+class ControlRequest(NamedTuple):
     """A control request to be made: to ``address``, with eight octets of setup. Its answer: (status, data)."""
 
     address: int
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     bluetooth: Bluetooth | None
 
 
-Enumeration = Generator[Control, tuple[int, bytes], Found]
+Enumeration = Generator[ControlRequest, tuple[int, bytes], Found]
 
 
 def enumerate_device(address: int) -> Enumeration:
@@ -58,7 +58,9 @@ def enumerate_device(address: int) -> Enumeration:
     first = yield from _get(0, descriptors.DEVICE, 0, 0, 8, "first descriptor")
     if len(first) < 8:
         raise RemoteProtocolError(f"first descriptor: {len(first)} bytes")
-    yield from _do(Control(0, pack_setup(standard.DEVICE_OUT, standard.SET_ADDRESS, address, 0, 0)), "set address")
+    yield from _do(
+        ControlRequest(0, pack_setup(standard.DEVICE_OUT, standard.SET_ADDRESS, address, 0, 0)), "set address"
+    )
     size = descriptors.DEVICE_SIZE
     device = descriptors.parse_device((yield from _get(address, descriptors.DEVICE, 0, 0, size, "device descriptor")))
     serial = yield from read_serial(address, device.serial)
@@ -66,11 +68,11 @@ def enumerate_device(address: int) -> Enumeration:
     bluetooth = find_bluetooth(configuration)
     if bluetooth is not None:
         setup = pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, configuration.value, 0, 0)
-        yield from _do(Control(address, setup), "set configuration")
+        yield from _do(ControlRequest(address, setup), "set configuration")
     return Found(address, device.vendor_id, device.product_id, serial, device.class_code, bluetooth)
 
 
-def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None:
+def find_bluetooth(configuration: descriptors.ConfigurationDescriptor) -> Bluetooth | None:
     """The Bluetooth function: the interface of class E0/01/01 that has the three endpoints for HCI.
 
     Others of that class are for voice and have isochronous endpoints only.
@@ -78,7 +80,7 @@ def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None
     for interface in configuration.interfaces:
         if not is_bluetooth(interface):
             continue
-        found: dict[tuple[int, int], descriptors.Endpoint] = {}
+        found: dict[tuple[int, int], descriptors.EndpointDescriptor] = {}
         for endpoint in interface.endpoints:
             if endpoint.packet_size and endpoint.address & 0x0F:
                 found.setdefault((endpoint.kind, endpoint.address & usbif.IN), endpoint)
@@ -92,12 +94,12 @@ def find_bluetooth(configuration: descriptors.Configuration) -> Bluetooth | None
     return None
 
 
-def is_bluetooth(interface: descriptors.Interface) -> bool:
+def is_bluetooth(interface: descriptors.InterfaceDescriptor) -> bool:
     """Whether it is for HCI or for voice."""
     return (interface.class_code, interface.subclass, interface.protocol) == BLUETOOTH_CLASS
 
 
-def read_serial(address: int, number: int) -> Generator[Control, tuple[int, bytes], str]:
+def read_serial(address: int, number: int) -> Generator[ControlRequest, tuple[int, bytes], str]:
     """The serial number, "" where there is none or where the device fails to tell it: many do."""
     if number == 0:
         return ""
@@ -110,7 +112,7 @@ def read_serial(address: int, number: int) -> Generator[Control, tuple[int, byte
         return ""
 
 
-def _do(control: Control, step: str) -> Generator[Control, tuple[int, bytes], bytes]:
+def _do(control: ControlRequest, step: str) -> Generator[ControlRequest, tuple[int, bytes], bytes]:
     status, data = yield control
     if status != usbif.OK:
         raise RemoteProtocolError(f"{step}: {usbif.describe_status(status)}")
@@ -119,12 +121,14 @@ def _do(control: Control, step: str) -> Generator[Control, tuple[int, bytes], by
 
 def _get(
     address: int, kind: int, number: int, language: int, length: int, step: str
-) -> Generator[Control, tuple[int, bytes], bytes]:
+) -> Generator[ControlRequest, tuple[int, bytes], bytes]:
     setup = pack_setup(standard.DEVICE_IN, standard.GET_DESCRIPTOR, kind << 8 | number, language, length)
-    return (yield from _do(Control(address, setup), step))
+    return (yield from _do(ControlRequest(address, setup), step))
 
 
-def _read_configuration(address: int) -> Generator[Control, tuple[int, bytes], descriptors.Configuration]:
+def _read_configuration(
+    address: int,
+) -> Generator[ControlRequest, tuple[int, bytes], descriptors.ConfigurationDescriptor]:
     step = "configuration descriptor"
     head = yield from _get(address, descriptors.CONFIGURATION, 0, 0, descriptors.CONFIGURATION_SIZE, step)
     total = min(descriptors.parse_total_length(head), MAX_CONFIGURATION)

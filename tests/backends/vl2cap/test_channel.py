@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tests.support import air
-from usbbtd.backends.vl2cap.channel import END_ERRORS, GuestChannel, Peer
+from usbbtd.backends.vl2cap.channel import END_ERRORS, ChannelPeer, GuestChannel
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.guest.connection import SharedStream
 from usbbtd.l2cap import events as l2cap_events
@@ -16,7 +16,7 @@ from usbbtd.radio.channel import ADAPTER_GONE
 
 GUEST, DRIVER = 7, 3
 MTU = 2000
-PEER = Peer(bytes(6), air.BREDR, air.PSM[air.BREDR])
+PEER = ChannelPeer(bytes(6), air.BREDR, air.PSM[air.BREDR])
 OUT_PROD, IN_CONS = 128, 64  # in the page of indices
 TRANSPORTS = [air.BREDR, air.LE]
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)

@@ -15,10 +15,10 @@ from usbbtd.bluetooth import BREDR
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
-from usbbtd.radio.channel import EchoRejected, Exhausted, InUse, NoAdapter, NotSupported, Refused, Unreachable
+from usbbtd.radio.channel import EchoRejected, Exhausted, InUse, NoDongle, NotSupported, Refused, Unreachable
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
@@ -45,7 +45,7 @@ class Guest:
         self.port = int(nodes["event-channel"])
         self.served = GuestConnection(
             GUEST, int(nodes["ring-ref"]), self.port, access=self.access, adapter=adapter, grants=xen, evtchn=xen,
-            limits=limits or Limits(), broken=self.broken.append, log=structlog.get_logger(),
+            limits=limits or FrontendLimits(), broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
 
     def send(self, make):
@@ -110,7 +110,7 @@ async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_do
     assert (info.powered, info.address) == (1, octets(air.OUR_ADDRESS))
     assert (info.le_address, info.le_address_type) == (adapter.le_address, 2)
     assert info.le_address[5] >= 0xC0
-    assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, Limits().max_mtu)
+    assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, FrontendLimits().max_mtu)
     assert info.features == 0b1111
 
 
@@ -172,7 +172,7 @@ async def device_closes(guest, opened, peer, dongle):
 
 
 async def policy_changes(guest, opened, peer, dongle):
-    guest.served.revoke(Revoked([opened.id], [], []), Limits())
+    guest.served.revoke(Revoked([opened.id], [], []), FrontendLimits())
 
 
 @pytest.mark.parametrize(
@@ -353,8 +353,8 @@ async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle
 async def test_info_tells_of_another_limit(guest):
     info = await guest.ask(lambda core: core.info())
     waiting = guest.send(lambda core: core.info(info.generation))
-    guest.served.revoke(NOTHING, Limits())  # the same
-    guest.served.revoke(NOTHING, Limits(channels=3))
+    guest.served.revoke(NOTHING, FrontendLimits())  # the same
+    guest.served.revoke(NOTHING, FrontendLimits(channels=3))
     assert (await waiting).max_channels == 3
     assert (await waiting).generation == info.generation + 1
 
@@ -398,7 +398,7 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
         (EchoRejected(), (errno.ECONNREFUSED, 0, 0)),
         (Unreachable("", 8), (errno.ETIMEDOUT, 0, 8)),
         (TimeoutError(), (errno.ETIMEDOUT, 0, 0)),
-        (NoAdapter(), (errno.ENODEV, 0, 0)),
+        (NoDongle(), (errno.ENODEV, 0, 0)),
         (NotSupported(), (errno.EOPNOTSUPP, 0, 0)),
         (Exhausted(), (errno.EMFILE, 0, 0)),
         (InUse(), (errno.EADDRINUSE, 0, 0)),
@@ -457,7 +457,7 @@ async def end_of(stream):
 
 
 def change(guest, policy):
-    guest.served.revoke(guest.access.change(air.guest_policy(policy)), Limits())
+    guest.served.revoke(guest.access.change(air.guest_policy(policy)), FrontendLimits())
 
 
 @both_transports
@@ -674,7 +674,7 @@ async def test_release_of_a_channel_that_died(guest, dongle, peer):
 
 
 async def test_limits_are_the_guests_own(adapter, xen, dongle):
-    guest = Guest(adapter, xen, Limits(channels=1, listeners=1, requests=2))
+    guest = Guest(adapter, xen, FrontendLimits(channels=1, listeners=1, requests=2))
     await guest.listen()
     assert (await guest.ask(lambda core: core.listen(air.LE, 0x80, mtu=MTU))).ret == -errno.EMFILE
     first = guest.connect(air.BREDR, NOBODY)
@@ -692,7 +692,7 @@ class RawGuest:
         self.channel = xen.bind_unbound(DRIVER, lambda: None)
         self.served = GuestConnection(
             GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, grants=xen, evtchn=xen,
-            limits=Limits(), broken=[].append, log=structlog.get_logger(),
+            limits=FrontendLimits(), broken=[].append, log=structlog.get_logger(),
         )  # fmt: skip
 
     async def put(self, *requests):
@@ -759,7 +759,8 @@ async def test_a_ring_that_cannot_be_had_leaves_nothing(adapter, xen, ref, port)
     with pytest.raises(XenError):
         GuestConnection(
             GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), access=air.access(),
-            adapter=adapter, grants=xen, evtchn=xen, limits=Limits(), broken=[].append, log=structlog.get_logger(),
+            adapter=adapter, grants=xen, evtchn=xen, limits=FrontendLimits(), broken=[].append,
+            log=structlog.get_logger(),
         )  # fmt: skip
     assert xen.mapped == 0
     connection.close()

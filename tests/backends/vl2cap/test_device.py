@@ -8,7 +8,7 @@ from tests.support.plain_xen import PlainXen as PLAIN_XEN
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.connection import Connection
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.policy.rules import Identity
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
@@ -55,7 +55,7 @@ def device_with(adapter, xen):
             adapter=adapter,
             grants=xen,
             evtchn=xen,
-            limits=limits or Limits(),
+            limits=limits or FrontendLimits(),
             log=structlog.get_logger(),
         )
 
@@ -63,7 +63,7 @@ def device_with(adapter, xen):
 
 
 async def test_it_publishes_its_limits_and_features(device_with):
-    device = device_with({}, Limits(max_page_order=3), air.access(channels=5))
+    device = device_with({}, FrontendLimits(max_page_order=3), air.access(channels=5))
     nodes = await device.perform(Action.PUBLISH)
     assert nodes == {
         "versions": "1", "max-page-order": "3", "max-channels": "5", "feature-bredr": "1", "feature-le": "1",

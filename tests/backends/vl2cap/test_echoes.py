@@ -8,7 +8,7 @@ import structlog
 from tests.backends.vl2cap import test_connection as connection
 from tests.radio.test_echoes import answer
 from tests.support import air
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 
 Guest, xen, guest, change = connection.Guest, connection.xen, connection.guest, connection.change
 PEER, NOBODY = air.octets(air.PEER_ADDRESS), air.octets(air.NOBODY)
@@ -46,7 +46,7 @@ async def test_why_there_is_no_answer(guest, adapter, dongle, peer):
 async def test_so_many_wait_and_no_more(adapter, xen, dongle, peer):
     """And none is left when the guest goes; another guest has its own."""
     asked = answer(peer, lambda data: None)
-    guest, other = Guest(adapter, xen, Limits(echoes=2)), Guest(adapter, xen)
+    guest, other = Guest(adapter, xen, FrontendLimits(echoes=2)), Guest(adapter, xen)
     waiting = [echo(guest), echo(guest)]
     assert (await echo(guest)).ret == -errno.EMFILE
     waiting.append(echo(other))
@@ -63,7 +63,7 @@ async def test_so_many_wait_and_no_more(adapter, xen, dongle, peer):
 
 async def test_one_that_is_given_up_counts_no_more(adapter, xen, dongle, peer):
     asked = answer(peer, lambda data: None)
-    guest = Guest(adapter, xen, Limits(echoes=1))
+    guest = Guest(adapter, xen, FrontendLimits(echoes=1))
     for number in range(1, 4):
         waiting = echo(guest, timeout_s=30.0)
         await air.turns(lambda number=number: len(asked) == number)

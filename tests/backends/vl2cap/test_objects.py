@@ -12,7 +12,7 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif.wire import unpack_report
-from usbbtd.radio.channel import Advertiser, InUse, NoAdapter
+from usbbtd.radio.channel import Advertiser, InUse, NoDongle
 
 GUEST, DRIVER = 7, 3
 IN_CONS = 64  # in the page of indices
@@ -114,7 +114,7 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
 
 
 async def test_no_scan_without_a_dongle(adapter):
-    with pytest.raises(NoAdapter):
+    with pytest.raises(NoDongle):
         GuestScan(adapter, active=False, duplicates=False, ended=[].append, failed=[].append)
 
 

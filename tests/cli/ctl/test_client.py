@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.cli.ctl.client import Client, Failed, NoDaemon
+from usbbtd.cli.ctl.client import Client, CommandFailed, NoDaemon
 
 
 def test_a_socket_that_nobody_serves_any_more(tmp_path: Path) -> None:
@@ -51,6 +51,6 @@ def test_a_service_that_goes_away_in_the_middle(tmp_path: Path) -> None:
         with Client(str(tmp_path / "control")) as client:
             answers = client.ask("links")
             assert next(answers) == {"number": 1}
-            with pytest.raises(Failed, match="usbbtd went away"):
+            with pytest.raises(CommandFailed, match="usbbtd went away"):
                 next(answers)
         serving.join()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.cli.ctl.client import Failed
+from usbbtd.cli.ctl.client import CommandFailed
 from usbbtd.cli.ctl.files import open_descriptor, replace
 
 
@@ -33,7 +33,7 @@ def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path, there: bool) -> 
 def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(Failed, match=r"pipe: nobody reads from this pipe$"):
+    with pytest.raises(CommandFailed, match=r"pipe: nobody reads from this pipe$"):
         replace(str(pipe), "text")
     read: list[str] = []
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -67,7 +67,7 @@ def test_a_device_is_written_to(tmp_path: Path) -> None:
         device.write_bytes(b"")
     except PermissionError:
         pytest.skip("devices are made by root, where file systems have some")
-    with pytest.raises(Failed, match=r"full: No space left on device$"):
+    with pytest.raises(CommandFailed, match=r"full: No space left on device$"):
         replace(str(device), "text")
     assert stat.S_ISCHR(device.stat().st_mode)
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
         (tmp_path / "none" / "file", "No such file or directory"),
         (tmp_path / "loop", "Too many levels of symbolic links"),
     ):
-        with pytest.raises(Failed, match=rf"^{path}: {reason}$"):
+        with pytest.raises(CommandFailed, match=rf"^{path}: {reason}$"):
             replace(str(path), "text")
     assert os.listdir(tmp_path) == ["loop"]
 

@@ -18,7 +18,7 @@ import structlog
 
 from usbbtd import log
 from usbbtd.backends.usbif import UsbifController
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.sim.dongle import ACL, EVENT, SimulatedDongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -98,7 +98,7 @@ async def make_nodes(store: Store, frontend: int, devid: int) -> None:
 
 
 async def main(frontend: int, devid: int, path: str) -> None:
-    log.configure(Log(target="stderr", level="debug"))
+    log.configure(LogSettings(target="stderr", level="debug"))
     dongle = SimulatedDongle()
     await open_port(path, dongle)
     store, evtchn, grants = await Store.open(), EventChannels(), Grants()

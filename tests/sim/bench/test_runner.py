@@ -2,7 +2,7 @@
 
 import pytest
 
-from usbbtd.sim.bench.runner import Effort, Row, Target, medians_in_turn
+from usbbtd.sim.bench.runner import BenchRow, Effort, Goal, medians_in_turn
 
 
 async def test_measures_take_turns_and_the_first_runs_do_not_count() -> None:
@@ -28,28 +28,28 @@ def test_effort_is_a_part_of_the_usual_and_never_nothing() -> None:
 @pytest.mark.parametrize(
     ("ours", "peer_value", "target", "is_met"),
     [
-        (1.0, 5.0, Target(0.2), True),
-        (1.1, 5.0, Target(0.2), False),
-        (5.0, 5.0, Target(1, at_least=True), True),
-        (4.9, 5.0, Target(1, at_least=True), False),
-        (0.4, None, Target(0.5), True),
-        (0.6, None, Target(0.5), False),
+        (1.0, 5.0, Goal(0.2), True),
+        (1.1, 5.0, Goal(0.2), False),
+        (5.0, 5.0, Goal(1, at_least=True), True),
+        (4.9, 5.0, Goal(1, at_least=True), False),
+        (0.4, None, Goal(0.5), True),
+        (0.6, None, Goal(0.5), False),
         (0.6, 1.0, None, None),
     ],
 )
 def test_a_target_is_for_the_ratio_or_for_our_value(
-    ours: float, peer_value: float | None, target: Target | None, is_met: bool | None
+    ours: float, peer_value: float | None, target: Goal | None, is_met: bool | None
 ) -> None:
     peer = None if peer_value is None else "peer"
-    assert Row("name", "s", ours, peer, peer_value, target).is_met is is_met
+    assert BenchRow("name", "s", ours, peer, peer_value, target).is_met is is_met
 
 
 def test_json_of_a_row() -> None:
-    with_peer = Row("name", "µs", 2.0, "peer", 8.0, Target(0.2))
+    with_peer = BenchRow("name", "µs", 2.0, "peer", 8.0, Goal(0.2))
     assert with_peer.as_json() == {
         "name": "name", "unit": "µs", "ours": 2.0, "peer": "peer", "peer_value": 8.0, "ratio": 0.25,
     }  # fmt: skip
-    alone = Row("name", "s", 2.0)
+    alone = BenchRow("name", "s", 2.0)
     assert alone.as_json() == {
         "name": "name", "unit": "s", "ours": 2.0, "peer": None, "peer_value": None, "ratio": None,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pytest
 
-from usbbtd.sim.bench.runner import Row, Target
+from usbbtd.sim.bench.runner import BenchRow, Goal
 from usbbtd.sim.bench.table import show, value_text
 from usbbtd.sim.demo.display import Display
 
@@ -24,10 +24,10 @@ def test_values_have_few_digits_and_their_unit(value: float, unit: str, text: st
 
 def test_a_group_names_its_peer_and_marks_its_targets(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
-        Row("fast", "µs", 10.0, "Bumble", 100.0, Target(0.2)),
-        Row("slow", "µs", 50.0, "Bumble", 100.0, Target(0.2)),
-        Row("alone", "s", 0.1, target=Target(0.5)),
-        Row("no target", "s", 0.1),
+        BenchRow("fast", "µs", 10.0, "Bumble", 100.0, Goal(0.2)),
+        BenchRow("slow", "µs", 50.0, "Bumble", 100.0, Goal(0.2)),
+        BenchRow("alone", "s", 0.1, target=Goal(0.5)),
+        BenchRow("no target", "s", 0.1),
     ]
     show(Display(), "One SDU", rows)
     _, header, _, *lines, _ = capsys.readouterr().out.splitlines()

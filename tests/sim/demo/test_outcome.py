@@ -3,15 +3,15 @@
 from dataclasses import asdict
 
 from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.outcome import Outcome
+from usbbtd.sim.demo.outcome import DemoOutcome
 from usbbtd.sim.demo.traffic import Counts
 
 OUT = plan.stream_of(2, "bredr", "out")
 LE_IN = plan.stream_of(2, "le", "in")
 
 
-def outcome_of(*counts: Counts) -> Outcome:
-    outcome = Outcome()
+def outcome_of(*counts: Counts) -> DemoOutcome:
+    outcome = DemoOutcome()
     outcome.seconds = 2.0
     outcome.rtt_us = {"bredr": [100.0, 200.0, 300.0], "le": [400.0, 500.0]}
     outcome.add(asdict(each) for each in counts)

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from usbbtd.sim.xenstored import wire
 from usbbtd.sim.xenstored.requests import ON_NODES, parse_permissions
-from usbbtd.sim.xenstored.tree import Permission, Store, Transaction
+from usbbtd.sim.xenstored.tree import Permission, Tree, TreeTransaction
 from usbbtd.sim.xenstored.wire import StoreError
 
 
 @pytest.fixture
 def ask():
-    transaction = Transaction(Store(domains={0, 3}), 0)
+    transaction = TreeTransaction(Tree(domains={0, 3}), 0)
     return lambda operation, payload: ON_NODES[operation](transaction, 0, payload)
 
 
@@ -55,4 +55,4 @@ def test_a_large_directory_comes_in_parts(ask):
 @given(st.sampled_from(sorted(ON_NODES)), st.binary(max_size=64), st.sampled_from([0, 3]))
 def test_any_payload_is_answered_or_refused(operation, payload, domid):
     with contextlib.suppress(StoreError):
-        assert isinstance(ON_NODES[operation](Transaction(Store(domains={0, 3}), domid), domid, payload), bytes)
+        assert isinstance(ON_NODES[operation](TreeTransaction(Tree(domains={0, 3}), domid), domid, payload), bytes)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.sim.xenstored.tree import Permission, Quota, Store, Transaction, allows, canonical
+from usbbtd.sim.xenstored.tree import Permission, Quota, Tree, TreeTransaction, allows, canonical
 from usbbtd.sim.xenstored.wire import StoreError
 
 
@@ -13,7 +13,7 @@ def permissions(*items):
 
 
 def do(store, domid, method, *arguments):
-    transaction = Transaction(store, domid)
+    transaction = TreeTransaction(store, domid)
     result = getattr(transaction, method)(*arguments)
     return transaction.commit() if result is None else result
 
@@ -21,7 +21,7 @@ def do(store, domid, method, *arguments):
 @pytest.fixture
 def store():
     """Domains 1 and 2 with a home directory each: readable for the domain, and `data` its own."""
-    store = Store(Quota(nodes=8, permissions=3, node_size=200, transaction_nodes=12), domains={0, 1, 2})
+    store = Tree(Quota(nodes=8, permissions=3, node_size=200, transaction_nodes=12), domains={0, 1, 2})
     for domid in (1, 2):
         home = f"/local/domain/{domid}"
         do(store, 0, "write", home, b"")
@@ -108,7 +108,7 @@ def test_quotas_hold_for_domains_but_not_for_dom0(store):
 
 
 def test_a_transaction_over_quota_cannot_be_committed(store):
-    transaction = Transaction(store, 1)
+    transaction = TreeTransaction(store, 1)
     transaction.write("/local/domain/1/data/a", b"")
     with pytest.raises(StoreError, match="ENOSPC"):
         transaction.write("/local/domain/1/data/a", bytes(300))
@@ -118,7 +118,7 @@ def test_a_transaction_over_quota_cannot_be_committed(store):
 
 
 def test_a_transaction_that_touches_too_many_nodes(store):
-    transaction = Transaction(store, 1)
+    transaction = TreeTransaction(store, 1)
     for number in range(11):  # and their parent
         with pytest.raises(StoreError, match="ENOENT"):
             transaction.read(f"/local/domain/1/{number}")
@@ -141,7 +141,7 @@ def test_conflicts(store, inside, outside, conflict):
     def at_home(call):
         return call[0], f"/local/domain/1/{call[1]}", *call[2:]
 
-    transaction = Transaction(store, 1)
+    transaction = TreeTransaction(store, 1)
     method, *arguments = at_home(inside)
     getattr(transaction, method)(*arguments)
     do(store, 0, *at_home(outside))
@@ -153,7 +153,7 @@ def test_conflicts(store, inside, outside, conflict):
 
 
 def test_a_transaction_sees_itself_and_others_see_it_at_once(store):
-    transaction = Transaction(store, 1)
+    transaction = TreeTransaction(store, 1)
     transaction.write("/local/domain/1/data/a", b"1")
     transaction.remove("/local/domain/1/data/a")
     transaction.write("/local/domain/1/data/b", b"2")
@@ -212,10 +212,10 @@ _steps = st.lists(st.tuples(st.sampled_from(["write", "mkdir", "remove", "read"]
 @given(_steps, _steps)
 def test_whatever_commits_leaves_a_tree(first, second):
     """Every node's parent is there and names it, children exist, and counts are right."""
-    store = Store(Quota(), domains={0, 1})
+    store = Tree(Quota(), domains={0, 1})
     do(store, 0, "write", "/local/domain/1", b"")
     do(store, 0, "set_permissions", "/local/domain/1", permissions("b1"))
-    transactions = [Transaction(store, 1), Transaction(store, 1)]
+    transactions = [TreeTransaction(store, 1), TreeTransaction(store, 1)]
     for transaction, steps in zip(transactions, (first, second), strict=True):
         for method, path in steps:
             value = [b"v"] if method == "write" else []

@@ -13,7 +13,7 @@ from usbbtd.bluetooth import ADDRESS_TYPES, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
 from usbbtd.pump import contained
-from usbbtd.radio.channel import ADAPTER_GONE, Channel
+from usbbtd.radio.channel import ADAPTER_GONE, RadioChannel
 
 #: What a guest reads in its ring after the last SDU, by the reason why the channel ended; for others, -EBADMSG.
 END_ERRORS = {
@@ -33,7 +33,7 @@ RELEASED = "the guest released it"
 DEVICE_CLOSED = "the guest's device was closed"
 
 
-class Peer(NamedTuple):
+class ChannelPeer(NamedTuple):
     """Whom a channel is to, and what for."""
 
     address: bytes
@@ -49,15 +49,19 @@ class GuestChannel:
     """
 
     def __init__(
-        self, log: FilteringBoundLogger, ended: Callable[[str], None], failed: Callable[[Exception], None], peer: Peer
+        self,
+        log: FilteringBoundLogger,
+        ended: Callable[[str], None],
+        failed: Callable[[Exception], None],
+        peer: ChannelPeer,
     ) -> None:
         self.pump_failed = failed
         self._peer = peer
         self._log = log
         self._ended = ended
-        self._channel: Channel | None = None
+        self._channel: RadioChannel | None = None
         self._stream: GuestStream | None = None
-        self._carried: Channel | None = None  # the channel, after its end too: for whoever looks
+        self._carried: RadioChannel | None = None  # the channel, after its end too: for whoever looks
         self._serving = False  # the ring may be used: from when the channel is open until the guest breaks the ring
         self._over = False  # ``ended`` has been called
         self._unsent: list[bytes] = []  # read from the ring when there was no room any more
@@ -99,7 +103,7 @@ class GuestChannel:
         bytes_from_guest = self._carried.bytes_sent if self._carried is not None else 0
         return Traffic(self.sdus_to_guest, bytes_to_guest, self.sdus_from_guest, bytes_from_guest)
 
-    def start(self, channel: Channel) -> None:
+    def start(self, channel: RadioChannel) -> None:
         """From now on SDUs flow. What either side has sent already is carried first."""
         self._opened_at = asyncio.get_running_loop().time()
         self._channel = self._carried = channel
@@ -168,7 +172,7 @@ class GuestChannel:
 
     # Inside.
 
-    def _read(self, stream: GuestStream, channel: Channel) -> None:  # hot: per wake-up
+    def _read(self, stream: GuestStream, channel: RadioChannel) -> None:  # hot: per wake-up
         """A guest whose peer takes nothing is not read: its ring fills up."""
         while (room := channel.room()) > 0:
             sdus = self._unsent or stream.read(room)

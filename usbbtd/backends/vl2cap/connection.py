@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.abi.layout import constants
 from usbbtd.backends.access import REFUSED_BY_POLICY, Access, Denied, Revoked, TooOften
-from usbbtd.backends.vl2cap.channel import DEVICE_CLOSED, GuestChannel, Peer
+from usbbtd.backends.vl2cap.channel import DEVICE_CLOSED, ChannelPeer, GuestChannel
 from usbbtd.backends.vl2cap.echoes import GuestEchoes
 from usbbtd.backends.vl2cap.info import ConnectionInfo, Traffic
 from usbbtd.backends.vl2cap.objects import GuestAdvertisement, GuestListener, GuestObject, GuestScan
@@ -19,19 +19,19 @@ from usbbtd.bluetooth import BREDR, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.pump import contained, explain
-from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import (
-    AdapterError,
     Advertiser,
-    Channel,
     EchoRejected,
     Exhausted,
     InUse,
-    NoAdapter,
+    NoDongle,
     NotSupported,
     Offer,
+    RadioChannel,
+    RadioError,
     Refused,
     Unreachable,
 )
@@ -41,15 +41,15 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
 
 #: What a request may fail with; each has an error code of the protocol.
-FAILURES = (AdapterError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
+FAILURES = (RadioError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
 
 
 class GuestConnection:
     """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring, or we fail."""
 
     def __init__(
-        self, domid: int, ref: int, port: int, *, adapter: Adapter, grants: Grants, evtchn: EventChannels,
-        access: Access, limits: Limits, broken: Callable[[str], None], log: FilteringBoundLogger,
+        self, domid: int, ref: int, port: int, *, adapter: SharedAdapter, grants: Grants, evtchn: EventChannels,
+        access: Access, limits: FrontendLimits, broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._domid = domid
         self._adapter = adapter
@@ -124,7 +124,7 @@ class GuestConnection:
         self._broken(facts["reason"])
 
     @contained
-    def revoke(self, revoked: Revoked, limits: Limits) -> None:
+    def revoke(self, revoked: Revoked, limits: FrontendLimits) -> None:
         """Policy has changed: that is not allowed any more, and ``limits`` are those of what is made from now on."""
         if limits != self._limits:
             self._limits = self._backend.limits = limits
@@ -176,34 +176,34 @@ class GuestConnection:
 
     def _do(self, call: calls.Call) -> None:
         match call:
-            case calls.Info(req_id):
+            case calls.InfoCall(req_id):
                 self._answer_info(req_id)
-            case calls.Connect():
+            case calls.ConnectCall():
                 self._connect(call)
-            case calls.Accept():
+            case calls.AcceptCall():
                 offer = self._offers.pop(call.offer)
                 self._access.accept(call.offer, call.id)
-                peer = Peer(offer.link.address, offer.link.address_type, offer.psm)
+                peer = ChannelPeer(offer.link.address, offer.link.address_type, offer.psm)
                 self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
-            case calls.Echo(req_id):
+            case calls.EchoCall(req_id):
                 try:
                     self._echoes.start(call)
                 except FAILURES as error:
                     self._fail(req_id, error)
-            case calls.Refuse(number):
+            case calls.RefuseCall(number):
                 self._access.release_offer(number)
                 self._adapter.refuse(self._offers.pop(number))
-            case calls.Release(req_id, id_, calls.Kind.ECHO):
+            case calls.ReleaseCall(req_id, id_, calls.Kind.ECHO):
                 self._echoes.cancel(id_)
                 self._backend.complete(req_id)
-            case calls.Release(req_id, id_):
+            case calls.ReleaseCall(req_id, id_):
                 self._access.release(id_)
                 if (thing := self._objects.pop(id_, None)) is not None:
                     if isinstance(thing, GuestChannel):
                         self._past = self._past.plus(thing.traffic())
                     thing.close()
                 self._backend.complete(req_id)
-            case calls.Listen() | calls.Scan() | calls.Advertise():
+            case calls.ListenCall() | calls.ScanCall() | calls.AdvertiseCall():
                 try:
                     self._objects[call.id] = self._make(call)
                 except FAILURES as error:
@@ -212,14 +212,14 @@ class GuestConnection:
                 else:
                     self._backend.complete(call.req_id)
 
-    def _make(self, call: calls.Listen | calls.Scan | calls.Advertise) -> GuestObject:
+    def _make(self, call: calls.ListenCall | calls.ScanCall | calls.AdvertiseCall) -> GuestObject:
         match call:
-            case calls.Listen(_, id_, transport, psm):
+            case calls.ListenCall(_, id_, transport, psm):
                 self._access.listen(id_, transport, psm)
                 return GuestListener(
                     self._adapter, transport, psm, lambda offer: self._offered(id_, offer), self._withdrawn
                 )
-            case calls.Scan(_, id_):
+            case calls.ScanCall(_, id_):
                 self._access.scan(id_)
                 scan = GuestScan(
                     self._adapter, active=call.active, duplicates=call.duplicates,
@@ -231,7 +231,7 @@ class GuestConnection:
                     scan.close()
                     raise
                 return scan
-            case calls.Advertise(_, id_):
+            case calls.AdvertiseCall(_, id_):
                 self._access.advertise(id_)
                 advertiser = Advertiser(call.data, call.interval_ms, call.connectable)
                 return GuestAdvertisement(self._adapter, advertiser)
@@ -274,7 +274,7 @@ class GuestConnection:
     def _stream(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
         return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
 
-    def _connect(self, call: calls.Connect) -> None:
+    def _connect(self, call: calls.ConnectCall) -> None:
         try:
             now = asyncio.get_running_loop().time()
             self._access.connect(call.id, (call.address, call.address_type), call.psm, now)
@@ -282,12 +282,12 @@ class GuestConnection:
             self._fail(call.req_id, error)
         else:
             connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
-            peer = Peer(call.address, call.address_type, call.psm)
+            peer = ChannelPeer(call.address, call.address_type, call.psm)
             self._open(call, connect, peer, None, call.timeout_s)
 
     def _open(
-        self, call: calls.Connect | calls.Accept, get_channel: Callable[[], Awaitable[Channel]], peer: Peer,
-        offer: Offer | None, timeout_s: float | None,
+        self, call: calls.ConnectCall | calls.AcceptCall, get_channel: Callable[[], Awaitable[RadioChannel]],
+        peer: ChannelPeer, offer: Offer | None, timeout_s: float | None,
     ) -> None:  # fmt: skip
         """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
         user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), self.pump_failed, peer)
@@ -308,8 +308,8 @@ class GuestConnection:
                 user.opening.add_done_callback(lambda _: self._adapter.refuse(offer))
 
     async def _opened(
-        self, call: calls.Connect | calls.Accept, user: GuestChannel, get_channel: Callable[[], Awaitable[Channel]],
-        timeout_s: float | None,
+        self, call: calls.ConnectCall | calls.AcceptCall, user: GuestChannel,
+        get_channel: Callable[[], Awaitable[RadioChannel]], timeout_s: float | None,
     ) -> None:  # fmt: skip
         """Cancelled when the guest releases the channel or goes away: the backend core answers then."""
         try:
@@ -335,10 +335,10 @@ class GuestConnection:
         if not opening.cancelled() and isinstance(error := opening.exception(), Exception):
             self.pump_failed(error)
 
-    def _not_opened(self, call: calls.Connect | calls.Accept, user: GuestChannel, error: BaseException) -> None:
+    def _not_opened(self, call: calls.ConnectCall | calls.AcceptCall, user: GuestChannel, error: BaseException) -> None:
         user.close()
         self._access.release(call.id)
-        if isinstance(call, calls.Accept) and isinstance(error, AdapterError):
+        if isinstance(call, calls.AcceptCall) and isinstance(error, RadioError):
             self._backend.withdraw(call.offer)  # the peer has gone: the ACCEPT waits for the next
             return
         self._log.info("channel not opened", object=call.id, reason=str(error) or "no answer in time")
@@ -383,7 +383,7 @@ def error_code(error: BaseException) -> tuple[int, int, int]:
             return errno.ETIMEDOUT, 0, error.status
         case TimeoutError():
             return errno.ETIMEDOUT, 0, 0
-        case NoAdapter():
+        case NoDongle():
             return errno.ENODEV, 0, 0
         case NotSupported():
             return errno.EOPNOTSUPP, 0, 0

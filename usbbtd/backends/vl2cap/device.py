@@ -10,9 +10,9 @@ from usbbtd.backends.access import Access
 from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.backends.vl2cap.info import GuestInfo
 from usbbtd.identifiers import LAST_U32
-from usbbtd.l2capif.checks import Limits
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.policy.rules import GuestPolicy, Identity
-from usbbtd.radio.adapter import Adapter
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -25,8 +25,8 @@ class GuestDevice:
     """Serves one ``backend/vl2cap/<guest>/<devid>``: ``perform`` is for ``XenbusDevice.run``."""
 
     def __init__(
-        self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: Adapter, grants: Grants,
-        evtchn: EventChannels, limits: Limits, log: FilteringBoundLogger,
+        self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: SharedAdapter, grants: Grants,
+        evtchn: EventChannels, limits: FrontendLimits, log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.identity = identity
         self._device = device
@@ -85,7 +85,7 @@ class GuestDevice:
             "feature-info-wait": "1",
         }
 
-    def _own_limits(self) -> Limits:
+    def _own_limits(self) -> FrontendLimits:
         return self._limits._replace(channels=self._access.channels)
 
     async def _attach(self) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from usbbtd.backends.access import Access
 from usbbtd.bluetooth import BREDR
-from usbbtd.l2capif.calls import Echo
-from usbbtd.radio.adapter import Adapter
-from usbbtd.radio.channel import AdapterError
+from usbbtd.l2capif.calls import EchoCall
+from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import RadioError
 
 
 class GuestEchoes:
@@ -16,8 +16,8 @@ class GuestEchoes:
     """
 
     def __init__(
-        self, adapter: Adapter, access: Access, answered: Callable[[int, bytes | AdapterError | TimeoutError], None],
-        failed: Callable[[Exception], None],
+        self, adapter: SharedAdapter, access: Access,
+        answered: Callable[[int, bytes | RadioError | TimeoutError], None], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self._adapter = adapter
         self._access = access
@@ -25,7 +25,7 @@ class GuestEchoes:
         self._failed = failed
         self._waiting: dict[int, asyncio.Task[None]] = {}
 
-    def start(self, call: Echo) -> None:
+    def start(self, call: EchoCall) -> None:
         """Asks the peer; the answer comes in its own time. Raises Denied, TooOften."""
         self._access.echo(call.id, (call.address, BREDR), asyncio.get_running_loop().time())
         waiting = self._waiting[call.id] = asyncio.create_task(self._wait(call))
@@ -42,12 +42,12 @@ class GuestEchoes:
         for number in tuple(self._waiting):
             self.cancel(number)
 
-    async def _wait(self, call: Echo) -> None:
-        outcome: bytes | AdapterError | TimeoutError
+    async def _wait(self, call: EchoCall) -> None:
+        outcome: bytes | RadioError | TimeoutError
         try:
             async with asyncio.timeout(call.timeout_s):
                 outcome = await self._adapter.echo(call.address, call.data)
-        except (AdapterError, TimeoutError) as error:
+        except (RadioError, TimeoutError) as error:
             outcome = error
         del self._waiting[call.id]
         self._access.release_echo(call.id)

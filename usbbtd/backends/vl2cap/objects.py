@@ -13,8 +13,8 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
 from usbbtd.pump import contained
-from usbbtd.radio.adapter import Adapter
-from usbbtd.radio.channel import Advertiser, Listener, Offer, ScanUser
+from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import Advertiser, ListenerUser, Offer, ScanUser
 
 #: Reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -34,12 +34,12 @@ class GuestListener:
     """A PSM that the guest has taken. Raises InUse."""
 
     def __init__(
-        self, adapter: Adapter, transport: int, psm: int, offered: Callable[[Offer], None],
+        self, adapter: SharedAdapter, transport: int, psm: int, offered: Callable[[Offer], None],
         withdrawn: Callable[[Offer], None],
     ) -> None:  # fmt: skip
         self._adapter = adapter
         self._key = transport, psm
-        adapter.listen(transport, psm, Listener(offered, withdrawn))
+        adapter.listen(transport, psm, ListenerUser(offered, withdrawn))
 
     def info(self) -> ListenerInfo:
         transport, psm = self._key
@@ -53,7 +53,7 @@ class GuestScan:
     """A stream of advertising reports. Raises NoAdapter."""
 
     def __init__(
-        self, adapter: Adapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
+        self, adapter: SharedAdapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
@@ -126,7 +126,7 @@ class GuestScan:
 class GuestAdvertisement:
     """What the guest advertises. Raises InUse."""
 
-    def __init__(self, adapter: Adapter, advertiser: Advertiser) -> None:
+    def __init__(self, adapter: SharedAdapter, advertiser: Advertiser) -> None:
         self._adapter = adapter
         self._advertiser = advertiser
         adapter.air.start_advertising(advertiser)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from usbbtd.cli.ctl import capture, doctor, dump, lists, policy, stats, status, top
-from usbbtd.cli.ctl.client import Failed, NoDaemon
+from usbbtd.cli.ctl.client import CommandFailed, NoDaemon
 from usbbtd.cli.program import add_version, program
 from usbbtd.control.protocol import SOCKET
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except NoDaemon as error:
         return _fail(NO_DAEMON, str(error))
-    except Failed as error:
+    except CommandFailed as error:
         return _fail(FAILED, str(error))
     return code
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from usbbtd.bluetooth import ADDRESS
 from usbbtd.cli.arguments import seconds
 from usbbtd.cli.ctl import files
-from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl.client import Client, CommandFailed
 from usbbtd.cli.ctl.output import add_command
 from usbbtd.cli.table import counted
 from usbbtd.control.btsnoop import FILE_HEADER
@@ -97,7 +97,7 @@ def _failing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from None
+        raise CommandFailed(f"{path}: {error.strerror}") from None
 
 
 def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:

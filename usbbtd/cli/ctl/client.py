@@ -19,7 +19,7 @@ _START = "start it: 'systemctl start usbbtd'"
 _JOIN = "be root, or join the group: 'usermod -aG usbbtd USER', and log in again"
 
 
-class Failed(Exception):
+class CommandFailed(Exception):
     """The command did not do what it should: why."""
 
 
@@ -33,7 +33,7 @@ class NoDaemon(Exception):
 
 
 class Client:
-    """A connection to usbbtd. Raises NoDaemon where there is none, Failed where it refuses or goes away."""
+    """A connection to usbbtd. Raises NoDaemon where there is none, CommandFailed where it refuses or goes away."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -62,15 +62,15 @@ class Client:
             for line in self._lines:
                 message: Message = json.loads(line)
                 if "error" in message:
-                    raise Failed(message["error"])
+                    raise CommandFailed(message["error"])
                 if "end" in message:
                     return
                 yield message["answer"]
         except TimeoutError:
-            raise Failed(f"usbbtd has not answered for {_PATIENCE_S:g} s") from None
+            raise CommandFailed(f"usbbtd has not answered for {_PATIENCE_S:g} s") from None
         except ConnectionError:
             pass
-        raise Failed("usbbtd went away")
+        raise CommandFailed("usbbtd went away")
 
     def ask_one(self, command: str) -> Message:
         """The answer of a command that has one."""

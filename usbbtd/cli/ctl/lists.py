@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl.client import Client, CommandFailed
 from usbbtd.cli.ctl.output import (
     NONE,
     Row,
@@ -62,11 +62,11 @@ def _channels(arguments: argparse.Namespace) -> int:
 
 
 def _domids(client: Client, guest: str) -> set[int]:
-    """The domains that are called so, or have this number. Raises Failed where none has a device."""
+    """The domains that are called so, or have this number. Raises CommandFailed where none has a device."""
     rows = list(client.ask("guests"))
     if found := {row["domid"] for row in rows if guest in (str(row["domid"]), printable(row["name"]))}:
         return found
-    raise Failed(f"no guest {guest!r} has a device; 'usbbtctl guests' lists those that have")
+    raise CommandFailed(f"no guest {guest!r} has a device; 'usbbtctl guests' lists those that have")
 
 
 def _links(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,17 @@ from usbbtd.cli.table import counted
 
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
-    from usbbtd.policy.rules import Decision, GuestPolicy, Identity, Naming, Peer, Policy, Request, Rule, Service
+    from usbbtd.policy.rules import (
+        AccessRequest,
+        Decision,
+        GuestPolicy,
+        Identity,
+        Naming,
+        Peer,
+        PeerService,
+        Policy,
+        Rule,
+    )
 
 _DENIED, _USAGE = 1, 2
 _ANY = "any"
@@ -108,22 +118,22 @@ def _identity(arguments: argparse.Namespace) -> Identity:
     return Identity(-1 if arguments.domid is None else arguments.domid, arguments.guest, tags)
 
 
-def _request(arguments: argparse.Namespace) -> Request:
+def _request(arguments: argparse.Namespace) -> AccessRequest:
     """ValueError: the action does not take that, or it cannot be read."""
-    from usbbtd.policy.rules import Request
+    from usbbtd.policy.rules import AccessRequest
 
     action = arguments.action
     operands = [operand for operand in (arguments.address, arguments.psm) if operand is not None]
     if len(operands) != _OPERANDS[action]:
         raise ValueError(f"{action} takes {_NEEDED[_OPERANDS[action]]}")
     if not operands:
-        return Request(action)
+        return AccessRequest(action)
     peer, le = _peer(operands[0])
     if peer is None and action != "listen":
         raise ValueError(f"{action} takes the address of a peer")
     if action == "echo" and le:
         raise ValueError("echo is of BR/EDR, and this address is of LE")
-    return Request(action, peer, _service(operands[1], le) if len(operands) > 1 else None)
+    return AccessRequest(action, peer, _service(operands[1], le) if len(operands) > 1 else None)
 
 
 def _peer(text: str) -> tuple[Peer | None, bool]:
@@ -137,16 +147,16 @@ def _peer(text: str) -> tuple[Peer | None, bool]:
     return None if address == _ANY else (parse_address(address), number), number != ADDRESS_TYPES["bredr"]
 
 
-def _service(text: str, le: bool) -> Service:
+def _service(text: str, le: bool) -> PeerService:
     """ValueError."""
-    from usbbtd.policy.rules import Service
+    from usbbtd.policy.rules import PeerService
     from usbbtd.policy.selectors import parse_number
 
     naming: Naming = "cid" if text.startswith("cid:") else "spsm" if le else "psm"
-    return Service(naming, parse_number(naming, text.removeprefix("cid:")))
+    return PeerService(naming, parse_number(naming, text.removeprefix("cid:")))
 
 
-def _print(decision: Decision, rules: GuestPolicy, request: Request) -> None:
+def _print(decision: Decision, rules: GuestPolicy, request: AccessRequest) -> None:
     print(f"{'allowed' if decision.allowed else 'denied'} by {decision.where}: {decision.reason}")
     before = rules.rules[: rules.rules.index(decision.rule)] if decision.rule else rules.rules
     for rule in before:
@@ -156,7 +166,7 @@ def _print(decision: Decision, rules: GuestPolicy, request: Request) -> None:
             print(f"  {name} = {value}, a limit of the {whose}")
 
 
-def _other(rule: Rule, request: Request) -> str:
+def _other(rule: Rule, request: AccessRequest) -> str:
     """Why a rule does not decide."""
     if request.action == "echo" and rule.psms():  # what may be connected to echoes
         return "PSM" if rule.concerns_peer(request) else "peer"

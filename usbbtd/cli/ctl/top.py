@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from usbbtd.cli.arguments import seconds
-from usbbtd.cli.ctl.client import Client, Failed
+from usbbtd.cli.ctl.client import Client, CommandFailed
 from usbbtd.cli.ctl.frame import View, painted, take_sample
 from usbbtd.cli.ctl.output import add_command
 
@@ -37,7 +37,7 @@ def _top(arguments: argparse.Namespace) -> int:
     if arguments.json:
         return _stream(arguments)
     if not arguments.once and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failed("top needs a terminal; --once and --json do not")
+        raise CommandFailed("top needs a terminal; --once and --json do not")
     interval = max(arguments.interval, _SHORTEST_S)
     with Client(arguments.socket) as client:
         view = View(take_sample(client))

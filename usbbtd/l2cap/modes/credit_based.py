@@ -8,7 +8,7 @@ from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode
 from usbbtd.l2cap.pdu import BASIC_HEADER, MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
-from usbbtd.l2cap.states import State
+from usbbtd.l2cap.states import ChannelState
 
 _HEADER_SIZE = BASIC_HEADER.size
 _LENGTH_SIZE = 2  # of the SDU, in front of its first segment
@@ -65,7 +65,7 @@ class CreditBasedMode(Mode):
     def credits_received(self, untrusted_credits: int, now: float) -> None:
         """The peer gives credits; more than 65535 together is its fault (10.1)."""
         channel = self._channel
-        if channel.state is not State.OPEN or not untrusted_credits:
+        if channel.state is not ChannelState.OPEN or not untrusted_credits:
             channel.link.shared.counters["signalling_ignored"] += 1
         elif channel.credits + untrusted_credits > MAXIMUM_CREDITS:
             channel.fail("the peer gave more than 65535 credits", now)
@@ -81,7 +81,11 @@ class CreditBasedMode(Mode):
         for _ in range(count):
             owed += delivered.popleft()
         # Half of them at once costs few PDUs and keeps the peer going; one that stands still gets what there is.
-        if owed and (owed * 2 >= self._initial_credits or not self.rx_credits) and self._channel.state is State.OPEN:
+        if (
+            owed
+            and (owed * 2 >= self._initial_credits or not self.rx_credits)
+            and self._channel.state is ChannelState.OPEN
+        ):
             self._give(owed)
             owed = 0
         self._owed = owed

@@ -14,7 +14,7 @@ from usbbtd.bluetooth import LE
 from usbbtd.dongles.dongle import DongleReceiver
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.controller import Controller
 from usbbtd.sim.bench.stub import MPS, MTU, PSM, REMOTE, StubController
 
@@ -22,7 +22,7 @@ _H4_ACL, _H4_EVENT = b"\x02", b"\x04"
 OUR_RANDOM_ADDRESS = "C0:B7:B7:00:00:01"
 
 
-class Host(Protocol):
+class BenchedHost(Protocol):
     """A host on a stub controller. ``received``: the SDUs of its channel."""
 
     received: list[bytes]
@@ -52,7 +52,7 @@ class Ours:
         self._opened = asyncio.Event()
         self._handle = self._cid = 0
         self._controller = Controller(
-            self, self, random_address=bytes.fromhex("010000b7b7c0"), command_timeout_s=60, limits=Limits(mps=MPS),
+            self, self, random_address=bytes.fromhex("010000b7b7c0"), command_timeout_s=60, limits=L2capLimits(mps=MPS),
             log=structlog.get_logger(),
         )  # fmt: skip
         self._mux = self._controller.mux
@@ -156,7 +156,7 @@ class Theirs:
             self._stub.receive_command(packet[1:])
 
 
-async def connected(host: Host, stub: StubController) -> None:
+async def connected(host: BenchedHost, stub: StubController) -> None:
     """Opens the host's channel. TimeoutError: it did not come to that."""
     opening = asyncio.create_task(host.open())
     async with asyncio.timeout(5):

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.sim.bench.host import Host, Ours, Theirs, connected
-from usbbtd.sim.bench.runner import Effort, Row, Target, medians_in_turn
+from usbbtd.sim.bench.host import BenchedHost, Ours, Theirs, connected
+from usbbtd.sim.bench.runner import BenchRow, Effort, Goal, medians_in_turn
 from usbbtd.sim.bench.stub import ACL_COUNT, StubController, completed
 
 TITLE = "One SDU through the host, processor time"
 PEER = "Bumble"
-TARGET = Target(0.2)
+TARGET = Goal(0.2)
 
 #: Runs are short and there are more of them than of others, so that a moment of a busy machine hits both hosts.
 SDUS = 128
@@ -64,7 +64,7 @@ class Bench:
 
     def __init__(self, case: Case, make: type[Ours] | type[Theirs], count: int) -> None:
         self._stub = StubController(case.transport, case.acl_size)
-        self._host: Host = make(self._stub)
+        self._host: BenchedHost = make(self._stub)
         noise = random.Random(count)
         self._sdus = [noise.randbytes(case.sdu_size) for _ in range(count)]
 
@@ -109,7 +109,7 @@ class Bench:
         return (seconds / len(self._sdus) * 1e6,)
 
 
-async def rows(effort: Effort, _directory: Path, _logs: Path) -> AsyncIterator[Row]:
+async def rows(effort: Effort, _directory: Path, _logs: Path) -> AsyncIterator[BenchRow]:
     for case in CASES:
         ours, theirs = (Bench(case, make, effort.of(SDUS)) for make in (Ours, Theirs))
         await ours.open()
@@ -121,4 +121,4 @@ async def rows(effort: Effort, _directory: Path, _logs: Path) -> AsyncIterator[R
             with quiet_collector():
                 (our_us,), (their_us,) = await medians_in_turn(effort.runs * TURNS, *measures)
             name = f"{case.name}, ACL {case.acl_size}, {direction}"
-            yield Row(name, "µs/SDU", our_us, PEER, their_us, TARGET)
+            yield BenchRow(name, "µs/SDU", our_us, PEER, their_us, TARGET)

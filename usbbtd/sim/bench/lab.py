@@ -26,7 +26,7 @@ class Started(NamedTuple):
     adapter_up_s: float
 
 
-class Lab:
+class BenchLab:
     """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block."""
 
     def __init__(self, directory: Path, logs: Path) -> None:
@@ -117,7 +117,7 @@ class Lab:
         await process.take_report()
         return process
 
-    def _socket(self, peer: plan.Peer) -> str:
+    def _socket(self, peer: plan.PlannedPeer) -> str:
         return str(self._directory / f"{peer.address.replace(':', '')}.h4")
 
 

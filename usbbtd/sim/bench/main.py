@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from usbbtd.sim.bench import hosts, path, profile, rings, service, table
-from usbbtd.sim.bench.runner import Effort, Row, write_rows
+from usbbtd.sim.bench.runner import BenchRow, Effort, write_rows
 from usbbtd.sim.demo.display import Display
 from usbbtd.sim.demo.process import DemoError
 
@@ -20,7 +20,7 @@ class Group(NamedTuple):
     """``rows`` gets a directory for a simulated Xen, and one for logs."""
 
     title: str
-    rows: Callable[[Effort, Path, Path], AsyncIterator[Row]]
+    rows: Callable[[Effort, Path, Path], AsyncIterator[BenchRow]]
 
 
 GROUPS = {
@@ -31,8 +31,8 @@ GROUPS = {
 }
 
 
-async def measure(display: Display, group: Group, effort: Effort, logs: Path) -> list[Row]:
-    rows: list[Row] = []
+async def measure(display: Display, group: Group, effort: Effort, logs: Path) -> list[BenchRow]:
+    rows: list[BenchRow] = []
     with display.step(group.title), tempfile.TemporaryDirectory(prefix="usbbtd-") as directory:
         async for row in group.rows(effort, Path(directory), logs):
             rows.append(row)

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
-from usbbtd.sim.bench.lab import Lab
+from usbbtd.sim.bench.lab import BenchLab
 from usbbtd.sim.bench.path_end import HALF, LARGE
-from usbbtd.sim.bench.runner import Effort, Row, medians_in_turn
+from usbbtd.sim.bench.runner import BenchRow, Effort, medians_in_turn
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.process import Process
 
@@ -30,8 +30,8 @@ async def ping(process: Process, transport: plan.Transport, count: int) -> tuple
     return median(times), quantiles(times, n=100, method="inclusive")[98]
 
 
-async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Row]:
-    async with Lab(directory, logs) as lab:
+async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
+    async with BenchLab(directory, logs) as lab:
         await lab.start_usbbtd()
         processes = [await lab.start_guest(), await lab.start_direct()]
         for transport, name in NAMES.items():
@@ -41,10 +41,10 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Row
                 count = max(1, effort.of(SDUS) // HALF) * HALF
                 measures = [partial(carry, process, transport, direction, count) for process in processes]
                 (ours,), (theirs,) = await medians_in_turn(effort.runs, *measures)
-                yield Row(f"{name}, SDUs of {LARGE} bytes, {words}", "bytes/s", ours, PEER, theirs)
+                yield BenchRow(f"{name}, SDUs of {LARGE} bytes, {words}", "bytes/s", ours, PEER, theirs)
             count = max(2, effort.of(ROUND_TRIPS))
             ours_us, theirs_us = await medians_in_turn(
                 effort.runs, *(partial(ping, process, transport, count) for process in processes)
             )
             for what, our, their in zip(("median", "99th percentile"), ours_us, theirs_us, strict=True):
-                yield Row(f"{name}, round trip of 64 bytes, {what}", "µs", our, PEER, their)
+                yield BenchRow(f"{name}, round trip of 64 bytes, {what}", "µs", our, PEER, their)

@@ -14,17 +14,17 @@ from bumble.core import PhysicalTransport
 from bumble.device import Device
 
 from usbbtd import log
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.sim.bench.path_end import DIRECT, PEERS, obey, serve
 from usbbtd.sim.demo import lines, plan
 from usbbtd.sim.demo.peers import PeerChannel, power_on, spec_of
-from usbbtd.sim.demo.traffic import Channel
+from usbbtd.sim.demo.traffic import AnyChannel
 
 
 async def direct(socket: str) -> None:
     device = await power_on(socket, DIRECT)
 
-    async def connect(transport: plan.Transport) -> Channel:
+    async def connect(transport: plan.Transport) -> AnyChannel:
         address = PEERS[1].address_on(transport)
         if transport == "bredr":
             kind, way = hci.Address.PUBLIC_DEVICE_ADDRESS, PhysicalTransport.BR_EDR
@@ -58,6 +58,6 @@ async def peers(*sockets: str) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(Log(level="warning", target="stderr"))
+    log.configure(LogSettings(level="warning", target="stderr"))
     roles: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"direct": direct, "peers": peers}
     asyncio.run(roles[sys.argv[1]](*sys.argv[2:]))

@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Literal
 
 from usbbtd import log
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.guest import open_adapter
 from usbbtd.sim.demo import lines, plan
-from usbbtd.sim.demo.traffic import MTU, Channel
+from usbbtd.sim.demo.traffic import MTU, AnyChannel
 
 #: Large SDUs that may be on their way: BR/EDR has no flow control of its own. Half of them are acknowledged at a time.
 WINDOW = 32
@@ -25,17 +25,17 @@ HALF = WINDOW // 2
 SMALL, LARGE = 64, MTU
 
 #: Whom the guest connects to, and whom the direct host connects to.
-PEERS = (plan.ECHO, plan.Peer("echo 2", "C0:FF:EE:00:00:21", "F0:F1:F2:00:00:21"))
+PEERS = (plan.ECHO, plan.PlannedPeer("echo 2", "C0:FF:EE:00:00:21", "F0:F1:F2:00:00:21"))
 DIRECT = plan.CALLER
 
 Kind = Literal["echo", "send", "receive"]
 KINDS: tuple[Kind, ...] = ("echo", "send", "receive")
 _task = struct.Struct("<BI")  # index of the kind, count
 
-Open = Callable[[plan.Transport], Awaitable[Channel]]
+Open = Callable[[plan.Transport], Awaitable[AnyChannel]]
 
 
-async def send(channel: Channel, count: int) -> None:
+async def send(channel: AnyChannel, count: int) -> None:
     """``count`` is a multiple of HALF."""
     sdu = bytes(LARGE)
     under_way = 0
@@ -49,14 +49,14 @@ async def send(channel: Channel, count: int) -> None:
         await channel.recv()
 
 
-async def receive(channel: Channel, count: int) -> None:
+async def receive(channel: AnyChannel, count: int) -> None:
     for number in range(1, count + 1):
         await channel.recv()
         if number % HALF == 0:
             await channel.send(b"\0")
 
 
-async def ping(channel: Channel, count: int) -> list[float]:
+async def ping(channel: AnyChannel, count: int) -> list[float]:
     """Microseconds of each round trip."""
     sdu = bytes(SMALL)
     times = []
@@ -68,7 +68,7 @@ async def ping(channel: Channel, count: int) -> list[float]:
     return times
 
 
-async def serve(channel: Channel) -> None:
+async def serve(channel: AnyChannel) -> None:
     """The peer's side, until the channel ends."""
     try:
         while True:
@@ -87,7 +87,7 @@ async def serve(channel: Channel) -> None:
 
 async def obey(connect: Open) -> None:
     """Commands until there are no more."""
-    channels: dict[plan.Transport, Channel] = {}
+    channels: dict[plan.Transport, AnyChannel] = {}
     reader = await lines.commands()
     lines.report(up=True)
     while (command := await lines.take(reader)) is not None:
@@ -113,7 +113,7 @@ async def obey(connect: Open) -> None:
 async def guest() -> None:
     async with open_adapter() as adapter, AsyncExitStack() as stack:
 
-        async def connect(transport: plan.Transport) -> Channel:
+        async def connect(transport: plan.Transport) -> AnyChannel:
             channel = await adapter.connect(
                 PEERS[0].address_on(transport),
                 psm=plan.ECHO_PSM[transport],
@@ -126,5 +126,5 @@ async def guest() -> None:
 
 
 if __name__ == "__main__":
-    log.configure(Log(level="warning", target="stderr"))
+    log.configure(LogSettings(level="warning", target="stderr"))
     asyncio.run(guest())

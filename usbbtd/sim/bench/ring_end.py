@@ -62,7 +62,7 @@ class Server:
                 out.append(b"\0")
 
 
-class Client:
+class RingClient:
     """Does one task at a time."""
 
     ring: DataRing
@@ -136,7 +136,7 @@ async def run_client(domid: int) -> None:
         stack.callback(evtchn.close)
         grants = Grants()
         stack.callback(grants.close)
-        client = Client()
+        client = RingClient()
         shared = SharedStream(grants, evtchn, domid, RING_ORDER, client, client.fail)
         stack.callback(shared.close)
         client.ring, client.notify = shared.ring, shared.notify

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from usbbtd.sim.bench.ring_end import RING_ORDER
-from usbbtd.sim.bench.runner import Effort, Row, Target, medians_in_turn
+from usbbtd.sim.bench.runner import BenchRow, Effort, Goal, medians_in_turn
 from usbbtd.sim.world import World
 from usbbtd.xen.ring import PAGE_SIZE
 
 TITLE = "Rings between two domains, on the simulation"
 PEER = "libxenvchan, C"
 
-ROUND_TRIP = Target(3)
-THROUGHPUT = Target(1, at_least=True)
+ROUND_TRIP = Goal(3)
+THROUGHPUT = Goal(1, at_least=True)
 
 ROUND_TRIPS = 2000
 STREAMS = ((2048, 40_000), (64, 100_000))  # size and number of messages
@@ -104,7 +104,7 @@ def build_vchan(program: Path) -> None:
     subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE), *libraries], check=True)
 
 
-async def compare(domains: Domains, effort: Effort) -> AsyncIterator[Row]:
+async def compare(domains: Domains, effort: Effort) -> AsyncIterator[BenchRow]:
     """Both rings are open at a time, and are measured in turn."""
     ends = (domains.start_ours(), domains.start_theirs())
 
@@ -115,12 +115,12 @@ async def compare(domains: Domains, effort: Effort) -> AsyncIterator[Row]:
 
     count = effort.of(ROUND_TRIPS)
     ours, theirs = await measure("pingpong", 64, count)
-    yield Row("round trip of a 64-byte message", "µs", ours / count * 1e6, PEER, theirs / count * 1e6, ROUND_TRIP)
+    yield BenchRow("round trip of a 64-byte message", "µs", ours / count * 1e6, PEER, theirs / count * 1e6, ROUND_TRIP)
     for size, number in STREAMS:
         count = effort.of(number)
         ours, theirs = await measure("stream", size, count)
         octets = count * size
-        yield Row(f"stream of {size}-byte messages", "bytes/s", octets / ours, PEER, octets / theirs, THROUGHPUT)
+        yield BenchRow(f"stream of {size}-byte messages", "bytes/s", octets / ours, PEER, octets / theirs, THROUGHPUT)
 
 
 async def run(end: End, task: str, size: int, count: int) -> tuple[float]:
@@ -129,7 +129,7 @@ async def run(end: End, task: str, size: int, count: int) -> tuple[float]:
     return (float(end.hear()),)
 
 
-async def rows(effort: Effort, directory: Path, _logs: Path) -> AsyncIterator[Row]:
+async def rows(effort: Effort, directory: Path, _logs: Path) -> AsyncIterator[BenchRow]:
     vchan = directory / "vchan"
     build_vchan(vchan)
     with World.start(directory) as world, ExitStack() as stack:

@@ -20,7 +20,7 @@ class Effort(NamedTuple):
         return max(1, int(count * self.part))
 
 
-class Target(NamedTuple):
+class Goal(NamedTuple):
     """What the ratio to the peer has to be; without a peer, our value."""
 
     limit: float
@@ -30,7 +30,7 @@ class Target(NamedTuple):
         return value >= self.limit if self.at_least else value <= self.limit
 
 
-class Row(NamedTuple):
+class BenchRow(NamedTuple):
     """``unit`` is of both values."""
 
     name: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     ours: float
     peer: str | None = None
     peer_value: float | None = None
-    target: Target | None = None
+    target: Goal | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
         return row | {"peer": self.peer, "peer_value": self.peer_value, "ratio": self.ratio}
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[BenchRow], path: Path) -> None:
     """As JSON."""
     text = json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -3,19 +3,19 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from usbbtd.sim.bench.lab import Lab, memory_of
-from usbbtd.sim.bench.runner import Effort, Row, Target, medians_in_turn
+from usbbtd.sim.bench.lab import BenchLab, memory_of
+from usbbtd.sim.bench.runner import BenchRow, Effort, Goal, medians_in_turn
 from usbbtd.sim.demo import plan
 
 TITLE = "usbbtd as a service"
 
 GUESTS, CHANNELS = 3, 4
-READY_S = Target(0.5)
-IDLE_BYTES = Target(40e6)
+READY_S = Goal(0.5)
+IDLE_BYTES = Goal(40e6)
 
 
-async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Row]:
-    async with Lab(directory, logs) as lab:
+async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
+    async with BenchLab(directory, logs) as lab:
 
         async def start() -> tuple[float, ...]:
             await lab.stop_usbbtd()
@@ -23,10 +23,10 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Row
             return started.ready_s, started.adapter_up_s, *memory_of(lab.usbbtd_pid())
 
         ((ready_s, up_s, idle_rss, idle_pss),) = await medians_in_turn(effort.runs, start)
-        yield Row("from its start to READY=1", "s", ready_s, target=READY_S)
-        yield Row("from its start to an adapter that is up", "s", up_s)
-        yield Row("memory, idle: RSS", "bytes", idle_rss)
-        yield Row("memory, idle: Pss", "bytes", idle_pss, target=IDLE_BYTES)
+        yield BenchRow("from its start to READY=1", "s", ready_s, target=READY_S)
+        yield BenchRow("from its start to an adapter that is up", "s", up_s)
+        yield BenchRow("memory, idle: RSS", "bytes", idle_rss)
+        yield BenchRow("memory, idle: Pss", "bytes", idle_pss, target=IDLE_BYTES)
 
         guests = effort.of(GUESTS)
         for _ in range(guests):
@@ -38,5 +38,5 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Row
             return memory_of(lab.usbbtd_pid())
 
         ((rss, pss),) = await medians_in_turn(effort.runs, serve)
-        yield Row(f"memory, {guests} guests with {CHANNELS} channels each: RSS", "bytes", rss)
-        yield Row(f"memory, {guests} guests with {CHANNELS} channels each: Pss", "bytes", pss)
+        yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: RSS", "bytes", rss)
+        yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: Pss", "bytes", pss)

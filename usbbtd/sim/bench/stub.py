@@ -10,7 +10,7 @@ from usbbtd.bluetooth import BREDR, PERIPHERAL
 from usbbtd.hci.acl import AclData
 from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.events import ChannelRequested
-from usbbtd.l2cap.limits import Limits
+from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.pdu import BASIC_HEADER, CID_LE_SIGNALLING, FlowControlCredit
 
@@ -46,7 +46,7 @@ class StubController:
         self._events: list[bytes] = []
         self._acl: list[bytes] = []
         self.transport = transport
-        self._mux = Mux(limits=Limits(mps=MPS))
+        self._mux = Mux(limits=L2capLimits(mps=MPS))
         self._mux.listen(transport, PSM[transport])
         self._mux.add_link(HANDLE, transport, PERIPHERAL, 0)
         self._fragments = AclData()

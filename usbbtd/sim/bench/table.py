@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from usbbtd.sim.bench.runner import Effort, Row
+from usbbtd.sim.bench.runner import BenchRow, Effort
 from usbbtd.sim.demo.display import Display, bytes_text
 
 _HEADER = ("ours", "peer", "ratio", "target", "")
 _MARKS = {True: "✓", False: "✗", None: ""}
 
 
-def show(display: Display, title: str, rows: Sequence[Row]) -> None:
+def show(display: Display, title: str, rows: Sequence[BenchRow]) -> None:
     """One group. Its peer, which its rows have in common, is named in the header."""
     peer = next((row.peer for row in rows if row.peer is not None), None)
     header = tuple(peer if word == "peer" and peer else word for word in (title, *_HEADER))
     display.table(header, [_cells(row) for row in rows])
 
 
-def conclude(display: Display, rows: Sequence[Row], effort: Effort, took_s: float, figures: Path) -> None:
+def conclude(display: Display, rows: Sequence[BenchRow], effort: Effort, took_s: float, figures: Path) -> None:
     """The line under all groups."""
     with_target = [row.is_met for row in rows if row.is_met is not None]
     display.text(
@@ -39,7 +39,7 @@ def value_text(value: float, unit: str) -> str:
             return f"{value:.1f} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: BenchRow) -> tuple[str, ...]:
     return (
         row.name,
         value_text(row.ours, row.unit),
@@ -50,7 +50,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _target_text(row: Row) -> str:
+def _target_text(row: BenchRow) -> str:
     if row.target is None:
         return ""
     limit = f"{row.target.limit:g}" if row.ratio is not None else value_text(row.target.limit, row.unit)

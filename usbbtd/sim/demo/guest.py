@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from usbbtd import log
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.guest import Adapter, AdapterError, Channel, PermissionDenied, open_adapter
 from usbbtd.guest.channel import Listener
 from usbbtd.sim.demo import lines, plan
@@ -115,7 +115,7 @@ async def run(domid: int) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(Log(level="warning", target="stderr"))
+    log.configure(LogSettings(level="warning", target="stderr"))
     failure = None
     try:
         asyncio.run(run(int(sys.argv[1])))

@@ -30,7 +30,7 @@ socket = "{{control}}"
 """
 
 
-class Lab:
+class DemoLab:
     """The simulated Xen and whatever runs on it, until the block ends. ``logs``: a folder, for one file a process.
 
     ``directory`` is the world's, ``configuration`` and ``control`` usbbtd's file and socket; all are gone afterwards.
@@ -82,14 +82,14 @@ class Lab:
             await self._air.take_report()
             await self.daemon.wait_logged("adapter up")
 
-    async def start_peers(self, *peers: plan.Peer) -> None:
+    async def start_peers(self, *peers: plan.PlannedPeer) -> None:
         """The remote devices: the one that echoes and, when named too, the one that calls."""
         with self._display.step("remote Bluetooth devices on the same air, with Bumble's stack"):
             arguments = [self.air_socket(peer) for peer in peers]
             self.peers = await self._start_service(None, "peers", "usbbtd.sim.demo.peers", *arguments)
             await self.peers.take_report()
 
-    def air_socket(self, peer: plan.Peer) -> str:
+    def air_socket(self, peer: plan.PlannedPeer) -> str:
         """Where this remote device finds its controller, by H4."""
         return str(self.directory / f"{peer.name}.h4")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from usbbtd.sim.demo import program
 from usbbtd.sim.demo.display import Display
-from usbbtd.sim.demo.lab import Lab
+from usbbtd.sim.demo.lab import DemoLab
 from usbbtd.sim.demo.process import DemoError
 from usbbtd.sim.demo.scenario import Load, Scenario
 
@@ -26,7 +26,7 @@ async def run(display: Display, load: Load, output: Path) -> int:
     for old in (path, capture):
         old.unlink(missing_ok=True)
     try:
-        async with asyncio.timeout(TIME_LIMIT_S), Lab(display, logs) as lab:
+        async with asyncio.timeout(TIME_LIMIT_S), DemoLab(display, logs) as lab:
             scenario = Scenario(lab, display, load, capture)
             captured = await scenario.run()
     except TimeoutError:

@@ -13,7 +13,7 @@ RADIO_LIMITS: dict[plan.Transport, float] = {"bredr": 0.26e6, "le": 0.17e6}
 NAMES: dict[plan.Transport, str] = {"bredr": "BR/EDR", "le": "LE"}
 
 
-class Outcome:
+class DemoOutcome:
     """Both ends' counts of each stream. ``seconds``: the traffic's, on which the throughput is based."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from bumble.l2cap import ClassicChannel, ClassicChannelSpec, LeCreditBasedChanne
 from bumble.transport import open_transport
 
 from usbbtd import log
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.sim.demo import lines, plan
 from usbbtd.sim.demo.traffic import MTU, Counts, Sender, echo
 
@@ -120,7 +120,7 @@ class CallingPeer:
         return await self._device.connect(hci.Address(plan.ADAPTER_LE_ADDRESS), PhysicalTransport.LE)
 
 
-async def power_on(socket: str, peer: plan.Peer) -> Device:
+async def power_on(socket: str, peer: plan.PlannedPeer) -> Device:
     transport = await open_transport(f"unix-client:{socket}")
     configuration = DeviceConfiguration(
         name=peer.name,
@@ -151,5 +151,5 @@ async def run(echo_socket: str, caller_socket: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(Log(level="warning", target="stderr"))
+    log.configure(LogSettings(level="warning", target="stderr"))
     asyncio.run(run(*sys.argv[1:]))

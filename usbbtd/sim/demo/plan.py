@@ -13,7 +13,7 @@ DONGLE_ADDRESS = "C0:FF:EE:00:00:01"
 ADAPTER_LE_ADDRESS = "C0:B7:B7:00:00:01"
 
 
-class Peer(NamedTuple):
+class PlannedPeer(NamedTuple):
     """A remote device: its BD_ADDR, and the random static address that it has on LE."""
 
     name: str
@@ -25,9 +25,9 @@ class Peer(NamedTuple):
 
 
 #: Takes channels and echoes.
-ECHO = Peer("echo", "C0:FF:EE:00:00:11", "F0:F1:F2:00:00:11")
+ECHO = PlannedPeer("echo", "C0:FF:EE:00:00:11", "F0:F1:F2:00:00:11")
 #: Connects to the guests' listeners.
-CALLER = Peer("caller", "C0:FF:EE:00:00:12", "F0:F1:F2:00:00:12")
+CALLER = PlannedPeer("caller", "C0:FF:EE:00:00:12", "F0:F1:F2:00:00:12")
 PEERS = (ECHO, CALLER)
 
 #: On the echoing peer.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.display import Display, bytes_text
-from usbbtd.sim.demo.lab import Lab
+from usbbtd.sim.demo.lab import DemoLab
 from usbbtd.sim.demo.lines import Message
-from usbbtd.sim.demo.outcome import Outcome
+from usbbtd.sim.demo.outcome import DemoOutcome
 from usbbtd.sim.demo.process import DemoError, Process
 
 #: More than the guest that is killed can send before it is.
@@ -42,12 +42,12 @@ class Load(NamedTuple):
 class Scenario:
     """What happens in ``lab``. ``capture``: the file that gets all HCI packets."""
 
-    def __init__(self, lab: Lab, display: Display, load: Load, capture: Path) -> None:
+    def __init__(self, lab: DemoLab, display: Display, load: Load, capture: Path) -> None:
         self._lab = lab
         self._display = display
         self._load = load
         self._capture = capture
-        self._outcome = Outcome()
+        self._outcome = DemoOutcome()
         self._guests: dict[int, Process] = {}
         self._progress: dict[int, Message] = {}
         self._traffic = asyncio.Event()

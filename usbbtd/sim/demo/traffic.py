@@ -25,7 +25,7 @@ _HELLO = struct.Struct("<4sIH")
 _MAGIC = b"SDUs"
 
 
-class Channel(Protocol):
+class AnyChannel(Protocol):
     """What a guest's channel and a Bumble one have in common; ConnectionError when the channel has ended."""
 
     async def send(self, sdu: bytes, /) -> None: ...
@@ -55,7 +55,7 @@ def sdu_of(stream: int, number: int, length: int = 0) -> bytes:
 class Sender:
     """The end that begins: sends and checks the echoes. ``rtt_us``: of each SDU, from before it was sent."""
 
-    def __init__(self, channel: Channel, stream: int, *, clock: Callable[[], float], length: int = 0) -> None:
+    def __init__(self, channel: AnyChannel, stream: int, *, clock: Callable[[], float], length: int = 0) -> None:
         self.counts = Counts(stream, "sender")
         self.rtt_us: list[float] = []
         self._channel = channel
@@ -92,7 +92,7 @@ class Sender:
             room.release()
 
 
-async def echo(channel: Channel, counts: list[Counts]) -> None:
+async def echo(channel: AnyChannel, counts: list[Counts]) -> None:
     """The other end, until the channel ends: echoes, checks a stream's SDUs, and appends their counts to ``counts``."""
     try:
         while not _is_hello(sdu := await channel.recv()):

@@ -8,14 +8,14 @@ from pathlib import Path
 from usbbtd.cli import ctl
 from usbbtd.cli.completion import options, parsers
 from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.lab import Lab
+from usbbtd.sim.demo.lab import DemoLab
 
 _DOCTOR = """\
 case $1 in doctor) echo "play: this Xen is simulated: the checks of Xen and of /dev/xen must fail here" >&2;; esac
 """
 
 
-def write_commands(lab: Lab) -> Path:
+def write_commands(lab: DemoLab) -> Path:
     """Writes them to a folder, for PATH: the folder."""
     folder = lab.directory / "bin"
     folder.mkdir()

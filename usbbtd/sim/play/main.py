@@ -17,7 +17,7 @@ from usbbtd.cli.program import OutputError
 from usbbtd.sim.configuration import ALLOW_ALL
 from usbbtd.sim.demo import plan, program
 from usbbtd.sim.demo.display import Display
-from usbbtd.sim.demo.lab import Lab
+from usbbtd.sim.demo.lab import DemoLab
 from usbbtd.sim.demo.process import DemoError
 from usbbtd.sim.play.commands import write_commands
 from usbbtd.sim.play.greeting import GUEST, greeting
@@ -29,7 +29,7 @@ START_TIME_LIMIT_S = 60
 async def run(display: Display, output: Path) -> int:
     """Raises DemoError, and what else goes wrong."""
     logs = output / "play"
-    async with Lab(display, logs) as lab:
+    async with DemoLab(display, logs) as lab:
         try:
             async with asyncio.timeout(START_TIME_LIMIT_S):
                 await lab.guard(asyncio.create_task(_start(lab)))
@@ -51,13 +51,13 @@ def _tell_end(display: Display, how: asyncio.Future[str]) -> None:
         display.text(f"\n  {how.result()}\n  What is left is: exit")
 
 
-async def _start(lab: Lab) -> None:
+async def _start(lab: DemoLab) -> None:
     await lab.start_driver_domain(ALLOW_ALL)
     await lab.start_peers(plan.ECHO)
     lab.attach(GUEST)
 
 
-def _environment(lab: Lab) -> dict[str, str]:
+def _environment(lab: DemoLab) -> dict[str, str]:
     """What the shell has besides ours: it is a process of the guest, with all commands in PATH."""
     path = [str(write_commands(lab)), os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
     return lab.world.environment(GUEST) | {"PATH": ":".join(path), "PS1": f"guest-{GUEST}$ ", "HISTFILE": ""}

@@ -12,7 +12,7 @@ from usbbtd import log
 from usbbtd.bluetooth import BREDR, LE, check_psm, result_name
 from usbbtd.cli.arguments import number
 from usbbtd.cli.program import program
-from usbbtd.config import Log
+from usbbtd.config import LogSettings
 from usbbtd.sim.demo import plan
 from usbbtd.sim.demo.peers import CallingPeer, PeerChannel, power_on, spec_of
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("psm", type=number, metavar="PSM", help="which a guest listens on; 0x1005, for example")
     parser.add_argument("text", help="what to send, as one SDU")
     arguments = parser.parse_args(argv)
-    log.configure(Log(level="error", target="stderr"))
+    log.configure(LogSettings(level="error", target="stderr"))
     transport: plan.Transport = "le" if arguments.le else "bredr"
     try:
         check_psm(LE if arguments.le else BREDR, arguments.psm)

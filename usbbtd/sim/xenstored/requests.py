@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from usbbtd.sim.xenstored import wire
-from usbbtd.sim.xenstored.tree import Permission, Permissions, Transaction, canonical
+from usbbtd.sim.xenstored.tree import Permission, Permissions, TreeTransaction, canonical
 from usbbtd.sim.xenstored.wire import StoreError
 
 _PERMISSION = re.compile(r"([nrwb])(\d{1,5})")
@@ -18,12 +18,12 @@ def _first(payload: bytes, domid: int, *, special: bool = False) -> tuple[str, b
     return canonical(wire.text(path), domid, special=special), rest
 
 
-def _directory(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _directory(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     node = transaction.directory(canonical(wire.one_string(payload), domid))
     return b"".join(child.encode() + b"\0" for child in node.children)
 
 
-def _directory_part(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _directory_part(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     """Path and offset: the node's generation, then as many whole names as fit; the last part ends with an empty one."""
     if len(wire.strings(payload)) != 2:
         raise StoreError("EINVAL")
@@ -40,32 +40,32 @@ def _directory_part(transaction: Transaction, domid: int, payload: bytes) -> byt
     return generation + names + b"\0"
 
 
-def _read(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _read(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     return transaction.read(canonical(wire.one_string(payload), domid))
 
 
-def _get_permissions(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _get_permissions(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     permissions = transaction.permissions(canonical(wire.one_string(payload), domid, special=True))
     return b"".join(b"%s%d\0" % (access.encode(), owner) for owner, access in permissions)
 
 
-def _write(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _write(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     path, value = _first(payload, domid)
     transaction.write(path, value)
     return b"OK\0"
 
 
-def _mkdir(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _mkdir(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     transaction.mkdir(canonical(wire.one_string(payload), domid))
     return b"OK\0"
 
 
-def _remove(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _remove(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     transaction.remove(canonical(wire.one_string(payload), domid))
     return b"OK\0"
 
 
-def _set_permissions(transaction: Transaction, domid: int, payload: bytes) -> bytes:
+def _set_permissions(transaction: TreeTransaction, domid: int, payload: bytes) -> bytes:
     path, rest = _first(payload, domid, special=True)
     transaction.set_permissions(path, parse_permissions([wire.text(item) for item in wire.strings(rest)]))
     return b"OK\0"
@@ -84,7 +84,7 @@ def parse_permissions(items: list[str]) -> Permissions:
     return tuple(permissions)
 
 
-ON_NODES: dict[int, Callable[[Transaction, int, bytes], bytes]] = {
+ON_NODES: dict[int, Callable[[TreeTransaction, int, bytes], bytes]] = {
     wire.DIRECTORY: _directory,
     wire.DIRECTORY_PART: _directory_part,
     wire.READ: _read,

@@ -11,8 +11,8 @@ import structlog
 
 from usbbtd.sim.xenstored import wire
 from usbbtd.sim.xenstored.requests import ON_NODES
-from usbbtd.sim.xenstored.tree import PRIVILEGED, Change, Quota, Store, Transaction
-from usbbtd.sim.xenstored.watches import Watch, Watches
+from usbbtd.sim.xenstored.tree import PRIVILEGED, Change, Quota, Tree, TreeTransaction
+from usbbtd.sim.xenstored.watches import SetWatch, Watches
 from usbbtd.sim.xenstored.wire import StoreError
 
 _BACKLOG_MAX = 4096  # events that wait for a client that does not read; more are dropped and counted
@@ -24,9 +24,9 @@ class XenStored:
     """The store, its watches, and the domains that may connect: at `directory`/xenstored.<domid>."""
 
     def __init__(self, directory: Path, quota: Quota | None = None) -> None:
-        self.store = Store(quota or Quota())
+        self.store = Tree(quota or Quota())
         self.watches = Watches(self.store.quota.watches)
-        self.connections: set[Connection] = set()
+        self.connections: set[XenstoredConnection] = set()
         self.dropped_events = 0
         self._directory = directory
         self._sockets: dict[int, socket.socket] = {}
@@ -59,9 +59,9 @@ class XenStored:
         self.watches.fire(self.store.forget_domain(domid))
         self._fire_special("@releaseDomain")
 
-    def transact(self, work: Callable[[Transaction], None]) -> None:
+    def transact(self, work: Callable[[TreeTransaction], None]) -> None:
         """Does `work` as the privileged domain, all or nothing, and tells watches. StoreError."""
-        transaction = Transaction(self.store, PRIVILEGED)
+        transaction = TreeTransaction(self.store, PRIVILEGED)
         work(transaction)
         self.watches.fire(transaction.commit())
 
@@ -88,19 +88,19 @@ class XenStored:
         task.add_done_callback(self._accepting.discard)
 
     async def _connect(self, client: socket.socket, domid: int) -> None:
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self, domid), client)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: XenstoredConnection(self, domid), client)
 
     def _fire_special(self, path: str) -> None:
         self.watches.fire([Change(path, False, (self.store.nodes[path].permissions,))])
 
 
-class Connection(asyncio.Protocol):
+class XenstoredConnection(asyncio.Protocol):
     """One client, a Watcher. Requests are answered in order; events go out as they happen."""
 
     def __init__(self, server: XenStored, domid: int) -> None:
         self.domid = domid
         self._server = server
-        self._transactions: dict[int, Transaction] = {}
+        self._transactions: dict[int, TreeTransaction] = {}
         self._next_transaction_id = 1
         self._buffer = b""
         self._full = False  # the client does not read: no more requests of it, and events wait
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
             self._server.dropped_events += 1
 
     def _answer(self, operation: int, request_id: int, transaction_id: int, payload: bytes) -> None:
-        new_watch: Watch | None = None
+        new_watch: SetWatch | None = None
         try:
             if operation == wire.WATCH:
                 new_watch = self._watch(payload)
@@ -219,18 +219,18 @@ class Connection(asyncio.Protocol):
         """A request outside of a transaction is one of its own."""
         if transaction_id:
             return ON_NODES[operation](self._transaction(transaction_id), self.domid, payload)
-        transaction = Transaction(self._server.store, self.domid)
+        transaction = TreeTransaction(self._server.store, self.domid)
         answer = ON_NODES[operation](transaction, self.domid, payload)
         self._server.watches.fire(transaction.commit())
         return answer
 
-    def _transaction(self, transaction_id: int) -> Transaction:
+    def _transaction(self, transaction_id: int) -> TreeTransaction:
         transaction = self._transactions.get(transaction_id)
         if transaction is None:
             raise StoreError("ENOENT")
         return transaction
 
-    def _watch(self, payload: bytes) -> Watch:
+    def _watch(self, payload: bytes) -> SetWatch:
         return self._server.watches.add(self, *_two(payload))
 
     def _start_transaction(self, transaction_id: int) -> bytes:
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
         while self._next_transaction_id in self._transactions or self._next_transaction_id == 0:
             self._next_transaction_id = (self._next_transaction_id + 1) & 0xFFFFFFFF
         new = self._next_transaction_id
-        self._transactions[new] = Transaction(self._server.store, self.domid)
+        self._transactions[new] = TreeTransaction(self._server.store, self.domid)
         self._next_transaction_id = (new + 1) & 0xFFFFFFFF
         return b"%d\0" % new
 

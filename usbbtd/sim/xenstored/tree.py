@@ -1,4 +1,4 @@
-"""Nodes, permissions and transactions. Every access goes through a Transaction, single requests included."""
+"""Nodes, permissions and transactions. Every access goes through a TreeTransaction, single requests included."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def parent_of(path: str) -> str:
 
 
 @dataclass
-class Store:
+class Tree:
     """The committed nodes."""
 
     quota: Quota = field(default_factory=Quota)
@@ -117,7 +117,7 @@ class Store:
             left = (node.permissions[0], *(p for p in node.permissions[1:] if p.domid != domid))
             if len(left) != len(node.permissions):
                 self.nodes[path] = replace(node, permissions=left)
-        transaction = Transaction(self, PRIVILEGED)
+        transaction = TreeTransaction(self, PRIVILEGED)
         for path in [path for path, node in self.nodes.items() if node.owner == domid and path != "/"]:
             if path in SPECIAL_PATHS:
                 self.nodes[path] = Node((Permission(PRIVILEGED, "n"),))
@@ -126,10 +126,10 @@ class Store:
         return transaction.commit()
 
 
-class Transaction:
+class TreeTransaction:
     """One domain's view of the store, until `commit`. All methods take canonical paths and raise StoreError."""
 
-    def __init__(self, store: Store, domid: int) -> None:
+    def __init__(self, store: Tree, domid: int) -> None:
         self._store = store
         self._domid = domid
         self._read: dict[str, Node | None] = {}  # as it was when it was first read; None: there was no such node

@@ -8,7 +8,7 @@ from usbbtd.sim.xenstored.tree import PRIVILEGED, SPECIAL_PATHS, Change, allows,
 from usbbtd.sim.xenstored.wire import StoreError
 
 
-class Watcher(Protocol):
+class WatchOwner(Protocol):
     """A connection."""
 
     @property
@@ -17,9 +17,9 @@ class Watcher(Protocol):
     def send_event(self, path: str, token: str) -> None: ...
 
 
-class Watch(NamedTuple):
+class SetWatch(NamedTuple):
     number: int  # in the order in which they were set
-    watcher: Watcher
+    watcher: WatchOwner
     path: str
     token: str
     prefix: int  # how many characters of a path the watcher does not see: it named its node relative to its domain's
@@ -32,14 +32,14 @@ class Watches:
     def __init__(self, limit: int) -> None:
         """`limit`: for each unprivileged domain."""
         self._limit = limit
-        self._by_path: dict[str, list[Watch]] = {}
+        self._by_path: dict[str, list[SetWatch]] = {}
         self._next_number = 0
         self.counts: Counter[int] = Counter()  # by domain
 
-    def add(self, watcher: Watcher, path: str, token: str) -> Watch:
+    def add(self, watcher: WatchOwner, path: str, token: str) -> SetWatch:
         """The caller answers the request, then tells the watch its own path once. StoreError EINVAL, EEXIST, ENOSPC."""
         absolute = canonical(path, watcher.domid, special=True)
-        watch = Watch(self._next_number, watcher, absolute, token, len(absolute) - len(path))
+        watch = SetWatch(self._next_number, watcher, absolute, token, len(absolute) - len(path))
         if self._find(watcher, absolute, token):
             raise StoreError("EEXIST")
         if watcher.domid != PRIVILEGED and self.counts[watcher.domid] >= self._limit:
@@ -49,14 +49,14 @@ class Watches:
         self.counts[watcher.domid] += 1
         return watch
 
-    def remove(self, watcher: Watcher, path: str, token: str) -> None:
+    def remove(self, watcher: WatchOwner, path: str, token: str) -> None:
         """StoreError ENOENT."""
         watch = self._find(watcher, canonical(path, watcher.domid, special=True), token)
         if watch is None:
             raise StoreError("ENOENT")
         self._drop(watch)
 
-    def remove_all(self, watcher: Watcher) -> None:
+    def remove_all(self, watcher: WatchOwner) -> None:
         for watch in [watch for watches in self._by_path.values() for watch in watches if watch.watcher is watcher]:
             self._drop(watch)
 
@@ -68,13 +68,13 @@ class Watches:
                 if any(allows(permissions, watch.watcher.domid, "r") for permissions in change.readable_by):
                     watch.tell(change.path)
 
-    def _find(self, watcher: Watcher, path: str, token: str) -> Watch | None:
+    def _find(self, watcher: WatchOwner, path: str, token: str) -> SetWatch | None:
         for watch in self._by_path.get(path, ()):
             if watch.watcher is watcher and watch.token == token:
                 return watch
         return None
 
-    def _drop(self, watch: Watch) -> None:
+    def _drop(self, watch: SetWatch) -> None:
         watches = self._by_path[watch.path]
         watches.remove(watch)
         if not watches:

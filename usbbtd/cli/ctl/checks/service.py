@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from usbbtd.cli.ctl.checks import Finding, Status
-from usbbtd.cli.ctl.client import Client, Failed, NoDaemon
+from usbbtd.cli.ctl.client import Client, CommandFailed, NoDaemon
 from usbbtd.cli.daemon import DEFAULT_CONFIG, read_config
 from usbbtd.cli.table import counted
 from usbbtd.config import Config, ConfigError
@@ -67,7 +67,7 @@ def check_socket(path: str, config: Config) -> Iterator[Finding]:
         advice = error.advice if other == path else f"the configuration has {other or 'none'}: see --socket"
         yield Finding(check, Status.FAILED, error.why, advice)
         return
-    except Failed as error:
+    except CommandFailed as error:
         yield Finding(check, Status.FAILED, f"{path}: {error}")
         return
     if status["version"] == (here := metadata.version("usbbtd")):
