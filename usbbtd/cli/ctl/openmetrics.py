@@ -84,6 +84,7 @@ METRICS: dict[tuple[str, str], Metric] = {
     }),
     **_family("guest", "gauge", {
         "channels": "Channels of the guest in any state.",
+        "echoes": "L2CAP echoes that the guest waits for.",
         "listeners": "Its listeners.",
         "scans": "Its scans.",
         "advertisements": "Its advertisements.",
