@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController,
 from usbbtd.guest.connection import Connection
 from usbbtd.service import failure_of_loop
 from usbbtd.sim.demo import plan
+from usbbtd.sim.world import World
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
@@ -388,6 +390,30 @@ def test_a_signal_before_there_is_anything_to_do(world, new_domain, tmp_path, us
     daemon = stack_module.Process(world, domain.domid, "-m", "usbbtd", "run", "--config", config)
     daemon.wait_logged("usbbtd starts")
     assert daemon.terminate(signal.SIGINT) == 0
+
+
+@contextlib.contextmanager
+def ended(process):
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def test_a_signal_ends_what_has_lost_xenstored_for_good():
+    with tempfile.TemporaryDirectory() as directory, World.start(Path(directory)) as world:
+        for domid, name in ((1, "sys-bt"), (2, "guest")):
+            world.create_domain(domid, name)
+        world.attach_vl2cap(2, 1)
+        module = ("-m", "usbbtd.cli.guest", "listen", "0x1001", "--wait", "600")
+        with (
+            ended(stack_module.Process(world, 1, "-m", "usbbtd", "run", "--config", "/dev/null")) as service,
+            ended(stack_module.Process(world, 2, *module)) as guest,
+        ):
+            world.wait_value("/local/domain/2/device/vl2cap/0/state", "4", timeout_s=30)
+            os.kill(world.pid, signal.SIGKILL)
+            assert guest.terminate() == 128 + signal.SIGTERM
+            assert service.terminate() == 0
 
 
 def test_a_log_that_nobody_reads_keeps_the_service_from_nothing(world, new_domain):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
@@ -31,6 +30,7 @@ from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.retry import Trouble
+from usbbtd.signals import handled
 from usbbtd.state import State
 from usbbtd.xen.claim import claim_domain
 from usbbtd.xen.device import XenbusDevice
@@ -139,14 +139,14 @@ class Service:
         return list(self._devices.values())
 
     async def run(self) -> None:
-        signalled = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, signalled.set)
-        reload = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+        stop, reload = asyncio.Event(), asyncio.Event()
+        with handled(stop.set, reload.set):
+            await self._serve(stop, reload)
+
+    async def _serve(self, stop: asyncio.Event, reload: asyncio.Event) -> None:
         self._log.info("usbbtd starts", domid=self._domid)
         self._log_policy()
-        stopping = asyncio.create_task(signalled.wait())
+        stopping = asyncio.create_task(stop.wait())
         work = (self._watch(), self._report(), self._reload_whenever(reload))
         own = [asyncio.create_task(each) for each in work]
         needed = list(own)

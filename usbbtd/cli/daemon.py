@@ -1,14 +1,19 @@
 """``usbbtd``: the service of a driver domain."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usbbtd.cli.program import add_version, never_wait, program
-from usbbtd.config import Config, ConfigError, load
-from usbbtd.policy.files import load as load_policy
-from usbbtd.policy.rules import Policy
+from usbbtd.signals import hold_sighup
+
+if TYPE_CHECKING:
+    from usbbtd.config import Config
+    from usbbtd.policy.rules import Policy
 
 DEFAULT_CONFIG = Path("/etc/usbbtd/usbbtd.toml")
 
@@ -19,6 +24,11 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NO_XEN = 1, 2, 3
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration, 3 no Xen, 74 no output."""
     arguments = make_parser().parse_args(argv)
+    if arguments.command == "run":
+        hold_sighup()
+    from usbbtd.policy.files import load as load_policy
+    from usbbtd.tomlfile import ConfigError
+
     try:
         config = read_config(arguments.config)
         policy = load_policy(config.policy.directory)
@@ -45,6 +55,7 @@ def serve(config: Config, policy: Policy) -> int:
     import asyncio
 
     from usbbtd import log, service
+    from usbbtd.cli.signals import hold_interrupts, release_interrupts
     from usbbtd.control.server import ControlError
     from usbbtd.dongles.dongle import DongleError
     from usbbtd.xen.claim import ClaimError
@@ -53,8 +64,14 @@ def serve(config: Config, policy: Policy) -> int:
     never_wait()
     recent = log.RecentEvents()
     log.configure(config.log, recent=recent)
+
+    async def run() -> None:
+        release_interrupts()
+        await service.run(config, policy, recent)
+
+    hold_interrupts()
     try:
-        asyncio.run(service.run(config, policy, recent))
+        asyncio.run(run())
     except (ClaimError, DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -66,4 +83,6 @@ def serve(config: Config, policy: Policy) -> int:
 
 def read_config(path: Path | None) -> Config:
     """The file that was named, which must exist; else the default one, which need not. Raises ConfigError."""
+    from usbbtd.config import load
+
     return load(DEFAULT_CONFIG, must_exist=False) if path is None else load(path)

@@ -12,17 +12,18 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from usbbtd.cli.arguments import directory, seconds
 from usbbtd.cli.program import add_version, never_wait, program, tell_done
-from usbbtd.cli.signals import run
 from usbbtd.cli.table import print_table
-from usbbtd.toolstack import commands, errors
-from usbbtd.toolstack.changes import Change, Write
+from usbbtd.signals import hold_sighup
+from usbbtd.toolstack import errors
 from usbbtd.toolstack.spec import Spec, parse_devid, parse_spec
-from usbbtd.xen.error import XenError
-from usbbtd.xen.store import Store
+
+if TYPE_CHECKING:
+    from usbbtd.toolstack.changes import Change
+    from usbbtd.xen.store import Store
 
 _FAILED, _NOT_PERMITTED = 1, 4
 _STATUS = {
@@ -38,12 +39,17 @@ _HEAD = ("GUEST", "DOMID", "DEVID", "BACKEND", "DOMID", "FRONTEND STATE", "BACKE
 
 T = TypeVar("T")
 Arguments = argparse.Namespace
-Command: TypeAlias = Callable[[Store, Arguments], Awaitable[None]]
+Command: TypeAlias = "Callable[[Store, Arguments], Awaitable[None]]"
 
 
 @program("usbbt-toolstack")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
+    if arguments.command is _watch:
+        hold_sighup()
+    from usbbtd.cli.signals import run
+    from usbbtd.xen.error import XenError
+
     try:
         return run(partial(_run, arguments))
     except errors.ToolstackError as error:
@@ -55,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: Arguments) -> None:
+    from usbbtd.xen.error import XenError
+    from usbbtd.xen.store import Store
+
     try:
         store = await Store.open()
     except XenError as error:
@@ -67,6 +76,8 @@ async def _run(arguments: Arguments) -> None:
 
 
 async def _attach(store: Store, arguments: Arguments) -> None:
+    from usbbtd.toolstack import commands
+
     if arguments.dry_run:
         plan = commands.Attachment(arguments.guest, arguments.spec).plan
         _print_changes(await commands.dry_run(store, [plan]), arguments)
@@ -77,6 +88,8 @@ async def _attach(store: Store, arguments: Arguments) -> None:
 
 
 async def _detach(store: Store, arguments: Arguments) -> None:
+    from usbbtd.toolstack import commands
+
     if arguments.dry_run:
         detachment = commands.Detachment(arguments.guest, arguments.devid)
         _print_changes(await commands.dry_run(store, [detachment.plan, detachment.plan_removal]), arguments)
@@ -89,6 +102,8 @@ async def _detach(store: Store, arguments: Arguments) -> None:
 
 
 async def _list(store: Store, arguments: Arguments) -> None:
+    from usbbtd.toolstack import commands
+
     rows = await commands.list_devices(store, arguments.guest)
     if arguments.json:
         for row in rows:
@@ -109,6 +124,8 @@ async def _watch(store: Store, arguments: Arguments) -> None:
 
 
 def _print_changes(changes: Sequence[Change], arguments: Arguments) -> None:
+    from usbbtd.toolstack.changes import Write
+
     for change in changes:
         if arguments.json:
             print(json.dumps({"do": "write" if isinstance(change, Write) else "remove"} | change._asdict()))

@@ -1,6 +1,7 @@
 """What an administrator does by hand: attach, detach, list. Waits as xl does, and leaves nothing half-done."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from usbbtd.toolstack.spec import MAX_DEVICES, Spec, lowest_free
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
+_UNDO_S = 2.0
 _REASON_MAX = 200  # characters of what a backend says
 _OFFERED = tuple(map(str, (xenbus.INIT_WAIT, xenbus.INITIALISED, xenbus.CONNECTED)))
 _REFUSED = tuple(map(str, (xenbus.CLOSING, xenbus.CLOSED)))
@@ -103,7 +105,9 @@ async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> Devi
         await _wait_offered(store, attachment, timeout_s)
         return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
     except BaseException:  # interrupted in the transaction, too: it may have been made all the same
-        await store.transaction(attachment.undo)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_UNDO_S):  # xenstored may be gone
+                await store.transaction(attachment.undo)
         raise
 
 

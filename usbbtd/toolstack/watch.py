@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.manager import notify
 from usbbtd.retry import Retry, Trouble
+from usbbtd.signals import handled
 from usbbtd.toolstack.devices import Vl2capDevice
 from usbbtd.toolstack.domains import DOMAINS, Domain, home, read_names
 from usbbtd.toolstack.files import ConfigFiles
@@ -25,20 +25,20 @@ from usbbtd.xen.watch import Watch
 
 #: xenstored's words for "a domain has come", "a domain has ended or its nodes can go".
 _EVENTS = ("@introduceDomain", "@releaseDomain")
-#: Ours, in the same queue: the administrator wants a look, and a pause is over.
-_SIGHUP, _AGAIN = "SIGHUP", "again"
+#: Ours, in the same queue: the administrator wants a look, or a pause is over.
+_AGAIN = "again"
 #: Between two looks for one node: a driver domain can write to its own as often as it likes.
 _PAUSE_S = 0.5
 
 
 async def run(store: Store, directories: Iterable[Path]) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP makes it look again. XenError: this is not dom0."""
-    watching = asyncio.create_task(Watcher(store, ConfigFiles(directories)).run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await watching
-    notify("STOPPING=1")
+    watcher = Watcher(store, ConfigFiles(directories))
+    watching = asyncio.create_task(watcher.run())
+    with handled(watching.cancel, watcher.look_again):
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        notify("STOPPING=1")
 
 
 class _Pause:
@@ -75,12 +75,19 @@ class Watcher:
         self._pauses: dict[Domain | None, _Pause] = {}  # None: of all, when not even their names can be read
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._devices: list[Vl2capDevice] = []
+        self._changes: Watch | None = None
+
+    def look_again(self) -> None:
+        """The administrator wants a look: at what is to be tried later, too."""
+        self._pauses.clear()
+        if self._changes is not None:
+            self._changes.add(_AGAIN)
 
     async def run(self) -> None:
         """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""
         await self._check_dom0()
         async with self._store.watch(*_EVENTS) as changes:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, changes.add, _SIGHUP)
+            self._changes = changes  # which begins with a look
             self._log.info("usbbt-toolstack watches")
             tasks = [asyncio.create_task(work) for work in (self._follow(changes), self._ports.run())]
             try:
@@ -101,9 +108,7 @@ class Watcher:
 
     async def _follow(self, changes: Watch) -> None:
         told = ""
-        async for change in changes:
-            if change == _SIGHUP:
-                self._pauses.clear()
+        async for _ in changes:
             await self._look(changes)
             attached = sum(device.backend is not None for device in self._devices)
             waiting = sum(bool(device.wanted) and device.backend is None for device in self._devices)

@@ -31,6 +31,8 @@ _OTHER = {"frontend": "backend", "backend": "frontend"}
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
 #: How often a backend looks again for a frontend that it cannot see: no watch tells when a domain is gone.
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.1, 10.0
+#: How long a device that is left tries to say so: xenstored may be gone for good.
+_GOODBYE_S = 2.0
 #: As long as a toolstack waits for a backend.
 _LINGER_S = 10.0
 
@@ -65,6 +67,7 @@ class XenbusDevice:
         self._is_gone = is_gone
         self._look_s = _FIRST_LOOK_S
         self._next_look: asyncio.TimerHandle | None = None
+        self._write_limit_s: float | None = None
 
     @property
     def state(self) -> int:
@@ -93,8 +96,10 @@ class XenbusDevice:
                     if watcher.done():
                         watcher.result()  # the watch was refused when the store was connected again
             finally:
+                self._write_limit_s = _GOODBYE_S
                 try:
-                    await self._finish(perform)
+                    with contextlib.suppress(TimeoutError):
+                        await self._finish(perform)
                 finally:
                     watcher.cancel()
                     if self._next_look is not None:
@@ -198,7 +203,8 @@ class XenbusDevice:
             await perform(Action.DETACH)
             nodes, state = {}, xenbus.CLOSING
         if state == xenbus.CLOSING and self.reason:
-            await self._error_node.write(self._error_code, self.reason)  # before the state that makes dom0 look
+            async with asyncio.timeout(self._write_limit_s):
+                await self._error_node.write(self._error_code, self.reason)  # before the state that makes dom0 look
         await self._write(state, nodes)
         self._handshake.entered(state)
         if state == xenbus.CONNECTED:
@@ -217,7 +223,8 @@ class XenbusDevice:
                 transaction.write(f"{self.path}/state", str(state))
 
         try:
-            await self._store.transaction(work)
+            async with asyncio.timeout(self._write_limit_s):
+                await self._store.transaction(work)
         except XenError as exc:
             # It may have gone while the transaction ran; nothing of ours may be made there then.
             if exc.errno != errno.EACCES or await self._store.read(self._link) is not None:
