@@ -54,12 +54,6 @@ asyncio.run(serve(lambda: send(signal.SIGTERM)))
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     send(number)
 """
-IN_A_COMMAND = """
-from usbbtd.cli.signals import run
-status = run(lambda: serve(lambda: send(signal.SIGTERM)))
-send(signal.SIGTERM)
-sys.exit(status)
-"""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +63,6 @@ sys.exit(status)
         pytest.param(STORM, "stopped", id="storm"),
         pytest.param(TO_A_THREAD, "stopped", id="to a thread"),
         pytest.param(AT_THE_END, "stopped", id="at the end"),
-        pytest.param(IN_A_COMMAND, "stopped", id="in a command"),
     ],
 )
 def test_a_service_ends_in_order_whenever_signals_come(code: str, said: str) -> None:

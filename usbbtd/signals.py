@@ -33,9 +33,10 @@ def hold_sighup() -> None:
 
 @contextlib.contextmanager
 def handled(stop: Callable[[], object], reload: Callable[[], object]) -> Iterator[None]:
-    """Calls ``stop`` on SIGTERM and SIGINT, ``reload`` on SIGHUP, also on one that was held. In an event loop.
+    """Calls ``stop`` on SIGTERM and SIGINT, ``reload`` on SIGHUP, also on one that was held.
 
-    Once it is over all three are ignored: what is left is the end of the process, which none of them may cut short.
+    In an event loop that has no handlers of its own. Once it is over all three are ignored: what is left is the end of
+    the process, which none of them may cut short.
     """
     import asyncio  # here: who only holds a signal cannot wait for it
     import socket
@@ -49,7 +50,6 @@ def handled(stop: Callable[[], object], reload: Callable[[], object]) -> Iterato
         # Only wakes the loop up, whichever thread was interrupted: Python's handlers run before anything else then.
         loop.add_reader(reading, reading.recv, 4096)
         for number, callback in zip(_NUMBERS, (stop, stop, reload), strict=True):
-            loop.remove_signal_handler(number)  # whose would end the process when the loop is closed
             signal.signal(number, lambda *_, callback=callback: loop.call_soon_threadsafe(callback))
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.unread import KINDS, drain, unread
 from usbbtd.cli.program import CANNOT_WRITE, _write_if_room
+from usbbtd.sim.world import World
 
 MODULES = {
     "usbbtd": "usbbtd.cli.daemon",
@@ -182,3 +183,14 @@ def test_a_signal_while_a_service_is_loaded(
     assert done.returncode == status
     assert said in done.stderr
     assert done.stderr.count("\n") == (1 if said else 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_no_signal_is_lost_while_the_service_of_dom0_is_loaded(number: int, world: World, tmp_path: Path) -> None:
+    """What comes then ends it, at once or in order, whoever was to handle it at that moment."""
+    code = SIGNALLED.format(imported="usbbtd.toolstack.watch", number=int(number), module=MODULES["usbbt-toolstack"])
+    command = [sys.executable, "-c", code, "watch", "--config-dir", str(tmp_path)]
+    environment = os.environ | world.environment(0)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, -number)
+    assert "Traceback" not in done.stderr

@@ -52,10 +52,10 @@ def make_parser() -> argparse.ArgumentParser:
 def serve(config: Config, policy: Policy) -> int:
     """The exit code, after a signal. What it imports itself is half of the time to start, which check-config saves;
     nor do Xen's libraries have to be where a configuration is checked."""
-    import asyncio
+    from functools import partial
 
     from usbbtd import log, service
-    from usbbtd.cli.signals import hold_interrupts, release_interrupts
+    from usbbtd.cli.signals import run_service
     from usbbtd.control.server import ControlError
     from usbbtd.dongles.dongle import DongleError
     from usbbtd.xen.claim import ClaimError
@@ -64,14 +64,8 @@ def serve(config: Config, policy: Policy) -> int:
     never_wait()
     recent = log.RecentEvents()
     log.configure(config.log, recent=recent)
-
-    async def run() -> None:
-        release_interrupts()
-        await service.run(config, policy, recent)
-
-    hold_interrupts()
     try:
-        asyncio.run(run())
+        run_service(partial(service.run, config, policy, recent))
     except (ClaimError, DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -17,6 +17,20 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> int:
     return 0
 
 
+def run_service(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Runs a service, which has ``usbbtd.signals`` handle them: until then SIGTERM ends it at once.
+
+    No handler of the loop's here: one that is replaced loses the signal that it has not told of yet.
+    """
+
+    async def released() -> None:
+        release_interrupts()
+        await work()
+
+    hold_interrupts()
+    asyncio.run(released())
+
+
 def hold_interrupts() -> None:
     """Keeps SIGINT back until there is an event loop, which handles it: in the making of one it has a traceback."""
     pthread_sigmask(SIG_BLOCK, {SIGINT})

@@ -47,11 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     if arguments.command is _watch:
         hold_sighup()
-    from usbbtd.cli.signals import run
+    from usbbtd.cli.signals import run, run_service
     from usbbtd.xen.error import XenError
 
     try:
-        return run(partial(_run, arguments))
+        if arguments.command is not _watch:
+            return run(partial(_run, arguments))
+        run_service(partial(_run, arguments))
+        return 0
     except errors.ToolstackError as error:
         return _fail(_STATUS[type(error)], str(error))
     except XenError as error:
