@@ -160,7 +160,7 @@ def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
     code = (
         "import sys; from usbbtd import config, log, service\n"
         "for target in ('stderr', 'journal'):\n"
-        "    log.configure(config.Log(target=target)); print('usbbtd.events.table' in sys.modules)"
+        "    log.configure(config.LogSettings(target=target)); print('usbbtd.events.table' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"]
@@ -224,7 +224,7 @@ async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: 
 def test_what_was_suppressed_is_told_at_the_latest_when_the_process_ends() -> None:
     code = (
         "from usbbtd import config, log; import structlog\n"
-        "log.configure(config.Log(target='stderr'))\n"
+        "log.configure(config.LogSettings(target='stderr'))\n"
         f"for _ in range({BURST} + 500): structlog.get_logger().info('link up', domid=3)"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)

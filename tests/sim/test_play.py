@@ -154,7 +154,7 @@ usbbtctl doctor
 usbbtctl policy check
 usbbtctl policy explain guest-2 connect C0:FF:EE:00:00:11 0x1001
 usbbtctl policy check --config /not/there
-echo welcome | usbbt-guest listen 0x1005 2>&1 &
+echo welcome | usbbt-guest listen 0x1005 --linger 30 2>&1 &
 until usbbtctl guests | grep -q 0x1005; do sleep 0.1; done
 peer-connect 0x1007 hello
 peer-connect 0x1005 hello
