@@ -49,26 +49,26 @@ DRAIN_S = 2.0
 #: How long devices have to close.
 STOP_S = 5.0
 
-#: How long a start waits at most for a dongle to be up or given up: two silent commands, and some.
+#: How long a start waits at most for a dongle to be up or given up: a little more than two commands without an answer.
 READY_S = 5.0
 
-#: Mistakes in files of policy that a reload tells one by one.
+#: The most mistakes in the files of policy that a reload logs one by one.
 MOST_MISTAKES = 20
 
-#: How often the status is looked at.
+#: How often the status is compared with what the manager was told last.
 STATUS_S = 1.0
 
-#: What serves a device, by its path.
+#: The tasks that serve devices, by the path of each device in xenstore.
 Tasks = dict[str, asyncio.Task[None]]
 
 ServeDongle = Callable[[Callable[[Dongle], Awaitable[None]], FilteringBoundLogger], Coroutine[Any, Any, None]]
 
 
 async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
-    """Serves until SIGTERM or SIGINT; SIGHUP makes it read the policy anew. ``recent``: what is logged.
+    """Serves dongles and guests until SIGTERM or SIGINT; reads the policy again at SIGHUP.
 
-    Raises XenError where this is no domain that can, DongleError where libusb is asked for and cannot: what is missing.
-    Raises ControlError where the control socket is another's, ClaimError where another serves this domain.
+    ``recent``: keeps the last log events for usbbtctl. Raises XenError if Xen's devices cannot be used, DongleError if
+    libusb is configured and cannot be used, ControlError if the control socket is taken, ClaimError if the domain is.
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(claim_domain())
@@ -80,7 +80,7 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
         stack.callback(grants.close)
         serve_dongle = None
         if config.adapter.usb == "libusb":
-            from usbbtd.dongles.libusb_context import LibusbContext  # here only: nobody else needs libusb to be there
+            from usbbtd.dongles.libusb_context import LibusbContext  # only here: otherwise libusb need not be there
             from usbbtd.dongles.libusb_source import serve_libusb
 
             libusb = LibusbContext()
@@ -100,7 +100,7 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
 
 
 class Service:
-    """All devices of our domain ``domid``: USB controllers on one side, guests on the other.
+    """Serves all devices of our domain ``domid``: USB controllers on one side, guests on the other.
 
     ``serve_dongle(on_dongle, log)`` finds dongles; without it they are found through usbif.
     """
@@ -121,10 +121,10 @@ class Service:
         self._limits = FrontendLimits(**guests.model_dump(exclude={"unread_bytes", "connects_per_minute"}))
         self._access_limits = RuleLimits(guests.channels, guests.unread_bytes, guests.connects_per_minute)
         self._guests: Tasks = {}
-        self._devices: dict[str, GuestDevice] = {}  # of those of the guests that have been started, by path
+        self._devices: dict[str, GuestDevice] = {}  # the guests' devices that are served, by path
         self._ready = asyncio.Event()
         self._dongles: Tasks = {}
-        self._troubles: dict[str, Trouble] = {}  # of devices that are there, by path
+        self._troubles: dict[str, Trouble] = {}  # why a device was not served, by its path
         self._changes: Watch | None = None
         self._scanned = asyncio.Event()
         self.adapter = SharedAdapter(
@@ -135,7 +135,7 @@ class Service:
         )
 
     def guests(self) -> list[GuestDevice]:
-        """The guests' devices that are served now."""
+        """Returns the guests' devices that are served now."""
         return list(self._devices.values())
 
     async def run(self) -> None:
@@ -165,7 +165,7 @@ class Service:
                 done.result()  # raises: the store or libusb is lost for good, or we have failed
 
     async def _watch(self) -> None:
-        """Looks again at every change: watches may be coalesced, so what they name is not trusted to be all."""
+        """Scans xenstore whenever a watch fires, whatever path it names: one event may stand for several changes."""
         async with self._store.watch(VUSB, VL2CAP) as self._changes:
             async for _ in self._changes:
                 await self._scan()
@@ -174,7 +174,7 @@ class Service:
     async def _report(self) -> None:
         """Tells the manager that we are ready, then our status whenever it has changed.
 
-        Ready: all devices have been looked at, and the dongle is up, or was given up, or none comes.
+        We are ready when all devices were looked at and no dongle is waited for: it is up or given up, or took READY_S.
         """
         await self._scanned.wait()
         if self._dongles:
@@ -183,7 +183,7 @@ class Service:
         told = ""
         while True:
             status = f"STATUS={self._status()}"
-            if status != told:  # the manager may be slow, and is waited for
+            if status != told:  # only then: notify() waits for a manager that is slow
                 notify(status if told else f"READY=1\n{status}")
                 told = status
                 self._ready.set()
@@ -194,7 +194,7 @@ class Service:
         return f"{len(self._devices)} guests, {channels} channels, hci {'up' if self.adapter.powered else 'down'}"
 
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
-        """For the watchdog: whether all that must run does, xenstored answers, and the controller is not stuck."""
+        """Returns whether all that must run does and the controller is not stuck. Waits for xenstored's answer."""
         await self._store.read("domid")
         dead = self._evtchn.failure.done() or any(task.done() for task in needed)
         return not dead and not self.adapter.is_stuck()
@@ -209,12 +209,12 @@ class Service:
             notify("READY=1")
 
     async def _reload(self) -> None:
-        """All or nothing: a mistake in any file leaves the policy as it is."""
+        """Replaces the policy by what its files say now; a mistake in any of them leaves it as it is."""
         stopped = threading.Event()
 
         def proceed() -> None:
             if stopped.is_set():
-                raise ConfigError("the service stops")  # nobody hears it: the reading ends here, and the process can
+                raise ConfigError("the service stops")  # ends the reading thread, for the process to end
 
         try:
             policy = await asyncio.to_thread(load_policy, self._config.policy.directory, proceed)
@@ -238,7 +238,7 @@ class Service:
             self._log.warning("no guest may do anything", reason=f"no rule in {directory} allows it")
 
     async def _scan(self) -> None:
-        """Whatever cannot be looked at is passed over, and costs nothing else its service."""
+        """Starts to serve each device that is not served yet; one that cannot be read does not hold up the others."""
         looked_at = {VUSB, VL2CAP}
         for devid in await self._numbers(VUSB, parse_u32) if self._serve_dongle is None else ():
             looked_at.add(path := f"{VUSB}/{devid}")
@@ -249,7 +249,7 @@ class Service:
                 looked_at.add(path := f"{directory}/{devid}")
                 try:
                     wanted = path not in self._guests and await self._is_wanted(guest, path)
-                except XenError as error:  # not ours yet, for one: a watch fires again when its permissions change
+                except XenError as error:  # perhaps not readable yet: a watch fires again when that changes
                     self._pass_over(path, error)
                     continue
                 if wanted:
@@ -268,10 +268,10 @@ class Service:
             self._log.warning("device passed over", path=path, reason=str(error))
 
     async def _is_wanted(self, guest: int, path: str) -> bool:
-        """Not a device that the toolstack has taken away, nor what a dead guest left: that is removed here.
+        """Returns whether a device is to be served: not if the toolstack has taken it away or its guest is dead.
 
-        libxl takes no notice of device classes that it does not know, so nobody else would. Whether a guest is dead the
-        hypervisor says: what cannot be seen in xenstore, a living one may have hidden.
+        Removes the directory of a dead guest, since libxl ignores device classes that it does not know. Asks the
+        hypervisor whether a guest is dead: a living one may have hidden its nodes in xenstore.
         """
         read = self._store.read
         if await read(f"{path}/frontend") is None:
@@ -284,7 +284,7 @@ class Service:
         return online != "0" or own != str(xenbus.CLOSED)
 
     def _keep(self, tasks: Tasks, path: str, link: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Serves a device until it ends; does nothing where it is served already. ``link``: its toolstack's node."""
+        """Starts to serve a device if it is not served yet. ``link``: the toolstack's node that names the other end."""
         if path in tasks:
             return
         task = tasks[path] = asyncio.create_task(self._try(path, link, serve), name=path)
@@ -294,13 +294,13 @@ class Service:
             if not task.cancelled():
                 task.result()  # raises only where the store is lost for good
                 assert self._changes is not None
-                self._changes.add(path)  # another device may have taken its place already
+                self._changes.add(path)  # scans again: another device may be in its place already
 
         task.add_done_callback(ended)
 
     async def _try(self, path: str, link: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Serves a device. One that cannot be served is left alone for a while, or until the toolstack makes it anew:
-        else it would be tried at each change of any other.
+        """Serves a device; after a failure, waits for a while or until the toolstack writes ``link`` again. Otherwise
+        it would be tried again whenever any other device changes.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -315,7 +315,7 @@ class Service:
                 self._log.error("device given up", path=path, reason=_reason(error), exc_info=bug)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s), self._store.watch(link) as changes:
-                    await anext(changes)  # as it is
+                    await anext(changes)  # a new watch fires at once
                     await anext(changes)
 
     def _trouble(self, path: str) -> Trouble:
@@ -351,8 +351,8 @@ class Service:
         log.info("guest detached", path=path)
 
     async def _stop(self) -> None:
-        """Guests first, so that nobody asks for more; then the peers hear of it; then the dongles."""
-        limit_s = 2 * (STOP_S + DRAIN_S + STOP_S)  # a busy machine may need more than its due
+        """Ends the guests first, so that nobody asks for more; then the links to peers; then the dongles."""
+        limit_s = 2 * (STOP_S + DRAIN_S + STOP_S)  # twice our own limits: the machine may be busy
         notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
         self._log.info("usbbtd stops", guests=len(self._devices))
         await cancel_all(self._guests)
@@ -370,9 +370,9 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def failure_of_loop() -> Iterator[asyncio.Future[None]]:
-    """Gives a future that fails with what any callback or forgotten task raises: nobody else would hear of it.
+    """Yields a future that fails with what a callback or a forgotten task raises, which asyncio would only log.
 
-    What a transport complains of is its client's alone.
+    Errors of transports are left out: they concern one client of the control socket.
     """
     loop = asyncio.get_running_loop()
     failure: asyncio.Future[None] = loop.create_future()
@@ -392,7 +392,7 @@ def failure_of_loop() -> Iterator[asyncio.Future[None]]:
 
 
 async def cancel_all(tasks: Tasks) -> None:
-    """Ends tasks that serve, and waits until they have closed: STOP_S at most, for xenstored may be gone."""
+    """Cancels tasks and waits until they have closed their devices, STOP_S at most: xenstored may be gone."""
     ending = list(tasks.values())
     for task in ending:
         task.cancel()

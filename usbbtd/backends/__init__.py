@@ -1,1 +1,1 @@
-"""What other domains are served: a policed share of the adapter."""
+"""Serves other domains: each guest with the share of the adapter that policy allows it."""

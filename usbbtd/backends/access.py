@@ -1,6 +1,6 @@
-"""What policy lets one guest do: asked before every request is carried out, remembered as long as the object is there.
+"""Checks a guest's requests against policy before they are carried out, and remembers what was granted.
 
-Each answer is an audit record: "access granted" or "access denied". Nothing here is asked for an SDU.
+Each decision is logged as an audit record: "access granted" or "access denied". No check is made per SDU.
 """
 
 from collections import deque
@@ -15,8 +15,8 @@ from usbbtd.radio.channel import Exhausted, RadioError
 
 MINUTE_S = 60.0
 
-#: What a peer that may not come is told, by transport: "security block" and "insufficient authorization". Vol 3,
-#: Part A, 4.3 and 4.23.
+#: The L2CAP result with which a peer is refused that policy does not let connect, by transport: "security block" on
+#: BR/EDR (Vol 3, Part A, 4.3), "insufficient authorization" on LE (4.23).
 REFUSED_BY_POLICY = {BREDR: 0x0003, LE: 0x0006}
 
 
@@ -29,7 +29,7 @@ class TooOften(RadioError):
 
 
 class Grant(NamedTuple):
-    """``rule``: the one that allows it."""
+    """A request that was granted, and the rule that allows it."""
 
     request: AccessRequest
     rule: Rule | None
@@ -40,7 +40,7 @@ class Grant(NamedTuple):
 
 
 class Revoked(NamedTuple):
-    """What another policy does not allow any more, by the names that it has in Access."""
+    """What a new policy does not allow any more: ids of objects, numbers of offers, ids of echoes."""
 
     objects: list[int]
     offers: list[int]
@@ -48,10 +48,10 @@ class Revoked(NamedTuple):
 
 
 class Access:
-    """Of one guest's device. An object is named by its id, a peer that waits at a listener by its offer's number, and
-    an echo by its id too.
+    """Decides what one guest's device may do, and keeps each grant until the caller releases it.
 
-    ``defaults``: the limits where policy says nothing; it says all. What is granted is to be given back.
+    Objects and echoes have the ids that the guest gave them; an offer, which is a peer that waits at a listener, has a
+    number of its own. ``defaults``: the limits that hold where the guest's policy sets none; none of them is None.
     """
 
     def __init__(self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger) -> None:
@@ -61,13 +61,13 @@ class Access:
         self._objects: dict[int, Grant] = {}
         self._offers: dict[int, Grant] = {}
         self._echoes: dict[int, Grant] = {}
-        self._echoed: dict[tuple[Peer, Rule | None], float] = {}  # when the log was told, and it counted, last
-        self._connects: dict[Rule | None, deque[float]] = {}  # when, by rule; None: all
+        self._echoed: dict[tuple[Peer, Rule | None], float] = {}  # when it was last logged and counted
+        self._connects: dict[Rule | None, deque[float]] = {}  # their times, by rule; under None, all
         self._counts = {"access_granted": 0, "access_denied": 0, "access_revoked": 0}
 
     @property
     def channels(self) -> int:
-        """How many the guest may have at a time."""
+        """Returns how many channels the guest may have at a time."""
         return self._limit("channels")
 
     def statistics(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ class Access:
         self._objects[number] = Grant(request, decision.rule)
 
     def echo(self, number: int, peer: Peer, now: float) -> None:
-        """As a connect, but of many to one peer, by one rule, only one a minute is recorded, and counts."""
+        """Grants an echo. Of those to one peer by one rule, only one a minute is logged, and counts as a connect."""
         request = AccessRequest("echo", peer)
         decision = self._policy.decide(request)
         key = peer, decision.rule
@@ -94,7 +94,7 @@ class Access:
         self._echoes[number] = Grant(request, decision.rule)
 
     def listen(self, number: int, transport: int, psm: int) -> None:
-        """Where no peer could ever come, there is nothing to listen for."""
+        """Grants a listener, provided that policy would let some peer connect to it."""
         self._grant(number, AccessRequest("listen", None, _service(transport, psm)))
 
     def scan(self, number: int) -> None:
@@ -106,45 +106,45 @@ class Access:
     # Peers that come.
 
     def offer(self, number: int, peer: Peer, psm: int) -> None:
-        """A peer wants the listener's channel."""
+        """Lets a peer that asks for a listener's channel wait for the guest. Raises Denied or Exhausted."""
         request = AccessRequest("listen", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision))
         self._offers[number] = Grant(request, decision.rule)
 
     def accept(self, offer: int, number: int) -> None:
-        """The offer becomes a channel."""
+        """Turns the grant of an offer into that of the channel which the guest has accepted."""
         self._objects[number] = self._offers.pop(offer)
 
     # The end.
 
     def release(self, number: int) -> None:
-        """An object is no more. Idempotent."""
+        """Releases the grant of an object. Idempotent."""
         self._objects.pop(number, None)
 
     def release_offer(self, offer: int) -> None:
-        """Idempotent."""
+        """Releases the grant of an offer. Idempotent."""
         self._offers.pop(offer, None)
 
     def release_echo(self, number: int) -> None:
-        """Idempotent."""
+        """Releases the grant of an echo. Idempotent."""
         self._echoes.pop(number, None)
 
     def clear(self) -> None:
-        """All is no more. How often the guest has connected is not forgotten."""
+        """Releases all grants. How often the guest has connected is not forgotten."""
         for grants in (self._objects, self._offers, self._echoes):
             grants.clear()
 
     # Another policy.
 
     def change(self, policy: GuestPolicy) -> Revoked:
-        """What the new policy does not allow: it is given back, and the caller ends it."""
+        """Takes a new policy. Releases and returns what it does not allow any more, which the caller has to end."""
         self._policy = policy
         self._connects = {rule: times for rule, times in self._connects.items() if rule is None or rule in policy.rules}
         return Revoked(*map(self._revoke, (self._objects, self._offers, self._echoes)))
 
     def unread_bytes(self, number: int) -> int:
-        """How much of a channel's data may wait for the guest."""
+        """Returns how many bytes of a channel's data may wait for the guest to read them."""
         rule = self._objects[number].rule
         own = rule.limits.unread_bytes if rule is not None else None
         return self._limit("unread_bytes") if own is None else own
@@ -169,7 +169,7 @@ class Access:
         self._objects[number] = Grant(request, decision.rule)
 
     def _record(self, request: AccessRequest, decision: Decision, limit: RadioError | None = None) -> None:
-        """``limit``: which one is reached. Raises where the request is denied."""
+        """Logs and counts a decision. Raises Denied if policy denies the request, and ``limit`` if it is given."""
         facts = _facts(request, decision)
         refusal = limit if decision.allowed else Denied(decision.reason)
         self._counts["access_granted" if refusal is None else "access_denied"] += 1
@@ -179,7 +179,7 @@ class Access:
         self._log.info("access granted", **facts, reason=decision.reason)
 
     def _exhausted(self, decision: Decision) -> Exhausted | None:
-        """Whether there cannot be another channel by this rule. The guest's own limit is the protocol's matter."""
+        """Returns an error if the rule's limit of channels is reached. The protocol core checks the guest's limit."""
         rule = decision.rule
         if rule is None or (limit := rule.limits.channels) is None:
             return None
@@ -204,7 +204,7 @@ class Access:
                 self._connects.setdefault(counted, deque()).append(now)
 
     def _connect_limits(self, decision: Decision) -> Iterator[tuple[Rule | None, int | None]]:
-        """How often the guest may connect in a minute: in all, and by this rule."""
+        """Yields how often the guest may connect in a minute: (None, in all), then (rule, by this rule)."""
         yield None, self._limit("connects_per_minute")
         if decision.rule is not None:
             yield decision.rule, decision.rule.limits.connects_per_minute
@@ -224,7 +224,7 @@ def _service(transport: int, psm: int) -> PeerService:
 
 
 def _facts(request: AccessRequest, decision: Decision) -> dict[str, object]:
-    """For the log, without what the request does not have."""
+    """Returns a decision's facts for the log: the rule, the action, and the address and PSM that the request has."""
     facts: dict[str, object] = {"action": request.action}
     if request.peer is not None:
         facts["addr"] = format_address(request.peer[0])

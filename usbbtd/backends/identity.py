@@ -1,4 +1,4 @@
-"""Who a guest is, as the toolstack wrote it into the backend's directory, which the guest cannot write."""
+"""Reads who a guest is from the backend's directory, which the toolstack writes and the guest cannot."""
 
 from structlog.typing import FilteringBoundLogger
 
@@ -10,7 +10,7 @@ NAME_MAX = 255
 
 
 async def read_identity(store: Store, path: str, domid: int, log: FilteringBoundLogger) -> Identity:
-    """Of the guest whose backend directory is ``path``. What makes no sense is logged, and does not count."""
+    """Reads the name and the tags of the guest whose backend directory is ``path``; logs and ignores malformed ones."""
     name, tags = await store.read(f"{path}/domain"), await store.read(f"{path}/tags")
     if name is not None and not (0 < len(name) <= NAME_MAX and name.isprintable()):
         log.warning("name of guest passed over", reason=f"{name!r:.80} cannot be a domain's name")

@@ -1,5 +1,7 @@
-"""The pump of a usbif backend: device models for a frontend in another domain. For the simulation's dom0, and for tests
-with other frontends as the peer."""
+"""Serves models of USB devices to a usbif frontend in another domain.
+
+Used by the simulation's dom0, and by tests in which other frontends are the peer.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -33,7 +35,7 @@ async def offer_usbif(
 
 
 class UsbifController:
-    """The backend of ``backend/qusb/<frontend_domid>/<devid>`` in our own domain, through any number of connections."""
+    """Serves ``backend/qusb/<frontend_domid>/<devid>`` of our own domain, through any number of connections."""
 
     def __init__(
         self, store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int,
@@ -49,11 +51,17 @@ class UsbifController:
         self._connection: _UsbifConnection | None = None
 
     async def run(self) -> None:
-        """Returns when the toolstack has taken the controller away. Cancelled: closes in order. XenError: not there."""
+        """Serves the controller until the toolstack takes it away; closes it in order when cancelled.
+
+        Raises XenError if there is no such controller.
+        """
         await self._device.run(self._perform)
 
     def plug(self, port: int, device: UsbDevice) -> None:
-        """Plugs a device into a free port, at any time; the frontend hears of it when it is connected."""
+        """Plugs a device into a port, at any time; the frontend hears of it when it is connected.
+
+        Raises LocalProtocolError if there is a device on the port.
+        """
         if port in self._plugged:
             raise LocalProtocolError(f"there is a device on port {port}")
         self._plugged[port] = device
@@ -61,7 +69,7 @@ class UsbifController:
             self._connection.plug(port, device)
 
     def unplug(self, port: int) -> None:
-        """Pulls a device out. Idempotent."""
+        """Unplugs the device on a port. Idempotent."""
         self._plugged.pop(port, None)
         if self._connection is not None:
             self._connection.unplug(port)
@@ -100,7 +108,7 @@ class UsbifController:
 
 
 class _UsbifConnection:
-    """Mapped rings and event channel, from ATTACH to DETACH."""
+    """Serves the rings of one frontend, from ATTACH to DETACH. ``broken`` is called with the reason of a failure."""
 
     def __init__(
         self, domid: int, ring_refs: tuple[int, int], remote_port: int, evtchn: EventChannels, grants: Grants, *,
@@ -166,7 +174,7 @@ class _UsbifConnection:
         if self._closed:
             return
         try:
-            # First what has been unplugged, so that a frontend that is awake does not wonder about the answers.
+            # Port changes first: a frontend that is awake must hear that a device is gone before its URBs fail.
             notify = False
             if conn_responses := self._core.take_conn_responses():
                 notify = self._conn_ring.put(conn_responses)

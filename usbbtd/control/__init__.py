@@ -1,1 +1,1 @@
-"""The control socket: what usbbtctl asks the service, and what it is told. Nothing here changes what guests have."""
+"""Answers usbbtctl's questions over the control socket. Nothing here changes what guests have."""

@@ -1,4 +1,7 @@
-"""What the service tells: a method for each command. An answer is what JSON can carry; each has a line of its own."""
+"""Answers the commands of the control socket, each by a method of its own.
+
+A method yields any number of answers; each is a mapping that JSON can carry, and is sent as one line.
+"""
 
 import base64
 import functools
@@ -27,14 +30,14 @@ from usbbtd.xen.store import Store
 Answer = Mapping[str, Any]
 Answering = AsyncGenerator[Answer, None]
 
-#: What of xenstore is ours.
+#: The directories of xenstore that hold our devices.
 DIRECTORIES = ("device/vusb", "backend/vl2cap")
 
 _HIGHEST_HANDLE = 0x0EFF
 
 
 class Answers:
-    """``guests``: the devices that are served now. ``recent``: what was logged lately."""
+    """Answers requests. ``guests`` returns the devices that are served now; ``recent`` keeps the last log events."""
 
     def __init__(
         self, *, adapter: SharedAdapter, guests: Callable[[], list[GuestDevice]], config: Config, store: Store,
@@ -60,7 +63,7 @@ class Answers:
         }
 
     def ask(self, untrusted: Message, who: Credentials) -> Answering:
-        """The answers to a request. Raises RequestError, as the generator may."""
+        """Returns a generator of the answers to a request. Raises RequestError, as the generator itself may."""
         command, arguments = untrusted.get("command"), untrusted.keys() - {"command"}
         if command == "capture":
             return self._capture(untrusted, who)
@@ -109,7 +112,7 @@ class Answers:
             yield link._asdict()
 
     async def _stats(self) -> Answering:
-        """Counters and gauges: of the process, the adapter, and each connected guest."""
+        """Yields the counters and gauges of the process, of the adapter, and of each connected guest."""
         yield {"of": "process", "values": _process() | {"uptime_s": round(time.monotonic() - self._started, 1)}}
         yield {"of": "adapter", "values": {"up": int(self._adapter.powered), **self._adapter.statistics()}}
         for guest in self._guests():
@@ -119,7 +122,7 @@ class Answers:
                 yield {"of": "guest", **labels, "values": connection.counters | connection.traffic._asdict()}
 
     async def _dump(self) -> Answering:
-        """All for a bug report: sections, each perhaps in several parts."""
+        """Yields everything for a bug report, section by section."""
         yield {"section": "versions", "content": _versions()}
         yield {"section": "config", "content": readable(self._config.model_dump())}
         for section, answering in (
@@ -132,7 +135,7 @@ class Answers:
         yield {"section": "log", "content": self._recent.events()}
 
     async def _capture(self, untrusted: Message, who: Credentials) -> Answering:
-        """Records of a btsnoop file, in base64, until the client goes."""
+        """Yields records of a btsnoop file, in base64, until the client goes."""
         _check_arguments(untrusted.keys() - {"command"}, frozenset({"link", "payload"}))
         payload, untrusted_link = untrusted.get("payload", True), untrusted.get("link")
         if not isinstance(payload, bool):
@@ -165,7 +168,7 @@ def _check_arguments(untrusted: set[str], known: frozenset[str]) -> None:
 
 
 def _guest_row(guest: GuestInfo) -> Answer:
-    """Flat, but for lists; what only a connected guest has is left out of another's."""
+    """Returns a guest's row: the facts of its connection beside its own; without a connection they are left out."""
     row = guest._asdict()
     if (connection := row.pop("connection")) is None:
         return row | {"connected": False}
@@ -181,7 +184,7 @@ def _guest_row(guest: GuestInfo) -> Answer:
 
 
 def readable(value: Any) -> Any:
-    """Settings as JSON can carry them."""
+    """Returns settings in a form that JSON can carry."""
     if isinstance(value, dict):
         return {key: readable(inner) for key, inner in value.items()}
     if isinstance(value, Path):

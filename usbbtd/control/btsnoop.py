@@ -1,11 +1,11 @@
-"""Captures in the form that btmon and Wireshark read: btsnoop version 1, with packets of HCI's UART transport (H4)."""
+"""Packs captures in the form that btmon and Wireshark read: btsnoop version 1, with packets of HCI's UART (H4)."""
 
 import struct
 
 _DATALINK_H4 = 1002
 _RECEIVED, _COMMAND_OR_EVENT = 1, 2
 _ACL_DATA = 2
-#: Microseconds from the beginning of the year 0, from which btsnoop counts, to that of 1970.
+#: Microseconds from the beginning of the year 0, where btsnoop's time starts, to that of 1970.
 _EPOCH_US = 0x00DCDDB30F2F8000
 
 FILE_HEADER = struct.pack(">8sII", b"btsnoop\0", 1, _DATALINK_H4)
@@ -17,7 +17,7 @@ OVERHEAD = _record.size
 
 
 def pack_record(packet: bytes, *, received: bool, packet_type: int, drops: int, unix_time_us: int) -> bytes:
-    """A whole packet, with its H4 type in front of it. ``drops``: packets of this capture that were lost so far."""
+    """Packs a whole packet, with its H4 type in front. ``drops``: how many packets this capture has lost so far."""
     size = len(packet) + 1
     flags = _RECEIVED * received | _COMMAND_OR_EVENT * (packet_type != _ACL_DATA)
     return _record.pack(size, size, flags, drops, unix_time_us + _EPOCH_US, packet_type) + packet

@@ -1,4 +1,7 @@
-"""Packets between us and the dongle, for whoever captures them. Nobody: the tap is out, and it costs nothing."""
+"""Captures the packets between us and the dongle for clients of the control socket.
+
+The dongle is tapped only while somebody captures, so that it costs nothing otherwise.
+"""
 
 import asyncio
 import time
@@ -13,10 +16,10 @@ from usbbtd.hci import controller_events as hci_events
 
 MAX_CAPTURES = 4
 
-#: Bytes that wait for a client; more packets are dropped, and counted.
+#: The most bytes that wait for a client; packets beyond that are dropped, and counted.
 MAX_WAITING = 1 << 20
 
-#: What there is after so long is handed over, nothing too: so a client that has gone is noticed.
+#: How long ``take`` waits for packets; it then returns none, so that writing to a client that has gone fails.
 TURN_S = 1.0
 
 _HANDLE = 0x0FFF
@@ -26,9 +29,10 @@ _SIGNALLING_CIDS = (0x0001, 0x0005)
 
 
 class LinkFilter:
-    """Lets through the data of links, and the events with which they begin and end.
+    """Selects the data of certain links, and the events with which they begin and end.
 
-    ``address``: of the peer, also of links to come; None: only ``handles``, each until its link ends.
+    ``handles``: the connection handles of these links, each until its link ends. ``address``: the peer, as six octets
+    in HCI's order, whose later links are selected too; None if there is none.
     """
 
     def __init__(self, handles: set[int], address: bytes | None) -> None:
@@ -36,6 +40,7 @@ class LinkFilter:
         self._address = address
 
     def wants(self, packet_type: int, packet: bytes) -> bool:
+        """Returns whether a packet is selected. Must see every packet, in order: it notes where links begin and end."""
         if packet_type == ACL_DATA:
             return int.from_bytes(packet[:2], "little") & _HANDLE in self._handles
         return packet_type == EVENT and self._wants_event(packet)
@@ -63,8 +68,11 @@ class LinkFilter:
 
 
 class Capture:
-    """One client's. ``receive`` is a Tap. ``payload``: without it, what follows the L2CAP header is zeros, but for the
-    signalling channels."""
+    """Collects packets for one client; ``receive`` is a Tap.
+
+    ``links``: selects packets; None selects all. ``payload``: False replaces what follows the L2CAP header by zeros,
+    except on the signalling channels.
+    """
 
     def __init__(self, links: LinkFilter | None, *, payload: bool) -> None:
         self._links = links
@@ -92,7 +100,7 @@ class Capture:
             self._more.set()
 
     async def take(self) -> tuple[bytes, int]:
-        """Whole records, and how many they are: none after TURN_S without."""
+        """Waits for packets and returns (whole records, how many they are); (b"", 0) after TURN_S without any."""
         try:
             async with asyncio.timeout(TURN_S):
                 await self._more.wait()
@@ -105,7 +113,7 @@ class Capture:
 
 
 class Captures:
-    """Those of one adapter: ``set_tap`` is Adapter.set_tap."""
+    """Runs the captures of one adapter; ``set_tap`` is ``SharedAdapter.set_tap``."""
 
     def __init__(self, set_tap: Callable[[Tap | None], None]) -> None:
         self._set_tap = set_tap
@@ -113,7 +121,7 @@ class Captures:
 
     @contextmanager
     def open(self, links: LinkFilter | None, *, payload: bool) -> Iterator[Capture]:
-        """RequestError: there are MAX_CAPTURES."""
+        """Captures while the block runs. Raises RequestError if MAX_CAPTURES run already."""
         if len(self._captures) >= MAX_CAPTURES:
             raise RequestError(f"{MAX_CAPTURES} captures run already")
         capture = Capture(links, payload=payload)
@@ -132,10 +140,10 @@ class Captures:
 
 
 def without_payload(packet: bytes) -> bytes:
-    """An ACL data packet with zeros behind its L2CAP header; behind its own where it is a continuation.
+    """Returns an ACL data packet with zeros after its L2CAP header, or after its ACL header if it is a continuation.
 
-    Not cut short, although the form of the file has room for that: btmon takes a packet's original length for the one
-    that is there.
+    The packet is not cut short, although a record has a field for the original length: btmon takes that for the length
+    of what is there.
     """
     kept = _ACL_HEADER
     if not int.from_bytes(packet[:2], "little") & _CONTINUATION:

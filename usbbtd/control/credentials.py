@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket: unix(7), socket(7)."""
+"""Finds out who is at the other end of a Unix socket: unix(7), socket(7)."""
 
 import os
 import socket
@@ -6,12 +6,12 @@ import struct
 from typing import NamedTuple
 
 _SO_PEERGROUPS = 59  # Python's socket module does not have it
-_LONGEST = 1024  # that getsockopt takes: 256 groups
+_LONGEST = 1024  # the most bytes that Python's getsockopt returns: 256 groups
 _UCRED = struct.Struct("iII")
 
 
 class Credentials(NamedTuple):
-    """Of a process, when it connected."""
+    """The ids that a process had when it connected."""
 
     pid: int
     uid: int
@@ -19,7 +19,7 @@ class Credentials(NamedTuple):
 
 
 def credentials_of(connection: socket.socket) -> Credentials:
-    """As the kernel says. Who is in more groups than can be asked for counts as in its first group alone."""
+    """Returns who connected, as the kernel says. Of more than 256 supplementary groups none counts, only the gid."""
     pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     try:
         groups = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _LONGEST)
@@ -29,5 +29,5 @@ def credentials_of(connection: socket.socket) -> Credentials:
 
 
 def may_control(credentials: Credentials, group: int | None) -> bool:
-    """Root, who we are ourselves, and the group."""
+    """Returns whether a process may use the socket: root, our own user, and members of ``group``."""
     return credentials.uid in (0, os.geteuid()) or group in credentials.gids

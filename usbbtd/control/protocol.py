@@ -1,4 +1,4 @@
-"""What goes over the control socket: JSON objects, one a line. The client asks; the next question comes after the end.
+"""The protocol of the control socket: JSON objects, one a line. A client asks again only after the end of an answer.
 
 {"command": "links"}   ->  {"answer": {...}}   any number of them, then
                            {"end": true}       or
@@ -18,9 +18,9 @@ Message = dict[str, Any]
 
 
 class RequestError(Exception):
-    """What is wrong with a request: for the client."""
+    """A request cannot be answered; the client gets the message."""
 
 
 def encode(message: Message) -> bytes:
-    """A line. JSON's escapes keep what guests and peers wrote from being anything but text."""
+    """Returns a message as a line. JSON's escapes keep what guests and peers wrote from being anything but text."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"

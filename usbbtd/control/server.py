@@ -1,4 +1,4 @@
-"""The control socket itself: who may ask, and that nobody who asks disturbs those who are served."""
+"""Serves the control socket: checks who may ask, and keeps clients from disturbing the guests that are served."""
 
 import asyncio
 import contextlib
@@ -18,24 +18,24 @@ from usbbtd.control.protocol import MAX_REQUEST, Message, RequestError, encode
 
 MAX_CLIENTS = 16
 
-#: How long a client may take to read what it asked for, and to ask.
+#: How long a client may take to read an answer, and to send its next request.
 READ_S, ASK_S = 5.0, 300.0
 
-#: Answers that are written before the event loop has its turn.
+#: How many answers are written before the event loop has its turn.
 BURST = 16
 
 _MODE = 0o660
 
 
 class ControlError(Exception):
-    """The socket cannot be had although its directory is there: what stands in the way."""
+    """The path of the control socket is taken; the message says by what, and what to do about it."""
 
 
 @contextlib.asynccontextmanager
 async def serve(settings: ControlSettings, answers: Answers, log: FilteringBoundLogger) -> AsyncIterator[None]:
-    """Answers clients as long as it lasts; where there is no place for the socket, says so and serves nobody.
+    """Answers clients while the block runs; logs a warning and serves nobody if the socket cannot be made.
 
-    Raises ControlError.
+    Raises ControlError if its path is taken by another service, or by what is no socket.
     """
     if not settings.socket:
         yield
@@ -67,7 +67,7 @@ class _Clients:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A new client. The task is ours: asyncio's own complains when it is cancelled."""
+        """Starts to serve a new client in a task of our own: asyncio's would log an error when it is cancelled."""
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -83,7 +83,7 @@ class _Clients:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, until it goes, or is sent away."""
+        """Serves one client until it goes or is sent away."""
         who = credentials_of(writer.get_extra_info("socket"))
         try:
             if (refusal := self._refusal(who)) is not None:
@@ -109,7 +109,7 @@ class _Clients:
     async def _serve_request(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, who: Credentials
     ) -> bool:
-        """False: the client is done, or cannot be understood any more."""
+        """Answers the client's next request. Returns False if it is done, or cannot be understood any more."""
         try:
             async with asyncio.timeout(ASK_S):
                 line = await reader.readuntil(b"\n")
@@ -120,7 +120,7 @@ class _Clients:
             await _drain(writer)
             return False
         try:
-            await asyncio.sleep(0)  # requests may lie in the buffer, one behind the other
+            await asyncio.sleep(0)  # others have their turn, even if this client's requests are all there already
             answers = self._answers.ask(_request(line), who)
             async with contextlib.aclosing(answers):
                 count = 0
@@ -160,7 +160,7 @@ def _group_number(name: str, log: FilteringBoundLogger) -> int | None:
 
 
 def _bind(path: str, group: int | None) -> socket.socket:
-    """A listening socket. OSError: there is no place for one. ControlError: it is not ours."""
+    """Returns a listening socket. Raises OSError if it cannot be made there, ControlError if the path is taken."""
     _make_way(path)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))

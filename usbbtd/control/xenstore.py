@@ -1,14 +1,14 @@
-"""A part of xenstore for a bug report."""
+"""Lists a part of xenstore for a bug report."""
 
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 
-#: Guests make nodes in their own directories, as many and as long as xenstored lets them.
+#: Limits of a list: guests make nodes in their own directories, as many and as long as xenstored lets them.
 MAX_NODES, MAX_DEPTH, MAX_VALUE = 2000, 8, 256
 
 
 async def nodes_below(store: Store, path: str) -> list[str]:
-    """Lines ``path = "value"``, and what could not be read."""
+    """Returns a line ``path = "value"`` for a node and each below it; where one cannot be read, its line says why."""
     lines: list[str] = []
     await _add(store, path, MAX_DEPTH, lines)
     return lines

@@ -11,7 +11,7 @@ NUMBER_OF_COMPLETED_PACKETS = 0x13
 
 
 class HciEvent(Packet):
-    """The code is the event code."""
+    """An HCI event; CODE is its event code."""
 
     __slots__ = ()
 
@@ -21,7 +21,7 @@ class HciEvent(Packet):
 
 
 class LeEvent(Packet):
-    """Inside LE Meta (7.7.65); the code is the subevent code."""
+    """An event inside LE Meta (7.7.65); CODE is its subevent code."""
 
     __slots__ = ()
 
@@ -31,7 +31,10 @@ class LeEvent(Packet):
 
 
 def parse_event(event: bytes) -> HciEvent | LeEvent | None:
-    """A whole event packet; None: not one that we act on. RemoteProtocolError: cut short, or a wrong length."""
+    """Parses a whole event packet. Returns None if we do not act on this event.
+
+    Raises RemoteProtocolError if the packet is cut short or of a wrong length.
+    """
     if len(event) < 2 or event[1] != len(event) - 2:
         raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:2].hex()}")
     made: HciEvent | LeEvent | None = None
@@ -46,9 +49,9 @@ def parse_event(event: bytes) -> HciEvent | LeEvent | None:
 
 
 def may_be_lost(event: bytes) -> bool:
-    """Says whether nothing comes to harm where a whole event packet is passed over, because it cannot be read.
+    """Returns whether a whole event packet that cannot be parsed may be ignored.
 
-    Without the others, what we know of commands, links and buffers is not what the controller knows.
+    The events about commands, links and buffers may not: without one of them we and the controller disagree.
     """
     if len(event) < 2 or event[1] != len(event) - 2:
         return False  # the stream of events is out of step
@@ -91,7 +94,7 @@ class DisconnectionComplete(HciEvent):
 class CommandComplete(HciEvent):
     credits: int
     opcode: int
-    returned: bytes  # status first, but for a few commands that we do not use
+    returned: bytes  # the status first, except for a few commands that we do not use
 
 
 @packet(0x0F, "BBH")
@@ -160,7 +163,7 @@ class LeConnectionComplete(LeEvent):
 @packet(0x02, "B*")
 class LeAdvertisingReport(LeEvent):
     count: int
-    reports: bytes  # each: see advertising_reports()
+    reports: bytes  # not parsed yet: see advertising_reports()
 
 
 @packet(0x03, "BHHHH")
@@ -190,7 +193,7 @@ class LeRemoteConnectionParameterRequest(LeEvent):
 
 @packet(0x0A, "BHBB6s6s6sHHHB")
 class LeEnhancedConnectionComplete(LeEvent):
-    """Not asked for, but what a controller may send that knows no other."""
+    """Stands for LE Connection Complete (7.7.65.10): we do not enable it, but some controllers may send no other."""
 
     status: int
     handle: int
@@ -208,7 +211,7 @@ class LeEnhancedConnectionComplete(LeEvent):
 @packet(0x0D, "B*")
 class LeExtendedAdvertisingReport(LeEvent):
     count: int
-    reports: bytes  # each: see advertising_reports()
+    reports: bytes  # not parsed yet: see advertising_reports()
 
 
 _report = struct.Struct("<BB6sB")
@@ -220,13 +223,15 @@ COMPLETE, MORE_TO_COME = 0, 1
 
 
 class AdvertisingReport(NamedTuple):
-    event_type: int  # as in the legacy event
+    """One report of a legacy or an extended event."""
+
+    event_type: int  # as in the legacy event (7.7.65.2)
     address_type: int
     address: bytes
     rssi: int
     data: bytes
     status: int = COMPLETE
-    sid: int = 0xFF  # the set that it is of; 0xFF: none
+    sid: int = 0xFF  # the number of its advertising set; 0xFF: none
 
 
 def advertising_reports(event: LeAdvertisingReport | LeExtendedAdvertisingReport) -> list[AdvertisingReport]:
@@ -259,7 +264,10 @@ def advertising_reports(event: LeAdvertisingReport | LeExtendedAdvertisingReport
 
 
 def _legacy_type(properties: int) -> int:
-    """ADV_IND 0, ADV_DIRECT_IND 1, ADV_SCAN_IND 2, ADV_NONCONN_IND 3, SCAN_RSP 4 from the extended event's bits."""
+    """Returns the legacy event's type for the Event_Type bits of an extended report (7.7.65.13 and 7.7.65.2).
+
+    The types are ADV_IND 0, ADV_DIRECT_IND 1, ADV_SCAN_IND 2, ADV_NONCONN_IND 3 and SCAN_RSP 4.
+    """
     connectable, scannable, directed, response = (properties >> bit & 1 for bit in range(4))
     if response:
         return 4
@@ -268,5 +276,6 @@ def _legacy_type(properties: int) -> int:
     return 2 if scannable else 3
 
 
-#: All that a host acts on: events that are parsed here, LE Meta with its subevents, and the one that is too frequent.
+#: The codes of all events that the host acts on: those parsed here, LE Meta, and Number Of Completed Packets, which
+#: comes too often to be made an object.
 EVENT_CODES = frozenset((*HciEvent.registry, LE_META, NUMBER_OF_COMPLETED_PACKETS))

@@ -1,4 +1,4 @@
-"""One xenbus device, followed from our side for its whole life.
+"""Follows one xenbus device from our side for its whole life.
 
 The pump of a device class knows how to publish, offer, attach and detach; *when* that happens is decided by
 ``usbbtd.xenbus.Handshake`` from the states of both ends. This object stands between: it reads and watches xenstore,
@@ -21,9 +21,9 @@ from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 from usbbtd.xenbus import Action, Handshake, Role
 
-#: Does one action. Returns the nodes of our directory to be written together with our new state. DETACH comes whenever
-#: a connection ends or an attempt failed, perhaps more than once, and with nothing to undo. XenError and
-#: RemoteProtocolError of the others close the device from our side.
+#: Performs one action. Returns the nodes of our directory to be written together with our new state. DETACH comes
+#: whenever a connection ends or an attempt failed, perhaps more than once, and with nothing to undo. If another action
+#: raises XenError or RemoteProtocolError, the device is closed from our side.
 Perform = Callable[[Action], Awaitable[Mapping[str, str] | None]]
 
 _OTHER = {"frontend": "backend", "backend": "frontend"}
@@ -31,20 +31,20 @@ _OTHER = {"frontend": "backend", "backend": "frontend"}
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
 #: How often a backend looks again for a frontend that it cannot see: no watch tells when a domain is gone.
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.1, 10.0
-#: How long a device that is left tries to say so: xenstored may be gone for good.
+#: How long each write of the last states may take when we leave a device: xenstored may be gone for good.
 _GOODBYE_S = 2.0
-#: As long as a toolstack waits for a backend.
+#: How long a backend that lingers waits for its frontend to close: as long as a toolstack waits for a backend.
 _LINGER_S = 10.0
 
 
 class XenbusDevice:
-    """The device whose nodes on our side are under ``path``: ``device/vl2cap/0`` or ``backend/vl2cap/3/0``.
+    """Our end of a device, whose nodes are under ``path``: ``device/vl2cap/0`` or ``backend/vl2cap/3/0``.
 
     ``other_path``, ``other_domid``: the other end's directory and domain as the toolstack wrote them; known when the
     first action is performed. ``reason``: why we closed the last connection, "" if we did not; dom0 finds it in
     xenstore until there is another connection: see ``ErrorNode``.
-    ``lingers``: see ``Handshake``. ``is_gone``: whether there is no domain of this number any more; a backend whose
-    frontend cannot be seen goes by that alone.
+    ``lingers``: see ``Handshake``. ``is_gone``: returns whether there is no domain of this number any more; nothing
+    else tells a backend that a frontend whose state it cannot read is gone.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class XenbusDevice:
 
     @property
     def state(self) -> int:
-        """Our XenbusState."""
+        """Returns our XenbusState."""
         return self._handshake.state
 
     async def run(self, perform: Perform) -> None:
-        """Follow the device, through any number of connections, until it is over.
+        """Follows the device, through any number of connections, until it is over.
 
         Returns when our directory is gone or was made anew, perhaps with another domain at the other end; and, as
         backend, when all is closed and the device was taken away (``online`` is 0) or the frontend's domain is gone. A
-        frontend that only hides or removes its state is waited for. Cancelled:
-        closes in order before it raises CancelledError. However it ends, the last action was DETACH. XenError: there is
-        no such device (ENOENT), or it is one with ourselves (EINVAL).
+        frontend that only hides or removes its state is waited for. When cancelled, closes in order before it raises
+        CancelledError. However it ends, the last action was DETACH. Raises XenError if there is no such device
+        (ENOENT), or if our own domain is at the other end (EINVAL).
         """
         await self._load()
         watched = [f"{self.path}/state", f"{self.other_path}/state"]
@@ -107,24 +107,27 @@ class XenbusDevice:
         await self._error_node.remove()
 
     def fail(self, reason: str) -> None:
-        """The other end broke a rule: closes the connection. For any handler; DETACH follows, later a new attempt."""
+        """Closes the connection because the other end broke a rule. Any handler may call it.
+
+        DETACH follows, and later a new attempt.
+        """
         if not self.reason:
             self.reason, self._error_code = reason, errno.EPROTO
         self._failed = True
         self._wake.set()
 
     async def read_own(self, node: str) -> str | None:
-        """A node of our directory, None where there is none."""
+        """Returns a node of our directory, or None if there is no such node."""
         return await self._store.read(f"{self.path}/{node}")
 
     async def read_other(self, node: str) -> str | None:
-        """A node of the other end's directory, None where there is none. Untrusted."""
+        """Returns a node of the other end's directory, or None if there is no such node. The text is untrusted."""
         return await self._store.read(f"{self.other_path}/{node}")
 
     async def read_other_int(self, node: str, lowest: int, highest: int, default: int | None = None) -> int:
-        """A decimal number of the other end's directory, of 32 bits at most.
+        """Returns a decimal number, of 32 bits at most, from a node of the other end's directory.
 
-        RemoteProtocolError: not a number, not in range, or missing where there is no ``default``.
+        Raises RemoteProtocolError if it is no number, out of range, or missing without a ``default``.
         """
         untrusted_text = await self.read_other(node)
         if untrusted_text is None and default is not None:
@@ -149,13 +152,13 @@ class XenbusDevice:
         self.other_path, self.other_domid = path, number
         found = xenbus.parse_state(state)
         if state != str(found):
-            found = xenbus.UNKNOWN  # another end might read it otherwise
+            found = xenbus.UNKNOWN  # not as we write it: the other end might read another number
         self._handshake = Handshake.adopt(self.role, found, lingers=self._handshake.lingers)
         if found != self.state:
             await self._store.transaction(self._write_first)
 
     def _write_first(self, transaction: Transaction) -> None:
-        """The state of one that has just begun, into a directory that is still the same."""
+        """Writes our first state, if the directory still names the same other end."""
         if transaction.read(self._link) == self.other_path:
             transaction.write(f"{self.path}/state", str(self.state))
 
@@ -167,7 +170,7 @@ class XenbusDevice:
             self._wake.set()
 
     async def _advance(self, perform: Perform) -> bool:
-        """Do all that the states of both ends ask for now. False: the device is over."""
+        """Does all that the states of both ends ask for now. Returns False if the device is over."""
         while True:
             ours, other, online = await self._look()
             if not ours:
@@ -231,7 +234,7 @@ class XenbusDevice:
                 raise
 
     async def _finish(self, perform: Perform) -> None:
-        """Nothing stays shared or mapped, and the other end is told, whatever ended ``run``."""
+        """Closes the device, whatever ended ``run``: nothing stays shared or mapped, and the other end sees it."""
         if self._handshake.lingers:
             with contextlib.suppress(TimeoutError, XenError):
                 async with asyncio.timeout(_LINGER_S):
@@ -245,23 +248,26 @@ class XenbusDevice:
 
     @property
     def _link(self) -> str:
-        """The node that names the other end's directory."""
+        """Returns the path of the node that names the other end's directory."""
         return f"{self.path}/{_OTHER[self.role]}"
 
     @property
     def _mark(self) -> str:
-        """The node that tells this device from another that the toolstack has put in its place, unseen by us: that one
-        is Initialising when we are not; when we are, what matters is whom it is with.
+        """Returns the path of the node that identifies this device, in case the toolstack replaces it unseen by us.
+
+        A new device is Initialising, so its state tells it from ours, unless ours is Initialising too: then the node
+        that names the other end tells.
         """
         return self._link if self.state == xenbus.INITIALISING else f"{self.path}/state"
 
     def _is_ours(self, mark: str | None) -> bool:
+        """Returns whether a node ``_mark`` with this content is still that of our device."""
         if self.state == xenbus.INITIALISING:
             return mark == self.other_path
         return mark not in (None, str(xenbus.INITIALISING))
 
     async def _leave(self, perform: Perform) -> None:
-        """As if the device were taken away, until the frontend has closed."""
+        """Closes the device as if the toolstack had taken it away: waits until the frontend has closed."""
         while not self._failed:
             ours, other, _ = await self._look()
             if not ours:
@@ -275,10 +281,10 @@ class XenbusDevice:
             self._wake.clear()
 
     async def _look(self) -> tuple[bool, int | None, bool]:
-        """(whether this is still the device that was loaded, the other end's state, whether the device is to stay)
+        """Returns (whether this is still our device, the other end's state or None, whether the device is to stay).
 
-        Not in a transaction: the other end may change its state so often that none would succeed. What somebody has
-        written over our own state is put right; but with ``online`` 0 it is the toolstack's word to the frontend.
+        Uses no transaction: the other end may change its state so often that none would succeed. Writes our state again
+        if somebody has changed it, unless ``online`` is 0: then the toolstack did, to tell the frontend to close.
         """
         own = await self.read_own("state")
         ours = self._is_ours(own if self._mark != self._link else await self._store.read(self._link))
@@ -294,10 +300,10 @@ class XenbusDevice:
         return ours, self._other_state(untrusted_text), online
 
     def _other_state(self, untrusted_text: str | None) -> int | None:
-        """None: the other end is gone.
+        """Returns the other end's state, or None if the other end is gone.
 
-        A guest may hide its node, or remove it, and it is hidden too when the guest has died: xenstored takes a dead
-        domain's rights away, and no watch tells of that. So only the hypervisor's word counts, and is asked for again.
+        A guest may hide its node or remove it. The node is hidden, too, when the guest has died: xenstored takes a dead
+        domain's rights away, and no watch fires then. So the hypervisor is asked, again and again.
         """
         if untrusted_text is not None:
             self._look_s = _FIRST_LOOK_S

@@ -1,1 +1,1 @@
-"""The backend of vl2cap devices, docs/l2capif.md: a guest's rings on one side, the adapter on the other."""
+"""Serves guests' vl2cap devices (docs/l2capif.md): a guest's rings on one side, the adapter on the other."""

@@ -1,4 +1,4 @@
-"""One L2CAP channel between a guest's data ring and the adapter."""
+"""Carries one L2CAP channel between a guest's data ring and the adapter."""
 
 import asyncio
 import errno
@@ -15,7 +15,7 @@ from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PE
 from usbbtd.pump import contained
 from usbbtd.radio.channel import ADAPTER_GONE, RadioChannel
 
-#: What a guest reads in its ring after the last SDU, by the reason why the channel ended; for others, -EBADMSG.
+#: The error that a guest reads in its ring after the last SDU, by the reason why the channel ended; else -EBADMSG.
 END_ERRORS = {
     DISCONNECTED: -errno.ENOTCONN,
     PEER_DISCONNECTED: -errno.ENOTCONN,
@@ -26,15 +26,15 @@ END_ERRORS = {
 }
 
 
-#: Why what policy does not allow any more has ended.
+#: The reason given for what was ended because policy does not allow it any more.
 REVOKED = "policy does not allow it any more"
-#: Why other channels have ended that did not end by themselves.
+#: The reasons given for other channels that did not end by themselves.
 RELEASED = "the guest released it"
 DEVICE_CLOSED = "the guest's device was closed"
 
 
 class ChannelPeer(NamedTuple):
-    """Whom a channel is to, and what for."""
+    """The peer of a channel, and the PSM (SPSM on LE) that the channel leads to."""
 
     address: bytes
     address_type: int
@@ -42,10 +42,10 @@ class ChannelPeer(NamedTuple):
 
 
 class GuestChannel:
-    """Carries SDUs both ways and credits with them: the peer may send as the guest reads.
+    """Carries the SDUs of one channel both ways, and gives the peer new credits as the guest reads.
 
-    ``ended`` is called once, with the reason, when the channel has ended by itself; ``failed`` with what went wrong in
-    this object and is not the guest's doing.
+    ``ended`` is called once, with the reason, when the channel has ended by itself; ``failed`` with an exception that
+    is a fault of ours, not of the guest.
     """
 
     def __init__(
@@ -61,31 +61,31 @@ class GuestChannel:
         self._ended = ended
         self._channel: RadioChannel | None = None
         self._stream: GuestStream | None = None
-        self._carried: RadioChannel | None = None  # the channel, after its end too: for whoever looks
+        self._carried: RadioChannel | None = None  # the channel, after its end too: has its counters
         self._serving = False  # the ring may be used: from when the channel is open until the guest breaks the ring
         self._over = False  # ``ended`` has been called
-        self._unsent: list[bytes] = []  # read from the ring when there was no room any more
-        self._opened_at: float | None = None  # None: not open yet, or its end has been logged
-        self.opening: asyncio.Task[None] | None = None  # what asks the peer for the channel
+        self._unsent: list[bytes] = []  # SDUs read from the ring that the channel did not take yet
+        self._opened_at: float | None = None  # the loop's time; None before, and after its end was logged
+        self.opening: asyncio.Task[None] | None = None  # asks the peer for the channel
         self.sdus_to_guest = 0
         self.sdus_from_guest = 0
 
     @property
     def max_message(self) -> int:
-        """The largest SDU that the guest's ring takes; 0 without a ring."""
+        """Returns the length in bytes of the longest SDU that the guest's ring takes; 0 without a ring."""
         return self._stream.ring.max_message if self._stream is not None else 0
 
     @property
     def is_open(self) -> bool:
-        """Whether the peer has given it, and has not taken it back."""
+        """Returns whether the channel to the peer is open."""
         return self._channel is not None
 
     def take_stream(self, stream: GuestStream) -> None:
-        """The guest's ring, which this object closes."""
+        """Takes over the guest's data ring, which this object closes."""
         self._stream = stream
 
     def info(self, domid: int, devid: int, number: int, state: str) -> ChannelInfo:
-        """With what the guest and its device call it."""
+        """Returns the channel's facts. ``number``: the guest's id for it. ``state``: its state in the protocol core."""
         channel = self._channel
         l2cap = channel.info() if channel is not None else None
         facts: tuple[int | None, ...] = (None, None, None, None, None, 0, 0)
@@ -98,13 +98,13 @@ class GuestChannel:
         return ChannelInfo._make((domid, devid, number, state, *peer, *facts, *self.traffic()))
 
     def traffic(self) -> Traffic:
-        """What was carried until now; to be asked before ``close``."""
+        """Returns what was carried until now. Must be called before ``close``, which gives the ring up."""
         bytes_to_guest = self._stream.written_bytes if self._stream is not None else 0
         bytes_from_guest = self._carried.bytes_sent if self._carried is not None else 0
         return Traffic(self.sdus_to_guest, bytes_to_guest, self.sdus_from_guest, bytes_from_guest)
 
     def start(self, channel: RadioChannel) -> None:
-        """From now on SDUs flow. What either side has sent already is carried first."""
+        """Starts to carry SDUs, first those that either side has sent already."""
         self._opened_at = asyncio.get_running_loop().time()
         self._channel = self._carried = channel
         self._serving = True
@@ -112,9 +112,9 @@ class GuestChannel:
         self.guest_event()
 
     def close(self, reason: str = RELEASED) -> None:
-        """Gives up asking, or disconnects the peer, and gives the guest its pages back. Idempotent.
+        """Cancels the request to the peer or disconnects, and gives the guest its pages back. Idempotent.
 
-        What is still in the ring is lost: a guest that minds has ended its half of the ring first.
+        What is still in the ring is lost; a guest that wants it sent ends its half of the ring first.
         """
         self._log_closed(reason)
         if self.opening is not None:
@@ -128,14 +128,14 @@ class GuestChannel:
             stream.close()
 
     def revoke(self) -> None:
-        """Policy does not allow the channel any more: disconnects the peer, and the guest reads why."""
+        """Ends the channel because policy does not allow it any more: disconnects the peer; the guest reads -EACCES."""
         if self._channel is not None:
             self._channel.close()
         self._end(REVOKED, -errno.EACCES)
 
     @contained
     def guest_event(self) -> None:  # hot: per wake-up
-        """The guest has written, or has read, or both."""
+        """Takes what the guest has written, and counts what it has read, after an event of its ring."""
         stream, channel = self._stream, self._channel
         if stream is None or not self._serving:
             return
@@ -173,7 +173,7 @@ class GuestChannel:
     # Inside.
 
     def _read(self, stream: GuestStream, channel: RadioChannel) -> None:  # hot: per wake-up
-        """A guest whose peer takes nothing is not read: its ring fills up."""
+        """Sends what the guest has written, while the channel has room; without room the guest's ring fills up."""
         while (room := channel.room()) > 0:
             sdus = self._unsent or stream.read(room)
             if not sdus:
@@ -194,7 +194,7 @@ class GuestChannel:
         self._end(reason, -errno.EBADMSG)
 
     def _end(self, reason: str, error: int) -> None:
-        """The guest may still read what is in its ring; the ring goes when it releases the channel."""
+        """Reports the end of the channel. The guest may read its ring to the end: it goes when it is released."""
         self._channel = None
         if self._stream is not None:
             try:
@@ -208,7 +208,7 @@ class GuestChannel:
             self._ended(reason)
 
     def _log_closed(self, reason: str) -> None:
-        """Tells of the end of a channel of whose beginning was told, once."""
+        """Logs the end of a channel once, provided that its opening was logged."""
         opened_at, self._opened_at = self._opened_at, None
         if opened_at is None:
             return

@@ -1,4 +1,4 @@
-"""A connected guest: its command ring on one side, the adapter on the other."""
+"""Serves a connected guest: carries out the requests of its command ring with the adapter."""
 
 import asyncio
 import errno
@@ -40,12 +40,12 @@ from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
 
-#: What a request may fail with; each has an error code of the protocol.
+#: The exceptions with which a request may fail; ``error_code`` gives the protocol's error of each.
 FAILURES = (RadioError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
 
 
 class GuestConnection:
-    """From ATTACH to DETACH. ``broken`` is called with a reason when the guest breaks its command ring, or we fail."""
+    """Serves a guest from ATTACH to DETACH. Calls ``broken`` with a reason if it breaks its command ring or we fail."""
 
     def __init__(
         self, domid: int, ref: int, port: int, *, adapter: SharedAdapter, grants: Grants, evtchn: EventChannels,
@@ -64,7 +64,7 @@ class GuestConnection:
         self._echoes = GuestEchoes(adapter, access, self._echoed, self.pump_failed)
         self._offers: dict[int, Offer] = {}
         self._offer_count = 0
-        self._past = Traffic()  # of channels that were released
+        self._past = Traffic()  # that of channels which were released
         with ExitStack() as stack:
             page = grants.map(domid, [ref])
             stack.callback(page.close)
@@ -78,11 +78,11 @@ class GuestConnection:
         self._ring_event()
 
     def statistics(self) -> dict[str, int]:
-        """The counters of the guest's calls, and of what policy said to them."""
+        """Returns the counters of the guest's calls and of policy's decisions about them."""
         return self._backend.statistics() | self._access.statistics()
 
     def info(self, domid: int, devid: int) -> ConnectionInfo:
-        """The guest's objects, each channel with the numbers of its device."""
+        """Returns what the guest has. ``domid`` and ``devid`` of its device are put into each channel's facts."""
         states = {number: state for number, _, state in self._backend.objects()}
         channels = [
             thing.info(domid, devid, number, states[number])
@@ -103,8 +103,8 @@ class GuestConnection:
         """Ends all that the guest has, then gives its ring back. Idempotent."""
         self._backend.close()
         if responses := self._backend.take_responses():
-            self._ring.put(responses)  # for whoever looks
-        with self._resources as undo:  # from the last on: whatever fails here, the others get back what they gave
+            self._ring.put(responses)  # the guest may still read them
+        with self._resources as undo:  # runs each callback, from the last to the first, even if one raises
             undo.callback(self._access.clear)
             undo.callback(self._echoes.close)
             offers, self._offers = self._offers, {}
@@ -118,14 +118,14 @@ class GuestConnection:
                     undo.callback(thing.close)
 
     def pump_failed(self, error: Exception) -> None:
-        """Costs the guest its device, which may connect anew: the others go on."""
+        """Ends this guest's connection after a fault of ours; it may connect again, and other guests go on."""
         facts = explain(error)
         self._log.error("guest failed", **facts)
         self._broken(facts["reason"])
 
     @contained
     def revoke(self, revoked: Revoked, limits: FrontendLimits) -> None:
-        """Policy has changed: that is not allowed any more, and ``limits`` are those of what is made from now on."""
+        """Ends what a new policy does not allow any more. ``limits``: they hold for what is made from now on."""
         if limits != self._limits:
             self._limits = self._backend.limits = limits
             self._backend.change_info()
@@ -237,7 +237,7 @@ class GuestConnection:
                 return GuestAdvertisement(self._adapter, advertiser)
 
     def _ended(self, id_: int, reason: str) -> None:
-        """A channel or a scan, by itself."""
+        """Reports the end of a channel or a scan that ended by itself."""
         self._access.release(id_)
         self._log.info("object ended", object=id_, reason=reason)
         self._backend.end_object(id_)
@@ -289,7 +289,7 @@ class GuestConnection:
         self, call: calls.ConnectCall | calls.AcceptCall, get_channel: Callable[[], Awaitable[RadioChannel]],
         peer: ChannelPeer, offer: Offer | None, timeout_s: float | None,
     ) -> None:  # fmt: skip
-        """Maps the guest's ring at once: a bad one costs the peer nothing. The channel comes in its own time."""
+        """Maps the guest's ring, before the peer is asked in case the ring is bad, and starts to get the channel."""
         user = GuestChannel(self._log.bind(object=call.id), partial(self._ended, call.id), self.pump_failed, peer)
         try:
             stream = self._stream(call.ref, call.evtchn, user.guest_event)
@@ -311,7 +311,7 @@ class GuestConnection:
         self, call: calls.ConnectCall | calls.AcceptCall, user: GuestChannel,
         get_channel: Callable[[], Awaitable[RadioChannel]], timeout_s: float | None,
     ) -> None:  # fmt: skip
-        """Cancelled when the guest releases the channel or goes away: the backend core answers then."""
+        """Gets a channel and answers the call. Cancelled when the guest releases it or goes away: the core answers."""
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await get_channel()
@@ -375,7 +375,7 @@ class GuestConnection:
 
 
 def error_code(error: BaseException) -> tuple[int, int, int]:
-    """(XEN_E*, L2CAP result, HCI status) of a failure: the errors of docs/l2capif.md."""
+    """Returns (XEN_E*, L2CAP result, HCI status) for a failure: the errors of docs/l2capif.md."""
     match error:
         case Refused() | EchoRejected():
             return errno.ECONNREFUSED, error.result, 0

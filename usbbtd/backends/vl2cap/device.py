@@ -1,4 +1,4 @@
-"""The vl2cap device of one guest, from its directory in xenstore to its removal."""
+"""Serves the vl2cap device of one guest, from its directory in xenstore to its removal."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ VERSION = layout.constants.L2CAPIF_VERSION
 
 
 class GuestDevice:
-    """Serves one ``backend/vl2cap/<guest>/<devid>``: ``perform`` is for ``XenbusDevice.run``."""
+    """Serves one guest's vl2cap device, ``backend/vl2cap/<guest>/<devid>``; ``perform`` is for ``XenbusDevice.run``."""
 
     def __init__(
         self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: SharedAdapter, grants: Grants,
@@ -38,10 +38,10 @@ class GuestDevice:
         self._log = log
         self._connection: GuestConnection | None = None
         domid, devid = device.path.split("/")[-2:]
-        self._numbers = int(domid), int(devid)
+        self._numbers = int(domid), int(devid)  # the guest's domain, and the device's number
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
-        """Publishes the features, connects, disconnects."""
+        """Publishes the features, connects the guest or disconnects it, as the handshake asks."""
         match action:
             case Action.PUBLISH:
                 return self._features()
@@ -52,13 +52,13 @@ class GuestDevice:
         return None
 
     def change_policy(self, policy: GuestPolicy) -> None:
-        """Ends what the guest has and may not have any more; nothing else is touched."""
+        """Takes a new policy, and ends what the guest has and may not have any more; nothing else is touched."""
         revoked = self._access.change(policy)
         if self._connection is not None:
             self._connection.revoke(revoked, self._own_limits())
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the connection there is; empty without one."""
+        """Returns the counters of the current connection; empty without one."""
         return self._connection.statistics() if self._connection is not None else {}
 
     def info(self) -> GuestInfo:

@@ -1,4 +1,4 @@
-"""The L2CAP echoes that a guest waits for."""
+"""Carries out the L2CAP echoes that a guest asks for."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from usbbtd.radio.channel import RadioError
 
 
 class GuestEchoes:
-    """Of one guest. ``answered`` is called with each ECHO's req_id and the peer's data, or why there are none;
-    ``failed`` with what went wrong in that.
+    """Carries out the ECHO requests of one guest.
+
+    ``answered`` is called with each request's req_id and the peer's data, or the error that came instead; ``failed``
+    with what a call of it raises.
     """
 
     def __init__(
@@ -26,13 +28,13 @@ class GuestEchoes:
         self._waiting: dict[int, asyncio.Task[None]] = {}
 
     def start(self, call: EchoCall) -> None:
-        """Asks the peer; the answer comes in its own time. Raises Denied, TooOften."""
+        """Starts to ask the peer; ``answered`` is called later. Raises Denied or TooOften if it may not be asked."""
         self._access.echo(call.id, (call.address, BREDR), asyncio.get_running_loop().time())
         waiting = self._waiting[call.id] = asyncio.create_task(self._wait(call))
         waiting.add_done_callback(self._check)
 
     def cancel(self, number: int) -> None:
-        """By its id: nothing is answered. Idempotent."""
+        """Cancels the echo with this id; ``answered`` is not called. Idempotent."""
         self._access.release_echo(number)
         if (waiting := self._waiting.pop(number, None)) is not None:
             waiting.cancel()

@@ -1,13 +1,13 @@
-"""What guests and their objects tell of themselves to whoever looks: the names are those of the field.
+"""The facts about guests and their objects that usbbtctl shows.
 
-Addresses are text as people write them. None is what is not known, or not known yet.
+Addresses are text, as in C0:FF:EE:00:00:11. None stands for what is not known, or not known yet.
 """
 
 from typing import NamedTuple
 
 
 class Traffic(NamedTuple):
-    """SDUs carried, and their bytes."""
+    """The numbers of SDUs that were carried each way, and of the bytes in them."""
 
     sdus_to_guest: int = 0
     bytes_to_guest: int = 0
@@ -19,8 +19,11 @@ class Traffic(NamedTuple):
 
 
 class ChannelInfo(NamedTuple):
-    """A channel of a guest. ``object``: the guest's id for it. ``state``: of l2capif/objects.py. ``queued``: bytes that
-    wait for the air; ``unread``: SDUs for which the peer has no new credit yet."""
+    """A channel of a guest.
+
+    ``object``: the guest's id for it. ``state``: one of l2capif/objects.py. ``queued``: bytes that wait to be sent to
+    the peer. ``unread``: SDUs for which the peer has no new credit yet.
+    """
 
     domid: int
     devid: int
@@ -50,7 +53,7 @@ class ListenerInfo(NamedTuple):
 
 
 class ScanInfo(NamedTuple):
-    """A scan of a guest. ``dropped``: reports that it did not read in time."""
+    """A scan of a guest. ``dropped``: the number of reports that it did not get."""
 
     active: bool
     duplicates: bool
@@ -58,7 +61,7 @@ class ScanInfo(NamedTuple):
 
 
 class ConnectionInfo(NamedTuple):
-    """What a connected guest has. ``counters``: of its calls."""
+    """What a connected guest has. ``counters``: how many calls it has made, and what became of them."""
 
     channels: list[ChannelInfo]
     listeners: list[ListenerInfo]
@@ -69,8 +72,11 @@ class ConnectionInfo(NamedTuple):
 
 
 class GuestInfo(NamedTuple):
-    """A vl2cap device. ``state``: our XenbusState. ``reason``: why we closed the last connection. ``connection``: None
-    where the guest is not connected."""
+    """A guest's vl2cap device.
+
+    ``state``: the name of our XenbusState. ``reason``: why we closed the last connection, "" if we did not.
+    ``connection``: None if the guest is not connected.
+    """
 
     domid: int
     devid: int

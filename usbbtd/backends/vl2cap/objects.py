@@ -1,4 +1,4 @@
-"""What a guest's ids stand for, besides channels: listeners, scans, advertisements."""
+"""The objects that a guest makes besides channels: listeners, scans, advertisements."""
 
 import errno
 from collections.abc import Callable
@@ -16,22 +16,23 @@ from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Advertiser, ListenerUser, Offer, ScanUser
 
-#: Reports that wait for a guest that does not read its scan; more are dropped and counted.
+#: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
 
-#: Extended advertisements may carry more; version 1 of the protocol cannot.
+#: The most bytes of data in a report. Extended advertisements may have more, which version 1 of the protocol cannot
+#: carry: they are dropped and counted.
 MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
 
 
 class GuestObject(Protocol):
-    """What every id stands for can be given up."""
+    """An object that a guest has made, which it names by an id."""
 
     def close(self) -> None:
-        """Idempotent."""
+        """Ends the object. Idempotent."""
 
 
 class GuestListener:
-    """A PSM that the guest has taken. Raises InUse."""
+    """Listens on a PSM for the guest; ``offered`` and ``withdrawn`` get each Offer. Raises InUse if it is taken."""
 
     def __init__(
         self, adapter: SharedAdapter, transport: int, psm: int, offered: Callable[[Offer], None],
@@ -50,7 +51,11 @@ class GuestListener:
 
 
 class GuestScan:
-    """A stream of advertising reports. Raises NoAdapter."""
+    """Sends advertising reports to the guest. Raises NoDongle or NotSupported if the adapter cannot scan now.
+
+    ``ended`` is called once, with the reason, when the scan has ended by itself; ``failed`` with what a callback of
+    this object raises.
+    """
 
     def __init__(
         self, adapter: SharedAdapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
@@ -66,12 +71,12 @@ class GuestScan:
         adapter.air.start_scan(self._scan)
 
     def start(self, stream: GuestStream) -> None:
-        """From now on reports go to the guest."""
+        """Starts to send reports through ``stream``, the guest's data ring, which this object closes."""
         self._stream = stream
 
     @contained
     def guest_event(self) -> None:
-        """The guest has read reports."""
+        """Moves queued reports into the ring after an event: the guest has read."""
         if self._stream is not None:
             try:
                 self._stream.take_consumed()
@@ -88,7 +93,7 @@ class GuestScan:
             stream.close()
 
     def revoke(self) -> None:
-        """Policy does not allow the scan any more: the guest reads why."""
+        """Ends the scan because policy does not allow it any more; the guest reads -EACCES."""
         self._end(-errno.EACCES, REVOKED)
 
     @contained
@@ -110,7 +115,7 @@ class GuestScan:
         self._end(-errno.ENODEV, "the controller scans no more")
 
     def _end(self, error: int, reason: str) -> None:
-        """The guest may read what is in its ring until it releases the scan."""
+        """Stops the scan and reports its end; the guest may read what is in its ring until it releases the scan."""
         if self._over:
             return
         self._over = True
@@ -124,7 +129,7 @@ class GuestScan:
 
 
 class GuestAdvertisement:
-    """What the guest advertises. Raises InUse."""
+    """Advertises for the guest. Raises InUse if another user advertises, NotSupported if the controller cannot."""
 
     def __init__(self, adapter: SharedAdapter, advertiser: Advertiser) -> None:
         self._adapter = adapter

@@ -1,4 +1,4 @@
-"""The backend's end of what streams to one guest: a mapped data ring with its event channel."""
+"""The backend's end of a guest's data ring: mapped pages and an event channel."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,14 +14,14 @@ MIN_ORDER = layout.constants.L2CAPIF_MIN_RING_ORDER
 MESSAGE_OVERHEAD: int = layout.constants.L2CAPIF_LENGTH_SIZE
 
 _unpack_intf = layout.record("struct l2capif_data_intf").unpack_from
-_RING_ORDER = 10  # ring_order's place among the fields; the grant references follow it
+_RING_ORDER = 10  # the index of ring_order among the fields; the grant references follow it
 
 
 class GuestStream:
-    """Maps a guest's data ring and takes its event channel.
+    """Carries messages over a guest's data ring, which it maps, and whose event channel it binds.
 
-    Messages that do not fit wait in a queue: its owner bounds it. Raises XenError where a reference or the port cannot
-    be had, and RemoteProtocolError where the page of indices makes no sense.
+    Messages that do not fit wait in a queue, which the owner has to bound. Raises XenError if a grant reference or the
+    port cannot be used, and RemoteProtocolError if the page of indices has no ``ring_order`` up to ``max_order``.
     """
 
     def __init__(
@@ -52,25 +52,28 @@ class GuestStream:
 
     @property
     def queued(self) -> int:
-        """Messages that wait for space in the ring."""
+        """Returns the number of messages that wait for space in the ring."""
         return len(self._queue)
 
     @property
     def written_bytes(self) -> int:
-        """Of the messages that are in the ring or have been."""
+        """Returns the number of bytes in all messages that were ever written into the ring."""
         return self._written_octets - self._written * MESSAGE_OVERHEAD
 
     def write(self, messages: list[bytes]) -> bool:  # hot: per wake-up
         """Queues the messages and moves what fits into the ring. Raises RemoteProtocolError for a broken ring.
 
-        True: the guest has read meanwhile and will not say so again: ``take_consumed`` is due.
+        Returns True if the guest has read meanwhile and sends no event for that: call ``take_consumed`` then.
         """
         self._queue.extend(messages)
         self._move()
         return self._expect_consumed()
 
     def take_consumed(self) -> int:  # hot: per wake-up
-        """Messages that the guest has read since the last call; what waited moves up. Raises RemoteProtocolError."""
+        """Returns how many messages the guest has read since the last call, and moves queued ones into the ring.
+
+        Raises RemoteProtocolError for a broken ring.
+        """
         count = 0
         while True:
             count += self._count_consumed()
@@ -80,14 +83,17 @@ class GuestStream:
                 return count
 
     def read(self, limit_octets: int) -> list[bytes]:  # hot: per wake-up
-        """What the guest has sent, whole messages. Raises RemoteProtocolError for a broken ring."""
+        """Returns whole messages from the guest, up to ``limit_octets`` but one at least; [] if there are none.
+
+        Raises RemoteProtocolError for a broken ring.
+        """
         messages, notify = self.ring.read(limit_octets)
         if notify:
             self.notify()
         return messages
 
     def end(self, error: int) -> None:
-        """No message follows those that were written: the guest reads ``error``, a negative XEN_E*, after them."""
+        """Ends the direction to the guest, which reads ``error``, a negative XEN_E*, after the last message."""
         self._error = error
         self._move()
 
@@ -113,10 +119,10 @@ class GuestStream:
         return count
 
     def _expect_consumed(self) -> bool:  # hot: per wake-up
-        """Asks to hear when half of what is unread has been read. True: it has been already.
+        """Asks for an event when half of what is unread has been read. Returns True if it has been already.
 
-        Not for a single message: whoever sends has credits for two at least, and a guest that answers each message
-        wakes us with its answer anyway. Not with a queue: the ring then asks for room, which is the same event.
+        Does not ask for a single message: the peer has credits for two at least, and a guest that answers each message
+        wakes us with its answer anyway. Does not ask with a queue: the ring then asks for room, by the same event.
         """
         if self._queue or len(self._unread) < 2:
             return False

@@ -1,4 +1,4 @@
-"""usbbtctl dump: everything for a bug report, and no key."""
+"""usbbtctl dump: prints everything for a bug report, without keys."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def _dump(arguments: argparse.Namespace) -> int:
-    """Shows what doctor finds, and what the service tells. Raises NoDaemon behind the former if there is no service."""
+    """Prints what doctor finds, then what the service answers. Raises NoDaemon after the former without a service."""
     sections = [("doctor", [finding._asdict() for finding in checks(arguments)])]
     try:
         with Client(arguments.socket) as client:

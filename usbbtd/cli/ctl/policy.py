@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _DENIED, _USAGE = 1, 2
 _ANY = "any"
-#: How many of ADDRESS and PSM belong to an action.
+#: How many of the operands ADDRESS and PSM each action takes.
 _OPERANDS = {"connect": 2, "listen": 2, "scan": 0, "advertise": 0, "agent": 1, "echo": 1}
 _NEEDED = ("neither ADDRESS nor PSM", "ADDRESS", "ADDRESS and PSM")
 _EPILOG = """\
@@ -95,7 +95,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> Policy | None:
-    """None: there are mistakes, and they have been told."""
+    """Reads the policy. Prints the mistakes in its files and returns None if there are any."""
     from usbbtd.cli.daemon import read_config
     from usbbtd.policy.files import load
     from usbbtd.tomlfile import ConfigError
@@ -108,7 +108,7 @@ def _load(arguments: argparse.Namespace) -> Policy | None:
 
 
 def _identity(arguments: argparse.Namespace) -> Identity:
-    """ValueError."""
+    """Returns the guest that the arguments name. Raises ValueError if a tag is malformed."""
     from usbbtd.policy.rules import Identity
     from usbbtd.tags import parse_tags
 
@@ -119,7 +119,10 @@ def _identity(arguments: argparse.Namespace) -> Identity:
 
 
 def _request(arguments: argparse.Namespace) -> AccessRequest:
-    """ValueError: the action does not take that, or it cannot be read."""
+    """Returns the request that the arguments ask about.
+
+    Raises ValueError if the action does not take these operands, or one of them is malformed.
+    """
     from usbbtd.policy.rules import AccessRequest
 
     action = arguments.action
@@ -137,7 +140,7 @@ def _request(arguments: argparse.Namespace) -> AccessRequest:
 
 
 def _peer(text: str) -> tuple[Peer | None, bool]:
-    """(the peer, None for any; whether it is of LE). ValueError."""
+    """Parses ADDRESS. Returns (the peer, or None for any; whether it is of LE). Raises ValueError if malformed."""
     from usbbtd.bluetooth import parse_address
     from usbbtd.policy.rules import ADDRESS_TYPES
 
@@ -148,7 +151,7 @@ def _peer(text: str) -> tuple[Peer | None, bool]:
 
 
 def _service(text: str, le: bool) -> PeerService:
-    """ValueError."""
+    """Parses PSM: a PSM, an SPSM if ``le``, or ``cid:`` and a number. Raises ValueError if it is malformed."""
     from usbbtd.policy.rules import PeerService
     from usbbtd.policy.selectors import parse_number
 
@@ -167,8 +170,8 @@ def _print(decision: Decision, rules: GuestPolicy, request: AccessRequest) -> No
 
 
 def _other(rule: Rule, request: AccessRequest) -> str:
-    """Why a rule does not decide."""
-    if request.action == "echo" and rule.psms():  # what may be connected to echoes
+    """Returns what a rule of this guest is about that the request is not: another action, peer or PSM."""
+    if request.action == "echo" and rule.psms():  # a rule that allows a connect to the peer may allow an echo, too
         return "PSM" if rule.concerns_peer(request) else "peer"
     if request.action not in rule.actions:
         return "action"
@@ -182,7 +185,10 @@ def _facts(decision: Decision, rules: GuestPolicy) -> dict[str, object]:
 
 
 def _limits(decision: Decision, rules: GuestPolicy) -> dict[str, dict[str, int]]:
-    """What policy says of what is allowed. The rule's limits are of what it allows, beside those of the guest."""
+    """Returns the limits that policy sets for an allowed request, by whose they are: the guest's, and the rule's.
+
+    The guest's limits hold for all that it has, the rule's for what this rule allows. Empty if the request is denied.
+    """
     if not decision.allowed or decision.rule is None:
         return {}
     said = {"guest": rules.limits, "rule": decision.rule.limits}
