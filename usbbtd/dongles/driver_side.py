@@ -1,4 +1,4 @@
-"""The side of a dongle that its driver sees: the same whatever carries the transfers."""
+"""The part of a USB dongle that is the same whatever carries its transfers, usbif or libusb."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -9,21 +9,21 @@ from usbbtd.dongles.usb_dongle import TransferReceiver
 from usbbtd.usb import usbif
 from usbbtd.usb.enumeration import Bluetooth, Found
 
-#: Bulk OUT transfers that may be under way; the HCI core has more than enough with that to keep a radio busy.
+#: The most bulk OUT transfers under way; more than the HCI core needs to keep a radio busy.
 BULK_OUT_LIMIT = 16
 
-#: Failed IN transfers, with nothing received between them, after which a dongle is given up.
+#: The most IN transfers that may fail, with nothing received between them, before a dongle is given up.
 MAX_ERRORS = 32
 
-#: Statuses after which nothing comes any more.
+#: The statuses of a device that is gone: nothing comes after them.
 GONE = (usbif.NODEV, usbif.SHUTDOWN)
 
 
 class DriverSide(ABC):
-    """Implements ``UsbDongle``; statuses are those of usbif, which are Linux's error numbers.
+    """Implements ``UsbDongle``; a subclass carries the transfers. Statuses are those of usbif: Linux's error numbers.
 
-    For the pump: ``closed`` is set once the dongle is of no use, ``reason`` says why, ``started`` whether anybody
-    wanted it.
+    ``closed`` is set when the dongle is closed or lost, and ``reason`` says why. ``found`` and ``bluetooth``: what
+    enumeration has found out about the device and its Bluetooth function.
     """
 
     def __init__(self, found: Found, bluetooth: Bluetooth, *, name: str, log: FilteringBoundLogger) -> None:
@@ -38,21 +38,22 @@ class DriverSide(ABC):
         self._log = log
         self._receiver: TransferReceiver | None = None
         self._telling: asyncio.Handle | None = None
-        self._bulk_out_count = 0
-        self._refused = False
-        self._errors = 0
-        self._interrupts: list[bytes | None] = []
+        self._bulk_out_count = 0  # transfers under way
+        self._refused = False  # send_bulk() took less than it was given: dongle_ready_to_send() is due
+        self._errors = 0  # failed IN transfers since the last one that succeeded
+        self._interrupts: list[bytes | None] = []  # received, for deliver(); None: a transfer that failed
         self._bulks: list[bytes | None] = []
 
     @property
     def started(self) -> bool:
+        """Returns whether a driver has started the dongle."""
         return self._receiver is not None
 
     # What its driver calls; ``send_control`` is the subclass's.
 
     def start(self, receiver: TransferReceiver) -> None:
         self._receiver = receiver
-        if self.closed.is_set():  # lost before anybody cared; not from within this call, which nobody expects
+        if self.closed.is_set():  # lost before; not told within this call, in which its caller does not expect it
             self._telling = asyncio.get_running_loop().call_soon(receiver.dongle_lost, self.reason)
         else:
             self._begin()
@@ -81,7 +82,7 @@ class DriverSide(ABC):
     # What carries the transfers calls.
 
     def deliver(self) -> None:  # hot: per wake-up
-        """Hands over what was collected, if anything was."""
+        """Hands the driver what was received since the last call, if anything was."""
         interrupts, bulks = self._interrupts, self._bulks
         if (interrupts or bulks) and self._receiver is not None and not self.closed.is_set():
             if self._errors and any(transfer is not None for transfer in (*interrupts, *bulks)):
@@ -90,7 +91,7 @@ class DriverSide(ABC):
             self._receiver.receive(interrupts, bulks)
 
     def lose(self, reason: str) -> None:
-        """The dongle is gone or good for nothing: closes it and tells its driver, unless it is closed already."""
+        """Closes a dongle that is gone or does not work, and tells its driver, unless it is closed already."""
         if self.closed.is_set():
             return
         self.reason = reason
@@ -102,18 +103,18 @@ class DriverSide(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Puts standing transfers of ``_in_length`` on both IN endpoints."""
+        """Submits transfers of ``_in_length`` on both IN endpoints, which stand there for what may come."""
 
     @abstractmethod
     def _submit_bulk(self, transfers: list[bytes]) -> None:
-        """Sends these; ``_bulk_sent`` for each."""
+        """Submits bulk OUT transfers, and calls ``_bulk_sent`` when each has ended."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Cancels all that is under way."""
+        """Cancels all transfers that are under way."""
 
     def _in_length(self, *, bulk: bool) -> int:
-        """How long a transfer that stands on an IN endpoint is.
+        """Returns the length in bytes of a transfer that stands on an IN endpoint.
 
         Interrupt: exactly one packet. A transfer ends with a short packet or when it is full, and not every dongle
         sends the empty packet that would end an event of a multiple of the packet size: such an event would lie in a
@@ -138,11 +139,11 @@ class DriverSide(ABC):
         if status in GONE:
             self.lose(f"control request: {usbif.describe_status(status)}")
         elif status != usbif.OK:
-            # What becomes of the command is for the HCI core's timer to find out.
+            # The HCI core's timer gives the command up if it is not answered.
             self._log.warning("control request failed", dongle=self.name, status=usbif.describe_status(status))
 
     def _forgives(self, endpoint: int, status: int) -> bool:
-        """Counts a failed transfer of an IN endpoint. False: that was the last one, the dongle is lost."""
+        """Counts a failed transfer of an IN endpoint. Returns False if the dongle is lost with that."""
         self._errors += 1
         if status in GONE or self._errors > MAX_ERRORS:
             self.lose(f"endpoint 0x{endpoint:02x}: {usbif.describe_status(status)}")

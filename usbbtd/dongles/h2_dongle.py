@@ -1,4 +1,4 @@
-"""A USB dongle as HCI packets: the transport H2 (Vol 4, Part B) on its endpoints."""
+"""Carries HCI packets over the endpoints of a USB dongle: the transport H2 (Vol 4, Part B)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ class H2Dongle:
         self._events = EventReassembler()
         self._acl = AclReassembler()
         self._has_acl = False
-        self._reset_answer: ResetAnswer | None = None  # Reset has been sent, and was not answered yet
+        self._reset_answer: ResetAnswer | None = None  # there while Reset is not answered yet
         self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
 
     @property
@@ -80,7 +80,7 @@ class H2Dongle:
             self.receiver.dongle_lost(reason)
 
     def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
-        """Returns what came from the answer to Reset on."""
+        """Returns the transfers from the answer to Reset on; those before it are counted and dropped."""
         for number, transfer in enumerate(interrupts, 1):
             if (begun := answer.receive(transfer)) is not None:
                 self._reset_answer = None

@@ -1,4 +1,4 @@
-"""libusb in the event loop: its descriptors are watched, and no thread of ours waits for it."""
+"""Runs libusb in the event loop, which watches libusb's file descriptors; no thread of ours waits for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,20 +8,20 @@ import usb1
 
 from usbbtd.dongles.dongle import DongleError
 
-#: Of poll(2); a descriptor of libusb's asks for one of them.
+#: Events of poll(2), one of which libusb wants watched on each of its descriptors.
 _POLLIN, _POLLOUT = 0x01, 0x04
 
 
 class LibusbContext:
-    """One context of libusb's, in the running event loop.
+    """Runs one context of libusb in the running event loop.
 
     ``on_events`` is called once a wake-up, after libusb has made its callbacks: it may call libusb, a callback may not.
-    No transfer may have a time limit of libusb's: nothing wakes up for those. ``error``: why libusb is of no use any
-    more.
+    No transfer may have a timeout of libusb's: nothing wakes up for those. ``error``: why libusb has failed for good,
+    or "".
     """
 
     def __init__(self) -> None:
-        """Raises DongleError where there is no libusb, or none that hears of devices that come and go."""
+        """Opens libusb. Raises DongleError if there is none, or if it cannot hear of devices that come and go."""
         self.on_events: Callable[[], None] | None = None
         self.error = ""
         self._loop = asyncio.get_running_loop()
@@ -43,21 +43,21 @@ class LibusbContext:
             self.usb.handleEventsTimeout(0)
         except usb1.USBErrorInterrupted:
             return  # what is ready stays ready
-        except usb1.USBError as error:  # it would fail again at once, and for ever
+        except usb1.USBError as error:  # another call would fail, too, at once and for ever
             self.error = f"libusb fails: {error}"
             self._forget_all()
         if self.on_events is not None:
             self.on_events()
 
     def close(self) -> None:
-        """Idempotent. Whatever was opened must be closed before."""
+        """Closes libusb, after all devices that were opened with it. Idempotent."""
         self.on_events = None
         self.usb.setPollFDNotifiers(None, None)
         self._forget_all()
         self.usb.close()
 
     def _watch(self, descriptor: int, events: int, _: Any = None) -> None:
-        """A device's descriptor has its completed transfers when it can be written; the others are read."""
+        """Watches a descriptor: a device's is writable when transfers have ended, libusb's others become readable."""
         if events & _POLLOUT:
             self._loop.add_writer(descriptor, self.handle_events)
             self._removers[descriptor] = self._loop.remove_writer

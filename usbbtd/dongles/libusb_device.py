@@ -1,4 +1,4 @@
-"""A USB device of this domain's own controller: what it is, taking it from the kernel's driver, and giving it back."""
+"""Examines a USB device of this domain's own controller, takes it from the kernel's driver, and gives it back."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from usbbtd.dongles.libusb_dongle import status_of
 from usbbtd.usb import descriptors, standard
 from usbbtd.usb.enumeration import BLUETOOTH_CLASS, Bluetooth, Found, find_bluetooth, is_bluetooth, read_serial
 
-#: How long a device may take for one request while it is being looked at.
+#: How long a device may take for one request while it is being examined.
 REQUEST_TIMEOUT_S = 5.0
 
 _REFUSALS = {
@@ -35,12 +35,12 @@ class LibusbDevice:
         self.node = node_of(usb)
         self.bluetooth = bluetooth
         self.configuration = configuration.value
-        # The one for HCI and the one for voice, which Linux's driver has too.
+        # The interface for HCI and the one for voice; Linux's driver has both.
         self.interfaces = sorted({each.number for each in configuration.interfaces if is_bluetooth(each)})
         self._usb = usb
 
     def open(self) -> "OpenDevice":
-        """Its kernel driver stays. Raises DongleError."""
+        """Opens the device; its kernel driver keeps it. Raises DongleError if it cannot be opened."""
         with _explained(self, "open"):
             return OpenDevice(self, self._usb.open(), self._usb.device_descriptor.iSerialNumber)
 
@@ -55,7 +55,10 @@ class OpenDevice:
         self._claimed: list[int] = []
 
     async def examine(self) -> Found:
-        """What it is, with its serial number; the kernel's driver may use it meanwhile. Raises DongleError."""
+        """Reads the serial number, also while the kernel's driver has the device, and returns all facts about it.
+
+        Raises DongleError if the device does not answer.
+        """
         device = self._device
         steps = read_serial(0, self._serial_number)
         try:
@@ -68,10 +71,10 @@ class OpenDevice:
             raise DongleError("no answer when asked for its serial number") from None
 
     def take(self, log: FilteringBoundLogger) -> None:
-        """From the kernel's driver, and resets it, so that nothing is left of what went before. Raises DongleError.
+        """Takes the device from the kernel's driver and resets it, so that no earlier state is left.
 
-        Waits for the device, a fifth of a second as a rule, and the loop with it: there is no adapter yet, so nobody's
-        data waits.
+        Blocks the event loop until the device has answered, usually a fifth of a second: there is no adapter yet whose
+        data would wait. Raises DongleError if the device cannot be taken.
         """
         device, handle = self._device, self.handle
         with _explained(device, "set configuration"):
@@ -88,7 +91,7 @@ class OpenDevice:
             handle.resetDevice()
 
     def give_back(self, log: FilteringBoundLogger) -> None:
-        """To the kernel's driver, also if it had none when it was taken: perhaps that was after we were killed."""
+        """Gives the device to the kernel's driver, even if none had it before: we may have been killed with it then."""
         for interface in self._claimed:
             with contextlib.suppress(usb1.USBError):
                 self.handle.releaseInterface(interface)
@@ -134,12 +137,12 @@ class OpenDevice:
 
 
 def node_of(usb: Any) -> str:
-    """Where Linux has the device, as long as it is plugged in."""
+    """Returns the path of a device's node, which is that of this device as long as it is plugged in."""
     return f"/dev/bus/usb/{usb.getBusNumber():03}/{usb.getDeviceAddress():03}"
 
 
 def look_at(usb: Any) -> LibusbDevice | None:
-    """The device where it is a Bluetooth dongle, by the descriptors that Linux has read: it is not opened."""
+    """Returns the device if it is a Bluetooth dongle, else None; reads Linux's descriptors without opening it."""
     for each in usb.iterConfigurations():
         configuration = _configuration_of(each)
         if (bluetooth := find_bluetooth(configuration)) is not None:
@@ -164,7 +167,7 @@ def _configuration_of(usb: Any) -> descriptors.ConfigurationDescriptor:
 
 @contextlib.contextmanager
 def _explained(device: LibusbDevice, step: str) -> Iterator[None]:
-    """Turns what libusb refuses into what a person can do about it."""
+    """Turns an error of libusb into a DongleError that says which ``step`` failed, and what can be done about it."""
     try:
         yield
     except usb1.USBError as error:

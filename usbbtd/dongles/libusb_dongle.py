@@ -1,4 +1,4 @@
-"""A Bluetooth dongle behind libusb: its endpoints on an open handle."""
+"""Carries the transfers of a Bluetooth dongle over libusb."""
 
 import contextlib
 from collections import deque
@@ -11,10 +11,10 @@ from usbbtd.dongles.driver_side import DriverSide
 from usbbtd.usb import standard, usbif
 from usbbtd.usb.enumeration import Bluetooth, Found
 
-#: Transfers that stand on an IN endpoint for what may come.
+#: How many transfers stand on an IN endpoint for what may come.
 DEPTH = 4
 
-#: Control requests that may wait for their turn.
+#: The most control requests that may wait for their turn.
 CONTROL_LIMIT = 64
 
 UNPLUGGED = "unplugged"
@@ -28,13 +28,14 @@ _STATUSES = {
 
 
 def status_of(transfer: Any) -> int:
-    """How a transfer ended, in usbif's words."""
+    """Returns how a transfer of libusb ended, as a status of usbif."""
     return _STATUSES.get(transfer.getStatus(), usbif.IOERROR)
 
 
 class LibusbDongle(DriverSide):
-    """``handle``: a USBDeviceHandle with the interfaces claimed. libusb's callbacks only take note of what has ended;
-    ``settle`` does the rest, when libusb may be called again.
+    """Carries a dongle's transfers over ``handle``, a USBDeviceHandle whose interfaces are claimed.
+
+    libusb's callbacks, which may not call libusb, only note which transfers have ended; ``settle`` does the rest.
     """
 
     def __init__(
@@ -44,17 +45,17 @@ class LibusbDongle(DriverSide):
         self._handle = handle
         self._bulk_in = bluetooth.bulk_in
         self._bulk_out = bluetooth.bulk_out
-        self._ended: list[Any] = []
-        self._flying: set[Any] = set()
-        self._standing: dict[int, list[Any]] = {bluetooth.interrupt_in: [], bluetooth.bulk_in: []}
-        self._halted: set[int] = set()
-        self._idle_out: list[Any] = []
+        self._ended: list[Any] = []  # transfers that settle() has not seen yet
+        self._flying: set[Any] = set()  # transfers under way
+        self._standing: dict[int, list[Any]] = {bluetooth.interrupt_in: [], bluetooth.bulk_in: []}  # by IN endpoint
+        self._halted: set[int] = set()  # IN endpoints that stall, until their halt is cleared
+        self._idle_out: list[Any] = []  # bulk OUT transfers for the next data
         self._control = handle.getTransfer()
         self._controls: deque[tuple[bytes, bytes]] = deque()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way, so that the handle can be closed."""
+        """Returns whether no transfer is under way, so that the handle can be closed."""
         return not self._flying
 
     def send_control(self, setup: bytes, data: bytes) -> None:
@@ -68,7 +69,7 @@ class LibusbDongle(DriverSide):
             self._submit_control()
 
     def settle(self) -> None:  # hot: per wake-up
-        """Hands over what came, and submits what comes of that and of what has ended."""
+        """Hands the driver what was received, then submits ended transfers anew, or clears their endpoint's halt."""
         ended = self._ended.copy()
         self._ended.clear()
         for transfer in ended:
@@ -98,7 +99,7 @@ class LibusbDongle(DriverSide):
             if self._controls:
                 self._submit_control()
         elif endpoint in self._halted:
-            pass  # with all others of its endpoint, when the halt is cleared
+            pass  # is submitted again, with the others of its endpoint, when the halt is cleared
         elif status == usbif.OK or (self._forgives(endpoint, status) and status != usbif.STALL):
             self._submit(transfer, endpoint)
         elif not self.closed.is_set():
@@ -138,7 +139,7 @@ class LibusbDongle(DriverSide):
             self._flying.add(transfer)
 
     def _clear_halt(self, endpoint: int) -> None:
-        """Libusb's own call, which waits for the device: only it tells Linux to begin with DATA0 again."""
+        """Clears an endpoint's halt by libusb's call, though it blocks: only that has Linux begin with DATA0 again."""
         self._halted.discard(endpoint)
         try:
             self._handle.clearHalt(endpoint)
@@ -157,5 +158,5 @@ class LibusbDongle(DriverSide):
 
     def _cancel(self, transfers: list[Any]) -> None:
         for transfer in transfers:
-            with contextlib.suppress(usb1.USBError):  # ended already, or its device is gone: that comes as an event
+            with contextlib.suppress(usb1.USBError):  # ended already, or its device is gone: the callback follows
                 transfer.cancel()

@@ -1,4 +1,4 @@
-"""Finds the Bluetooth dongle on this domain's own USB controller, and keeps it with its driver while it is there."""
+"""Finds Bluetooth dongles on this domain's own USB controller, and gives them to the adapter one at a time."""
 
 import asyncio
 import contextlib
@@ -17,21 +17,21 @@ from usbbtd.dongles.libusb_dongle import UNPLUGGED, LibusbDongle
 from usbbtd.pump import contained, explain
 from usbbtd.retry import Retry
 
-#: How long cancelled transfers may take to come back. Linux has them when it says that they are cancelled.
+#: How long libusb may take to report cancelled transfers; in Linux they have ended when the call to cancel returns.
 REAP_S = 1.0
 
-#: Whether a dongle is the one to drive: (vendor, product, serial number, or None while that is not known).
+#: Returns whether a dongle is one to drive: (vendor, product, serial number, or None while that is not known).
 Selects = Callable[[int, int, str | None], bool]
 
 
 async def serve_libusb(
     libusb: LibusbContext, selects: Selects, on_dongle: Callable[[Dongle], Awaitable[None]], log: FilteringBoundLogger
 ) -> None:
-    """Gives ``on_dongle`` one dongle after the other, each until it is closed or unplugged. Until it is cancelled.
+    """Gives ``on_dongle`` one dongle after the other, each until it is closed or unplugged; runs until cancelled.
 
-    One at a time: of several that are selected, the others stay with the kernel until it is their turn, because the
-    first was unplugged or fails. What ``selects`` says no to is left alone: it is not opened, where its vendor and
-    product say so, and keeps its kernel driver in any case. Raises DongleError when libusb itself fails.
+    Of several dongles that are selected, the others stay with the kernel until the first is unplugged or fails. A
+    dongle that ``selects`` refuses keeps its kernel driver; it is not even opened if its vendor and product decide.
+    Raises DongleError if libusb itself fails.
     """
     source = _Source(libusb, selects, on_dongle, log)
     try:
@@ -42,7 +42,7 @@ async def serve_libusb(
 
 @dataclass(eq=False)
 class _Candidate:
-    """A dongle that may be the one. ``due``: when it is its turn, in the loop's time."""
+    """A dongle that may be driven. ``due``: from when on it may be tried, by the loop's time."""
 
     device: LibusbDevice
     due: float = 0.0
@@ -59,10 +59,10 @@ class _Source:
         self._on_dongle = on_dongle
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._changes: list[tuple[Any, int]] = []
+        self._changes: list[tuple[Any, int]] = []  # (USBDevice, hotplug event) that libusb has announced
         self._changed = asyncio.Event()
-        self._candidates: dict[str, _Candidate] = {}  # by node
-        self._serving: tuple[_Candidate, LibusbDongle] | None = None
+        self._candidates: dict[str, _Candidate] = {}  # by the path of its node
+        self._serving: tuple[_Candidate, LibusbDongle] | None = None  # the one that is driven now
         libusb.on_events = self._receive_events
         # The devices that are there already are announced within this call.
         self._hotplug = libusb.usb.hotplugRegisterCallback(self._take_note)
@@ -90,7 +90,7 @@ class _Source:
         return False
 
     def pump_failed(self, error: Exception) -> None:
-        """Gives up the dongle that is served: it is opened anew."""
+        """Gives up the dongle that is driven, after a bug; it is opened again after a pause."""
         facts = explain(error)
         self._log.error("radio failed", dongle=self._serving and self._serving[1].name, **facts)
         if self._serving is not None:
@@ -136,7 +136,7 @@ class _Source:
     # Serving.
 
     async def _next(self) -> _Candidate:
-        """Waits for the turn of a candidate. DongleError: there will be none."""
+        """Waits until a candidate is due, and returns it. Raises DongleError if libusb has failed."""
         while not self._libusb.error:
             self._changed.clear()
             first = min(self._candidates.values(), key=lambda each: each.due, default=None)
@@ -162,7 +162,7 @@ class _Source:
             device.close()
 
     async def _drive(self, candidate: _Candidate, device: OpenDevice, dongle: LibusbDongle) -> None:
-        """Until the dongle is closed. Giving it back does not pause: a second cancellation cannot cut it short."""
+        """Has a dongle driven until it is closed, then gives it back: without an await, so nothing can cancel that."""
         try:
             device.take(self._log)
             self._serving = candidate, dongle

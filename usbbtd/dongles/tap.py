@@ -1,18 +1,18 @@
-"""A dongle that shows its packets: what a capture needs, put around another one while somebody looks."""
+"""Wraps a dongle to show its packets to a capture, while there is one."""
 
 from collections.abc import Callable, Mapping
 
 from usbbtd.dongles.dongle import Dongle, DongleReceiver
 
-#: H4's packet types: Vol 4, Part A, 2.
+#: The packet types of H4 (Vol 4, Part A, 2).
 COMMAND, ACL_DATA, EVENT = 1, 2, 4
 
-#: Is shown packets: whether they were received, their type, and one or more whole packets.
+#: Is called with packets: whether they were received, their type, and one or more whole packets.
 Tap = Callable[[bool, int, list[bytes]], None]
 
 
 class TappedDongle:
-    """Stands between a dongle and whoever drives it, until ``remove``."""
+    """Stands between a dongle and its receiver until ``remove``, and shows ``tap`` the packets of both ways."""
 
     def __init__(self, dongle: Dongle, tap: Tap) -> None:
         self._dongle = dongle
@@ -22,7 +22,7 @@ class TappedDongle:
             dongle.receiver = self
 
     def remove(self) -> Dongle:
-        """Returns the dongle, which has its receiver back."""
+        """Removes this wrapper: gives the dongle its receiver back and returns it."""
         self._dongle.receiver = self.receiver
         return self._dongle
 
@@ -68,7 +68,7 @@ class TappedDongle:
     # The dongle calls these.
 
     def receive(self, events: list[bytes], acl: list[bytes]) -> None:
-        for packet_type, packets in ((ACL_DATA, acl), (EVENT, events)):  # in the order in which they are dealt with
+        for packet_type, packets in ((ACL_DATA, acl), (EVENT, events)):  # the order in which Controller takes them
             if packets:
                 self._tap(True, packet_type, packets)
         if self.receiver is not None:

@@ -1,27 +1,30 @@
-"""What carries the transfers of a USB dongle: usbif, or libusb."""
+"""The interface of what carries the transfers of a USB dongle: usbif, or libusb."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class TransferReceiver(Protocol):
-    """Who takes the transfers. None of these may raise or wait; all may call the dongle, ``close`` included."""
+    """Takes a dongle's transfers. No method may raise or wait; each may call the dongle, ``close`` included."""
 
     def receive(self, interrupts: Sequence[bytes | None], bulks: Sequence[bytes | None]) -> None:
-        """What the two IN endpoints transferred, each in order; one call per wake-up. A transfer may be empty.
+        """Takes the transfers of the two IN endpoints, each in order; called once a wake-up. A transfer may be empty.
 
-        None stands for a transfer that failed: what it had is lost.
+        None stands for a transfer that failed, whose data is lost.
         """
 
     def dongle_ready_to_send(self) -> None:
-        """``send_bulk`` took less than it was given, and has room again."""
+        """Is called when ``send_bulk`` has room again, after it took fewer transfers than it was given."""
 
     def dongle_lost(self, reason: str) -> None:
-        """Unplugged, out of order, or its backend is gone. The last call, once, unless ``close`` came first."""
+        """Is called when the dongle is unplugged, out of order, or its backend is gone.
+
+        It is called once and nothing after it; not at all after ``UsbDongle.close``.
+        """
 
 
 class UsbDongle(Protocol):
-    """A dongle as transfers on its endpoints. ``name`` is for people."""
+    """A dongle that carries transfers on its endpoints. ``name`` is for people."""
 
     @property
     def name(self) -> str: ...
@@ -36,12 +39,12 @@ class UsbDongle(Protocol):
         """Begins to receive."""
 
     def send_control(self, setup: bytes, data: bytes) -> None:
-        """Queues a control OUT request; they are made one after the other."""
+        """Queues a control OUT request; requests are made one after the other. ``setup``: the 8 bytes of SETUP."""
 
     def send_bulk(self, transfers: list[bytes]) -> int:
-        """Queues transfers, in order; returns how many were taken. For the rest: ``dongle_ready_to_send``.
+        """Queues transfers in order, and returns how many were taken.
 
-        A dongle that is lost or closed takes them all, and drops them.
+        Send the others after ``dongle_ready_to_send``. A dongle that is lost or closed takes all and drops them.
         """
 
     def close(self) -> None:

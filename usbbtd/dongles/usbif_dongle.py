@@ -1,4 +1,4 @@
-"""A Bluetooth dongle behind usbif: its four pipes on a ``UsbifFrontend``."""
+"""Carries the transfers of a Bluetooth dongle over usbif: its four pipes on a ``UsbifFrontend``."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,10 @@ from usbbtd.usb.frontend import QUEUE_LIMIT, Completion, UsbifFrontend
 
 
 class UsbifDongle(DriverSide):
-    """``flush_soon`` has the ring pushed after this turn of the loop."""
+    """Carries a dongle's transfers over the pipes of its endpoints.
+
+    ``depth``: how many URBs stand on an IN endpoint. ``flush_soon`` has the ring pushed after this turn of the loop.
+    """
 
     def __init__(
         self, frontend: UsbifFrontend, port: int, found: enumeration.Found, bluetooth: enumeration.Bluetooth, *,
@@ -27,11 +30,11 @@ class UsbifDongle(DriverSide):
         self._bulk_in = open_pipe(port, found.address, bluetooth.bulk_in, usbif.BULK, depth=depth)
         self._bulk_out = open_pipe(port, found.address, bluetooth.bulk_out, usbif.BULK, depth=depth)
         self._endpoints = {self._interrupt_in: bluetooth.interrupt_in, self._bulk_in: bluetooth.bulk_in}
-        self._clearing: dict[int, int] = {}  # the IN pipe that a CLEAR_FEATURE is for, by the number of its URB
+        self._clearing: dict[int, int] = {}  # stalled IN pipes, by the URB of their CLEAR_FEATURE
 
     @property
     def pipes(self) -> tuple[int, int, int, int]:
-        """The numbers of all its pipes."""
+        """Returns the numbers of the dongle's pipes: control, interrupt IN, bulk IN, bulk OUT."""
         return self._control, self._interrupt_in, self._bulk_in, self._bulk_out
 
     # What its driver calls.
@@ -48,11 +51,11 @@ class UsbifDongle(DriverSide):
     # What the pump calls.
 
     def receive(self, pipe: int, transfer: bytes | None) -> None:  # hot: per packet
-        """Collects what came for ``deliver``; None: the transfer failed."""
+        """Keeps a transfer of an IN pipe for ``deliver``; None stands for one that failed."""
         (self._bulks if pipe == self._bulk_in else self._interrupts).append(transfer)
 
     def complete(self, completion: Completion) -> None:  # hot: per packet
-        """One of the submitted URBs was answered."""
+        """Takes the answer to a submitted URB of the control pipe or of bulk OUT."""
         if self.closed.is_set():
             return
         if completion.pipe == self._bulk_out:
@@ -65,7 +68,7 @@ class UsbifDongle(DriverSide):
             self._fill(pipe)
 
     def fail_in(self, pipe: int, status: int) -> None:
-        """A standing URB of an IN pipe failed."""
+        """Takes the failure of a URB that stood on an IN pipe: submits new ones, or clears the halt first."""
         endpoint = self._endpoints[pipe]
         if self.closed.is_set() or not self._forgives(endpoint, status):
             return

@@ -1,4 +1,4 @@
-"""The pump of one virtual USB controller: xenbus and rings on one side, Bluetooth dongles on the other."""
+"""Drives a virtual USB controller as its usbif frontend: finds the Bluetooth dongles on it and carries their URBs."""
 
 import asyncio
 import contextlib
@@ -29,21 +29,21 @@ from usbbtd.xenbus import Action
 #: How long a device may take for one request while it is being enumerated.
 REQUEST_TIMEOUT_S = 5.0
 
-#: How long a backend has to give back what it has before it is disconnected.
+#: How long a backend has, before it is disconnected, to answer the URBs that it still has.
 EMPTY_S = 1.0
 
-#: URBs in flight on one endpoint, where the backend says that it can have several.
+#: How many URBs stand on an IN endpoint, if the backend says that it can have several.
 DEPTH = 4
 
-#: URBs of all dongles that stand on the ring for what may come; the rest of its slots is for what goes out.
+#: The most URBs of all dongles that stand on the ring for what may come; its other slots are for what goes out.
 MAX_STANDING = 12
 
-#: Pages of the pool: one for each slot of the ring.
+#: The number of pages for URBs' data: one for each slot of the ring.
 POOL_PAGES = usbif.URB_SLOTS
 
-#: A node of the backend: several URBs may wait on one endpoint, and when it fails each of them is answered. Without it,
-#: one URB an endpoint, which costs a wake-up each: QEMU's backend (7.2, and later as far as we know) dies of a null
-#: pointer when an endpoint with URBs in its queue fails, as all do when somebody pulls the dongle out.
+#: A node of the backend: several URBs may wait on one endpoint, and when it fails each of them is answered. Without it
+#: we submit one URB an endpoint, which costs a wake-up each: QEMU's backend (7.2, and later as far as we know) dies of
+#: a null pointer when an endpoint with queued URBs fails, as all endpoints do when somebody pulls the dongle out.
 FEATURE_QUEUED_URBS = "feature-queued-urbs"
 
 OnDongle = Callable[[Dongle], Awaitable[None]]
@@ -56,8 +56,8 @@ async def serve_usbif(
 
     Each Bluetooth dongle is given to ``on_dongle`` when it is configured. One that failed is offered again after a
     while, as is one that its driver closed; but one that was closed before it was started is left alone until it is
-    plugged in again. Returns when the device is gone. Cancelled: closes in order. XenError: there is no such device, or
-    another driver has it.
+    plugged in again. Returns when the device is gone; closes it in order when cancelled. Raises XenError if there is no
+    such device, or another driver has it.
     """
     _check_not_taken(devid)
     device = XenbusDevice(store, "frontend", f"device/vusb/{devid}")
@@ -77,7 +77,7 @@ def _check_not_taken(devid: int) -> None:
 
 
 class _UsbController:
-    """Makes a connection when the handshake says so, and ends it."""
+    """Makes and ends connections to the backend as the handshake asks."""
 
     def __init__(
         self, device: XenbusDevice, devid: int, evtchn: EventChannels, grants: Grants, on_dongle: OnDongle,
@@ -121,7 +121,7 @@ class _UsbController:
 
 
 class _Connection:
-    """Rings, page pool and event channel, from OFFER to DETACH. ``broken`` is called when the backend broke a rule."""
+    """Serves the rings from OFFER to DETACH. Calls ``broken`` with a reason if the backend breaks a rule or we fail."""
 
     def __init__(
         self, domid: int, evtchn: EventChannels, grants: Grants, on_dongle: OnDongle, *, name: str, ports: int,
@@ -135,15 +135,15 @@ class _Connection:
         self._loop = asyncio.get_running_loop()
         self._flush_scheduled = False
         self._closed = False
-        self._emptied: asyncio.Event | None = None  # set when the backend has given everything back at last
-        self._futures: dict[int, asyncio.Future[Completion]] = {}  # of enumerations, by URB
+        self._emptied: asyncio.Event | None = None  # there while we close; set when the backend has answered all
+        self._futures: dict[int, asyncio.Future[Completion]] = {}  # what enumerations wait for, by URB
         self._dongles: dict[int, UsbifDongle] = {}  # by pipe
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by port
         self._pages = pages = grants.share(domid, 2 + POOL_PAGES)
         self._urb_ring = FrontRing(pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
         self._conn_ring = FrontRing(pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
         self._core = UsbifFrontend([(pages.refs[i], pages.page(i)) for i in range(2, 2 + POOL_PAGES)], ports=ports)
-        # QEMU takes the conn ring's requests without asking whether they are there.
+        # Now, for QEMU takes requests from the conn ring without a look at whether there are any.
         self._conn_ring.put(self._core.take_conn_requests())
         try:
             self._channel = evtchn.bind_unbound(domid, self.receive)
@@ -157,12 +157,12 @@ class _Connection:
         }
 
     def pump_failed(self, error: Exception) -> None:
-        """Gives the USB controller up, with its dongles: it is connected anew."""
+        """Gives the USB controller up, with its dongles, after a bug; it is connected again."""
         self._fail(**explain(error))
 
     @contained
     def receive(self) -> None:  # hot: per wake-up
-        """Drains both rings, hands on what came, and pushes what came of that."""
+        """Takes what is in both rings, hands it to the dongles, and pushes what they submit in turn."""
         if self._closed:
             return
         core, dongles = self._core, self._dongles
@@ -177,7 +177,7 @@ class _Connection:
             dongles[pipe].receive(pipe, transfer)
         for dongle in {*dongles.values()}:
             dongle.deliver()
-        # Before the answers: with its device gone, a URB failed for a reason that is better told as "unplugged".
+        # Before the answers: dongles that are gone are lost as "unplugged", not for what their URBs failed with.
         for port, speed in core.take_port_changes():
             self._change_port(port, speed)
         for completion in core.take_completions():
@@ -195,9 +195,9 @@ class _Connection:
         return self._core.statistics()
 
     async def close(self, reason: str) -> None:
-        """Drivers hear ``reason``; nothing stays shared.
+        """Closes all dongles, whose drivers hear ``reason``, and takes the shared pages back.
 
-        The backend has EMPTY_S to give back what it still has: QEMU's does not survive to be disconnected before.
+        First waits EMPTY_S at most for the backend to answer all URBs: QEMU ends if it is disconnected with some.
         """
         self._emptied = asyncio.Event()
         for dongle in {*self._dongles.values()}:
@@ -232,7 +232,7 @@ class _Connection:
             notify = self._urb_ring.put(requests)
         if conn_requests := self._core.take_conn_requests():
             notify |= self._conn_ring.put(conn_requests)
-        # Once, and after both pushes: a backend that wakes up in between would find half of it.
+        # Once, after both pushes: a backend that wakes up in between would find half of it.
         if notify:
             self._channel.notify()
 
@@ -253,7 +253,7 @@ class _Connection:
             return
         previous = self._tasks.get(port)
         if previous is not None:
-            # At once: with a detached device behind it, QEMU's backend does not survive a control request.
+            # At once: QEMU's backend does not survive a control request to a device that was detached.
             for dongle in {dongle for dongle in self._dongles.values() if dongle.port == port}:
                 dongle.lose("unplugged")
             previous.cancel()

@@ -1,8 +1,8 @@
-"""The ports of QEMU's usbif backend are emptied before a connection is closed whose frontend was killed.
+"""Has the ports of QEMU's usbif backend emptied before a connection is closed that a killed frontend has left.
 
-QEMU ends, the whole process, when it is disconnected with requests in its hands. A frontend that lives takes them back;
-one that was killed cannot, and its rings died with it. Taking the devices off their ports ends the requests too, and
-that dom0 can do: ``usbbt-toolstack watch`` follows the node ``DETACH_PORTS``, see usbbtd/toolstack/ports.py.
+The whole QEMU process ends if it is disconnected while it has requests. A frontend that lives takes them back; one that
+was killed cannot, and its rings died with it. But requests also end when their device is taken off its port, which dom0
+can do: ``usbbt-toolstack watch`` follows the node ``DETACH_PORTS``, see usbbtd/toolstack/ports.py.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ DETACH_S = 10.0
 
 
 async def detach_ports(store: Store, path: str, log: FilteringBoundLogger) -> None:
-    """For the controller at ``path``, ours: returns at once where nobody left a connection, else when ports are empty.
+    """Asks dom0 to empty the ports of the controller at ``path``, and waits until they are empty.
 
-    A warning, and on as if they were, when dom0 does not do it within DETACH_S.
+    Returns at once if no connection was left open or nothing is on the ports; goes on with a warning after DETACH_S.
     """
     state, backend = await store.read(f"{path}/state"), await store.read(f"{path}/backend")
     if backend is None or state not in (str(xenbus.INITIALISED), str(xenbus.CONNECTED)):

@@ -1,1 +1,1 @@
-"""One adapter, shared: its controller, links, channels, scans and advertising."""
+"""Shares one Bluetooth adapter among its users: its controller, links, channels, scans and advertising."""

@@ -1,6 +1,6 @@
-"""The Bluetooth adapter as the guests' devices see it: connections on demand, listeners, its air.
+"""Gives guests' devices the Bluetooth adapter: channels over links made on demand, listeners, scans and advertising.
 
-An adapter outlives its dongles. What streams ends with the dongle; listeners are set up again on the next one.
+An adapter outlives its dongles. Channels and scans end with the dongle; listeners are set up again on the next one.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ from usbbtd.radio.links import Links, fail
 
 REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
 
-#: Why there is no adapter any more when that is wanted.
+#: The reason given to users when the service ends the adapter.
 STOPPING = "usbbtd stops"
 
 
 class SharedAdapter:
-    """One adapter: at most one dongle at a time, any number of users."""
+    """Shares one adapter, which has at most one dongle at a time, among any number of users."""
 
     def __init__(
         self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger
@@ -69,47 +69,47 @@ class SharedAdapter:
 
     @property
     def powered(self) -> bool:
-        """Whether there is a dongle whose controller is up."""
+        """Returns whether there is a dongle whose controller is up."""
         return self._up.is_set()
 
     @property
     def address(self) -> bytes:
-        """The controller's public address; zeros without a dongle."""
+        """Returns the controller's public address, as six octets in HCI's order; zeros without a dongle."""
         return self._controller.host.address if self._controller and self.powered else bytes(6)
 
     @property
     def le_address(self) -> bytes:
-        """The random static address that LE peers see; zeros where there is no LE now."""
+        """Returns the random static address that LE peers see; zeros while there is no LE."""
         return self._random_address if self.transports[LE] else bytes(6)
 
     @property
     def transports(self) -> tuple[bool, bool]:
-        """(BR/EDR, LE)."""
+        """Returns which transports can be used now: (whether BR/EDR, whether LE)."""
         if (controller := self._controller_that_is_up()) is None:
             return False, False
         return controller.host.supports_bredr, controller.host.supports_le
 
     def observe(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` when one of these facts, or what the air can do, has changed, until ``ignore``."""
+        """Calls ``changed`` whenever one of these facts, or what ``air`` can do, has changed, until ``ignore``."""
         self._observers.add(changed)
 
     def ignore(self, changed: Callable[[], None]) -> None:
-        """Idempotent."""
+        """Ends ``observe``. Idempotent."""
         self._observers.discard(changed)
 
     async def wait_powered(self) -> None:
         await self._up.wait()
 
     async def wait_tried(self) -> None:
-        """Until a dongle has come up, or has been given up, for the first time."""
+        """Waits until a dongle has come up, or has been given up, for the first time."""
         await self._tried.wait()
 
     def is_stuck(self) -> bool:
-        """Whether the controller is waited for in vain, and nothing will come of it: a bug of ours."""
+        """Returns whether a timeout of the controller's is overdue and nothing will deal with it: a bug of ours."""
         return self._controller is not None and self._controller.is_stuck()
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the adapter and of both cores under it."""
+        """Returns counters of the adapter, of its dongle, and of the HCI and L2CAP cores under it."""
         own = {"links": len(self._links.by_handle), "channels": len(self._channels), "listeners": len(self._listeners)}
         if self._controller is not None:
             own |= self._controller.statistics()
@@ -137,11 +137,11 @@ class SharedAdapter:
         )
 
     def links(self) -> list[LinkInfo]:
-        """The links there are."""
+        """Returns the facts about each link that is up."""
         return self._links.info(self._controller) if self._controller is not None else []
 
     def set_tap(self, tap: Tap | None) -> None:
-        """Shows it every packet of this dongle and those to come: ``Controller.set_tap``."""
+        """Shows ``tap`` every packet of this dongle and of later ones: see ``Controller.set_tap``."""
         self._tap = tap
         if self._controller is not None:
             self._controller.set_tap(tap)
@@ -149,7 +149,7 @@ class SharedAdapter:
     # The dongle.
 
     async def take_dongle(self, dongle: Dongle) -> None:
-        """A Bluetooth dongle has been found. A second one is left alone."""
+        """Takes a Bluetooth dongle and starts its controller; closes it if there is another one already."""
         if self._controller is not None:
             self._log.warning("dongle ignored", dongle=dongle.name, reason="this adapter has a dongle already")
             dongle.close()
@@ -163,18 +163,18 @@ class SharedAdapter:
         self._controller.start()
 
     async def disconnect_all(self, timeout_s: float) -> None:
-        """Ends every link, in order, for peers that answer within ``timeout_s``."""
+        """Disconnects every link in order, as far as peers answer within ``timeout_s``."""
         await self._links.disconnect_all(timeout_s)
 
     def close(self) -> None:
-        """Ends everything that streams and gives the dongle up."""
+        """Closes the dongle, with which links, channels and scans end."""
         if self._controller is not None:
             self._controller.close(STOPPING)
 
     # What users ask for.
 
     async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> RadioChannel:
-        """Opens a channel, over a new link where there is none. Cancel to give up.
+        """Opens a channel, over a new link if there is none; gives up when cancelled. ``mtu``: for what we receive.
 
         Raises NoDongle, NotSupported, Exhausted, Refused, Unreachable.
         """
@@ -188,14 +188,14 @@ class SharedAdapter:
         return await self._opened(link, cid)
 
     async def echo(self, address: bytes, data: bytes) -> bytes:
-        """What a BR/EDR peer answers to an L2CAP echo request, over a new link where there is none. Cancel to give up.
+        """Sends a BR/EDR peer an L2CAP echo request, over a new link if there is none, and returns the answer's data.
 
         Raises NoDongle, NotSupported, Exhausted, EchoRejected, Unreachable.
         """
         return await self._echoes.ask(await self._link(address, BREDR), data)
 
     async def accept(self, offer: Offer, mtu: int) -> RadioChannel:
-        """Gives the peer its channel. Raises NoDongle, and Unreachable where the peer went away meanwhile."""
+        """Opens the channel that a peer asks for. Raises NoDongle, and Unreachable if the peer has gone away."""
         controller = self._running()
         if self._offers.pop((offer.handle, offer.cid), None) is not offer:
             raise Unreachable("the peer did not wait")
@@ -203,14 +203,14 @@ class SharedAdapter:
         return await self._opened(offer.link, offer.cid)
 
     def refuse(self, offer: Offer, result: int = REFUSED_NO_RESOURCES) -> None:
-        """Does nothing where the peer went away meanwhile."""
+        """Refuses a peer its channel with an L2CAP ``result``. Does nothing if the peer has gone away."""
         if self._controller is not None and self._offers.pop((offer.handle, offer.cid), None) is offer:
             self._controller.mux.refuse(offer.handle, offer.cid, result, self._controller.now())
             self._controller.flush_soon()
             self._links.drop(offer.link)
 
     def listen(self, transport: int, psm: int, listener: ListenerUser) -> None:
-        """Takes a PSM, for this dongle and those to come. Raises InUse."""
+        """Listens on a PSM, with this dongle and later ones. Raises InUse if another user listens there."""
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
         self._listeners[transport, psm] = listener
@@ -219,7 +219,7 @@ class SharedAdapter:
             self._set_connectable(controller)
 
     def unlisten(self, transport: int, psm: int) -> None:
-        """Idempotent. Peers that wait are refused."""
+        """Ends ``listen`` and refuses the peers that wait. Idempotent."""
         if self._listeners.pop((transport, psm), None) is None:
             return
         if (controller := self._controller_that_is_up()) is not None:
@@ -281,12 +281,12 @@ class SharedAdapter:
                 self._echoes.receive(event)
 
     def controller_lost(self, reason: str) -> None:
-        """Ends what streamed; listeners and the advertiser wait for the next dongle."""
+        """Ends links, channels, echoes and scans; listeners and the advertiser wait for the next dongle."""
         self._log.log(logging.INFO if reason == STOPPING else logging.WARNING, "adapter down", reason=reason)
         self._controller = None
         self._up.clear()
         self._tried.set()
-        self._tell_observers()  # first: who hears that a channel has ended must not take the adapter for ready
+        self._tell_observers()  # first: a user whose channel ends must not find the adapter ready
         error = NoDongle(reason)
         self._links.lost(error)
         opening, self._opening = self._opening, {}
@@ -313,7 +313,7 @@ class SharedAdapter:
         return self._controller if self.powered else None
 
     async def _link(self, address: bytes, address_type: int) -> RadioLink:
-        """The link to a peer, made if there is none. Raises NoDongle, NotSupported, Unreachable."""
+        """Returns the link to a peer, made if there is none. Raises NoDongle, NotSupported, Unreachable."""
         controller = self._running()
         if not self.transports[transport_of(address_type)]:
             raise NotSupported("the controller does not have this transport")
@@ -323,7 +323,7 @@ class SharedAdapter:
         return link
 
     async def _opened(self, link: RadioLink, cid: int) -> RadioChannel:
-        """Waits until the channel that has been asked for is open; disconnects it when cancelled."""
+        """Waits for a channel that was asked for, and returns it when it is open; disconnects it when cancelled."""
         controller = self._running()
         waiter: asyncio.Future[RadioChannel] = asyncio.get_running_loop().create_future()
         self._opening[link.handle, cid] = waiter
@@ -332,7 +332,7 @@ class SharedAdapter:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                if self._opening.get((link.handle, cid)) is waiter:  # else it has ended: another may have its numbers
+                if self._opening.get((link.handle, cid)) is waiter:  # otherwise another channel may have its numbers
                     controller.mux.disconnect(link.handle, cid, controller.now())  # ChannelEnded follows
                     controller.flush_soon()
             elif waiter.exception() is None:
@@ -347,7 +347,7 @@ class SharedAdapter:
         if self.powered:
             self._log.warning("adapter was reset")
             self._tell_observers()  # there may be less than before
-            return  # the cores remember what was wanted
+            return  # the cores set up again by themselves what was wanted
         self._up.set()
         self._tried.set()
         self._log.info("adapter up", addr=format_address(host.address), bredr=host.supports_bredr, le=host.supports_le)
@@ -368,7 +368,7 @@ class SharedAdapter:
     def _channel_opened(self, handle: int, cid: int, event: l2cap_events.ChannelOpened) -> None:
         waiter = self._opening.get((handle, cid))
         if waiter is None or waiter.done():
-            return  # whoever wanted it has gone, and has disconnected it
+            return  # its user was cancelled, and has disconnected it
         del self._opening[handle, cid]
         channel = self._channels[handle, cid] = RadioChannel(self._links.by_handle[handle], event)
         waiter.set_result(channel)

@@ -1,4 +1,4 @@
-"""What an adapter does on LE's advertising channels: scans for any number of users, advertising for one."""
+"""Scans and advertises on LE's advertising channels: scans for any number of users, advertises for one."""
 
 from collections.abc import Callable
 
@@ -13,9 +13,9 @@ AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.Advert
 
 
 class Air:
-    """Of one adapter. Scans end with the dongle; the advertising set goes on with the next one.
+    """Scans and advertises with one adapter. Scans end with the dongle; advertising goes on with the next one.
 
-    ``controller`` returns the one that is up, if any.
+    ``controller`` returns the controller that is up, or None.
     """
 
     def __init__(self, controller: Callable[[], Controller | None], log: FilteringBoundLogger) -> None:
@@ -26,26 +26,26 @@ class Air:
 
     @property
     def can_scan(self) -> bool:
-        """Whether the controller has LE, and does not leave scanning unanswered."""
+        """Returns whether the controller has LE, and scanning is none of its losses (hci/losses.py)."""
         return self._can(Cost.SCANNING)
 
     @property
     def can_advertise(self) -> bool:
-        """As ``can_scan``, of advertising."""
+        """Returns whether the controller has LE, and advertising is none of its losses (hci/losses.py)."""
         return self._can(Cost.ADVERTISING)
 
     @property
     def scans(self) -> int:
-        """How many users scan."""
+        """Returns how many users scan."""
         return len(self._scans)
 
     @property
     def advertising(self) -> bool:
-        """Whether the advertising set has an owner."""
+        """Returns whether a user has the advertising set, with or without a dongle."""
         return self._advertiser is not None
 
     def start_scan(self, scan: ScanUser) -> None:
-        """Reports go to ``scan.report`` until ``stop_scan``. Raises NoDongle, NotSupported."""
+        """Starts a scan: reports go to ``scan.report`` until ``stop_scan``. Raises NoDongle, NotSupported."""
         if self._controller() is None:
             raise NoDongle("there is no Bluetooth adapter")
         if not self.can_scan:
@@ -54,13 +54,16 @@ class Air:
         self._apply_scans()
 
     def stop_scan(self, scan: ScanUser) -> None:
-        """Idempotent."""
+        """Ends a user's scan. Idempotent."""
         if scan in self._scans:
             self._scans.remove(scan)
             self._apply_scans()
 
     def start_advertising(self, advertiser: Advertiser) -> None:
-        """Raises InUse where another user advertises, NotSupported. Goes on after a replug."""
+        """Advertises until ``stop_advertising``, with this dongle and later ones.
+
+        Raises InUse if another user advertises, and NotSupported if this controller cannot.
+        """
         if self._advertiser is not None:
             raise InUse("the adapter has one advertising set, and it is in use")
         if (controller := self._controller()) is not None and not self.can_advertise:
@@ -70,7 +73,7 @@ class Air:
             self._advertise(controller, advertiser)
 
     def stop_advertising(self, advertiser: Advertiser) -> None:
-        """Idempotent."""
+        """Ends a user's advertising. Idempotent."""
         if self._advertiser is advertiser:
             self._advertiser = None
             if (controller := self._controller()) is not None:
@@ -80,18 +83,18 @@ class Air:
     # The adapter calls these.
 
     def controller_up(self, controller: Controller) -> None:
-        """It is a new one, which has to be told what is wanted."""
+        """Advertises with a new controller, if a user wants that."""
         if self._advertiser is not None:
             self._advertise(controller, self._advertiser)
 
     def end_scans(self) -> None:
-        """There is no controller any more, or it has ended them all."""
+        """Tells all users that their scans have ended: the controller is gone, or has refused to scan."""
         scans, self._scans = self._scans, set()
         for scan in scans:
             scan.ended()
 
     def receive(self, event: AirEvent) -> None:
-        """What the controller says of scans and of advertising."""
+        """Takes the controller's events about scans and advertising."""
         match event:
             case hci_events.Advertisement():
                 for scan in tuple(self._scans):

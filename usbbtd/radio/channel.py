@@ -1,4 +1,4 @@
-"""What an adapter hands to its users: channels, offers of channels, and the reasons why there is none."""
+"""The objects that an adapter and its users exchange: links, channels, offers of channels, and errors."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,20 +11,20 @@ from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.radio.controller import Controller
 
-#: The reason that a channel's user hears when the dongle has gone; the other reasons are L2CAP's.
+#: The reason with which a channel ends when the dongle has gone; the other reasons are those of l2cap/events.py.
 ADAPTER_GONE = "the adapter has gone"
 
 
 class RadioError(Exception):
-    """What a guest asked for did not happen."""
+    """A request to the adapter has failed."""
 
 
 class NoDongle(RadioError):
-    """No dongle, or it went away."""
+    """There is no dongle whose controller is up, or it went away meanwhile."""
 
 
 class Refused(RadioError):
-    """The peer refused the channel: ``result`` is its L2CAP result code."""
+    """The peer refused the channel. ``result``: its L2CAP result (Vol 3, Part A, 4.3 for BR/EDR, 4.23 for LE)."""
 
     def __init__(self, transport: int, result: int) -> None:
         super().__init__(f"the peer refused the channel: L2CAP result {describe_result(transport, result)}")
@@ -32,13 +32,13 @@ class Refused(RadioError):
 
 
 class EchoRejected(RadioError):
-    """The peer rejected an echo request, which every device has to answer. That has no ``result``."""
+    """The peer rejected an echo request, although every device has to answer one. Such a reject has no ``result``."""
 
     result = 0
 
 
 class Unreachable(RadioError):
-    """No link, or it failed on the way: ``status`` is the HCI status, 0 where HCI has said nothing."""
+    """There is no link to the peer, or it was lost. ``status``: the HCI status; 0 if the controller gave none."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
@@ -46,19 +46,19 @@ class Unreachable(RadioError):
 
 
 class InUse(RadioError):
-    """Somebody else has the PSM, or the advertising set."""
+    """Another user has the PSM, or the advertising set."""
 
 
 class NotSupported(RadioError):
-    """The controller does not have the transport."""
+    """The controller does not have the transport, or the function."""
 
 
 class Exhausted(RadioError):
-    """The link, or the controller, has as many channels or connections under way as it may."""
+    """A limit is reached: of channels, or of requests that are under way."""
 
 
 class RadioLink:
-    """An ACL link."""
+    """An ACL link. ``ours``: whether it was made for us, who then end it, too. ``since``: by the loop's clock."""
 
     __slots__ = (
         "address", "address_type", "channels", "closing", "controller", "echoes", "end_status", "handle", "idle",
@@ -72,25 +72,25 @@ class RadioLink:
         self.address_type = address_type
         self.ours = ours
         self.since = controller.now()
-        self.closing = False  # we have asked for its end
-        self.end_status = 0  # HCI's reason, once it ends
+        self.closing = False  # we have asked the controller to disconnect it
+        self.end_status = 0  # HCI's reason, once the link ends
         self.channels = 0  # open, opening, and asked for by the peer
-        self.echoes = 0  # that are waited for
-        self.idle: asyncio.TimerHandle | None = None
+        self.echoes = 0  # those whose answers are waited for
+        self.idle: asyncio.TimerHandle | None = None  # ends the link, which nobody uses now
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody holds it."""
+        """Returns whether a channel or an echo uses the link."""
         return self.channels + self.echoes > 0
 
     @property
     def transport(self) -> int:
-        """BREDR or LE."""
+        """Returns the link's transport, BREDR or LE."""
         return transport_of(self.address_type)
 
 
 class ChannelUser(Protocol):
-    """Who has a channel. None of these may raise or wait."""
+    """The user of a channel. None of these methods may raise or wait."""
 
     def receive_sdus(self, sdus: list[bytes]) -> None: ...
     def channel_writable(self) -> None: ...
@@ -98,7 +98,7 @@ class ChannelUser(Protocol):
 
 
 class RadioChannel:
-    """An open L2CAP channel and the user to whom its SDUs go."""
+    """An open L2CAP channel, whose received SDUs go to its user."""
 
     def __init__(self, link: RadioLink, opened: l2cap_events.ChannelOpened) -> None:
         self.link = link
@@ -108,10 +108,10 @@ class RadioChannel:
         self.reason = ""  # why it is not open any more
         self.bytes_sent = 0
         self._controller = link.controller
-        self._early: list[bytes] = []  # SDUs from before there was a user; bounded by credits or by Limits.unread_bytes
+        self._early: list[bytes] = []  # SDUs from before set_user(); bounded by credits or L2capLimits.unread_bytes
 
     def set_user(self, user: ChannelUser) -> None:
-        """Hands over what has come so far, then what comes. A channel that ended meanwhile says so at once."""
+        """Hands over the SDUs that have come so far, and later ones. Reports at once if the channel has ended."""
         self.user = user
         early, self._early = self._early, []
         if early:
@@ -120,19 +120,21 @@ class RadioChannel:
             user.channel_closed(self.reason)
 
     def limit_unread(self, octets: int) -> None:
-        """Where the peer cannot be told to wait, the channel ends when the user has left more than this unread."""
+        """Sets how many octets may be unread before the channel ends, if the peer cannot be told to wait."""
         if self.open:
             self._controller.mux.limit_unread(self.handle, self.cid, octets)
 
     def room(self) -> int:
-        """Octets that may be sent now, SDU_OVERHEAD more than its length for each SDU; not above 0: wait for
-        ``channel_writable``."""
+        """Returns how many octets may be sent now, of which an SDU takes its length and SDU_OVERHEAD.
+
+        If it is 0 or less, wait for ``channel_writable``.
+        """
         return self._controller.mux.room(self.handle, self.cid) if self.open else 0
 
     def send_sdus(self, sdus: Sequence[bytes]) -> int:  # hot: per wake-up
-        """How many were taken; the rest waits for ``channel_writable``.
+        """Sends SDUs in order and returns how many were taken; send the others after ``channel_writable``.
 
-        Raises LocalProtocolError where an SDU is longer than ``tx_mtu``; those before it are sent.
+        Raises LocalProtocolError if an SDU is longer than ``tx_mtu``; those before it are sent.
         """
         mux, handle, cid = self._controller.mux, self.handle, self.cid
         start = room = self.room()
@@ -150,23 +152,23 @@ class RadioChannel:
         return taken
 
     def release_sdus(self, count: int) -> None:
-        """The user has read ``count`` SDUs: the peer may send as many again."""
+        """Lets the peer send ``count`` more SDUs, as the user has read as many."""
         if self.open:
             self._controller.mux.release_sdus(self.handle, self.cid, count)
             self._controller.flush_soon()
 
     def info(self) -> L2capChannelInfo | None:
-        """What L2CAP knows of it; None when it has ended."""
+        """Returns what the L2CAP core knows of the channel; None if it has ended."""
         return self._controller.mux.channel(self.handle, self.cid)
 
     def finish(self) -> None:
-        """Disconnects when the peer has taken what was sent; then the user hears ``channel_closed``."""
+        """Disconnects when the peer has taken what was sent; then calls the user's ``channel_closed``."""
         if self.open:
             self._controller.mux.disconnect(self.handle, self.cid, self._controller.now())
             self._controller.flush_soon()
 
     def close(self) -> None:
-        """Disconnects as ``finish`` does, but the user hears no more of the channel. Idempotent."""
+        """Disconnects as ``finish`` does, but calls nothing of the user any more. Idempotent."""
         self.user = None
         self._early.clear()
         self.finish()
@@ -188,7 +190,7 @@ class RadioChannel:
 
 
 class Offer:
-    """A peer that asks for a channel. The listener answers once: ``Adapter.accept`` or ``Adapter.refuse``."""
+    """A peer's request for a channel. The listener calls ``SharedAdapter.accept`` or ``SharedAdapter.refuse`` once."""
 
     __slots__ = ("cid", "handle", "link", "psm")
 
@@ -198,14 +200,18 @@ class Offer:
 
 
 class ListenerUser(NamedTuple):
-    """Who takes a PSM: ``offered`` and ``withdrawn`` are called with each Offer."""
+    """Who listens on a PSM. ``offered`` is called with each Offer, ``withdrawn`` when its peer has gone unanswered."""
 
     offered: Callable[[Offer], None]
     withdrawn: Callable[[Offer], None]
 
 
 class ScanUser(NamedTuple):
-    """Who scans."""
+    """Who scans.
+
+    ``active``: whether to ask for scan responses. ``duplicates``: whether to report every advertisement, not only every
+    advertiser. ``ended`` is called when the scan has ended by itself.
+    """
 
     active: bool
     duplicates: bool
@@ -214,7 +220,7 @@ class ScanUser(NamedTuple):
 
 
 class Advertiser(NamedTuple):
-    """What is advertised."""
+    """What is advertised. ``data``: AD structures, 31 octets at most."""
 
     data: bytes
     interval_ms: int

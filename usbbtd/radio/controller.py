@@ -1,4 +1,4 @@
-"""The pump of one dongle: HCI packets on one side, the HCI and L2CAP cores between, channels on the other.
+"""Drives one dongle: moves HCI packets between it and the HCI and L2CAP cores, and SDUs between those and channels.
 
 Everything that is ready is drained at each wake-up, in the order in which data flows, and sent on at the end:
 ``dongle -> hci -> l2cap -> owner`` and ``l2cap -> hci -> dongle`` back.
@@ -21,15 +21,15 @@ from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.pump import contained, explain
 
-#: PDUs taken from one link before the next link has its turn.
+#: How many PDUs are taken from one link before the next link has its turn.
 LINK_BURST = 8
 
-#: So late nothing is dealt with any more: the timer is lost.
+#: How late a timeout may be dealt with; later than that, its timer is lost.
 STUCK_S = 5.0
 
 
 class Owner(Protocol):
-    """Who takes what a controller has received. None of these may raise or wait."""
+    """Takes what a controller has received. None of these methods may raise or wait."""
 
     def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None: ...
     def receive_hci_event(self, event: hci_events.Event) -> None: ...
@@ -40,7 +40,7 @@ class Owner(Protocol):
 
 
 class Controller:
-    """One dongle with its host and its L2CAP. Dies with the dongle, and the dongle with it should it fail."""
+    """Runs one dongle with its HCI host and its L2CAP. Ends with the dongle, and closes the dongle if it fails."""
 
     def __init__(
         self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits,
@@ -53,28 +53,28 @@ class Controller:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = self._loop.time
-        self._waiting: list[bytes] = []  # for room; bounded by the controller's buffers, which host.take_acl() respects
-        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link, and not answered yet
+        self._waiting: list[bytes] = []  # not taken by the dongle yet; bounded by the controller, see take_acl()
+        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
 
     @contained
     def start(self) -> None:
-        """Begins to receive and starts the init script: the owner hears ``Ready`` or ``Failed``."""
+        """Begins to receive and starts the init script; the owner then hears ``Ready`` or ``controller_lost``."""
         self.dongle.start(self)
         self.host.start(self.now())
         self._flush()
 
     def set_tap(self, tap: Tap | None) -> None:
-        """Shows it every packet both ways from now on; None: nothing is shown, which costs nothing."""
+        """Shows ``tap`` every packet, both ways, from now on; None removes the tap, which then costs nothing."""
         if isinstance(self.dongle, TappedDongle):
             self.dongle = self.dongle.remove()
         if tap is not None:
             self.dongle = TappedDongle(self.dongle, tap)
 
     def close(self, reason: str) -> None:
-        """Gives the dongle up. Idempotent; the owner hears of it once."""
+        """Closes the dongle and tells the owner. Idempotent."""
         if self._lost:
             return
         self._lost = True
@@ -84,12 +84,12 @@ class Controller:
         self._owner.controller_lost(reason)
 
     def is_stuck(self) -> bool:
-        """Whether something that the controller or a peer should have answered is overdue and nothing comes of it."""
+        """Returns whether a timeout of a core is overdue by more than STUCK_S: nothing will deal with it any more."""
         due = [time for time in (self.host.next_timeout(), self.mux.next_timeout()) if time is not None]
         return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the dongle's streams and of both cores."""
+        """Returns the counters of the dongle and of both cores; their names begin with dongle_, hci_ and l2cap_."""
         return {
             **{f"dongle_{name}": value for name, value in self.dongle.statistics().items()},
             **{f"hci_{name}": value for name, value in self.host.statistics().items()},
@@ -97,13 +97,13 @@ class Controller:
         }
 
     def flush_soon(self) -> None:
-        """Sends what the cores have, once, after everything else that is ready in this turn of the event loop."""
+        """Schedules one flush of what the cores want to send, after all that is ready in this turn of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
     def pump_failed(self, error: Exception) -> None:
-        """Closes the dongle, which is opened anew: what has gone wrong in the middle cannot go on."""
+        """Closes the dongle after a bug, as the cores may be in any state; the dongle is then opened again."""
         facts = explain(error)
         self._log.error("radio failed", dongle=self.dongle.name, **facts)
         self.close(facts["reason"])
@@ -117,8 +117,8 @@ class Controller:
         now = self.now()
         host = self.host
         try:
-            # Data before events: a disconnection must not overtake what the peer sent before it. What comes
-            # the other way round, data before its connection, waits in the host for the event.
+            # Data before events: a disconnection must not overtake what the peer sent before it. Data that thus
+            # comes before its connection's event waits in the host.
             if acl:
                 receive_acl = host.receive_acl
                 for packet in acl:
@@ -157,7 +157,7 @@ class Controller:
                 case hci_events.Disconnected(handle, status):
                     self._owner.link_ending(handle, status)
                     self.mux.remove_link(handle)
-                    self._deliver()  # its channels end before the link does
+                    self._deliver()  # the owner hears of the ends of its channels first
                     self._asked.pop(handle, None)
                 case hci_events.Ready():
                     self.dongle.begin_acl()
@@ -167,7 +167,7 @@ class Controller:
             self._owner.receive_hci_event(event)
 
     def _deliver(self) -> None:  # hot: per wake-up
-        """Hands over in the order of a channel's life: openings, then data, then what ends it."""
+        """Hands L2CAP's results to the owner in the order of a channel's life: openings, data, then other events."""
         events = self.mux.take_events()
         for event in events:
             if isinstance(event, l2cap_events.ChannelOpened):
@@ -181,8 +181,9 @@ class Controller:
                 self._owner.receive_l2cap_event(event)
 
     def _answer_parameters(self) -> None:
-        """Only when all events have been taken: the host knows of ends of links before the mux does, and of what has
-        their handles by then.
+        """Accepts the connection parameters that peers ask for, and passes them to the controller.
+
+        Must be called when all HCI events have been taken: until then the host may know a handle as another link's.
         """
         asked, self._asked = self._asked, {}
         for handle, interval_min, interval_max, latency, timeout in asked.values():
@@ -193,7 +194,7 @@ class Controller:
     def _flush(self) -> None:  # hot: per wake-up
         self._flush_scheduled = False
         if not self._lost:
-            self._take_hci_events()  # what the host knows without the controller: whom it cannot connect to, for one
+            self._take_hci_events()  # some are the host's own: whom it cannot connect to, for one
         if self._lost:
             return
         host, mux, dongle = self.host, self.mux, self.dongle
@@ -223,7 +224,7 @@ class Controller:
             due = other
         timer = self._timer
         if due is None or (timer is not None and timer.when() <= due):
-            return  # a timer that comes too early looks again when it comes: cheaper than moving it at every packet
+            return  # one that comes too early sets the next: cheaper than moving it at every packet
         if timer is not None:
             timer.cancel()
         self._timer = self._loop.call_at(due, self._timeout)

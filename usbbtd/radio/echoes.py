@@ -1,4 +1,4 @@
-"""L2CAP echoes that an adapter's users wait for. Each holds its link so long."""
+"""Sends L2CAP echo requests for an adapter's users, and holds each link while an answer is waited for."""
 
 import asyncio
 
@@ -9,14 +9,17 @@ from usbbtd.radio.links import Links, fail
 
 
 class SharedEchoes:
-    """Of all links of one adapter, whatever dongle it has."""
+    """Keeps the echoes that are under way on all links of one adapter, whatever dongle it has."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._waiters: dict[tuple[int, int], asyncio.Future[bytes]] = {}  # by the link's handle and the echo's number
 
     async def ask(self, link: RadioLink, data: bytes) -> bytes:
-        """What the peer answers. Cancel to give up. Raises Exhausted, EchoRejected, Unreachable, NoAdapter."""
+        """Returns the data of the peer's answer. Gives up when cancelled.
+
+        Raises Exhausted, EchoRejected, Unreachable, NoDongle.
+        """
         controller = link.controller
         try:
             number = controller.mux.echo(link.handle, data, controller.now())
@@ -30,12 +33,12 @@ class SharedEchoes:
             try:
                 return await waiter
             finally:
-                if self._waiters.get(key) is waiter:  # else it has ended: another link may have its numbers
+                if self._waiters.get(key) is waiter:  # otherwise another echo may have its numbers
                     del self._waiters[key]
                     controller.mux.cancel_echo(*key)
 
     def receive(self, event: EchoReceived | EchoFailed) -> None:
-        """What L2CAP says of one. Of one that was given up it says nothing."""
+        """Takes L2CAP's event about an echo. There is none for an echo that was given up."""
         waiter = self._waiters.pop((event.handle, event.number), None)
         if waiter is None:
             return
@@ -48,7 +51,7 @@ class SharedEchoes:
             fail(waiter, Unreachable(event.reason, self._links.by_handle[event.handle].end_status))
 
     def lost(self, error: RadioError) -> None:
-        """The controller is gone."""
+        """Fails all echoes with ``error``, as the controller is gone."""
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters.values():
             fail(waiter, error)

@@ -1,14 +1,18 @@
-"""What adapters and links tell of themselves to whoever looks: the names are those of the field.
+"""The facts about adapters and links that usbbtctl shows.
 
-Addresses are text as people write them. None is what is not known, or not known yet.
+Addresses are text, as in C0:FF:EE:00:00:11. None stands for what is not known, or not known yet.
 """
 
 from typing import NamedTuple
 
 
 class AdapterStatus(NamedTuple):
-    """``state``: "no dongle", "off", "starting", "up", "failed". Buffers: (octets, count); None: shared or unknown.
-    ``missing``: what the controller does not do for us, although it should, and why."""
+    """The facts about an adapter.
+
+    ``state``: "no dongle", "off", "starting", "up" or "failed". ``missing``: what the controller cannot do for us,
+    although it should, and why. ``bredr_buffers``, ``le_buffers``: (octets of one, their number); None if LE shares
+    those of BR/EDR, or if unknown.
+    """
 
     state: str
     dongle: str | None
@@ -28,8 +32,11 @@ class AdapterStatus(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """An ACL link. ``channels``: open, opening, and asked for by the peer. ``queued``: fragments that wait for the
-    controller; ``outstanding``: those that it holds."""
+    """The facts about an ACL link.
+
+    ``channels``: how many are open, opening, or asked for by the peer. ``queued``: the number of fragments that wait
+    for the controller's buffers; ``outstanding``: of those that it holds.
+    """
 
     handle: int
     address: str

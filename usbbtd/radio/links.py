@@ -1,4 +1,4 @@
-"""ACL links: made on demand, shared by channels and echoes, given up when nothing has held them for a while."""
+"""Makes ACL links on demand, shares them among channels and echoes, and ends those that nothing uses any more."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from usbbtd.radio.info import LinkInfo
 
 LinkEvent = hci_events.Connected | hci_events.ConnectFailed | hci_events.Disconnected
 
-#: A link that we made and that nothing holds any more is kept for the next who wants it so long.
+#: How long a link that we made and that nothing uses any more is kept for the next user.
 IDLE_LINK_S = 4.0
 
 CENTRAL = 0
@@ -24,15 +24,15 @@ Key = tuple[bytes, int]  # address and its type
 
 
 class Attempt:
-    """A link under way, and who waits for it."""
+    """A link that is being made, and those who wait for it."""
 
     def __init__(self, number: int) -> None:
-        self.number = number  # the controller's failures name it: one may be told when the next attempt has begun
+        self.number = number  # ConnectFailed has it: one may come when the next attempt has begun
         self.waiters: set[asyncio.Future[RadioLink]] = set()
 
 
 class Links:
-    """The links of one adapter, whatever dongle it has. ``by_handle`` is for reading."""
+    """Keeps the links of one adapter, whatever dongle it has. Others may read ``by_handle``, but not change it."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self.by_handle: dict[int, RadioLink] = {}
@@ -44,7 +44,7 @@ class Links:
         self._none.set()
 
     async def get(self, controller: Controller, address: bytes, address_type: int) -> RadioLink:
-        """The link to a peer, made if there is none. Cancel to give up. Raises Unreachable."""
+        """Returns the link to a peer, made if there is none. Gives up when cancelled. Raises Unreachable, NoDongle."""
         for link in self.by_handle.values():
             if link.address == address and link.address_type == address_type and not link.closing:
                 return link
@@ -64,18 +64,18 @@ class Links:
                 controller.flush_soon()
 
     def hold(self, link: RadioLink) -> None:
-        """A channel uses it, or is about to."""
+        """Counts a channel that uses the link or is about to, so that the link stays."""
         link.channels += 1
         self._stay(link)
 
     def drop(self, link: RadioLink) -> None:
-        """A channel uses it no more."""
+        """Ends ``hold`` for a channel that uses the link no more."""
         link.channels -= 1
         self._leave(link)
 
     @contextlib.contextmanager
     def hold_for_echo(self, link: RadioLink) -> Iterator[None]:
-        """Somebody waits for an echo on it."""
+        """Keeps the link while the block waits for an echo."""
         link.echoes += 1
         self._stay(link)
         try:
@@ -85,7 +85,7 @@ class Links:
             self._leave(link)
 
     def info(self, controller: Controller) -> list[LinkInfo]:
-        """The links there are."""
+        """Returns the facts about each link that is up."""
         now = controller.now()
         return [
             LinkInfo(
@@ -106,7 +106,7 @@ class Links:
             await asyncio.wait_for(self._none.wait(), timeout_s)
 
     def lost(self, error: RadioError) -> None:
-        """The controller is gone, and all links with it."""
+        """Drops all links and fails all attempts with ``error``, as the controller is gone."""
         links, self.by_handle = self.by_handle, {}
         attempts, self._attempts = self._attempts, {}
         for link in links.values():
@@ -116,10 +116,10 @@ class Links:
                 fail(waiter, error)
         self._none.set()
 
-    # What the controller says.
+    # The adapter calls these.
 
     def receive(self, controller: Controller, event: LinkEvent) -> None:
-        """What the controller says of links."""
+        """Takes the controller's events about links."""
         match event:
             case hci_events.Connected():
                 self._connected(controller, event)
@@ -132,26 +132,26 @@ class Links:
         handle, address, address_type, role = event
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
-        ours = role == CENTRAL or bool(waiters)  # central: made for us, though who wanted it may have gone
+        ours = role == CENTRAL or bool(waiters)  # as central we made it, even if nobody waits for it any more
         link = self.by_handle[handle] = RadioLink(controller, handle, address, address_type, ours=ours)
         self._none.clear()
         self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(link)
-        self._leave(link)  # should every waiter have gone
+        self._leave(link)  # in case all waiters have gone
 
     def _connect_failed(self, event: hci_events.ConnectFailed) -> None:
         address, address_type, status, number = event
         attempt = self._attempts.get((address, address_type))
         if attempt is None or attempt.number != number:
-            return  # who waited for it has gone
+            return  # those who waited for it have gone
         del self._attempts[address, address_type]
         for waiter in attempt.waiters:
             fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_error(status)}", status))
 
     def ending(self, handle: int, status: int) -> None:
-        """The channels of a link end now, and then the link."""
+        """Notes why a link ends, before its channels are told of their ends and the link is removed."""
         if (link := self.by_handle.get(handle)) is not None:
             link.end_status = status
 
@@ -171,7 +171,7 @@ class Links:
             link.idle = None
 
     def _leave(self, link: RadioLink) -> None:
-        """A link that we made goes when nothing has held it for a while; when we stop, every link goes."""
+        """Has an unused link ended after IDLE_LINK_S if we made it; when we stop, ends every unused link at once."""
         if not self._is_up(link) or link.in_use:
             return
         if link.idle is None and (link.ours or self._stopping):
@@ -190,6 +190,6 @@ class Links:
 
 
 def fail(waiter: asyncio.Future[Any], error: RadioError) -> None:
-    """Fails a waiter unless it has gone already."""
+    """Fails a waiter with ``error``, unless it is done already."""
     if not waiter.done():
         waiter.set_exception(error)
