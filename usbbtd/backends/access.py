@@ -40,7 +40,7 @@ class Grant(NamedTuple):
 
 
 class Revoked(NamedTuple):
-    """What a new policy does not allow any more: ids of objects, numbers of offers, ids of echoes."""
+    """Lists what a new policy does not allow any more: ids of objects, numbers of offers, ids of echoes."""
 
     objects: list[int]
     offers: list[int]

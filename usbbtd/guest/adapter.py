@@ -1,4 +1,4 @@
-"""The Bluetooth adapter that a driver domain shows to this guest."""
+"""Gives a program in a guest the Bluetooth adapter that a driver domain shares with this guest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from usbbtd.xen.store import Store
 DEFAULT_MTU = 2048
 #: The most data that ``Adapter.echo`` sends, in bytes.
 MAX_ECHO: int = constants.L2CAPIF_ECHO_DATA_SIZE
-_ASK_AGAIN_S = 0.2  # of a backend that does not tell by itself
+_ASK_AGAIN_S = 0.2  # the pause between two INFOs to an old backend, which does not tell changes by itself
 _U16_MAX = 0xFFFF
 _U32_MAX = 0xFFFF_FFFF
 _FEATURES = {
@@ -44,9 +44,11 @@ _FEATURES = {
 
 
 class AdapterInfo(NamedTuple):
-    """What the adapter is and can do. ``powered``: its controller works now. ``features``: of "bredr", "le", "scan",
-    "advertise", "agent", "echo". ``max_channels`` is this guest's limit, ``channels`` what it uses now. ``address`` is
-    that of BR/EDR, ``le_address`` the random one that LE peers see; None where there is no LE, or an old backend.
+    """Describes what the adapter is and can do.
+
+    ``address``: that of BR/EDR. ``le_address``: the random one that LE peers see; None without LE or with an old
+    backend. ``powered``: whether its controller works now. ``features``: some of "bredr", "le", "scan", "advertise",
+    "agent" and "echo". ``max_channels``: this guest's limit; ``channels``: how many it has now. ``max_mtu``: in bytes.
     """
 
     address: str
@@ -60,26 +62,29 @@ class AdapterInfo(NamedTuple):
 
 
 class Adapter:
-    """An adapter, kept connected: when the driver domain's service restarts it connects again by itself.
+    """The adapter of a device; ``open_adapter`` makes it. It connects again when the driver domain's service restarts.
 
-    What was open then has failed (channels with ChannelLost; listeners, scans and pending calls with AdapterGone) and
-    is the program's to open again, after ``await adapter.wait_ready()``. ``open_adapter`` makes it.
+    All that was open has failed then: channels with ChannelLost; listeners, scans and pending calls with AdapterGone.
+    The program has to open it again, after ``await adapter.wait_ready()``.
     """
 
     def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, device: int) -> None:
-        """For ``open_adapter``."""
+        """Is for ``open_adapter`` only. ``device``: the number N of ``device/vl2cap/N``."""
         self.device = device
         self._store, self._evtchn, self._grants = store, evtchn, grants
         self._connection: Connection | None = None
         self._info: AdapterInfo | None = None
-        self._connected_now = asyncio.Event()  # the backend has answered
-        self._ready = asyncio.Event()  # and its controller is up
+        self._connected_now = asyncio.Event()  # set while a backend has answered, and after a failure
+        self._ready = asyncio.Event()  # set while its controller is up, too, and after a failure
         self._trouble = ""  # why the last connection ended
-        self._failure: Exception | None = None  # there will be no other
+        self._failure: Exception | None = None  # why there will be no other connection
 
     @property
     def info(self) -> AdapterInfo:
-        """As the backend told it last, which it does when something changes. AdapterGone: it has told nothing yet."""
+        """Returns what the backend told last, which it does when something changes.
+
+        Raises AdapterGone if it has told nothing yet.
+        """
         if self._info is None:
             raise AdapterGone(ENODEV, "the adapter has not been ready yet")
         return self._info
@@ -109,7 +114,7 @@ class Adapter:
             raise NoAdapter(ENODEV, f"the adapter failed: {self._failure}") from self._failure
 
     async def read_info(self) -> AdapterInfo:
-        """Asks the backend."""
+        """Asks the backend for its facts now, and returns them. Raises AdapterGone, LimitReached."""
         connection = self._connected()
         self._info = _info(connection, await ask(connection, lambda core: core.info(), InfoResponse, "info"))
         return self._info
@@ -125,8 +130,8 @@ class Adapter:
     ) -> Channel:
         """Opens a channel to a PSM (BR/EDR) or SPSM (LE) of a peer. ``mtu``: the longest SDU to receive, in bytes.
 
-        L2capRefused, ConnectTimeout (after ``timeout`` seconds; 60 at most, and with None), PermissionDenied,
-        LimitReached, NoController, AdapterGone. ValueError or TypeError: an argument is not legal.
+        Raises L2capRefused, ConnectTimeout (after ``timeout`` seconds; 60 at most, and with None), PermissionDenied,
+        LimitReached, NoController, AdapterGone; ValueError or TypeError if an argument is not legal.
         """
         peer, kind = parse_address(address), _number(ADDRESS_TYPES, address_type, "address_type")
         le = kind != ADDRESS_TYPES["bredr"]
@@ -144,9 +149,10 @@ class Adapter:
         """Asks a BR/EDR device for its L2CAP echo, which every one has, and returns the data that it answers with.
 
         ``data``: up to MAX_ECHO bytes. A device may answer with others, or none: that it answers says that it is there.
-        Of a longer answer only the first MAX_ECHO bytes are returned. L2capRefused (the device rejects the request),
-        ConnectTimeout (as ``connect``), PermissionDenied, LimitReached, NoController, AdapterGone; AdapterError with
-        EOPNOTSUPP: an old usbbtd in the driver domain. ValueError or TypeError: an argument is not legal.
+        Of a longer answer only the first MAX_ECHO bytes are returned. Raises L2capRefused if the device rejects the
+        request, ConnectTimeout as ``connect`` does, PermissionDenied, LimitReached, NoController, AdapterGone;
+        AdapterError with EOPNOTSUPP if usbbtd in the driver domain is too old; ValueError or TypeError if an argument
+        is not legal.
         """
         peer, what, timeout_s = parse_address(address), f"echo of {address}", _timeout_s(timeout)
         if len(data := check_bytes("data", data)) > MAX_ECHO:
@@ -168,10 +174,11 @@ class Adapter:
     async def listen(
         self, psm: int, *, transport: Transport = "bredr", mtu: int = DEFAULT_MTU, backlog: int = 4
     ) -> Listener:
-        """Takes a PSM (or SPSM) for this guest. ``backlog``: how many peers wait for an ``accept``.
+        """Listens on a PSM (SPSM on LE) for this guest. ``backlog``: how many peers may wait for an ``accept``.
 
-        LE peers only come while the adapter advertises: see ``advertise``. PermissionDenied, LimitReached;
-        AdapterError with EADDRINUSE: taken. ValueError: an argument is not legal.
+        ``mtu``: the longest SDU to receive, in bytes. LE peers only come while the adapter advertises: see
+        ``advertise``. Raises PermissionDenied, LimitReached, AdapterGone; AdapterError with EADDRINUSE if another
+        listener has the PSM; ValueError or TypeError if an argument is not legal.
         """
         number = _number(TRANSPORTS, transport, "transport")
         _check(number, psm, mtu)
@@ -185,10 +192,10 @@ class Adapter:
         return Listener(remote, psm, mtu, le=transport == "le")
 
     def scan(self, *, active: bool = True, duplicates: bool = False) -> Scan:
-        """LE advertising reports: ``async for report in adapter.scan(): ...``
+        """Returns a scan, which gives LE advertising reports: ``async for report in adapter.scan(): ...``
 
-        ``active``: ask advertisers for their scan responses. ``duplicates``: report every advertisement, not every
-        advertiser.
+        ``active``: whether to ask advertisers for their scan responses. ``duplicates``: whether to report every
+        advertisement, instead of every advertiser. Raises AdapterGone.
         """
         check_flag("active", active)
         check_flag("duplicates", duplicates)
@@ -200,7 +207,9 @@ class Adapter:
     ) -> AsyncIterator[None]:
         """Advertises on LE while the block runs, with ``data``: up to 31 bytes of AD structures.
 
-        It ends too when the adapter goes away, and does not start again by itself.
+        ``interval_ms``: 20 to 10240. The advertising ends, too, when the adapter goes away, and does not start again by
+        itself. Raises PermissionDenied, LimitReached, AdapterGone; AdapterError with EADDRINUSE if the adapter
+        advertises already, with EOPNOTSUPP if it cannot; ValueError or TypeError if an argument is not legal.
         """
         data = check_bytes("data", data)
         check_integer("interval_ms", interval_ms)
@@ -221,7 +230,7 @@ class Adapter:
             await remote.release()
 
     async def serve(self) -> None:
-        """For ``open_adapter``: keeps the adapter connected until cancelled, or until no event comes any more."""
+        """Keeps the adapter connected until cancelled, or until event channels fail; is for ``open_adapter`` only."""
         task, no_events = asyncio.current_task(), self._evtchn.failure
         assert task is not None
         no_events.add_done_callback(lambda _: task.cancel())
@@ -248,7 +257,7 @@ class Adapter:
         self._ask_info(connection, None)
 
     def _ask_info(self, connection: Connection, seen: int | None) -> None:
-        """Follows what the adapter is: by a request that waits for a change, or by asking again an old backend."""
+        """Asks for the adapter's facts. With ``seen``, the backend answers when their generation is another one."""
         if connection.closed:
             return
         if connection.full:
@@ -301,11 +310,11 @@ class Adapter:
 async def open_adapter(
     device: int = 0, *, timeout: float | None = 10.0, powered: bool = True
 ) -> AsyncIterator[Adapter]:
-    """The adapter of ``device/vl2cap/<device>``, ready: ``async with open_adapter() as adapter: ...``
+    """Opens the adapter of ``device/vl2cap/<device>``: ``async with open_adapter() as adapter: ...``
 
-    NoAdapter: there is no Xen here, another program of this guest has the device open, or the backend is not connected
-    after ``timeout`` seconds (None: waits for ever). NoController: it is, but has no controller; with ``powered`` False
-    that is no matter.
+    Waits until the backend is connected and, unless ``powered`` is False, until its controller works. Raises NoAdapter
+    if there is no Xen here, if another program of this guest has the device open, or if the backend is not connected
+    after ``timeout`` seconds (None waits for ever); NoController if only the controller is missing then.
     """
     check_integer("device", device, 0, _U32_MAX)
     check_seconds("timeout", timeout, zero=True)
@@ -328,9 +337,9 @@ async def open_adapter(
 
 
 def _claim(device: int) -> socket.socket:
-    """The device is this process's until the socket is closed, or the process dies however it does.
+    """Claims the device for this process until the socket is closed, also by the end of the process.
 
-    Two programs would take the device from each other without end.
+    Without a claim two programs would take the device from each other without end. Raises NoAdapter if it is claimed.
     """
     store = hashlib.sha256(os.environ.get("XENSTORED_PATH", "").encode()).hexdigest()[:16]
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -371,7 +380,10 @@ def _check(transport: int, psm: int, mtu: int) -> None:
 
 
 def _timeout_s(timeout: float | None) -> float:
-    """Not less than a millisecond: 0 stands for the backend's default. None is the longest that there is."""
+    """Returns a request's timeout: a millisecond at least, as 0 is the backend's default; the longest for None.
+
+    Raises TypeError or ValueError if ``timeout`` is not legal.
+    """
     check_seconds("timeout", timeout)
     longest_s = LONGEST_TIMEOUT_MS / 1000
     return longest_s if timeout is None else min(max(timeout, 0.001), longest_s)

@@ -1,4 +1,4 @@
-"""Bluetooth addresses as people write them, and as l2capif.h has them."""
+"""The names of address types and transports in this API, and their numbers in l2capif.h."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TYPE_NAMES = {number: name for name, number in ADDRESS_TYPES.items()}
 
 
 def address_type_name(number: int) -> AddressType:
-    """The API's name of an L2CAPIF_ADDR_*. ValueError: there is no such type."""
+    """Returns the API's name of an L2CAPIF_ADDR_*. Raises ValueError if there is no such type."""
     if (name := _TYPE_NAMES.get(number)) is None:
         raise ValueError(f"{number} is not a type of address")
     return name

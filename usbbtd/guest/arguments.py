@@ -1,6 +1,6 @@
-"""Checks of what programs pass to this API: a wrong argument is told in its own words, before anything is asked.
+"""Checks the arguments of this API before the backend is asked anything; the errors name the argument.
 
-Types that are wrong raise TypeError, values that are wrong ValueError.
+A wrong type raises TypeError, a wrong value ValueError.
 """
 
 from __future__ import annotations

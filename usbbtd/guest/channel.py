@@ -1,4 +1,4 @@
-"""L2CAP channels, and the listeners that accept them."""
+"""L2CAP channels of a program, and the listeners that accept them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from usbbtd.guest.remote import RemoteObject
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, largest_message
 
-#: What an SDU to send may be.
+#: The types that an SDU to send may have.
 Octets: TypeAlias = bytes | bytearray | memoryview
 
 _LENGTH_SIZE: int = constants.L2CAPIF_LENGTH_SIZE
-_SDUS_A_HALF = 4
-_LINGER_S = 1.0  # for a peer that takes no data
+_SDUS_A_HALF = 4  # how many of the largest SDUs a ring should hold each way
+_LINGER_S = 1.0  # how long close() waits for a peer to take what was sent
 
 
 class Peer(NamedTuple):
-    """Whom a channel leads to."""
+    """The peer of a channel. ``address``: as in C0:FF:EE:00:00:11."""
 
     address: str
     address_type: AddressType
@@ -35,13 +35,13 @@ class Peer(NamedTuple):
 class Channel:
     """An open L2CAP channel. SDUs stay whole, and b"" is one.
 
-    ``peer``, ``psm``; ``tx_mtu``: bytes of the longest SDU that may be sent; ``rx_mtu``: of the longest that can
-    come. All calls raise ChannelClosed with the reason when the channel has ended; receiving gives first what came
-    before. When the driver domain's service went away it is ChannelLost, which is an AdapterGone too.
+    ``tx_mtu``: the length in bytes of the longest SDU that may be sent; ``rx_mtu``: of the longest that can come. When
+    the channel has ended, all calls raise ChannelClosed with the reason, but receiving first returns what came before.
+    If the driver domain's service went away it is ChannelLost, which is an AdapterGone, too.
     """
 
     def __init__(self, remote: RemoteObject, response: ChannelResponse) -> None:
-        """For ``open_channel``."""
+        """Is for ``open_channel`` only."""
         self.peer = Peer(format_address(response.address), address_type_name(response.address_type))
         self.psm = response.psm
         self.tx_mtu = min(response.tx_mtu, remote.stream.max_message)
@@ -52,7 +52,7 @@ class Channel:
     # The calls per SDU hand out the stream's coroutine instead of being one more around it.
 
     def send(self, sdu: Octets) -> Coroutine[Any, Any, None]:  # hot: per packet
-        """Sends one SDU; waits while the way to the peer is full. ValueError: longer than ``tx_mtu``.
+        """Sends one SDU; waits while the way to the peer is full. Raises ValueError if it is longer than ``tx_mtu``.
 
         Returns when the SDU is on its way, not when the peer has it. Any number of tasks may send.
         """
@@ -69,11 +69,11 @@ class Channel:
         return self._stream.send(octets)
 
     def recv(self) -> Coroutine[Any, Any, bytes]:  # hot: per packet
-        """The next SDU. One task at a time may wait for it. Cancelling it loses nothing."""
+        """Waits for the next SDU and returns it. One task at a time may wait. Nothing is lost when it is cancelled."""
         return self._stream.receive()
 
     def recv_many(self) -> Coroutine[Any, Any, list[bytes]]:  # hot: per batch
-        """All SDUs that are there, in order; waits for the first."""
+        """Waits for an SDU and returns all that are there, in order."""
         return self._stream.receive_many()
 
     async def close(self) -> None:
@@ -100,14 +100,14 @@ class Channel:
 
 
 class Listener:
-    """A PSM that peers may connect to. ``async for channel in listener``, or ``await listener.accept()``.
+    """Listens on a PSM: ``async for channel in listener``, or ``await listener.accept()``.
 
-    It ends with the connection to the driver domain: then ``accept`` raises AdapterGone; listen again when the
-    adapter is ready again.
+    It ends with the connection to the driver domain: ``accept`` then raises AdapterGone, and the program has to listen
+    again when the adapter is ready again.
     """
 
     def __init__(self, remote: RemoteObject, psm: int, mtu: int, *, le: bool) -> None:
-        """For Adapter."""
+        """Is for ``Adapter.listen`` only."""
         self.psm = psm
         self._mtu = mtu
         self._le = le
@@ -115,7 +115,10 @@ class Listener:
         self._closed = False
 
     async def accept(self) -> Channel:
-        """The channel of the next peer, open. Several may wait. AdapterError: the listener was closed."""
+        """Waits for the next peer and returns its channel, open. Several tasks may wait.
+
+        Raises AdapterError if the listener was closed, AdapterGone if the driver domain's service went away.
+        """
         listener, what = self._remote.number, f"accept on PSM 0x{self.psm:04x}"
 
         def make(core: Frontend, ref: int, port: int) -> int:
@@ -126,7 +129,7 @@ class Listener:
         return await open_channel(self._remote.connection, self._mtu, make, what, le=self._le)
 
     async def close(self) -> None:
-        """Takes no more peers; those that were accepted stay. Idempotent."""
+        """Ends the listener; channels that were accepted stay open. Idempotent."""
         self._closed = True
         await self._remote.release()
 
@@ -157,7 +160,10 @@ class Listener:
 async def open_channel(
     connection: Connection, mtu: int, make: Callable[[Frontend, int, int], int], what: str, *, le: bool
 ) -> Channel:
-    """Makes a channel; ``make`` builds the request with a grant reference and a port. Raises as ``create``."""
+    """Opens a channel by the request that ``make`` builds with (core, grant reference of the ring, event channel port).
+
+    ``what`` names the request in errors. Raises as ``RemoteObject.create`` does.
+    """
     remote = RemoteObject(connection, ring_order(mtu, connection.max_page_order))
     shared = remote.stream.shared
     response = await remote.create(lambda core: make(core, shared.ref, shared.port), ChannelResponse, what, le=le)
@@ -165,9 +171,9 @@ async def open_channel(
 
 
 def ring_order(mtu: int, max_page_order: int) -> int:
-    """The smallest ring that holds four of the largest SDUs each way, or the largest that the backend takes.
+    """Returns the order of the smallest ring that holds four of the largest SDUs each way, or ``max_page_order``.
 
-    ValueError: not even one SDU fits that.
+    Raises ValueError if not even one SDU of ``mtu`` bytes fits into that.
     """
     if mtu > (largest := largest_message(max_page_order)):
         raise ValueError(f"an MTU of {mtu}: the driver domain's rings hold SDUs of {largest} bytes at most")

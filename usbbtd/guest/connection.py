@@ -1,7 +1,7 @@
-"""A vl2cap device from the frontend's side: the pump of its command ring, and the data rings that it shares.
+"""Runs the frontend of a vl2cap device: its command ring, and the data rings that it shares.
 
-``serve_l2capif`` follows the device for ever. Each time both ends are connected it makes a new ``Connection``; nothing
-of an old one works in a new one, so that what a program holds from before a restart of the backend fails, and cleanly.
+``serve_l2capif`` follows the device for ever, and makes a new ``Connection`` each time both ends connect. No object of
+an old one works in a new one: what a program holds from before a restart of the backend fails cleanly.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from usbbtd.xen.ring import PAGE_SIZE, FrontRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
-#: Pauses after what xenstore refused, well within the time that a program waits for its adapter.
+#: The pauses after a refusal by xenstore, well within the time that a program waits for its adapter.
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 2.0
 _VERSION: int = constants.L2CAPIF_VERSION
-_unpack_producer = record("struct l2capif_producer").unpack_from  # the first of struct l2capif_data_intf: `in`'s
+_unpack_producer = record("struct l2capif_producer").unpack_from  # that of `in`, at the start of l2capif_data_intf
 _REFS_OFFSET = 2 * size_of("struct l2capif_half")
 
 Answered = Callable[[Response], None]
 
 
 class StreamUser(Protocol):
-    """Who reads and writes a data ring. Both are called from the event loop and may not raise."""
+    """Reads and writes a data ring. Both methods are called from the event loop and may not raise."""
 
     def receive_event(self) -> None:
-        """The backend has written, consumed or ended something."""
+        """Is called when the backend has written, consumed or ended something."""
 
     def connection_lost(self) -> None:
-        """The backend is gone. What it wrote before can still be read during this call."""
+        """Is called when the backend is gone; what it wrote before can still be read during this call."""
 
 
 class SharedStream:
-    """The data ring of one channel or scan: granted pages and an event channel. ``ref`` and ``port`` go into the
-    request.
+    """The data ring of one channel or scan: granted pages and an event channel.
 
-    ``order`` is the binary logarithm of the number of data pages; ``failed`` gets what ``user`` raises. XenError: no
-    pages or ports left.
+    ``ref`` and ``port``, the grant reference and the event channel, go into the request. ``order``: the binary
+    logarithm of the number of data pages. ``failed`` gets what ``user`` raises. Raises XenError if there are no pages
+    or ports left.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SharedStream:
 
     @property
     def ended(self) -> int:
-        """The error with which the backend ended its direction, also while messages are still to be read; else 0."""
+        """Returns the error with which the backend has ended its direction, even with messages unread; else 0."""
         error: int = _unpack_producer(self._indices)[2]
         return error
 
@@ -99,9 +99,9 @@ class SharedStream:
 class Connection:
     """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
 
-    ``max_page_order``: of data rings, by the backend. ``tells_changes``: its INFO can wait for a change. ``has_echo``:
-    it knows ECHO.
-    ``fail`` is called with a reason when the backend breaks a rule.
+    ``max_page_order``: the highest order of data rings that the backend takes. ``tells_changes``: whether its INFO can
+    wait for a change. ``has_echo``: whether it knows ECHO. ``fail`` is called with a reason when the backend breaks a
+    rule, or we fail.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Connection:
         self.tells_changes = tells_changes
         self.has_echo = has_echo
         self.closed = False
-        self._releases: set[asyncio.Future[None]] = set()
+        self._releases: set[asyncio.Future[None]] = set()  # RELEASEs that are not answered yet
         self._grants, self._evtchn, self._domid = grants, evtchn, domid
         self._fail = fail
         self._core = Frontend()
@@ -126,7 +126,7 @@ class Connection:
             self._channel = evtchn.bind_unbound(domid, self._receive_event)
             undo.callback(self._channel.close)
             self._resources = undo.pop_all()
-        #: What the frontend writes into xenstore for the backend to connect.
+        #: The nodes that the frontend writes into xenstore for the backend to connect.
         self.nodes = {
             "version": str(_VERSION),
             "ring-ref": str(page.refs[0]),
@@ -135,14 +135,14 @@ class Connection:
 
     @property
     def full(self) -> bool:
-        """Whether so many requests are in flight that there is just room for the RELEASEs of all of them."""
+        """Returns whether so many requests are in flight that there is just room for the RELEASEs of all of them."""
         return len(self._answered) >= QUEUE_LIMIT // 2
 
     def send(self, make: Callable[[Frontend], int], answered: Answered) -> int:
-        """Sends the request that ``make`` builds and returns its number, which is that of the object it makes too.
+        """Sends the request that ``make`` builds, and returns its number, which is also that of the object it makes.
 
-        ``answered`` gets the response, once; with -ENODEV if the connection ends first. LocalProtocolError: as of the
-        core, which is that of a bug unless the connection was ``full`` or ``closed``.
+        ``answered`` gets the response, once; with -ENODEV if the connection ends first. Raises LocalProtocolError from
+        the core, which means a bug unless the connection was ``full`` or ``closed``.
         """
         number = make(self._core)
         self._answered[number] = answered
@@ -165,12 +165,15 @@ class Connection:
         self.send(lambda core: core.release(number), answered)
 
     async def wait_released(self) -> None:
-        """Until the backend has let go of all that was released: so long it counts towards this guest's limits."""
+        """Waits until the backend has let go of all that was released, which counts towards our limits until then."""
         if self._releases:
             await asyncio.wait(self._releases)
 
     def share(self, order: int, user: StreamUser) -> SharedStream:
-        """The pages and the event channel of a new data ring; give them back with ``unshare``."""
+        """Makes the pages and the event channel of a new data ring; give them back with ``unshare``.
+
+        Raises XenError if there are none left, and LocalProtocolError if the connection is ``closed``.
+        """
         if self.closed:
             raise LocalProtocolError("the connection has ended")
         stream = SharedStream(self._grants, self._evtchn, self._domid, order, user, self.pump_failed)
@@ -178,12 +181,12 @@ class Connection:
         return stream
 
     def unshare(self, stream: SharedStream) -> None:
-        """Takes the pages of a data ring back: its request was answered with an error, or its object released."""
+        """Takes the pages of a data ring back, after its request has failed or its object was released."""
         self._streams.discard(stream)
         stream.close()
 
     def close(self) -> None:
-        """The backend is gone: everything in flight is answered with -ENODEV, every data ring ends. Idempotent."""
+        """Ends the connection: answers all requests in flight with -ENODEV and ends all data rings. Idempotent."""
         if self.closed:
             return
         self.closed = True
@@ -195,7 +198,7 @@ class Connection:
         self._deliver()
 
     def pump_failed(self, error: Exception) -> None:
-        """Ends the connection, so that nobody waits for what never comes: a new one is made."""
+        """Ends the connection after a bug, so that nobody waits for what never comes; a new one is then made."""
         self._fail(explain(error)["reason"])
 
     @contained
@@ -214,7 +217,7 @@ class Connection:
 
     @contained
     def _answer(self, response: Response) -> None:
-        """By itself: whoever waits for the next response must not wait for ever because this one was a bug."""
+        """Hands out one response; contained, so that the next ones are handed out even if this raises."""
         self._answered.pop(response.req_id)(response)
 
     @contained
@@ -232,11 +235,12 @@ async def serve_l2capif(
     on_connected: Callable[[Connection], None],
     on_disconnected: Callable[[str], None],
 ) -> None:
-    """The frontend of ``device/vl2cap/<devid>``, for ever: waits for the device, connects, and connects again.
+    """Serves ``device/vl2cap/<devid>`` as its frontend for ever: waits for the device, connects, and connects again.
 
     ``on_connected`` gets each connection when both ends are connected; ``on_disconnected`` gets the reason, for
-    people, when it has ended or could not be made. What xenstore refuses, for a quota is used up, say, is tried again.
-    Cancelled: closes the device in order. XenError: the device is one with ourselves (EINVAL).
+    people, when it has ended or could not be made. If xenstore refuses something, because a quota is used up, say, it
+    is tried again. Closes the device in order when cancelled. Raises XenError if our own domain is at the other end of
+    the device (EINVAL).
     """
     path = f"device/vl2cap/{devid}"
     clock = asyncio.get_running_loop().time
@@ -272,7 +276,7 @@ class _Frontend:
         self._evtchn, self._grants = evtchn, grants
         self._on_connected, self._on_disconnected = on_connected, on_disconnected
         self._connection: Connection | None = None
-        self._trying = False  # from the offer to its end
+        self._trying = False  # from an offer to the end of what came of it
 
     async def run(self) -> None:
         try:

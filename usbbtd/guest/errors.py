@@ -1,4 +1,4 @@
-"""What can go wrong for a program in a guest: every failure of this API is an ``AdapterError``, which is an OSError.
+"""The exceptions of this API: every failure is an ``AdapterError``, which is an OSError.
 
 ``errno`` is the Xen error number that the backend gave, which is Linux's too.
 """
@@ -9,7 +9,7 @@ import errno
 
 from usbbtd.bluetooth import BREDR, LE, describe_error, result_name
 
-#: What an ``error`` in the data ring means for a channel.
+#: The reason for the end of a channel, by the ``error`` in its data ring.
 _CLOSE_REASONS = {
     errno.EACCES: "the driver domain does not allow it any more",
     errno.ENOTCONN: "the peer disconnected",
@@ -21,7 +21,7 @@ _CLOSE_REASONS = {
 
 
 class AdapterError(OSError):
-    """Any failure of this API: ``errno`` and a text."""
+    """A call of this API has failed; ``errno`` and the text say why."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(number, text)
@@ -35,7 +35,7 @@ class NoAdapter(AdapterError):
 
 
 class AdapterGone(AdapterError, ConnectionError):
-    """The service went away. The adapter connects again by itself: ``await adapter.wait_ready()``, then begin anew."""
+    """The driver domain's service went away. The adapter connects again by itself: ``await adapter.wait_ready()``."""
 
 
 class NoController(AdapterError):
@@ -80,7 +80,7 @@ class ChannelLost(ChannelClosed, AdapterGone):
 
 
 def refused(number: int, what: str, result: int, status: int, *, le: bool) -> AdapterError:
-    """The exception for a request that the backend answered with an error.
+    """Returns the exception for a request that the backend answered with the error ``number``.
 
     ``what`` was asked for: ``"connect to C0:FF:EE:00:00:01, PSM 0x1001"``; ``result`` and ``status`` as in l2capif.h.
     """
@@ -110,5 +110,5 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
 
 
 def closed(number: int) -> ChannelClosed:
-    """The exception for a channel whose data ring says error ``number``."""
+    """Returns the exception for a channel that the backend has ended with the error ``number`` in its data ring."""
     return ChannelClosed(number, _CLOSE_REASONS.get(number, errno.errorcode.get(number, f"error {number}")))

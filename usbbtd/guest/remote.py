@@ -1,4 +1,4 @@
-"""Requests to the backend, and the objects that they make there."""
+"""Sends requests to the backend, and keeps the objects that they make there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Make = Callable[[Frontend], int]
 
 
 async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) -> _Kind:
-    """The response to a request that makes no object. Raises what ``refused`` says, AdapterGone and LimitReached."""
+    """Sends a request that makes no object, and returns the response. ``what`` names the request in errors.
+
+    Raises what ``refused`` returns for its error, AdapterGone, and LimitReached if too many requests are under way.
+    """
     _check_open(connection, what)
     answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     connection.send(make, lambda response: None if answered.done() else answered.set_result(response))
@@ -31,9 +34,9 @@ async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) 
 class RemoteObject:
     """A channel, listener, scan, advertisement or echo in the backend, from its request to its RELEASE.
 
-    ``number``: its id. ``stream``: its data ring, where one is asked for by ``order``; its pages are taken back when
-    the backend has let go of them. ``lasting`` False: it is over when it is answered, as an echo is.
-    AdapterGone: the connection has ended. AdapterError: there are no pages left.
+    ``number``: its id; 0 before the request. ``stream``: its data ring, if ``order`` asks for one; the pages are taken
+    back when the backend has let go of them. ``lasting``: False if it is over when it is answered, as an echo is.
+    Raises AdapterGone if the connection has ended, AdapterError if there are no pages left.
     """
 
     def __init__(self, connection: Connection, order: int | None = None, *, lasting: bool = True) -> None:
@@ -58,9 +61,10 @@ class RemoteObject:
         return self._stream
 
     async def create(self, make: Make, kind: type[_Kind], what: str, *, le: bool = False) -> _Kind:
-        """Asks for it. Raises as ``ask`` does, and ChannelClosed where it was released before.
+        """Sends the request, and returns the response. ``what`` names the request in errors.
 
-        Then, and when it is cancelled, nothing of the object stays.
+        Raises as ``ask`` does, and ChannelClosed if the object was released before. If it raises, or is cancelled,
+        nothing of the object stays.
         """
         answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -83,13 +87,13 @@ class RemoteObject:
             raise
 
     async def release(self) -> None:
-        """Ends it and waits until the backend has let go of it. Idempotent."""
+        """Ends the object and waits until the backend has let go of it. Idempotent."""
         self.release_nowait()
         if self._releasing is not None:
             await asyncio.shield(self._releasing)
 
     def release_nowait(self) -> None:
-        """Ends it; its pages come back when the backend has let go of them. Idempotent."""
+        """Ends the object; its pages come back when the backend has let go of them. Idempotent."""
         if self._releasing is not None:
             return
         stream = self._stream

@@ -1,4 +1,4 @@
-"""LE advertising reports."""
+"""Scans, and the LE advertising reports that they give."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _NAMES = (0x09, 0x08)  # complete, shortened local name: Assigned Numbers, 2.3
 
 
 class Report(NamedTuple):
-    """One advertising report. ``rssi``: dBm, None where it is not known. ``event_type``: as in HCI. ``data``: AD
-    structures.
+    """One advertising report.
+
+    ``rssi``: in dBm; None if it is not known. ``event_type``: as in HCI (Vol 4, Part E, 7.7.65.2). ``data``: AD
+    structures (Vol 3, Part C, 11).
     """
 
     address: str
@@ -38,16 +40,16 @@ class Report(NamedTuple):
 
     @property
     def name(self) -> str | None:
-        """The local name that the data hold; None where they hold none."""
+        """Returns the local name in the data, the complete one if there is; None if there is none."""
         found = structures(self.data)
         return next((found[kind].decode(errors="replace") for kind in _NAMES if kind in found), None)
 
 
 class Scan:
-    """A running scan: an asynchronous iterator of Reports. ``adapter.scan`` makes it.
+    """A scan, which is an asynchronous iterator of Reports. ``adapter.scan`` makes it.
 
-    It starts with the first report asked for, and ends when it is closed, left (``async with``) or forgotten. Raises
-    ChannelClosed when the backend ends it, AdapterGone when the service went away.
+    It starts when the first report is asked for, and ends when it is closed, left (``async with``) or forgotten. Raises
+    ChannelClosed if the backend ends it, AdapterGone if the service went away.
     """
 
     def __init__(self, connection: Connection, *, active: bool, duplicates: bool) -> None:
@@ -92,8 +94,9 @@ class Scan:
 
 
 def structures(data: bytes) -> dict[int, bytes]:
-    """The AD structures of advertising data by type, the first of each; what is malformed is left out. Vol 3, Part C,
-    11.
+    """Returns the AD structures of advertising data (Vol 3, Part C, 11) by type: the first of each.
+
+    A malformed structure and all that follows it is left out.
     """
     found: dict[int, bytes] = {}
     while len(data) >= 2 and 0 < data[0] < len(data):

@@ -1,7 +1,7 @@
-"""Messages through a data ring, awaited: what channels and scans have in common.
+"""Sends and receives messages through a data ring, for channels and scans.
 
-Nothing is a task and nothing is a future where nothing waits: a message that is there is returned without a turn of the
-event loop, and an event wakes just the coroutine that waits for it, which does its work itself, errors included.
+There is no task, and no future unless somebody waits: a message that is there is returned without a turn of the event
+loop, and an event wakes only the coroutine that waits for it, which reads or writes the ring itself.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.connection import Connection, SharedStream
 from usbbtd.guest.errors import ChannelClosed, ChannelLost, closed
 
-#: Makes the exception that says how a stream ended: a new one for each call that fails.
+#: Returns the exception that says how a stream ended: a new one for each call that fails.
 End = Callable[[], ChannelClosed]
 
 _closed_here: End = partial(ChannelClosed, ENOTCONN, "closed by this program")
 
 
 class Stream:
-    """Our end of a data ring, created with its pages shared. ``max_message``: the longest that the ring takes.
+    """Our end of a data ring, whose pages it shares. ``max_message``: bytes of the longest message that the ring takes.
 
-    What was read from the ring but not by the program is at most one ring's half: the ring is read again when the
-    program has taken all of it, so that the backend sees how far the program is.
+    Keeps at most one half of a ring that the program has not taken yet: the ring is read again when the program has
+    taken all of it, so that the backend sees how far the program is.
     """
 
     def __init__(self, connection: Connection, order: int) -> None:
         self._connection = connection
-        self._inbox: deque[bytes] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        self._writers: deque[asyncio.Future[None]] = deque()
-        self._end: End | None = None
+        self._inbox: deque[bytes] = deque()  # read from the ring, not taken by the program yet
+        self._reader: asyncio.Future[None] | None = None  # what receive() waits for
+        self._writers: deque[asyncio.Future[None]] = deque()  # what each send() waits for; the first one writes
+        self._end: End | None = None  # there when the stream has ended
         self._attached = True  # the ring may be touched
         self._has_sent = False
-        self._finisher: asyncio.Future[None] | None = None
+        self._finisher: asyncio.Future[None] | None = None  # what finish() waits for
         self.shared: SharedStream = connection.share(order, self)
         self._ring, self._notify = self.shared.ring, self.shared.notify
         self.max_message = self._ring.max_message
 
     async def receive(self) -> bytes:  # hot: per message
-        """The next message. ChannelClosed when there is none and none will come."""
+        """Waits for the next message and returns it. Raises ChannelClosed if none is left and none will come."""
         while not self._inbox:
             if not self._fill():
                 await self._wait_readable()
         return self._inbox.popleft()
 
     async def receive_many(self) -> list[bytes]:  # hot: per batch
-        """All messages that are there, one at least. ChannelClosed when there is none and none will come."""
+        """Waits for a message and returns all there are. Raises ChannelClosed if none is left and none will come."""
         while not self._inbox:
             if not self._fill():
                 await self._wait_readable()
@@ -60,23 +60,23 @@ class Stream:
         return messages
 
     async def send(self, messages: Sequence[bytes]) -> None:  # hot: per batch
-        """Puts all messages into the ring, in order; waits while it is full.
+        """Puts all messages into the ring, in order; waits while it is full. Raises ChannelClosed.
 
-        Several tasks may send: the messages of each stay together. Cancelled: some of the messages may have gone.
+        Several tasks may send: the messages of each call stay together. If it is cancelled, some messages may be sent.
         """
         sent = 0 if self._writers else self._put(messages)
         if sent < len(messages):
             await self._send_rest(messages[sent:])
 
     def end(self, end: End) -> None:
-        """From now on sending raises what ``end`` makes; receiving too when what came was read. Idempotent."""
+        """Ends the stream: sending raises what ``end`` returns; so does receiving, after what came. Idempotent."""
         if self._end is None:
             self._end = end
             for waiter in (self._reader, *self._writers):
                 _wake(waiter)
 
     def receive_event(self) -> None:  # hot: per wake-up
-        """The backend has written, consumed or ended something: who waits looks for itself."""
+        """Wakes those who wait, as the backend has written, consumed or ended something."""
         if error := self.shared.ended:
             self.end(partial(closed, -error))
         _wake(self._reader)
@@ -85,7 +85,7 @@ class Stream:
             _wake(self._writers[0])
 
     def connection_lost(self) -> None:
-        """Keeps what came before for the program: its pages go now."""
+        """Reads what came before for the program, as the pages go now, and ends the stream."""
         try:
             while self._drain():
                 pass
@@ -93,9 +93,9 @@ class Stream:
             self._detach(partial(ChannelLost, ENODEV, "the driver domain's service went away"))
 
     async def finish(self, timeout_s: float) -> None:
-        """Ends our direction and waits until the backend, which has sent everything on, ends the other.
+        """Ends our direction, and waits until the backend has sent everything on and ends the other.
 
-        From now on calls raise ChannelClosed. What still comes is dropped, lest it hold the end up.
+        Calls raise ChannelClosed from now on. What still comes is dropped: a full ring would hold the end up.
         """
         if self._end is not None:
             return
@@ -113,12 +113,12 @@ class Stream:
                     await self._finisher
 
     def close(self) -> None:
-        """The program has no more use for it: calls raise ChannelClosed. The pages stay until ``unshare``."""
+        """Ends the stream for the program: calls raise ChannelClosed. The pages stay until ``unshare``."""
         self._inbox.clear()
         self._detach(_closed_here)
 
     def unshare(self) -> None:
-        """Takes the pages back: the backend has let go of them."""
+        """Takes the pages back, after the backend has let go of them."""
         self._connection.unshare(self.shared)
 
     def _detach(self, end: End) -> None:
@@ -127,7 +127,7 @@ class Stream:
         _wake(self._finisher)
 
     def _fill(self) -> bool:
-        """Reads the ring into the inbox. False: nothing is there, and an event will come with the next message."""
+        """Reads the ring into the inbox. Returns False if nothing is there; the next message then brings an event."""
         if self._attached:
             if self._drain():
                 return True
@@ -162,7 +162,7 @@ class Stream:
         return sent
 
     def _broken(self, error: RemoteProtocolError) -> None:
-        """The backend wrote nonsense into this ring: it costs this channel, and the backend its credit with us."""
+        """Ends the stream, because the backend broke the protocol of this ring, which is not touched any more."""
         self._detach(partial(ChannelClosed, EBADMSG, f"the driver domain broke the protocol: {error}"))
 
     async def _wait_readable(self) -> None:

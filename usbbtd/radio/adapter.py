@@ -190,7 +190,7 @@ class SharedAdapter:
     async def echo(self, address: bytes, data: bytes) -> bytes:
         """Sends a BR/EDR peer an L2CAP echo request, over a new link if there is none, and returns the answer's data.
 
-        Raises NoDongle, NotSupported, Exhausted, EchoRejected, Unreachable.
+        Gives up when cancelled. Raises NoDongle, NotSupported, Exhausted, EchoRejected, Unreachable.
         """
         return await self._echoes.ask(await self._link(address, BREDR), data)
 

@@ -58,7 +58,7 @@ class Exhausted(RadioError):
 
 
 class RadioLink:
-    """An ACL link. ``ours``: whether it was made for us, who then end it, too. ``since``: by the loop's clock."""
+    """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time."""
 
     __slots__ = (
         "address", "address_type", "channels", "closing", "controller", "echoes", "end_status", "handle", "idle",
@@ -200,14 +200,14 @@ class Offer:
 
 
 class ListenerUser(NamedTuple):
-    """Who listens on a PSM. ``offered`` is called with each Offer, ``withdrawn`` when its peer has gone unanswered."""
+    """Listens on a PSM: ``offered`` is called with each Offer, ``withdrawn`` when its peer has gone unanswered."""
 
     offered: Callable[[Offer], None]
     withdrawn: Callable[[Offer], None]
 
 
 class ScanUser(NamedTuple):
-    """Who scans.
+    """Takes the reports of a scan.
 
     ``active``: whether to ask for scan responses. ``duplicates``: whether to report every advertisement, not only every
     advertiser. ``ended`` is called when the scan has ended by itself.
@@ -220,7 +220,7 @@ class ScanUser(NamedTuple):
 
 
 class Advertiser(NamedTuple):
-    """What is advertised. ``data``: AD structures, 31 octets at most."""
+    """Describes what a user advertises. ``data``: AD structures, 31 octets at most."""
 
     data: bytes
     interval_ms: int

@@ -61,7 +61,7 @@ class ScanInfo(NamedTuple):
 
 
 class ConnectionInfo(NamedTuple):
-    """What a connected guest has. ``counters``: how many calls it has made, and what became of them."""
+    """Describes what a connected guest has. ``counters``: how many calls it has made, and what became of them."""
 
     channels: list[ChannelInfo]
     listeners: list[ListenerInfo]
