@@ -239,7 +239,7 @@ def test_failures_are_one_line(guest: Domain) -> None:
             "an echo of 49 bytes is longer than the 48 of --mtu: see --size",
         ),
         (("ping", PEER, "--size", "37"), 2, "an echo of 37 bytes; 36 fit"),
-        (("listen", TAKEN), 1, "listen on PSM 0x1017: in use by another listener"),
+        (("listen", TAKEN), 1, "listen on PSM 0x1017: in use already, by this guest or another"),
         (("ping", PEER, "-1"), 2, "PSM -1 is not legal: it must " + PSM_RULE),
         (("ping", PEER, "0x1002"), 2, "PSM 0x1002 is not legal: it must " + PSM_RULE),
         (("info", "--device", "3", "--wait", "0.1"), 3, "this guest has no device/vl2cap/3: attach one to it in dom0"),

@@ -175,6 +175,15 @@ async def test_a_dongle_that_is_lost_before_it_is_started_says_so_then(bench):
     assert bench.receiver.lost == ["unplugged"]
 
 
+async def test_what_carries_a_lost_dongle_does_not_keep_it_from_saying_so(bench):
+    """Its driver starts it between its loss and the end of what drove it."""
+    bench.dongle.lose("unplugged")
+    bench.dongle.start(bench.receiver)
+    bench.dongle.end("its controller is not served any more")
+    await asyncio.sleep(0)
+    assert bench.receiver.lost == ["unplugged"]
+
+
 async def test_a_lost_dongle_says_nothing_to_a_driver_that_has_given_it_up(bench):
     bench.dongle.lose("unplugged")
     bench.dongle.start(bench.receiver)

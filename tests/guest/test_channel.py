@@ -90,7 +90,7 @@ async def listening() -> None:
         with pytest.raises(AdapterError, match="ended before it was answered"):
             await waiting
 
-        with pytest.raises(AdapterError, match="listen on PSM 0x1017: in use by another listener") as taken:
+        with pytest.raises(AdapterError, match="listen on PSM 0x1017: in use already") as taken:
             await adapter.listen(TAKEN)
         assert taken.value.errno == errno.EADDRINUSE
 

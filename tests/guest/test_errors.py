@@ -15,7 +15,7 @@ from usbbtd.guest.errors import closed, refused
         (errno.EACCES, errors.PermissionDenied, PermissionError, "x: the driver domain does not allow it"),
         (errno.EMFILE, errors.LimitReached, OSError, "x: the driver domain's limit for this guest is reached"),
         (errno.EAGAIN, errors.LimitReached, OSError, "x: this guest has connected too often in the last minute"),
-        (errno.EADDRINUSE, errors.AdapterError, OSError, "x: in use by another listener"),
+        (errno.EADDRINUSE, errors.AdapterError, OSError, "x: in use already, by this guest or another"),
         (errno.ENODEV, errors.NoController, OSError, "x: the driver domain has no Bluetooth controller now"),
         (errno.EOPNOTSUPP, errors.AdapterError, OSError, "x: the adapter cannot do that"),
         (errno.ENOTCONN, errors.AdapterError, OSError, "x: ended before it was answered"),

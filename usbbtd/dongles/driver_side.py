@@ -74,12 +74,16 @@ class DriverSide(ABC):
     def close(self) -> None:
         if self._telling is not None:
             self._telling.cancel()
-        if not self.closed.is_set():
-            self.reason = self.reason or "given up by its driver"
-            self.closed.set()
-            self._end()
+        self.end("given up by its driver")
 
     # What carries the transfers calls.
+
+    def end(self, reason: str) -> None:
+        """Closes the dongle without a word to its driver. Does nothing if it is closed already."""
+        if not self.closed.is_set():
+            self.reason = reason
+            self.closed.set()
+            self._end()
 
     def deliver(self) -> None:  # hot: per wake-up
         """Hands the driver what was received since the last call, if anything was."""
@@ -94,8 +98,7 @@ class DriverSide(ABC):
         """Closes a dongle that is gone or does not work, and tells its driver, unless it is closed already."""
         if self.closed.is_set():
             return
-        self.reason = reason
-        self.close()
+        self.end(reason)
         if self._receiver is not None:
             self._receiver.dongle_lost(reason)
 

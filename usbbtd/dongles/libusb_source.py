@@ -170,7 +170,7 @@ class _Source:
             await dongle.closed.wait()
             self._log.info("dongle closed", dongle=dongle.name, reason=dongle.reason)
         finally:
-            dongle.close()
+            dongle.end("its controller is not served any more")
             end = self._loop.time() + REAP_S
             while not dongle.idle and self._loop.time() < end:
                 self._libusb.handle_events()

@@ -329,7 +329,7 @@ class _Connection:
             await self._on_dongle(H2Dongle(dongle))
             await dongle.closed.wait()
         finally:
-            dongle.close()
+            dongle.end("its controller is not served any more")
             for pipe in dongle.pipes:
                 del self._dongles[pipe]
         self._log.info("dongle closed", dongle=name, reason=dongle.reason)

@@ -98,7 +98,7 @@ def refused(number: int, what: str, result: int, status: int, *, le: bool) -> Ad
         case errno.EMFILE:
             return LimitReached(number, f"{what}: the driver domain's limit for this guest is reached")
         case errno.EADDRINUSE:
-            return AdapterError(number, f"{what}: in use by another listener")
+            return AdapterError(number, f"{what}: in use already, by this guest or another")
         case errno.ENODEV:
             return NoController(number, f"{what}: the driver domain has no Bluetooth controller now")
         case errno.EOPNOTSUPP:
