@@ -25,7 +25,13 @@ async def converse(socket: str, transport: plan.Transport, psm: int, text: str) 
     async with asyncio.timeout(TIME_LIMIT_S):
         link = await CallingPeer(await power_on(socket, plan.CALLER)).connect(transport)
         try:
-            channel = PeerChannel(await link.create_l2cap_channel(spec_of(transport, psm)))
+            opening = asyncio.ensure_future(link.create_l2cap_channel(spec_of(transport, psm)))
+            await asyncio.sleep(0)
+            # Bumble drops what comes before there is a sink, and a guest's first SDU may come with the opening.
+            opened = link.device.l2cap_channel_manager.channels.get(link.handle, {})
+            early = [PeerChannel(each) for each in opened.values()]
+            made = await opening
+            channel = early[0] if early else PeerChannel(made)
             await channel.send(text.encode())
             sys.stdout.write((await channel.recv()).decode(errors="replace") + "\n")
             await channel.close()
