@@ -17,7 +17,7 @@ from usbbtd import log
 from usbbtd.config import LogSettings
 from usbbtd.sim.bench.path_end import DIRECT, PEERS, obey, serve
 from usbbtd.sim.demo import lines, plan
-from usbbtd.sim.demo.peers import PeerChannel, power_on, spec_of
+from usbbtd.sim.demo.peers import PeerChannel, open_channel, power_on, spec_of
 from usbbtd.sim.demo.traffic import AnyChannel
 
 
@@ -31,7 +31,7 @@ async def direct(socket: str) -> None:
         else:
             kind, way = hci.Address.RANDOM_DEVICE_ADDRESS, PhysicalTransport.LE
         connection = await device.connect(hci.Address(address, kind), way)
-        return PeerChannel(await connection.create_l2cap_channel(spec_of(transport, plan.ECHO_PSM[transport])))
+        return await open_channel(connection, transport, plan.ECHO_PSM[transport])
 
     await obey(connect)
 

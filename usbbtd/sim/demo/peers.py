@@ -56,6 +56,17 @@ class PeerChannel:
         await self._channel.disconnect()
 
 
+async def open_channel(link: Connection, transport: plan.Transport, psm: int) -> PeerChannel:
+    """Opens a channel and loses nothing: Bumble drops what comes before there is a sink, perhaps with the opening."""
+    channels = link.device.l2cap_channel_manager.channels
+    before = set(channels.get(link.handle, {}).values())
+    opening = asyncio.ensure_future(link.create_l2cap_channel(spec_of(transport, psm)))
+    await asyncio.sleep(0)  # Bumble has made it then, and asks the other side
+    made = [PeerChannel(each) for each in channels.get(link.handle, {}).values() if each not in before]
+    opened = await opening
+    return made[0] if made else PeerChannel(opened)
+
+
 def spec_of(transport: plan.Transport, psm: int) -> Any:
     if transport == "bredr":
         return ClassicChannelSpec(psm=psm, mtu=MTU)
@@ -100,8 +111,8 @@ class CallingPeer:
         channels: list[PeerChannel] = []
         for guest in guests:
             for transport in plan.TRANSPORTS:
-                spec = spec_of(transport, plan.listener_psm(guest, transport))
-                channels.append(PeerChannel(await links[transport].create_l2cap_channel(spec)))
+                psm = plan.listener_psm(guest, transport)
+                channels.append(await open_channel(links[transport], transport, psm))
                 stream = plan.stream_of(guest, transport, "in")
                 senders.append(Sender(channels[-1], stream, clock=asyncio.get_running_loop().time))
         async with asyncio.TaskGroup() as tasks:

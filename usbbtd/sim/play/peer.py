@@ -14,7 +14,7 @@ from usbbtd.cli.arguments import number
 from usbbtd.cli.program import program
 from usbbtd.config import LogSettings
 from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.peers import CallingPeer, PeerChannel, power_on, spec_of
+from usbbtd.sim.demo.peers import CallingPeer, open_channel, power_on
 
 TIME_LIMIT_S = 10
 _USAGE = 2
@@ -25,13 +25,7 @@ async def converse(socket: str, transport: plan.Transport, psm: int, text: str) 
     async with asyncio.timeout(TIME_LIMIT_S):
         link = await CallingPeer(await power_on(socket, plan.CALLER)).connect(transport)
         try:
-            opening = asyncio.ensure_future(link.create_l2cap_channel(spec_of(transport, psm)))
-            await asyncio.sleep(0)
-            # Bumble drops what comes before there is a sink, and a guest's first SDU may come with the opening.
-            opened = link.device.l2cap_channel_manager.channels.get(link.handle, {})
-            early = [PeerChannel(each) for each in opened.values()]
-            made = await opening
-            channel = early[0] if early else PeerChannel(made)
+            channel = await open_channel(link, transport, psm)
             await channel.send(text.encode())
             sys.stdout.write((await channel.recv()).decode(errors="replace") + "\n")
             await channel.close()
