@@ -20,6 +20,9 @@ ADDRESS_LE_PUBLIC: Final = 1
 ADDRESS_LE_RANDOM: Final = 2
 ADDRESS_TYPES: Final = ("BR/EDR", "LE public", "LE random")
 
+#: The highest handle that a connection may have (Vol 4, Part E, 5.4.2).
+LAST_HANDLE: Final = 0x0EFF
+
 #: The smallest MTU that a side may have, by transport: Vol 3, Part A, 5.1 and 4.22. The MPS has the LE limit, too.
 MINIMUM_MTU: Final = (48, 23)
 

@@ -13,6 +13,6 @@ from usbbtd.dongles.usb_dongle import UsbDongle
     ("protocol", "implementation"), [(UsbDongle, DriverSide), (Dongle, H2Dongle), (Dongle, TappedDongle)]
 )
 def test_it_has_all_of_it(protocol, implementation):
-    public = {name for name in vars(protocol) if not name.startswith("_")}
-    assert public
-    assert public <= {*vars(implementation), *implementation.__init__.__code__.co_names}
+    public = {name for name in dir(protocol) if not name.startswith("_")}
+    assert {"name", "serial", "close"} <= public
+    assert public <= {*dir(implementation), *implementation.__init__.__code__.co_names}

@@ -8,8 +8,9 @@ from bumble import hci
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci.acl import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, MAX_HANDLE, AclData
+from usbbtd.hci.acl import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, AclData
 from usbbtd.hci.controller_events import NUMBER_OF_COMPLETED_PACKETS
 
 ADDRESS = bytes(6)
@@ -333,7 +334,7 @@ class TestFromController:
     def test_handles_that_no_connection_has_are_not_kept(self, handle: int) -> None:
         acl = make()
         acl.receive(packet(handle, FIRST, pdu(10)), 0.0)
-        assert acl.counters["acl_unknown_handle"] == (handle > MAX_HANDLE)
+        assert acl.counters["acl_unknown_handle"] == (handle > LAST_HANDLE)
 
     def test_early_data_expires(self) -> None:
         acl = make()

@@ -8,10 +8,9 @@ from bumble.l2cap import L2CAP_LE_Flow_Control_Credit, L2capError
 from structlog.testing import capture_logs
 
 from tests.support import air
-from usbbtd.bluetooth import ADDRESS_TYPES
+from usbbtd.bluetooth import ADDRESS_TYPES, BredrResult
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.radio.adapter import REFUSED_NO_RESOURCES
 from usbbtd.radio.channel import (
     ADAPTER_GONE,
     Advertiser,
@@ -192,7 +191,7 @@ async def test_a_peer_is_refused(adapter, dongle, peer, transport):
     adapter.refuse(offer)
     with pytest.raises(L2capError) as refused:
         await opening
-    assert refused.value.error_code == REFUSED_NO_RESOURCES
+    assert refused.value.error_code == BredrResult.NO_RESOURCES
     with pytest.raises(Unreachable):
         await adapter.accept(offer, MTU)
 

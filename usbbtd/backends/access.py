@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import BREDR, LE, format_address
+from usbbtd.bluetooth import BREDR, LE, BredrResult, LeResult, format_address
 from usbbtd.policy.rules import ADDRESS_TYPES, AccessRequest, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
 from usbbtd.radio.channel import Exhausted, RadioError
 
 MINUTE_S = 60.0
 
-#: The L2CAP result with which a peer is refused that policy does not let connect, by transport: "security block" on
-#: BR/EDR (Vol 3, Part A, 4.3), "insufficient authorization" on LE (4.23).
-REFUSED_BY_POLICY = {BREDR: 0x0003, LE: 0x0006}
+#: The L2CAP result with which a peer is refused that policy does not let connect, by transport.
+REFUSED_BY_POLICY = (BredrResult.SECURITY_BLOCK, LeResult.INSUFFICIENT_AUTHORIZATION)
 
 
 class Denied(RadioError):

@@ -19,6 +19,7 @@ from errno import ENOTCONN
 from functools import partial
 from typing import TypeAlias
 
+from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.cli.arguments import Parser, between, number, seconds, seconds_up_to
 from usbbtd.cli.ping import complete, ping
 from usbbtd.cli.program import add_version, program
@@ -37,7 +38,6 @@ from usbbtd.guest import (
 from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
 
 _CHUNK = 65536
-_SMALLEST_MTU = 23  # LE's; BR/EDR's is larger, and the library says so
 _MOST_PINGS = 10**6
 #: Flags: general discoverable, no BR/EDR; complete local name.
 _ADVERTISING = b"\x02\x01\x06\x0c\x09usbbt-guest"
@@ -273,7 +273,7 @@ def make_parser() -> argparse.ArgumentParser:
     mtu = Parser(add_help=False)
     mtu.add_argument(
         "--mtu",
-        type=between(_SMALLEST_MTU, 0xFFFF),
+        type=between(min(MINIMUM_MTU), 0xFFFF),
         metavar="BYTES",
         help=f"longest SDU to receive (default: {DEFAULT_MTU})",
     )

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.backends.vl2cap.info import GuestInfo
-from usbbtd.bluetooth import ADDRESS
+from usbbtd.bluetooth import ADDRESS, LAST_HANDLE
 from usbbtd.config import Config
 from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials
@@ -32,8 +32,6 @@ Answering = AsyncGenerator[Answer, None]
 
 #: The directories of xenstore that hold our devices.
 DIRECTORIES = ("device/vusb", "backend/vl2cap")
-
-_HIGHEST_HANDLE = 0x0EFF
 
 
 class Answers:
@@ -152,7 +150,7 @@ class Answers:
 
     def _link_filter(self, untrusted: object) -> LinkFilter:
         links = self._adapter.links()
-        if isinstance(untrusted, int) and not isinstance(untrusted, bool) and 0 <= untrusted <= _HIGHEST_HANDLE:
+        if isinstance(untrusted, int) and not isinstance(untrusted, bool) and 0 <= untrusted <= LAST_HANDLE:
             if untrusted not in {link.handle for link in links}:
                 raise RequestError(f"no link has handle 0x{untrusted:04x}")
             return LinkFilter({untrusted}, None)

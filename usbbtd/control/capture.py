@@ -13,6 +13,7 @@ from usbbtd.control.protocol import RequestError
 from usbbtd.dongles.tap import ACL_DATA, EVENT, Tap
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import controller_events as hci_events
+from usbbtd.l2cap.pdu import SIGNALLING_CIDS
 
 MAX_CAPTURES = 4
 
@@ -25,7 +26,6 @@ TURN_S = 1.0
 _HANDLE = 0x0FFF
 _CONTINUATION = 0x1000
 _ACL_HEADER, _L2CAP_HEADER = 4, 4
-_SIGNALLING_CIDS = (0x0001, 0x0005)
 
 
 class LinkFilter:
@@ -147,7 +147,7 @@ def without_payload(packet: bytes) -> bytes:
     """
     kept = _ACL_HEADER
     if not int.from_bytes(packet[:2], "little") & _CONTINUATION:
-        if int.from_bytes(packet[_ACL_HEADER + 2 : _ACL_HEADER + 4], "little") in _SIGNALLING_CIDS:
+        if int.from_bytes(packet[_ACL_HEADER + 2 : _ACL_HEADER + 4], "little") in SIGNALLING_CIDS:
             return packet
         kept += _L2CAP_HEADER
     return packet[:kept].ljust(len(packet), b"\0")

@@ -24,13 +24,8 @@ class DongleReceiver(Protocol):
         """
 
 
-class Dongle(Protocol):
-    """A configured Bluetooth dongle. ``name`` is for people: ``vusb 0 port 1: 1209:b7b7 0001``.
-
-    ``receiver`` drives it; a wrapper that wants to see the packets puts itself in its place: see tap.py.
-    """
-
-    receiver: DongleReceiver | None
+class Identified(Protocol):
+    """Which dongle it is. ``name`` is for people: ``vusb 0 port 1: 1209:b7b7 0001``."""
 
     @property
     def name(self) -> str: ...
@@ -40,6 +35,15 @@ class Dongle(Protocol):
     def product_id(self) -> int: ...
     @property
     def serial(self) -> str: ...
+
+
+class Dongle(Identified, Protocol):
+    """A configured Bluetooth dongle.
+
+    ``receiver`` drives it; a wrapper that wants to see the packets puts itself in its place: see tap.py.
+    """
+
+    receiver: DongleReceiver | None
 
     def start(self, receiver: DongleReceiver) -> None:
         """Begins to receive events."""

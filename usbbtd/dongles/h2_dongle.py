@@ -3,37 +3,22 @@
 from collections.abc import Mapping, Sequence
 
 from usbbtd.dongles.dongle import DongleReceiver
+from usbbtd.dongles.layer import DongleLayer
 from usbbtd.dongles.usb_dongle import UsbDongle
 from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
 
 
-class H2Dongle:
+class H2Dongle(DongleLayer):
     """Implements ``Dongle`` on a ``UsbDongle``."""
 
     def __init__(self, usb: UsbDongle) -> None:
+        super().__init__(usb)
         self.usb = usb
-        self.receiver: DongleReceiver | None = None
         self._events = EventReassembler()
         self._acl = AclReassembler()
         self._has_acl = False
         self._reset_answer: ResetAnswer | None = None  # there while Reset is not answered yet
         self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
-
-    @property
-    def name(self) -> str:
-        return self.usb.name
-
-    @property
-    def vendor_id(self) -> int:
-        return self.usb.vendor_id
-
-    @property
-    def product_id(self) -> int:
-        return self.usb.product_id
-
-    @property
-    def serial(self) -> str:
-        return self.usb.serial
 
     def start(self, receiver: DongleReceiver) -> None:
         self.receiver = receiver
@@ -70,14 +55,6 @@ class H2Dongle:
         events, acl = self._events.cut(interrupts), self._acl.cut(bulks)
         if (events or acl) and self.receiver is not None:
             self.receiver.receive(events, acl)
-
-    def dongle_ready_to_send(self) -> None:
-        if self.receiver is not None:
-            self.receiver.dongle_ready_to_send()
-
-    def dongle_lost(self, reason: str) -> None:
-        if self.receiver is not None:
-            self.receiver.dongle_lost(reason)
 
     def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
         """Returns the transfers from the answer to Reset on; those before it are counted and dropped."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from usbbtd.dongles.dongle import Dongle, DongleReceiver
+from usbbtd.dongles.layer import DongleLayer
 
 #: The packet types of H4 (Vol 4, Part A, 2).
 COMMAND, ACL_DATA, EVENT = 1, 2, 4
@@ -11,13 +12,14 @@ COMMAND, ACL_DATA, EVENT = 1, 2, 4
 Tap = Callable[[bool, int, list[bytes]], None]
 
 
-class TappedDongle:
+class TappedDongle(DongleLayer):
     """Stands between a dongle and its receiver until ``remove``, and shows ``tap`` the packets of both ways."""
 
     def __init__(self, dongle: Dongle, tap: Tap) -> None:
+        super().__init__(dongle)
         self._dongle = dongle
         self._tap = tap
-        self.receiver: DongleReceiver | None = dongle.receiver
+        self.receiver = dongle.receiver
         if self.receiver is not None:
             dongle.receiver = self
 
@@ -25,22 +27,6 @@ class TappedDongle:
         """Removes this wrapper: gives the dongle its receiver back and returns it."""
         self._dongle.receiver = self.receiver
         return self._dongle
-
-    @property
-    def name(self) -> str:
-        return self._dongle.name
-
-    @property
-    def vendor_id(self) -> int:
-        return self._dongle.vendor_id
-
-    @property
-    def product_id(self) -> int:
-        return self._dongle.product_id
-
-    @property
-    def serial(self) -> str:
-        return self._dongle.serial
 
     def start(self, receiver: DongleReceiver) -> None:
         self.receiver = receiver
@@ -73,11 +59,3 @@ class TappedDongle:
                 self._tap(True, packet_type, packets)
         if self.receiver is not None:
             self.receiver.receive(events, acl)
-
-    def dongle_ready_to_send(self) -> None:
-        if self.receiver is not None:
-            self.receiver.dongle_ready_to_send()
-
-    def dongle_lost(self, reason: str) -> None:
-        if self.receiver is not None:
-            self.receiver.dongle_lost(reason)

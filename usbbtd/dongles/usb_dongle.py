@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from usbbtd.dongles.dongle import Identified
+
 
 class TransferReceiver(Protocol):
     """Takes a dongle's transfers. No method may raise or wait; each may call the dongle, ``close`` included."""
@@ -23,17 +25,8 @@ class TransferReceiver(Protocol):
         """
 
 
-class UsbDongle(Protocol):
-    """A dongle that carries transfers on its endpoints. ``name`` is for people."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def vendor_id(self) -> int: ...
-    @property
-    def product_id(self) -> int: ...
-    @property
-    def serial(self) -> str: ...
+class UsbDongle(Identified, Protocol):
+    """A dongle that carries transfers on its endpoints."""
 
     def start(self, receiver: TransferReceiver) -> None:
         """Begins to receive."""

@@ -7,6 +7,7 @@ link's pool until Number_Of_Completed_Packets, or the end of the link, gives it 
 import struct
 from collections import deque
 
+from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["AclData", "AclLink"]
@@ -25,8 +26,6 @@ _FIRST = 0b10
 MIN_ACL_LENGTH = 27
 #: Fragments that may wait on one link; above it the caller does not look at writable().
 MAX_QUEUED = 32768
-#: The highest handle that a connection may have (5.4.2); chips log on others.
-MAX_HANDLE = 0x0EFF
 #: Handles, and packets on each, that are kept for connections that have not been announced yet.
 MAX_EARLY_HANDLES, MAX_EARLY = 8, 8
 #: How long data may come before its connection is announced.
@@ -140,7 +139,7 @@ class AclData:
 
     def add(self, handle: int, address: bytes, address_type: int, role: int, now: float) -> AclLink:
         """A new link. RemoteProtocolError: the handle is reserved or in use."""
-        if handle > MAX_HANDLE or handle in self.links:
+        if handle > LAST_HANDLE or handle in self.links:
             raise RemoteProtocolError(f"the controller gave a link handle 0x{handle:04X}, reserved or in use")
         pool, flags = (self._le_pool, _FIRST_NON_FLUSHABLE) if address_type else (self._bredr_pool, self._bredr_first)
         link = self.links[handle] = AclLink(handle, address, address_type, role, pool, flags)
@@ -361,7 +360,7 @@ class AclData:
         self._expire_early(now)
         waiting = self._early.get(handle, (now + EARLY_S, []))
         full = len(waiting[1]) >= MAX_EARLY or (handle not in self._early and len(self._early) >= MAX_EARLY_HANDLES)
-        if full or handle > MAX_HANDLE or (handle in self._ended and self._ended[handle][0] > now):
+        if full or handle > LAST_HANDLE or (handle in self._ended and self._ended[handle][0] > now):
             self.counters["acl_unknown_handle"] += 1
         else:
             self._early[handle] = waiting

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address, transport_of
+from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, BredrResult, format_address, transport_of
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.tap import Tap
 from usbbtd.errors import LocalProtocolError
@@ -35,8 +35,6 @@ from usbbtd.radio.controller import Controller
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.info import AdapterStatus, LinkInfo
 from usbbtd.radio.links import Links, fail
-
-REFUSED_NO_RESOURCES = 0x0004  # the same number in BR/EDR and LE: Vol 3, Part A, 4.3 and 4.23
 
 #: The reason given to users when the service ends the adapter.
 STOPPING = "usbbtd stops"
@@ -202,7 +200,7 @@ class SharedAdapter:
         controller.mux.accept(offer.handle, offer.cid, mtu, controller.now())
         return await self._opened(offer.link, offer.cid)
 
-    def refuse(self, offer: Offer, result: int = REFUSED_NO_RESOURCES) -> None:
+    def refuse(self, offer: Offer, result: int = BredrResult.NO_RESOURCES) -> None:
         """Refuses a peer its channel with an L2CAP ``result``. Does nothing if the peer has gone away."""
         if self._controller is not None and self._offers.pop((offer.handle, offer.cid), None) is offer:
             self._controller.mux.refuse(offer.handle, offer.cid, result, self._controller.now())
@@ -377,7 +375,7 @@ class SharedAdapter:
         link = self._links.by_handle[handle]
         listener = self._listeners.get((link.transport, psm))
         if listener is None:
-            link.controller.mux.refuse(handle, cid, REFUSED_NO_RESOURCES, link.controller.now())
+            link.controller.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.controller.now())
             return
         offer = self._offers[handle, cid] = Offer(link, event)
         self._links.hold(link)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from usbbtd.bluetooth import ADDRESS
+from usbbtd.bluetooth import ADDRESS, LAST_HANDLE
 from usbbtd.cli.arguments import seconds
 from usbbtd.cli.ctl import files
 from usbbtd.cli.ctl.client import Client, CommandFailed
@@ -23,8 +23,6 @@ from usbbtd.control.btsnoop import FILE_HEADER
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
-#: Of a connection: Vol 4, Part E, 5.3.1.
-_LAST_HANDLE = 0x0EFF
 _TEXT = "commands, events and data between usbbtd and its dongle, to a btsnoop file, until a signal"
 
 
@@ -86,8 +84,8 @@ def _link(text: str) -> int | str:
         handle = int(text, 0)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
-    if not 0 <= handle <= _LAST_HANDLE:
-        raise argparse.ArgumentTypeError(f"{text} is no handle: it is 0 to 0x{_LAST_HANDLE:04x}")
+    if not 0 <= handle <= LAST_HANDLE:
+        raise argparse.ArgumentTypeError(f"{text} is no handle: it is 0 to 0x{LAST_HANDLE:04x}")
     return handle
 
 
