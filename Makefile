@@ -29,11 +29,11 @@ help: ## what there is
 
 .PHONY: demo
 demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
-	@$(BIN)/python -m usbbtd.sim.demo
+	@$(BIN)/python -m tests.demo
 
 .PHONY: play
 play: build ## the same world, kept alive, with a prompt in a guest: usbbt-guest, usbbtctl
-	@$(BIN)/python -m usbbtd.sim.play
+	@$(BIN)/python -m tests.play
 
 .PHONY: test
 test: lint types xen-image deb ## lint, types and every test, those on real Xen among them
@@ -55,7 +55,7 @@ types: build ## mypy --strict
 
 .PHONY: bench
 bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
-	@$(BIN)/python -m usbbtd.sim.bench
+	@$(BIN)/python -m tests.bench
 
 .PHONY: catalog
 catalog: build ## the journal's catalog and docs/events.md, from the table of events
@@ -88,7 +88,7 @@ fuzz: build ## every Hypothesis property, for long
 
 .PHONY: build
 build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries
-	@$(MAKE) --silent -C usbbtd/sim/lib OUT=$(CURDIR)/build/sim/lib
+	@$(MAKE) --silent -C tests/sim/lib OUT=$(CURDIR)/build/sim/lib
 
 include install.mk
 

@@ -30,9 +30,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.sim.hypervisor import LIBRARIES
+from tests.sim.world import World
 from tests.support.host import Host
-from usbbtd.sim.hypervisor import LIBRARIES
-from usbbtd.sim.world import World
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -138,7 +138,7 @@ NewDomain = Callable[[], Domain]
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One simulated Xen for all tests, with dom0."""
-    subprocess.run(["make", "-s", "-C", str(HERE.parent / "usbbtd/sim/lib"), f"OUT={LIBRARIES}"], check=True)
+    subprocess.run(["make", "-s", "-C", str(HERE / "sim/lib"), f"OUT={LIBRARIES}"], check=True)
     with World.start(tmp_path_factory.mktemp("xen")) as running:
         yield running
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo import plan
 from tests.support import remote_peer as remote
 from tests.support import stack as stack_module
 from usbbtd.guest import AdapterGone, ChannelClosed, open_adapter
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE
-from usbbtd.sim.demo import plan
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from tests.sim.configuration import write_configuration
+from tests.sim.world import World
 from tests.support.journald import Journald
 from usbbtd import journal, log
 from usbbtd.config import LogSettings
 from usbbtd.events.table import by_phrase
 from usbbtd.flood import BURST
-from usbbtd.sim.configuration import write_configuration
-from usbbtd.sim.world import World
 
 if TYPE_CHECKING:
     from tests.conftest import NewDomain

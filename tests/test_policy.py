@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
+from tests.demo import plan
+from tests.sim.configuration import ALLOW_ALL
 from tests.support import stack as stack_module
 from usbbtd.guest import AdapterError, ChannelClosed, open_adapter
-from usbbtd.sim.configuration import ALLOW_ALL
-from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
 TYPES = {"bredr": "bredr", "le": "random"}

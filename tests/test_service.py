@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo import plan
+from tests.sim.world import World
 from tests.support import stack as stack_module
 from tests.support.unread import unread
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.service import failure_of_loop
-from usbbtd.sim.demo import plan
-from usbbtd.sim.world import World
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store

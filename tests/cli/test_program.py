@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.world import World
 from tests.support.unread import KINDS, drain, unread
 from usbbtd.cli.program import CANNOT_WRITE, _write_if_room
-from usbbtd.sim.world import World
 
 MODULES = {
     "usbbtd": "usbbtd.cli.daemon",

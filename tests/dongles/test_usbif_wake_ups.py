@@ -9,9 +9,9 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sim.dongle import SimulatedDongle
 from tests.support import plain_xen
 from usbbtd.dongles import usbif_frontend
-from usbbtd.sim.dongle import SimulatedDongle
 from usbbtd.usb import standard, usbif
 from usbbtd.xen.ring import BackRing
 

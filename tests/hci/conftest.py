@@ -13,9 +13,9 @@ from bumble.hci import Address, LeFeatureMask, LmpFeatureMask
 from bumble.host import Host as BumbleHost
 from bumble.link import LocalLink
 
+from tests.sim.controller import make_strict
 from usbbtd.hci.events import Event
 from usbbtd.hci.host import Host
-from usbbtd.sim.controller import make_strict
 
 RANDOM_ADDRESS = bytes.fromhex("0100000000c0")
 

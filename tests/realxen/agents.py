@@ -207,7 +207,7 @@ class Program:
         return str(message["line"])
 
     def report(self, *, timeout_s: float = 60.0) -> Message:
-        """The next line that is JSON and no progress: see usbbtd.sim.demo.lines."""
+        """The next line that is JSON and no progress: see tests.demo.lines."""
         while True:
             line = self.line(timeout_s=timeout_s)
             report: Message = json.loads(line) if line.startswith("{") else {"progress": line}

@@ -18,12 +18,12 @@ from bumble.host import Host
 from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink
 
+from tests.demo import plan
+from tests.demo.peers import ADVERTISING_INTERVAL_MS, spec_of
 from tests.realxen.usbredir import UsbRedirHost
+from tests.sim.air import ServedController
+from tests.sim.controller import new_controller, new_dongle
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.sim.air import ServedController
-from usbbtd.sim.controller import new_controller, new_dongle
-from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.peers import ADVERTISING_INTERVAL_MS, spec_of
 from usbbtd.usb.device import UsbDevice
 
 #: Of the controller that is served to dom0, for the dongle that domain/offer_dongle.py offers.

@@ -1,4 +1,4 @@
-"""``make xen-bench``: our data ring beside libxenvchan as in usbbtd.sim.bench, between two domains of a real Xen.
+"""``make xen-bench``: our data ring beside libxenvchan as in tests.bench, between two domains of a real Xen.
 
 The machine is emulated, so that only the ratios say something.
 """
@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 
+from tests.bench import rings, table
+from tests.bench.runner import BenchRow, Effort, write_rows
+from tests.demo.display import Display
 from tests.realxen.agents import Domain, Failed
 from tests.realxen.base import ROOT
 from tests.realxen.image import RING_END, VCHAN
 from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
 from tests.realxen.snapshot import new_lab
-from usbbtd.sim.bench import rings, table
-from usbbtd.sim.bench.runner import BenchRow, Effort, write_rows
-from usbbtd.sim.demo.display import Display
 
 TITLE = "Rings between two domains, on Xen 4.17 (emulated)"
 EFFORT = Effort(runs=5, part=0.1)

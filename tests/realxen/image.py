@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bundle import commands, compile_modules, install_command
+from tests.bench import ring_end, rings
 from tests.realxen import cpio
 from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached
 from tests.realxen.disk import disk
-from usbbtd.sim.bench import ring_end, rings
 
 _DOMAIN = HERE / "domain"
 #: Where the domains have the bench's ends of rings.
 RING_END, VCHAN = "/bed/ring_end.py", "/bed/vchan"
 #: What an extension or the interpreter makes beside the sources, and what the service does not need.
-_NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "bench", "lib", "xenstored")
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "lib", "xenstored", "test_*.py", "conftest.py")
 
 
 def image() -> Path:
@@ -63,7 +63,9 @@ def _write_ours(tree: Path, domain: str, archive: BinaryIO) -> None:
 
 def _collect(tree: Path) -> None:
     """usbbtd as it is installed, its commands, the bed's agent, and the bench's ends of rings."""
-    shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
+    for package in ("usbbtd", "tests/sim", "tests/demo"):
+        shutil.copytree(ROOT / package, tree / PACKAGES / package, ignore=_NOT_COPIED)
+    shutil.copy(ROOT / "tests/__init__.py", tree / PACKAGES / "tests")
     for command in commands():
         install_command(tree, f"/usr/bin/{command}", "/usr/bin/python3", f"/{PACKAGES}")
     (tree / "bed").mkdir()

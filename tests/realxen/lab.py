@@ -16,12 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.demo import plan
 from tests.realxen import air
 from tests.realxen.agents import Agents, Domain, Failed, Program
 from tests.realxen.machine import HCI_PORT, KERNEL_ARGUMENTS, Machine, MachineError
-from usbbtd.sim.configuration import ALLOW_ALL
-from usbbtd.sim.demo import plan
-from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
+from tests.sim.configuration import ALLOW_ALL
+from tests.sim.dongle import PRODUCT_ID, VENDOR_ID
 
 BOOT_S, CREATE_S, ATTACH_S, RESTORED_S = 240.0, 240.0, 120.0, 60.0
 _ANSWER_S = 300.0
@@ -246,10 +246,10 @@ class Lab:
 
     @property
     def peers(self) -> "Peers":
-        """The remote devices of usbbtd.sim.demo.peers; started at first use."""
+        """The remote devices of tests.demo.peers; started at first use."""
         if self._peers is None:
             paths = [str(self._sockets / peer.name) for peer in (plan.ECHO, plan.CALLER)]
-            self._peers = Peers(self._start("peers", "usbbtd.sim.demo.peers", *paths))
+            self._peers = Peers(self._start("peers", "tests.demo.peers", *paths))
         return self._peers
 
     # Logs.
@@ -295,7 +295,7 @@ class Lab:
 
 
 class Peers:
-    """The process of the remote devices, see usbbtd.sim.demo.peers."""
+    """The process of the remote devices, see tests.demo.peers."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
+from tests.demo import plan
 from tests.realxen.agents import PERIOD_S, Domain, Failed
 from tests.realxen.air import MIRROR
-from usbbtd.sim.demo import plan
 
 #: SDUs that have to come back on each transport before it counts as exchanging.
 _SOME = 3

@@ -1,9 +1,9 @@
 """Our data ring and libxenvchan between two domains: everything gets to the other end. How fast says make xen-bench."""
 
+from tests.bench.rings import PEER, STREAMS
+from tests.bench.runner import Effort
 from tests.realxen.bench import rows
 from tests.realxen.lab import Lab
-from usbbtd.sim.bench.rings import PEER, STREAMS
-from usbbtd.sim.bench.runner import Effort
 
 
 async def test_both_rings_move_everything(lab: Lab) -> None:

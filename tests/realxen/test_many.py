@@ -1,9 +1,9 @@
 """Eight guests at once, by their configuration lines, and what is left of them."""
 
+from tests.demo import plan
 from tests.realxen.air import MIRROR
 from tests.realxen.lab import DRIVER_DOMAIN, Lab
 from tests.realxen.usage import memory_kb, usage, wait_usage
-from usbbtd.sim.demo import plan
 
 GUESTS = 8
 PING = ("usbbt-guest", "ping", MIRROR.address, hex(plan.ECHO_PSM["bredr"]), "--count", "20", "--timeout", "60")

@@ -7,10 +7,10 @@ from typing import Literal
 
 import pytest
 
+from tests.demo import plan
+from tests.demo.traffic import LENGTHS, Counts
 from tests.realxen.air import MIRROR
 from tests.realxen.lab import Lab
-from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.traffic import LENGTHS, Counts
 
 #: Each length of traffic.LENGTHS once.
 SDUS, WINDOW = len(LENGTHS), 8
@@ -55,7 +55,7 @@ def test_exchange(lab: Lab) -> None:
     """SDUs of all lengths, both ways, begun by either side, over both transports, byte for byte."""
     peers, programs = lab.peers, {}
     for number, guest in zip(plan.GUESTS, lab.guests, strict=False):
-        command = ["python3", "-m", "usbbtd.sim.demo.guest", str(number)]
+        command = ["python3", "-m", "tests.demo.guest", str(number)]
         programs[number] = guest.start(*command, log="/var/log/guest")
         assert programs[number].report(timeout_s=120)["up"]
     for program in programs.values():

@@ -5,12 +5,12 @@ import signal
 
 import pytest
 
+from tests.demo import plan
+from tests.demo.traffic import LENGTHS
 from tests.realxen.agents import Domain, Program
 from tests.realxen.air import MIRROR
 from tests.realxen.lab import DONGLE, Lab
 from tests.realxen.steady import Steady
-from usbbtd.sim.demo import plan
-from usbbtd.sim.demo.traffic import LENGTHS
 
 LOG = "/var/log/usbbtd"
 CONFIG = f"""\

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.demo import plan
 from tests.realxen.agents import Domain
 from tests.realxen.air import MIRROR
 from tests.realxen.base import ROOT
 from tests.realxen.disk import disk
 from tests.realxen.lab import DRIVER_DOMAIN, Lab
 from tests.realxen.steady import Steady
-from usbbtd.sim.demo import plan
 
 GUEST = "work"
 ECHO = (MIRROR.address, hex(plan.ECHO_PSM["bredr"]))

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from tests.demo import plan
 from tests.realxen.agents import Domain, Program
 from tests.realxen.air import MIRROR, OTHER_DONGLE_ADDRESS
 from tests.realxen.lab import Lab
 from tests.realxen.machine import HCI_PORT
 from tests.realxen.usage import debug_keys
+from tests.sim.controller import ACL_COUNT, ACL_SIZE
+from tests.sim.dongle import PRODUCT_ID, VENDOR_ID
 from usbbtd import xenbus
-from usbbtd.sim.controller import ACL_COUNT, ACL_SIZE
-from usbbtd.sim.demo import plan
-from usbbtd.sim.dongle import PRODUCT_ID, VENDOR_ID
 
 DEVID = 0
 #: Around the sizes of USB packets, of pages of a class request, and up to the MTU that L2CAP begins with.

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.sim.hypervisor import LIBRARIES
-from usbbtd.sim.world import World
+from tests.sim.hypervisor import LIBRARIES
+from tests.sim.world import World
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def libraries():
-    subprocess.run(["make", "-s", "-C", HERE.parents[1] / "usbbtd/sim/lib", f"OUT={LIBRARIES}"], check=True)
+    subprocess.run(["make", "-s", "-C", HERE / "lib", f"OUT={LIBRARIES}"], check=True)
     return LIBRARIES
 
 

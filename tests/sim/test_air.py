@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from bumble.link import LocalLink
 
-from usbbtd.sim.air import ServedController
-from usbbtd.sim.world import World
+from tests.sim.air import ServedController
+from tests.sim.world import World
 
 INIT_WAIT, CLOSED = "2", "6"
 FRONTEND = 900
@@ -28,7 +28,7 @@ def air(world: World, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Offers a dongle of dom0 to a domain, and a controller at ``tmp_path``/h4."""
     world.create_domain(FRONTEND, "sys-bluetooth")
     world.attach_vusb(FRONTEND, 0)
-    command = [sys.executable, "-m", "usbbtd.sim.air", "--frontend", str(FRONTEND), "--address", "C0:FF:EE:00:00:01"]
+    command = [sys.executable, "-m", "tests.sim.air", "--frontend", str(FRONTEND), "--address", "C0:FF:EE:00:00:01"]
     command += ["--peer", "C0:FF:EE:00:00:11", str(tmp_path / "h4")]
     environment = os.environ | world.environment(0)
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from bumble.link import LocalLink
 
-from usbbtd.sim.controller import ACL_COUNT, ACL_SIZE, LE_ACL_SIZE, new_dongle
-from usbbtd.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN
+from tests.sim.controller import ACL_COUNT, ACL_SIZE, LE_ACL_SIZE, new_dongle
+from tests.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN
 
 RESET = bytes.fromhex("030c00")
 READ_BD_ADDR = bytes.fromhex("091000")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from usbbtd.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN, SimulatedDongle
+from tests.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN, SimulatedDongle
 from usbbtd.usb import descriptors, usbif
 
 SET_CONFIGURATION = bytes.fromhex("0009010000000000")

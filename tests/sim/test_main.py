@@ -2,12 +2,12 @@ import signal
 import subprocess
 import sys
 
-from usbbtd.sim.world import World
+from tests.sim.world import World
 
 
 def test_from_the_command_line(libraries, tmp_path):
     (tmp_path / "xenstored.7").touch()  # left by an earlier run
-    command = [sys.executable, "-m", "usbbtd.sim", str(tmp_path), "--domains", "0,5"]
+    command = [sys.executable, "-m", "tests.sim", str(tmp_path), "--domains", "0,5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
         assert daemon.stdout.readline() == f"{tmp_path}\n"
         world = World(tmp_path)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from usbbtd.sim.world import World
+from tests.sim.world import World
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_no_json_costs_the_connection(world):
 
 
 def test_who_waits_when_the_daemon_ends_costs_no_traceback(libraries, tmp_path):
-    command = [sys.executable, "-m", "usbbtd.sim", tmp_path]
+    command = [sys.executable, "-m", "tests.sim", tmp_path]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon,
         socket.socket(socket.AF_UNIX) as connection,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.sim.world import World
+from tests.sim.world import World
 
 
 def permissions(world, path):

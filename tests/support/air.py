@@ -12,12 +12,12 @@ from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 from bumble.transport.common import AsyncPipeSink
 
+from tests.demo.peers import PeerChannel
+from tests.sim.controller import new_controller
 from usbbtd.backends.access import Access
 from usbbtd.policy.files import compile_policy
 from usbbtd.policy.rules import Identity, RuleLimits
 from usbbtd.radio.channel import ListenerUser
-from usbbtd.sim.controller import new_controller
-from usbbtd.sim.demo.peers import PeerChannel
 from usbbtd.tomlfile import parse_document
 
 BREDR, LE = 0, 1

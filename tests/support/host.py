@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 
+from tests.sim.configuration import write_configuration
 from tests.support.stack import Process
-from usbbtd.sim.configuration import write_configuration
 
 DOM0 = 0
 TIME_LIMIT_S = 30

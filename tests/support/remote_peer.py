@@ -1,4 +1,4 @@
-"""A remote device with Bumble's stack: ``remote_peer.py SOCKET``, the socket of its controller in ``usbbtd.sim.air``.
+"""A remote device with Bumble's stack: ``remote_peer.py SOCKET``, the socket of its controller in ``tests.sim.air``.
 
 Over both transports it takes channels to three PSMs: ECHO echoes, FLOOD sends without end, SILENT does nothing.
 Standard error has a line for each connection: the transport and who connects.
@@ -12,8 +12,8 @@ from bumble import hci
 from bumble.core import PhysicalTransport
 from bumble.l2cap import L2capError
 
-from usbbtd.sim.demo import lines, plan
-from usbbtd.sim.demo.peers import PeerChannel, power_on, spec_of
+from tests.demo import lines, plan
+from tests.demo.peers import PeerChannel, power_on, spec_of
 
 ECHO = plan.ECHO_PSM
 FLOOD = {"bredr": 0x1011, "le": 0x0091}

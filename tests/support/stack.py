@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-from usbbtd.sim.configuration import ALLOW_ALL, write_configuration
-from usbbtd.sim.demo import plan
+from tests.demo import plan
+from tests.sim.configuration import ALLOW_ALL, write_configuration
 
 TIME_LIMIT_S = 15
 CONFIGURATION = """\
@@ -58,7 +58,7 @@ class Process:
         assert self._process.stdout.readline(), self.tail()
 
     def ask(self, **command):
-        """A command of usbbtd.sim.demo.lines, and its report."""
+        """A command of tests.demo.lines, and its report."""
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -153,7 +153,7 @@ class Stack:
         socket = self._directory / "remote"
         socket.unlink(missing_ok=True)
         self.air = Process(
-            self.world, plan.DOM0, "-m", "usbbtd.sim.air", "--frontend", self.driver,
+            self.world, plan.DOM0, "-m", "tests.sim.air", "--frontend", self.driver,
             "--address", plan.DONGLE_ADDRESS, "--peer", plan.ECHO.address, socket,
         )  # fmt: skip
         self.air.wait_printed()

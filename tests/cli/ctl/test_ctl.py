@@ -24,11 +24,11 @@ import pytest
 from bumble import hci
 from bumble.apps.show import SnoopPacketReader
 
+from tests.demo import plan
 from tests.support import stack as stack_module
 from usbbtd.cli import ctl
 from usbbtd.cli.ctl.openmetrics import METRICS
 from usbbtd.guest import open_adapter
-from usbbtd.sim.demo import plan
 from usbbtd.xen.store import Store
 
 TESTS = Path(__file__).parents[2]

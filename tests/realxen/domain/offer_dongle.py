@@ -16,10 +16,10 @@ from pathlib import Path
 
 import structlog
 
+from tests.sim.dongle import ACL, EVENT, SimulatedDongle
 from usbbtd import log
 from usbbtd.backends.usbif import UsbifController
 from usbbtd.config import LogSettings
-from usbbtd.sim.dongle import ACL, EVENT, SimulatedDongle
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store

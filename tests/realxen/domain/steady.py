@@ -8,9 +8,9 @@ that differs ends it at once.
 import asyncio
 import sys
 
+from tests.demo import lines
+from tests.demo.traffic import sdu_of
 from usbbtd.guest import Adapter, AdapterError, open_adapter
-from usbbtd.sim.demo import lines
-from usbbtd.sim.demo.traffic import sdu_of
 
 PAUSE_S = 0.2  # between SDUs: others want the processor too
 RETRY_S = 0.5

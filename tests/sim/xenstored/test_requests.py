@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.sim.xenstored import wire
-from usbbtd.sim.xenstored.requests import ON_NODES, parse_permissions
-from usbbtd.sim.xenstored.tree import Permission, Tree, TreeTransaction
-from usbbtd.sim.xenstored.wire import StoreError
+from tests.sim.xenstored import wire
+from tests.sim.xenstored.requests import ON_NODES, parse_permissions
+from tests.sim.xenstored.tree import Permission, Tree, TreeTransaction
+from tests.sim.xenstored.wire import StoreError
 
 
 @pytest.fixture

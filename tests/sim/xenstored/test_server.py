@@ -8,7 +8,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_uint, c_ulong, c_void_p
 
 import pytest
 
-from usbbtd.sim.xenstored import wire
+from tests.sim.xenstored import wire
 
 _library = ctypes.CDLL("libxenstore.so.4", use_errno=True)
 _libc = ctypes.CDLL(None)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.sim.xenstored.tree import Permission, Quota, Tree, TreeTransaction, allows, canonical
-from usbbtd.sim.xenstored.wire import StoreError
+from tests.sim.xenstored.tree import Permission, Quota, Tree, TreeTransaction, allows, canonical
+from tests.sim.xenstored.wire import StoreError
 
 
 def permissions(*items):

@@ -1,8 +1,8 @@
 import pytest
 
-from usbbtd.sim.xenstored.tree import Change, Permission
-from usbbtd.sim.xenstored.watches import Watches
-from usbbtd.sim.xenstored.wire import StoreError
+from tests.sim.xenstored.tree import Change, Permission
+from tests.sim.xenstored.watches import Watches
+from tests.sim.xenstored.wire import StoreError
 
 ALL_READ = ((Permission(0, "r"),),)
 

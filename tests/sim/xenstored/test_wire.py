@@ -1,7 +1,7 @@
 import pytest
 
-from usbbtd.sim.xenstored import wire
-from usbbtd.sim.xenstored.wire import StoreError
+from tests.sim.xenstored import wire
+from tests.sim.xenstored.wire import StoreError
 
 
 def test_a_message_as_xs_wire_h_lays_it_out():

@@ -1,0 +1,130 @@
+"""A guest at the end of the whole path: ``python -m tests.bench.path_end``. And what all ends have in common.
+
+Commands, each answered by one report; a first one, ``{"up": true}``, comes unasked:
+``{"do": "open", "transport": …}`` opens a channel, on which the following ones work;
+``{"do": "echo", "transport": …, "count": n}`` sends small SDUs one at a time: microseconds of each round trip;
+``{"do": "send" | "receive", "transport": …, "count": n}`` carries large ones: seconds.
+"""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from time import perf_counter
+from typing import Literal
+
+from tests.demo import lines, plan
+from tests.demo.traffic import MTU, AnyChannel
+from usbbtd import log
+from usbbtd.config import LogSettings
+from usbbtd.guest import open_adapter
+
+#: Large SDUs that may be on their way: BR/EDR has no flow control of its own. Half of them are acknowledged at a time.
+WINDOW = 32
+HALF = WINDOW // 2
+SMALL, LARGE = 64, MTU
+
+#: Whom the guest connects to, and whom the direct host connects to.
+PEERS = (plan.ECHO, plan.PlannedPeer("echo 2", "C0:FF:EE:00:00:21", "F0:F1:F2:00:00:21"))
+DIRECT = plan.CALLER
+
+Kind = Literal["echo", "send", "receive"]
+KINDS: tuple[Kind, ...] = ("echo", "send", "receive")
+_task = struct.Struct("<BI")  # index of the kind, count
+
+Open = Callable[[plan.Transport], Awaitable[AnyChannel]]
+
+
+async def send(channel: AnyChannel, count: int) -> None:
+    """``count`` is a multiple of HALF."""
+    sdu = bytes(LARGE)
+    under_way = 0
+    for _ in range(count):
+        if under_way == WINDOW:
+            await channel.recv()
+            under_way -= HALF
+        await channel.send(sdu)
+        under_way += 1
+    for _ in range(0, under_way, HALF):
+        await channel.recv()
+
+
+async def receive(channel: AnyChannel, count: int) -> None:
+    for number in range(1, count + 1):
+        await channel.recv()
+        if number % HALF == 0:
+            await channel.send(b"\0")
+
+
+async def ping(channel: AnyChannel, count: int) -> list[float]:
+    """Microseconds of each round trip."""
+    sdu = bytes(SMALL)
+    times = []
+    for _ in range(count):
+        start = perf_counter()
+        await channel.send(sdu)
+        await channel.recv()
+        times.append((perf_counter() - start) * 1e6)
+    return times
+
+
+async def serve(channel: AnyChannel) -> None:
+    """The peer's side, until the channel ends."""
+    try:
+        while True:
+            index, count = _task.unpack(await channel.recv())
+            match KINDS[index]:
+                case "echo":
+                    for _ in range(count):
+                        await channel.send(await channel.recv())
+                case "send":
+                    await receive(channel, count)
+                case "receive":
+                    await send(channel, count)
+    except ConnectionError:
+        return
+
+
+async def obey(connect: Open) -> None:
+    """Commands until there are no more."""
+    channels: dict[plan.Transport, AnyChannel] = {}
+    reader = await lines.commands()
+    lines.report(up=True)
+    while (command := await lines.take(reader)) is not None:
+        transport, kind = command["transport"], command["do"]
+        if kind == "open":
+            channels[transport] = await connect(transport)
+            lines.report(open=True)
+            continue
+        channel, count = channels[transport], command["count"]
+        await channel.send(_task.pack(KINDS.index(kind), count))
+        start = perf_counter()
+        match kind:
+            case "echo":
+                lines.report(times_us=await ping(channel, count))
+            case "send":
+                await send(channel, count)
+                lines.report(seconds=perf_counter() - start)
+            case "receive":
+                await receive(channel, count)
+                lines.report(seconds=perf_counter() - start)
+
+
+async def guest() -> None:
+    async with open_adapter() as adapter, AsyncExitStack() as stack:
+
+        async def connect(transport: plan.Transport) -> AnyChannel:
+            channel = await adapter.connect(
+                PEERS[0].address_on(transport),
+                psm=plan.ECHO_PSM[transport],
+                address_type="bredr" if transport == "bredr" else "random",
+                mtu=MTU,
+            )
+            return await stack.enter_async_context(channel)
+
+        await obey(connect)
+
+
+if __name__ == "__main__":
+    log.configure(LogSettings(level="warning", target="stderr"))
+    asyncio.run(guest())

@@ -1,0 +1,124 @@
+"""A guest of the demo: a program that uses ``usbbtd.guest``. ``python -m tests.demo.guest DOMID``.
+
+Commands, each answered by one report:
+``{"do": "open"}`` connects to the echoing peer over both transports, and listens on both;
+``{"do": "trespass"}`` connects to a PSM that policy does not let it have;
+``{"do": "ping", "count": n}`` sends streams of small SDUs, one at a time, on channels of their own;
+``{"do": "traffic", "count": n, "window": n}`` sends streams on the channels of ``open``, reporting progress;
+``{"do": "close"}`` ends everything and tells what was seen of incoming streams.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from tests.demo import lines, plan
+from tests.demo.traffic import MTU, Counts, Sender, echo
+from usbbtd import log
+from usbbtd.config import LogSettings
+from usbbtd.guest import Adapter, AdapterError, Channel, PermissionDenied, open_adapter
+from usbbtd.guest.channel import Listener
+
+PING_LENGTH = 64
+PROGRESS_INTERVAL_S = 0.1
+
+
+class Guest:
+    """What this guest has open."""
+
+    def __init__(self, domid: int, adapter: Adapter) -> None:
+        self._domid = domid
+        self._adapter = adapter
+        self._stack = AsyncExitStack()
+        self._channels: dict[plan.Transport, Channel] = {}
+        self._incoming: list[Counts] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._clock = asyncio.get_running_loop().time
+
+    async def open(self) -> lines.Message:
+        for transport in plan.TRANSPORTS:
+            self._channels[transport] = await self._stack.enter_async_context(await self._connect(transport))
+            listener = await self._adapter.listen(
+                plan.listener_psm(self._domid, transport), transport=transport, mtu=MTU
+            )
+            await self._stack.enter_async_context(listener)
+            self._accepting.append(asyncio.create_task(self._accept(listener)))
+        if self._domid == plan.GUESTS[0]:
+            await self._stack.enter_async_context(self._adapter.advertise(interval_ms=20, connectable=True))
+        return {"channels": len(self._channels)}
+
+    async def trespass(self) -> lines.Message:
+        try:
+            await self._adapter.connect(plan.ECHO.address, plan.FORBIDDEN_PSM)
+        except PermissionDenied:
+            return {"denied": True}
+        return {"denied": False}
+
+    async def ping(self, count: int) -> lines.Message:
+        rtt_us: dict[str, list[float]] = {}
+        for transport in plan.TRANSPORTS:
+            async with await self._connect(transport) as channel:
+                stream = plan.stream_of(self._domid, transport, "ping")
+                sender = Sender(channel, stream, clock=self._clock, length=PING_LENGTH)
+                await sender.run(count, window=1)
+                rtt_us[transport] = sender.rtt_us
+                self._incoming.append(sender.counts)
+        return {"rtt_us": rtt_us}
+
+    async def traffic(self, count: int, window: int) -> lines.Message:
+        senders = [
+            Sender(channel, plan.stream_of(self._domid, transport, "out"), clock=self._clock)
+            for transport, channel in self._channels.items()
+        ]
+        progress = asyncio.create_task(self._report_progress([sender.counts for sender in senders]))
+        self._stack.callback(progress.cancel)  # incoming streams may last longer
+        await asyncio.gather(*(sender.run(count, window) for sender in senders))
+        return {"counts": [each.counts.as_json() for each in senders]}
+
+    async def close(self) -> lines.Message:
+        for task in self._accepting:
+            await task
+        await self._stack.aclose()
+        return {"counts": [each.as_json() for each in self._incoming]}
+
+    async def _connect(self, transport: plan.Transport) -> Channel:
+        return await self._adapter.connect(
+            plan.ECHO.address_on(transport),
+            psm=plan.ECHO_PSM[transport],
+            address_type="bredr" if transport == "bredr" else "random",
+            mtu=MTU,
+        )
+
+    async def _accept(self, listener: Listener) -> None:
+        """One channel, echoed until the remote side closes it."""
+        async with await listener.accept() as channel:
+            await echo(channel, self._incoming)
+
+    async def _report_progress(self, mine: list[Counts]) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+            seen = [*mine, *self._incoming]
+            lines.report(progress=sum(each.received for each in seen), bytes=sum(each.bytes for each in seen))
+
+
+async def run(domid: int) -> None:
+    async with open_adapter() as adapter:
+        guest = Guest(domid, adapter)
+        does: dict[str, Callable[..., Awaitable[lines.Message]]]
+        does = {"open": guest.open, "trespass": guest.trespass, "ping": guest.ping}
+        does |= {"traffic": guest.traffic, "close": guest.close}
+        reader = await lines.commands()
+        lines.report(up=True, address=adapter.info.address)
+        while (command := await lines.take(reader)) is not None:
+            lines.report(**await does[command.pop("do")](**command))
+
+
+if __name__ == "__main__":
+    log.configure(LogSettings(level="warning", target="stderr"))
+    failure = None
+    try:
+        asyncio.run(run(int(sys.argv[1])))
+    except* AdapterError as group:
+        failure = str(group.exceptions[0])
+    sys.exit(failure)

@@ -1,0 +1,193 @@
+"""Bumble's virtual controller, with what a usual one does besides. Its packets are those of H4: Vol 4, Part A, 2."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+from bumble import hci
+from bumble.controller import Controller
+from bumble.core import PhysicalTransport
+from bumble.link import LocalLink
+
+from tests.sim.dongle import ACL, COMMAND, EVENT, SimulatedDongle
+
+#: Octets of an ACL fragment and how many the controller holds, for BR/EDR and for LE: those of a usual dongle.
+ACL_SIZE, ACL_COUNT = 1021, 8
+LE_ACL_SIZE, LE_ACL_COUNT = 251, 8
+
+_RESET, _CREATE_CONNECTION, _LE_CREATE_CONNECTION_CANCEL = b"\x03\x0c", b"\x05\x04", b"\x0e\x20"
+#: The return parameters after the status of commands that every BR/EDR controller has, and Bumble's has not.
+_ANSWERS = {
+    b"\x05\x0c": b"",  # Set_Event_Filter
+    b"\x16\x0c": b"",  # Write_Connection_Accept_Timeout
+    b"\x25\x0c": b"\x60\x00",  # Read_Voice_Setting
+    b"\x38\x0c": b"\x01",  # Read_Number_Of_Supported_IAC
+    b"\x39\x0c": b"\x01\x33\x8b\x9e",  # Read_Current_IAC_LAP: the general one
+}
+_LE_META = 0x3E
+_DEFAULT_MASK, _DEFAULT_LE_MASK = 0x0000_1FFF_FFFF_FFFF, 0x1F
+#: Answers to commands, which have no bit in a mask.
+_ALWAYS_SENT = frozenset((0x0E, 0x0F))
+#: What Linux leaves out of its event mask, and relies on: usual controllers send it all the same.
+SENT_TO_LINUX = frozenset((hci.HCI_NUMBER_OF_COMPLETED_PACKETS_EVENT,))
+_acl_header = struct.Struct("<HH")
+_HANDLE_MASK, _CONTINUING = 0x0FFF, 0x1000  # Vol 4, Part E, 5.4.2
+
+
+def make_strict(controller: Controller, *, always_sent: frozenset[int] = frozenset()) -> None:
+    """Has a controller of Bumble's honour the host's event masks and count its own buffers.
+
+    ``always_sent``: codes of events that it sends whatever the mask says.
+    """
+    _honour_masks(controller, always_sent | _ALWAYS_SENT)
+    _count_buffers(controller)
+
+
+def _count_buffers(controller: Controller) -> None:
+    """Loses data for which there is no buffer; each holds a packet for a turn of the event loop."""
+    receive = controller.on_hci_acl_data_packet
+    held = dict.fromkeys(PhysicalTransport, 0)
+
+    def receive_if_room(packet: hci.HCI_AclDataPacket) -> None:
+        connection = controller.find_connection_by_handle(packet.connection_handle)
+        over_le = connection is not None and connection.transport == PhysicalTransport.LE
+        pool = PhysicalTransport.LE if over_le else PhysicalTransport.BR_EDR
+        count = controller.total_num_le_acl_data_packets if over_le else controller.total_num_acl_data_packets
+        if held[pool] < count:
+            held[pool] += 1
+            asyncio.get_running_loop().call_soon(release, pool)
+            receive(packet)
+
+    def release(pool: PhysicalTransport) -> None:
+        held[pool] -= 1
+
+    controller.on_hci_acl_data_packet = receive_if_room
+
+
+def _honour_masks(controller: Controller, always_sent: frozenset[int]) -> None:
+    """Lets no event out that the host's masks leave out: Vol 4, Part E, 7.3.1 and 7.8.1."""
+    send, reset = controller.send_hci_packet, controller.on_hci_reset_command
+
+    def send_allowed(packet: hci.HCI_Packet) -> None:
+        octets = bytes(packet)
+        if octets[:1] == EVENT and octets[1] not in always_sent:
+            code, subevent = octets[1], octets[3]
+            if not controller.event_mask >> code - 1 & 1:
+                return
+            if code == _LE_META and not controller.le_event_mask >> subevent - 1 & 1:
+                return
+        send(packet)
+
+    def reset_masks(command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
+        controller.event_mask, controller.le_event_mask = _DEFAULT_MASK, _DEFAULT_LE_MASK
+        return reset(command)
+
+    controller.event_mask, controller.le_event_mask = _DEFAULT_MASK, _DEFAULT_LE_MASK
+    controller.send_hci_packet, controller.on_hci_reset_command = send_allowed, reset_masks
+
+
+def new_controller(
+    link: LocalLink, name: str, address: str, *, always_sent: frozenset[int] = frozenset()
+) -> Controller:
+    """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle: see make_strict."""
+    controller = Controller(name, link=link, public_address=address)
+    make_strict(controller, always_sent=always_sent)
+    features = hci.LmpFeatureMask
+    controller.lmp_features = (
+        features.LMP_3_SLOT_PACKETS
+        | features.LMP_5_SLOT_PACKETS
+        | features.ENCRYPTION
+        | features.ROLE_SWITCH
+        | features.ENHANCED_DATA_RATE_ACL_2_MBPS_MODE
+        | features.ENHANCED_DATA_RATE_ACL_3_MBPS_MODE
+        | features.LE_SUPPORTED_CONTROLLER
+        | features.SIMULTANEOUS_LE_AND_BR_EDR_TO_SAME_DEVICE_CAPABLE_CONTROLLER
+        | features.SECURE_SIMPLE_PAIRING_CONTROLLER_SUPPORT
+        | features.EXTENDED_FEATURES
+    )
+    # Bumble's extended advertising is on the air what legacy scanners do not hear.
+    controller.le_features &= ~(hci.LeFeatureMask.LE_EXTENDED_ADVERTISING | hci.LeFeatureMask.LE_PERIODIC_ADVERTISING)
+    controller.acl_data_packet_length, controller.total_num_acl_data_packets = ACL_SIZE, ACL_COUNT
+    controller.le_acl_data_packet_length, controller.total_num_le_acl_data_packets = LE_ACL_SIZE, LE_ACL_COUNT
+    return controller
+
+
+class SimulatedController:
+    """On the air until ``close``. ``receive``: gets each packet for the host. ``address``: as people write it."""
+
+    def __init__(
+        self, link: LocalLink, name: str, address: str, receive: Callable[[bytes], None], *,
+        always_sent: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._link = link
+        self._controller = new_controller(link, name, address, always_sent=always_sent)
+        self._controller.set_packet_sink(self)
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, packet: bytes) -> None:
+        """A packet of the host."""
+        if packet[:1] == COMMAND:
+            opcode, address = packet[1:3], packet[4:10]
+            if opcode == _CREATE_CONNECTION and not self._is_on_air(address):
+                self._answer(b"\x0f\x04\x00\x01" + opcode)
+                self._answer(b"\x03\x0b\x04\x00\x00" + address + b"\x01\x00")
+                return
+            if (parameters := _ANSWERS.get(opcode)) is not None:
+                self._answer(bytes((0x0E, 4 + len(parameters), 1)) + opcode + b"\x00" + parameters)
+                return
+            self._amend(opcode)
+        # Not from within the host's call: the controller answers at once, and a dongle does not.
+        self._loop.call_soon(self._controller.on_packet, packet)
+
+    def close(self) -> None:
+        self._controller.set_packet_sink(None)
+        self._link.remove_controller(self._controller)
+
+    def on_packet(self, packet: bytes) -> None:
+        """From the controller: the interface that Bumble calls a sink."""
+        if packet[:1] == ACL:
+            for fragment in self._fragments(packet[1:]):
+                self._receive(ACL + fragment)
+        else:
+            self._receive(packet)
+
+    def _answer(self, event: bytes) -> None:
+        self._loop.call_soon(self._receive, EVENT + event)
+
+    def _is_on_air(self, address: bytes) -> bool:
+        """Bumble's controller pages somebody who is not there for ever: here the page times out, at once."""
+        return any(bytes(controller.public_address) == address for controller in self._link.controllers)
+
+    def _amend(self, opcode: bytes) -> None:
+        """What Bumble's controller leaves out of two commands: it keeps links and attempts."""
+        controller = self._controller
+        if opcode in (_RESET, _LE_CREATE_CONNECTION_CANCEL):
+            controller.pending_le_connection = None
+        if opcode == _RESET:
+            controller.set_packet_sink(None)
+            for connection in (*controller.classic_connections.values(), *controller.le_connections.values()):
+                reason = hci.HCI_REMOTE_USER_TERMINATED_CONNECTION_ERROR
+                end = hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)
+                controller.on_packet(bytes(end))
+            controller.set_packet_sink(self)
+
+    def _fragments(self, packet: bytes) -> list[bytes]:
+        """Bumble's controller hands over a PDU of any length in one packet; what came over radio comes in pieces."""
+        handle = _acl_header.unpack_from(packet)[0] & _HANDLE_MASK
+        connection = self._controller.find_connection_by_handle(handle)
+        over_le = connection is not None and connection.transport == PhysicalTransport.LE
+        size = LE_ACL_SIZE if over_le else ACL_SIZE
+        data = packet[_acl_header.size :]
+        if len(data) <= size:
+            return [packet]
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        flags = [packet[:2]] + [(handle | _CONTINUING).to_bytes(2, "little")] * (len(pieces) - 1)
+        return [flag + len(piece).to_bytes(2, "little") + piece for flag, piece in zip(flags, pieces, strict=True)]
+
+
+def new_dongle(link: LocalLink, address: str, *, serial: str = "0001") -> SimulatedDongle:
+    """A dongle with a controller of its own on the virtual air."""
+    dongle = SimulatedDongle(serial=serial)
+    dongle.send_packet = SimulatedController(link, f"dongle {serial}", address, dongle.receive_packet).send
+    return dongle

@@ -1,1 +1,0 @@
-"""The product at work on one machine: ``python -m usbbtd.sim.demo``."""
