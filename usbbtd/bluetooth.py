@@ -33,7 +33,7 @@ ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 class _Named(IntEnum):
-    """A number of the specification with its words for it."""
+    """A number of the specification, with ``text``, its name there."""
 
     text: str
 
@@ -45,7 +45,7 @@ class _Named(IntEnum):
 
 
 class ErrorCode(_Named):
-    """What HCI gives as a status or as the reason of a link's end. Vol 1, Part F."""
+    """HCI's error codes, which are a command's status or the reason of a link's end. Vol 1, Part F."""
 
     UNKNOWN_COMMAND = 0x01, "unknown HCI command"
     UNKNOWN_CONNECTION = 0x02, "unknown connection identifier"
@@ -80,7 +80,7 @@ class ErrorCode(_Named):
 
 
 class BredrResult(_Named):
-    """What an L2CAP Connection Response says. Vol 3, Part A, 4.3."""
+    """The results of an L2CAP Connection Response. Vol 3, Part A, 4.3."""
 
     SUCCESS = 0x0000, "connection successful"
     PENDING = 0x0001, "connection pending"
@@ -92,7 +92,7 @@ class BredrResult(_Named):
 
 
 class LeResult(_Named):
-    """What an L2CAP LE Credit Based Connection Response says. Vol 3, Part A, 4.23."""
+    """The results of an L2CAP LE Credit Based Connection Response. Vol 3, Part A, 4.23."""
 
     SUCCESS = 0x0000, "connection successful"
     SPSM_NOT_SUPPORTED = 0x0002, "SPSM not supported"

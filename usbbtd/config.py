@@ -1,4 +1,4 @@
-"""The configuration of the service: TOML in, frozen models out. ``etc/usbbtd.toml`` documents every key."""
+"""Reads the configuration of the service from TOML files. ``etc/usbbtd.toml`` documents every key."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ from usbbtd.tomlfile import Section, is_missing, parse_document, read_directory,
 
 _SELECT = re.compile(r"any|[0-9a-f]{4}:[0-9a-f]{4}(:.+)?")
 _LONGEST_SOCKET_PATH = 107  # unix(7)
-#: Beside the file: what is in there wins over it, key by key, and a later name over an earlier one.
+#: The directory of drop-ins, beside the file. Their keys win over the file's, and those of a later name over earlier.
 DROP_INS = "conf.d"
 
 
 def static_address(text: object) -> bytes:
-    """Random static address of Vol 6, Part B, 1.3.2.1, from its usual form to octets, least significant first.
+    """Returns a random static address (Vol 6, Part B, 1.3.2.1) as octets, least significant first.
 
-    Raises ValueError.
+    Raises ValueError if the text is not an address, or an address of another kind.
     """
     if not isinstance(text, str):
         raise ValueError('not an address such as "C0:12:34:56:78:9A"')
@@ -49,7 +49,7 @@ def _socket_path(text: str) -> str:
 
 
 class AdapterSettings(Section):
-    """The dongle."""
+    """Which dongle is driven, and how."""
 
     usb: Literal["usbif", "libusb"] = "usbif"
     select: Annotated[str, AfterValidator(_selection)] = "any"
@@ -57,7 +57,10 @@ class AdapterSettings(Section):
     command_timeout_s: float = Field(default=2.0, ge=0.1, le=60)
 
     def selects(self, vendor_id: int, product_id: int, serial: str | None) -> bool:
-        """Whether a Bluetooth dongle with these descriptors is the one to drive. ``serial`` None: whether it may be."""
+        """Tells whether a Bluetooth dongle with these descriptors is to be driven.
+
+        ``serial``: None if it is not known yet, as any serial number could be the right one.
+        """
         kind = f"{vendor_id:04x}:{product_id:04x}"
         if serial is None and self.select.startswith(f"{kind}:"):
             return True
@@ -65,7 +68,7 @@ class AdapterSettings(Section):
 
 
 class GuestSettings(Section):
-    """What one guest may have at a time; policy may give a guest other limits."""
+    """How much one guest may have at a time; the policy can give a guest other limits."""
 
     channels: int = Field(default=64, ge=1, le=4096)
     listeners: int = Field(default=16, ge=0, le=1024)
@@ -79,7 +82,7 @@ class GuestSettings(Section):
 
 
 class PolicySettings(Section):
-    """Where the rules are that say which guest may do what."""
+    """Where the files of the policy are, which say which guest may do what."""
 
     directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/etc/usbbtd/policy.d")
 
@@ -93,13 +96,13 @@ class LogSettings(Section):
 
 
 class StateSettings(Section):
-    """Where that is kept which outlives a restart."""
+    """Where the service keeps what has to outlive a restart."""
 
     directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/var/lib/usbbtd")
 
 
 class ControlSettings(Section):
-    """The socket of usbbtctl. An empty path: none."""
+    """The socket of usbbtctl; there is none if the path is empty. ``group``: the members may use it."""
 
     socket: Annotated[str, AfterValidator(_socket_path)] = "/run/usbbtd/control"
     group: str = "usbbtd"
@@ -120,7 +123,7 @@ def load(path: Path, *, must_exist: bool = True) -> Config:
     """Reads a file and its drop-ins. Raises ConfigError, which names file, line and key."""
     documents = [] if not must_exist and is_missing(path) else [read_document(path)]
     documents += read_directory(path.parent / DROP_INS)
-    validate_all(documents, Config)  # each by itself, so that mistakes are told where they are
+    validate_all(documents, Config)  # each file by itself, so that a mistake is told with its file and line
     merged: dict[str, Any] = {}
     for document in documents:
         for section, keys in document.content.items():

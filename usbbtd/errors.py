@@ -1,4 +1,4 @@
-"""Whose fault is it? The two answers that every core gives."""
+"""The two errors that every core raises: one is our own fault, the other the peer's."""
 
 
 class ProtocolError(Exception):
@@ -10,4 +10,4 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what it may not. Costs the peer its connection and nobody else anything."""
+    """The peer sent what it may not send. It loses its connection; nobody else loses anything."""

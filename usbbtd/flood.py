@@ -1,15 +1,14 @@
-"""How often events may be logged that somebody else can cause: a token bucket for each kind of event and each guest."""
+"""Limits how often events are logged that somebody else can cause: a token bucket for each kind of event and guest."""
 
 from collections.abc import Callable
 
-#: So many at once, then one each ``1 / RATE`` seconds.
+#: BURST events are logged at once, then RATE a second.
 BURST = 20
 RATE = 1.0
 
-_SWEEP = 1024
+_SWEEP = 1024  # the number of buckets from which on quiet ones are looked for
 
-
-#: A kind of event, and the guest, or None for what is no guest's.
+#: The phrase of a kind of event, and the guest's domid, or None for an event that is not about a guest.
 Key = tuple[str, int | None]
 
 
@@ -25,7 +24,11 @@ class _Bucket:
 
 
 class Flood:
-    """Counts events. ``is_limited`` says of a kind, when it has come too often, whether it may be suppressed at all."""
+    """Decides which events are logged, and counts the others.
+
+    ``is_limited`` tells of an event's phrase whether such events may be suppressed. Times are in seconds, of a clock
+    that never goes back.
+    """
 
     def __init__(self, is_limited: Callable[[str], bool]) -> None:
         self._is_limited = is_limited
@@ -34,11 +37,11 @@ class Flood:
 
     @property
     def suppressing(self) -> bool:
-        """Whether there is something that ``take_suppressed`` has not told yet."""
+        """Tells whether there are events that ``take_suppressed`` has not returned yet."""
         return bool(self._suppressing)
 
     def admits(self, phrase: str, domid: int | None, now: float) -> bool:
-        """Whether this event is to be logged. ``now`` never goes back."""
+        """Tells whether this event is to be logged; counts it if it is not."""
         key = phrase, domid
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -55,7 +58,10 @@ class Flood:
         return False
 
     def take_suppressed(self, now: float | None) -> list[tuple[Key, int]]:
-        """How many were suppressed, of those that may be logged again by now; of all, where there is no ``now``."""
+        """Returns (kind, number of suppressed events) of those kinds that may be logged again by ``now``; None: of all.
+
+        What is returned is forgotten.
+        """
         taken = []
         for key in tuple(self._suppressing):
             bucket = self._buckets[key]
@@ -69,7 +75,7 @@ class Flood:
         return taken
 
     def _sweep(self, now: float) -> None:
-        """Forgets what has been quiet for so long that it makes no difference: guests that have gone, for one."""
+        """Forgets buckets that are full again, such as those of guests that have gone."""
         if len(self._buckets) < _SWEEP:
             return
         quiet = BURST / RATE

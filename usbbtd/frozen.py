@@ -1,7 +1,7 @@
-"""Frozen classes with slots, as ``dataclass(frozen=True, slots=True)`` makes them, without functions of their own.
+"""Makes frozen classes with slots, as ``dataclass(frozen=True, slots=True)`` does, but without compiling functions.
 
-A dataclass compiles its functions at import, 2 ms for each class: with the kinds of packets that there are, that took
-longer than all the rest of our modules together.
+A dataclass compiles its functions at import, in 2 ms a class: for all kinds of packets that took longer than all other
+modules of ours together.
 """
 
 from typing import Any, ClassVar, NoReturn, TypeVar, cast
@@ -10,7 +10,7 @@ _set = object.__setattr__
 
 
 class Frozen:
-    """Base of classes that ``frozen`` makes: equal where class and fields are."""
+    """The base of classes that ``frozen`` makes. Two objects are equal if their classes and fields are."""
 
     __slots__ = ()
     #: The names of the fields.
@@ -49,7 +49,7 @@ F = TypeVar("F", bound=Frozen)
 
 
 def frozen(cls: type[F]) -> type[F]:
-    """The class again, with its annotated names as fields. For decorators that tell type checkers so."""
+    """Returns the class with its annotated names as fields. Is called by decorators that tell type checkers of them."""
     names = tuple(cls.__annotations__)
     content = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     made = type(cls.__name__, cls.__bases__, content | {"__slots__": names, "__match_args__": names})

@@ -1,4 +1,4 @@
-"""Numbers in xenstore: of domains, devices, event channels and grants. Whatever is read there becomes one here."""
+"""Reads numbers in xenstore: those of domains, devices, event channels and grants."""
 
 import re
 
@@ -10,9 +10,9 @@ _DECIMAL = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def parse_u32(untrusted_text: str | None) -> int | None:
-    """Reads a device's number, an event channel's, a grant's reference: 32 bits, in decimal, written in the one way.
+    """Reads 32 bits in decimal, without leading zeros: the number of a device or an event channel, a grant reference.
 
-    Returns None for anything else, and where there is no text.
+    Returns None for any other text, and for none.
     """
     if untrusted_text is None or not _DECIMAL.fullmatch(untrusted_text):
         return None
@@ -21,6 +21,6 @@ def parse_u32(untrusted_text: str | None) -> int | None:
 
 
 def parse_domid(untrusted_text: str | None) -> int | None:
-    """Reads the number of a domain. Returns None for what no domain can be called, and where there is no text."""
+    """Reads the number of a domain. Returns None for a text that is not such a number, and for none."""
     number = parse_u32(untrusted_text)
     return number if number is not None and number <= LAST_DOMID else None

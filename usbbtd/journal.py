@@ -1,6 +1,6 @@
-"""Entries for systemd-journald, by its native protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
+"""Sends entries to systemd-journald by its native protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
 
-libsystemd's sd_journal_sendv waits until journald has read what others have sent. Here nobody waits.
+libsystemd's sd_journal_sendv waits until journald has read what others have sent; this module never waits.
 """
 
 import socket
@@ -9,9 +9,9 @@ SOCKET = "/run/systemd/journal/socket"
 
 
 def send(message: str, /, **fields: str) -> None:
-    """Hands one entry over: ``message``, and fields by their names there.
+    """Sends one entry: ``message``, and fields by their names in the journal.
 
-    Raises OSError where journald does not take it at once: BlockingIOError when it has too much to read already.
+    Raises OSError if journald does not take it at once: BlockingIOError if it has too much to read already.
     """
     entry = b"".join(_field(name.encode(), value) for name, value in {"MESSAGE": message, **fields}.items())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -1,4 +1,4 @@
-"""Logging: structlog events to standard error for people, or to the journal with fields for programs.
+"""Logs structlog's events to standard error for people, or to the journal with fields for programs.
 
 An event is a short constant phrase and its facts: ``log.info("channel opened", domid=3, psm=0x1001, addr=address)``.
 Addresses are given as in HCI, six octets with the least significant first, and shown the usual way.
@@ -26,7 +26,7 @@ from usbbtd.bluetooth import ADDRESS, format_address
 from usbbtd.events.fields import field_of
 from usbbtd.flood import RATE, Flood
 
-#: Events that are remembered.
+#: How many of the last events are remembered.
 MOST_RECENT = 200
 #: Syslog's numbers of the levels.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -46,7 +46,7 @@ class LogOptions(Protocol):
 
 
 class LogDefaults(NamedTuple):
-    """For a service without a configuration, which then needs nothing of what checks one."""
+    """The options of a service that has no configuration, and so need not import what reads one."""
 
     level: str = "info"
     target: str = "auto"
@@ -54,7 +54,7 @@ class LogDefaults(NamedTuple):
 
 
 class RecentEvents:
-    """A structlog processor that remembers the last events, for who asks what has happened lately."""
+    """A structlog processor that remembers the last events, for ``usbbtctl dump``."""
 
     def __init__(self, most: int = MOST_RECENT) -> None:
         self._events: deque[tuple[float, dict[str, Any]]] = deque(maxlen=most)
@@ -64,7 +64,7 @@ class RecentEvents:
         return event
 
     def events(self) -> list[dict[str, str]]:
-        """The oldest first; ``time``: seconds since 1970."""
+        """Returns the events, the oldest first, each with its ``time`` in seconds since 1970."""
         return [
             {"time": f"{when:.3f}"} | {key: str(value) for key, value in event.items()} for when, event in self._events
         ]
@@ -75,9 +75,9 @@ def configure(
 ) -> None:
     """Sets up logging for the process, which the journal calls ``program``. ``recent`` gets every event too.
 
-    The target ``auto`` is the journal where systemd has connected standard error to it, and standard error elsewhere.
-    ``address_key``: the secret with which addresses are hashed where the settings say so; None draws one, so that they
-    are hashed to something else in each run.
+    The target ``auto`` is the journal if systemd has connected standard error to it, and standard error otherwise.
+    ``address_key``: the secret with which addresses are hashed if the settings say so; for None a new one is drawn, and
+    an address has another hash in each run.
     """
     to_journal = settings.target == "journal" or (settings.target == "auto" and _stderr_is_the_journal())
     hashed = settings.addresses == "hashed"
@@ -102,7 +102,10 @@ def configure(
 
 
 class FloodGate:
-    """A structlog processor that drops what comes too often, and tells its count when the flood pauses or we end."""
+    """A structlog processor that drops events that come too often.
+
+    Their count is logged when the flood pauses, and at the end of the process.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -125,7 +128,10 @@ class FloodGate:
             structlog.get_logger().warning("events suppressed", suppressed=phrase, count=count, **guest)
 
     def _set_timer(self) -> None:
-        """For a flood that nothing follows. Outside of an event loop the next event tells, or the end."""
+        """Sets the timer that logs the count if no event follows the flood.
+
+        Without an event loop, the next event or the end of the process has the count logged.
+        """
         if self._timer is None:
             with contextlib.suppress(RuntimeError):
                 self._timer = asyncio.get_running_loop().call_later(1 / RATE, self._timeout)
@@ -138,7 +144,7 @@ class FloodGate:
 
 
 def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: addresses as text, PSMs and CIDs in hexadecimal."""
+    """Shows addresses as text, PSMs and CIDs in hexadecimal; is a structlog processor."""
     for key, value in event.items():
         if isinstance(value, bytes):
             event[key] = readable_octets(value)
@@ -148,14 +154,15 @@ def readable_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 
 def readable_octets(octets: bytes) -> str:
-    """Six are an address."""
+    """Returns octets as text: six as an address, others in hexadecimal."""
     return format_address(octets) if len(octets) == 6 else octets.hex()
 
 
 class AddressHasher:
-    """A structlog processor: in all that an event says, each Bluetooth address becomes digits that hide it.
+    """A structlog processor that replaces each Bluetooth address in an event by a hash.
 
-    The same ones for the same address, so that a device can be followed. Behind whatever makes text of a fact.
+    With one key an address always has the same hash, so that a device can be followed. Comes after the processors that
+    make text of facts.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -175,8 +182,8 @@ class AddressHasher:
 class JournalSender:
     """A structlog processor that hands each event to ``send``, which takes a message and the fields of the journal.
 
-    ``message_ids``: of the events that have one. What the journal does not take is dropped, and counted: the next event
-    that it takes is followed by how many were lost.
+    ``message_ids``: by the phrases of the events that have one. Events that the journal does not take are dropped and
+    counted; the count is logged after the next event that the journal takes.
     """
 
     def __init__(self, send: Callable[..., object], program: str, message_ids: Mapping[str, str]) -> None:
@@ -209,10 +216,10 @@ class JournalSender:
 
 
 class _LibraryHandler(logging.Handler):
-    """What libraries say, asyncio's unhandled exceptions among it, goes the same way."""
+    """Logs the messages of libraries, and asyncio's unhandled exceptions, as events."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.is_finalizing():  # nothing is left to format it with
+        if sys.is_finalizing():  # the modules that would format it are gone
             return
         log = structlog.get_logger()
         log.log(
@@ -221,7 +228,7 @@ class _LibraryHandler(logging.Handler):
 
 
 def _message_ids() -> dict[str, str]:
-    from usbbtd.events.table import by_phrase  # here only: who writes to standard error needs none of its texts
+    from usbbtd.events.table import by_phrase  # only here: a program that logs to standard error needs no table
 
     return {phrase: event.message_id for phrase, event in by_phrase().items()}
 
@@ -240,7 +247,7 @@ def _console() -> structlog.dev.ConsoleRenderer:
 
 
 def _stderr_is_the_journal() -> bool:
-    """Compares standard error with $JOURNAL_STREAM, as systemd.exec(5) says: a child may have been given another."""
+    """Compares standard error with $JOURNAL_STREAM as systemd.exec(5) says, since a child may have another one."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):

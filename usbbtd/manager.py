@@ -1,4 +1,4 @@
-"""What the service manager is told of a service: sd_notify(3)."""
+"""Tells the service manager how the service fares, as sd_notify(3) says."""
 
 import asyncio
 import contextlib
@@ -8,25 +8,25 @@ from collections.abc import Awaitable, Callable
 
 from systemd import daemon
 
-#: Parts of a watchdog's period after which somebody who could not prove progress is asked again.
+#: The part of a watchdog's period after which a service that did not go on is asked again.
 _RETRY = 1 / 20
 
 
 def notify(state: str) -> None:
-    """Tells the service manager, if there is one that listens."""
+    """Sends the service manager an assignment such as "READY=1", if there is a manager that listens."""
     with contextlib.suppress(OSError):
         daemon.notify(state)
 
 
 def notify_reloading() -> None:
-    """Tells it that the files are read anew; ``notify("READY=1")`` is to follow."""
+    """Tells the manager that the service reads its files again; ``notify("READY=1")`` has to follow."""
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 async def feed_watchdog(goes_on: Callable[[], Awaitable[bool]]) -> None:
-    """Tells the manager twice in each period of its watchdog that the service goes on; returns where it has none.
+    """Tells the manager twice in each period of its watchdog that the service goes on; returns if it has no watchdog.
 
-    Only after ``goes_on`` has said so, which may take its time, for ever if something hangs: the manager acts then.
+    Awaits ``goes_on`` before. If that never returns, the manager hears nothing, and ends the service.
     """
     period_s = watchdog_period_s()
     while period_s:
@@ -38,7 +38,7 @@ async def feed_watchdog(goes_on: Callable[[], Awaitable[bool]]) -> None:
 
 
 def watchdog_period_s() -> float:
-    """After how much silence the manager ends this process; 0 where it does not: sd_watchdog_enabled(3)."""
+    """Returns after how much silence the manager ends this process; 0 if it does not. See sd_watchdog_enabled(3)."""
     period_us, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
     if not period_us.isdecimal() or pid not in (None, str(os.getpid())):
         return 0

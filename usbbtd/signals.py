@@ -1,7 +1,7 @@
-"""The signals of a service, from its first moment to its last.
+"""Handles the signals of a service from its first moment to its last.
 
-asyncio's own handlers come late, with the event loop, and go with it before the process does: a signal before or after
-would end the process, as SIGHUP does, or give it another status.
+asyncio's own handlers are there no longer than the event loop: a signal before or after it would end the process, as
+SIGHUP does, or give it another status.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Held:
-    """A handler that remembers."""
+    """A signal handler that only notes that the signal came."""
 
     came = False
 
@@ -27,18 +27,18 @@ class _Held:
 
 
 def hold_sighup() -> None:
-    """Has SIGHUP wait for ``handled``. For the first lines of a program: its imports are most of its start."""
+    """Keeps SIGHUP for ``handled``. A program calls it in its first lines: the imports take most of its start."""
     signal.signal(signal.SIGHUP, _Held())
 
 
 @contextlib.contextmanager
 def handled(stop: Callable[[], object], reload: Callable[[], object]) -> Iterator[None]:
-    """Calls ``stop`` on SIGTERM and SIGINT, ``reload`` on SIGHUP, also on one that was held.
+    """Calls ``stop`` on SIGTERM and SIGINT, and ``reload`` on SIGHUP, also if that was held.
 
-    In an event loop that has no handlers of its own. Once it is over all three are ignored: what is left is the end of
-    the process, which none of them may cut short.
+    Runs in an event loop that has no signal handlers of its own. After the block all three are ignored: only the end of
+    the process is left then, which no signal may cut short.
     """
-    import asyncio  # here: who only holds a signal cannot wait for it
+    import asyncio  # only here: hold_sighup is called before such slow imports
     import socket
 
     loop = asyncio.get_running_loop()

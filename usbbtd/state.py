@@ -1,7 +1,7 @@
-"""What the service remembers over restarts: small files in a directory of its own, each written whole or not at all.
+"""Keeps what outlives a restart: records in a directory that only the service may enter.
 
-A record is a file of three lines: ``usbbtd NAME VERSION``, one value as JSON, ``sha256`` of the lines before. The value
-may be of any shape: what is to be known of many peers can be one list, or a record for each.
+A record is a small file of three lines: ``usbbtd NAME VERSION``, one value as JSON, ``sha256`` of the lines before. It
+is written whole or not at all.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ _HEAD = re.compile(rb"usbbtd [a-z0-9-]+ ([0-9]{1,9})\n")
 
 
 class BrokenRecord(Exception):
-    """A file that cannot be used as it is: its path, and what is wrong."""
+    """A record's file that cannot be used as it is. Tells its path, and what is wrong with it."""
 
 
 class State:
-    """What is remembered, by what it is; each is made when it is asked for first, and is the same from then on.
+    """The values that the service remembers. Each is made when it is asked for first, and stays the same from then on.
 
-    Without a directory that can be used it is the same until the end of the process only, and the log says so. No file
-    is touched before something is asked for. Calls wait for the disk.
+    If the directory cannot be used, a value stays the same until the end of the process only, and the log says so. No
+    file is touched before a value is asked for. Calls wait for the disk.
     """
 
     def __init__(self, directory: Path, log: FilteringBoundLogger) -> None:
@@ -48,15 +48,15 @@ class State:
         self._records: Records | None = None
 
     def adapter_address(self) -> bytes:
-        """The adapter's random static address: six octets, least significant first."""
+        """Returns the adapter's random static address: six octets, least significant first."""
         return self._recall("adapter-address", _random_static_address, static_address)
 
     def log_key(self) -> bytes:
-        """The secret key, of KEY_BYTES, for addresses that the log shall not show."""
+        """Returns the secret key, of KEY_BYTES, with which the log hashes addresses."""
         return self._recall("log-key", lambda: secrets.token_hex(KEY_BYTES), _key)
 
     def close(self) -> None:
-        """Lets go of the directory. Idempotent."""
+        """Closes the directory. Idempotent."""
         if self._records is not None:
             self._records.close()
             self._records = None
@@ -71,9 +71,10 @@ class State:
         return self._known[name]
 
     def _recall_from_disk(self, name: str, make: Callable[[], str], decode: Callable[[object], bytes]) -> bytes:
-        """OSError, with a whole path: what is there stays as it is.
+        """Returns a record's value; makes and writes one if there is none.
 
-        A file that is no good is set aside: all that is remembered so far can be made anew at no cost to safety.
+        A broken file is set aside: all values that are kept so far can be made anew without a risk. Raises OSError with
+        a whole path, and then leaves the file as it is.
         """
         if self._records is None:
             self._records = Records(self._directory)
@@ -89,10 +90,10 @@ class State:
 
 
 class Records:
-    """The files in a directory that is ours alone, by name. Every OSError has a whole path."""
+    """The records in a directory that is ours alone, by name. Every OSError has a whole path."""
 
     def __init__(self, directory: Path) -> None:
-        """OSError, for a directory too that others may enter, or another process has."""
+        """Opens and locks the directory. Raises OSError, also if other users may enter it or another process has it."""
         self.directory = directory
         with _naming(directory), contextlib.ExitStack() as stack:
             self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -106,9 +107,9 @@ class Records:
             stack.pop_all()
 
     def read(self, name: str, decode: Callable[[object], T]) -> T | None:
-        """What ``decode`` makes of the value; None where there is none. BrokenRecord, OSError.
+        """Returns what ``decode`` makes of the value; None if there is no record. Raises BrokenRecord, OSError.
 
-        ``decode`` raises ValueError for a value that cannot be.
+        ``decode`` raises ValueError for a value that is not legal.
         """
         path = self.directory / name
         try:
@@ -129,31 +130,29 @@ class Records:
             raise BrokenRecord(f"{path}: {error}") from None
 
     def write(self, name: str, value: object) -> None:
-        """Replaces the value. Whenever power is lost, the old one is there whole, or the new one is; after the return
-        it is the new one. OSError.
-        """
+        """Replaces the value. If power is lost meanwhile, the old value is there or the new one. Raises OSError."""
         new = f"{name}.new"
         with _naming(self.directory / new):
             with open(self._open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
                 file.write(pack(name, value))
                 file.flush()
-                os.fsync(file.fileno())  # before its name is the one that counts
+                os.fsync(file.fileno())  # before the rename: else a loss of power could leave an empty file
             self._rename(new, name)
 
     def set_aside(self, name: str) -> Path:
-        """Makes room, and keeps the file: where it is now. One that was set aside before is lost. OSError."""
+        """Renames a record's file and returns its new path. One that was set aside before is lost. Raises OSError."""
         with _naming(self.directory / name):
-            self._rename(name, f"{name}.broken")  # for good before there is a new one: else that could take its place
+            self._rename(name, f"{name}.broken")  # on the disk before a new file is: else that could replace this one
         return self.directory / f"{name}.broken"
 
     def close(self) -> None:
-        """Idempotent."""
+        """Closes the directory, and unlocks it. Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def _open(self, name: str, flags: int) -> int:
-        """Waits for nobody: a FIFO, to which nobody may ever listen, is an error."""
+        """Opens a file without waiting, even if it is a FIFO that no process has opened."""
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=self._descriptor)
 
     def _rename(self, old: str, new: str) -> None:
@@ -162,13 +161,13 @@ class Records:
 
 
 def pack(name: str, value: object) -> bytes:
-    """The content of a record's file."""
+    """Returns the content of a record's file."""
     text = f"usbbtd {name} {VERSION}\n{json.dumps(value)}\n".encode()
     return text + _last_line(text)
 
 
 def unpack(name: str, content: bytes) -> object:
-    """The value. ValueError says what is wrong with the content."""
+    """Returns the value in a record's file. Raises ValueError, which says what is wrong with the content."""
     head = _HEAD.match(content)
     if head and int(head[1]) != VERSION:
         raise ValueError(f"of version {int(head[1])}; this usbbtd knows version {VERSION}")
@@ -197,6 +196,7 @@ def _wrong_rights(status: os.stat_result, wanted: str) -> str | None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
+    """Raises each OSError again with this path."""
     try:
         yield
     except OSError as error:
@@ -204,7 +204,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _random_static_address() -> str:
-    """Vol 6, Part B, 1.3.2.1."""
+    """Draws a random static address (Vol 6, Part B, 1.3.2.1), in its usual form."""
     return (bytes((secrets.randbelow(0x40) | 0xC0,)) + secrets.token_bytes(5)).hex(":").upper()
 
 

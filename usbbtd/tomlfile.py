@@ -1,4 +1,4 @@
-"""Files of an administrator: TOML in, frozen models out, and every mistake told as ``file:line: key: what``."""
+"""Reads an administrator's TOML files into frozen models, and tells every mistake as ``file:line: key: what``."""
 
 import difflib
 import os
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-#: Where something is in a document: keys, and numbers of elements of arrays.
+#: The place of a value in a document: the keys that lead to it, and numbers for elements of arrays.
 Key = tuple[str | int, ...]
 
-#: Of a file, and of all in a directory: what is longer than anybody writes would take seconds to read.
+#: The most bytes of a file, and of all files in a directory: longer ones, which nobody writes, take seconds to read.
 MAX_BYTES, MAX_DIRECTORY_BYTES = 1 << 18, 1 << 19
 
 _SYNTAX_ERROR_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
-#: What tells where a statement of TOML ends: the newlines that are in no string, comment, array or inline table.
+#: Matches what tells where a statement of TOML ends: at a newline that is in no string, array or inline table.
 _TOKEN = re.compile(
     r"""
       "{3} (?: \\. | [^\\] )*? "{3,5}  |  '{3} .*? '{3,5}
@@ -33,7 +33,7 @@ _DEPTH = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class ConfigError(Exception):
-    """What is wrong with an administrator's files: one line ``file:line: key: what`` for each of ``mistakes``."""
+    """Tells what is wrong with an administrator's files: one line ``file:line: key: what`` for each of ``mistakes``."""
 
     def __init__(self, *mistakes: str) -> None:
         self.mistakes = tuple(map(printable, mistakes))
@@ -41,7 +41,7 @@ class ConfigError(Exception):
 
 
 def printable(text: str) -> str:
-    """Returns text of files, their names among it, as one line for people: other letters are escaped."""
+    """Returns text from a file, or its name, as one line for people: letters that cannot be printed are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -55,14 +55,14 @@ Model = TypeVar("Model", bound=Section)
 
 
 class Document(NamedTuple):
-    """A file that is TOML."""
+    """A TOML file that was read."""
 
     name: str
     text: str
     content: dict[str, Any]
 
     def validate_as(self, model: type[Model]) -> Model:
-        """The content as this model. Raises ConfigError."""
+        """Returns the content as this model. Raises ConfigError with every mistake."""
         try:
             return model.model_validate(self.content)
         except ValidationError as error:
@@ -72,7 +72,7 @@ class Document(NamedTuple):
 
 
 def read_document(path: Path) -> Document:
-    """Raises ConfigError: the file cannot be read, or is not TOML."""
+    """Reads a file. Raises ConfigError if it cannot be read or is not TOML."""
     try:
         return parse_document(_read_regular(path).decode(), printable(str(path)))
     except OSError as error:
@@ -82,7 +82,7 @@ def read_document(path: Path) -> Document:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is nothing of this name; a link into nowhere is something."""
+    """Tells whether there is nothing of this name. A link into nowhere is something."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -93,7 +93,10 @@ def is_missing(path: Path) -> bool:
 
 
 def _read_regular(path: Path) -> bytes:
-    """Reads a file, and nothing that could have the reader wait for ever. Raises OSError, ConfigError."""
+    """Reads a regular file, or the null device; others could let the reader wait for ever.
+
+    Raises OSError; ConfigError if the file is of another kind, or longer than MAX_BYTES.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         status = os.fstat(descriptor)
@@ -110,22 +113,23 @@ def _read_regular(path: Path) -> bytes:
 
 
 def parse_document(text: str, name: str) -> Document:
-    """The text of a file called ``name``. Raises ConfigError."""
+    """Reads the text of a file called ``name``. Raises ConfigError if it is not TOML."""
     try:
         return Document(name, text, tomllib.loads(text))
     except RecursionError:
         raise ConfigError(f"{name}:1: nested too deeply") from None
-    except ValueError as error:  # tomllib's own is one, and so is that of a number of too many digits
+    except ValueError as error:  # a TOMLDecodeError, or the error of int() for a number of too many digits
         match = _SYNTAX_ERROR_PLACE.fullmatch(str(error))
         what, line = (match[1], match[2]) if match else (str(error), None)
         raise ConfigError(f"{name}:{line or max(1, len(text.splitlines()))}: {what}") from None
 
 
 def read_directory(directory: Path, proceed: Callable[[], object] = lambda: None) -> list[Document]:
-    """All ``*.toml`` of a directory that need not exist, by name. Raises ConfigError with every mistake of all.
+    """Reads all ``*.toml`` of a directory, which need not exist, in the order of their names.
 
-    Hidden files are passed over, an editor's locks among them, and so is what has another ending: copies of editors and
-    of package managers. ``proceed`` is called before each file: what it raises ends the reading.
+    Hidden files, such as an editor's locks, are passed over; so are files with another ending, such as the copies of
+    editors and package managers. ``proceed`` is called before each file: what it raises ends the reading. Raises
+    ConfigError with every mistake in every file.
     """
     documents: list[Document] = []
     mistakes: list[str] = []
@@ -155,7 +159,7 @@ def read_directory(directory: Path, proceed: Callable[[], object] = lambda: None
 def validate_all(
     documents: list[Document], model: type[Model], proceed: Callable[[], object] = lambda: None
 ) -> list[Model]:
-    """Each as this model. Raises ConfigError with every mistake of all. ``proceed``: as of ``read_directory``."""
+    """Returns each document as this model. ``proceed``: as of ``read_directory``. Raises ConfigError as that does."""
     models: list[Model] = []
     mistakes: list[str] = []
     for document in documents:
@@ -170,14 +174,14 @@ def validate_all(
 
 
 def line_of(lines: dict[Key, int], key: Key) -> int:
-    """The line of a key, or of the nearest table around it; 1 when there is none."""
+    """Returns the line of a key, or of the nearest table around it; 1 if there is none."""
     return next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), 1)
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """The line, from 1, on which the statement that first sets each key begins. ``text`` is TOML."""
+    """Returns for each key the line, from 1, on which the statement that first sets it begins. ``text`` is TOML."""
     lines: dict[Key, int] = {}
-    elements: dict[Key, int] = {}  # of arrays of tables, how many there are
+    elements: dict[Key, int] = {}  # how many elements each array of tables has so far
     table: Key = ()
     for line, statement, is_header in _statements(text):
         if is_header:
@@ -191,7 +195,7 @@ def key_lines(text: str) -> dict[Key, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, dict[str, Any], bool]]:
-    """(first line, what it sets, whether it is a table's header) of each statement."""
+    """Yields (first line, content, whether it is a table's header) of each statement."""
     first, start, depth = 1, 0, 0
     text = text.replace("\r\n", "\n") + "\n"
     for token in _TOKEN.finditer(text):
@@ -205,7 +209,7 @@ def _statements(text: str) -> Iterator[tuple[int, dict[str, Any], bool]]:
 
 
 def _enter(header: dict[str, Any], elements: dict[Key, int]) -> Key:
-    """The table that a header opens; ``[[a.b]]`` comes as {"a": {"b": [{}]}}."""
+    """Counts and returns the table that a header opens; ``[[a.b]]`` comes as {"a": {"b": [{}]}}."""
     table: Key = ()
     content: Any = header
     while content:
@@ -229,7 +233,7 @@ def _keys(content: Any) -> Iterator[Key]:
 
 
 def _explain(name: str, lines: dict[Key, int], model: type[Section], details: ErrorDetails) -> str:
-    # pydantic adds the name of a union's member to the path: not a part of the file
+    # pydantic adds the name of a union's member, which is not in the file
     key: Key = tuple(step for step in details["loc"] if not str(step).startswith("function-"))
     if details["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(key[-1]), _keys_beside(model, key), n=1)
@@ -238,7 +242,7 @@ def _explain(name: str, lines: dict[Key, int], model: type[Section], details: Er
         what = "is missing"
     else:
         what = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    # The line tells which of an array's elements it is.
+    # Numbers of elements are left out: the line tells which element it is.
     return f"{name}:{line_of(lines, key)}: {'.'.join(step for step in key if isinstance(step, str))}: {what}"
 
 

@@ -1,8 +1,8 @@
 """The xenbus handshake of a split device, both ends, as one table.
 
-An end looks at the other end's state node and at the backend's ``online``, does what ``receive_state`` asks for, writes
-``next_state`` into its own node, says ``entered``, and looks again, until there is nothing to do. The other end may be
-anything: Linux, QEMU, Windows, a program that was killed, an attacker.
+An end reads the other end's state node and the backend's ``online``, performs the action that ``receive_state``
+returns, writes ``next_state`` into its own node, calls ``entered``, and reads again until there is no action. The other
+end may be anything: Linux, QEMU, Windows, a program that was killed, an attacker.
 """
 
 import re
@@ -21,7 +21,7 @@ CLOSED = 6
 RECONFIGURING = 7
 RECONFIGURED = 8
 
-#: What people call them, by number.
+#: The names of the states, by number.
 STATE_NAMES = (
     "Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed", "Reconfiguring",
     "Reconfigured",
@@ -35,28 +35,28 @@ Role = Literal["frontend", "backend"]
 
 
 class Action(StrEnum):
-    """What to do before ``next_state`` is written."""
+    """An action to perform before ``next_state`` is written."""
 
     PUBLISH = "publish"  # backend: write what it offers
     OFFER = "offer"  # frontend: grant rings, allocate event channels, write both down
     ATTACH = "attach"  # backend: map the rings and bind; frontend: begin to use them
-    LEAVE = "leave"  # backend that lingers: go on, the frontend is asked to close
-    DETACH = "detach"  # unmap, unbind, stop sharing whatever there may still be; often nothing
-    REMOVE = "remove"  # backend: the device is no more; Closed is written over the Closing of a waiting toolstack
+    LEAVE = "leave"  # backend that lingers: go on serving; Closing asks the frontend to close
+    DETACH = "detach"  # unmap, unbind and stop sharing what is still mapped, bound or shared; often nothing is
+    REMOVE = "remove"  # backend: the device is gone; write Closed over the Closing of a toolstack that waits
 
 
 _NOT_YET = (INITIALISING, INIT_WAIT)
 _LEAVING = (CLOSING, CLOSED, UNKNOWN, _GONE)
 _STAYING = (INITIALISED, CONNECTED, RECONFIGURING, RECONFIGURED)
 
-#: Role, own state, states of the other end, what to do, own state afterwards. Whatever is not here waits.
+#: Role, own state, states of the other end, action, own state afterwards. In a case that is not here an end waits.
 _TABLE: tuple[tuple[Role, int, tuple[int, ...], Action, int], ...] = (
     ("backend", INITIALISING, tuple(_STATES), Action.PUBLISH, INIT_WAIT),
     ("backend", INITIALISING, (_GONE,), Action.DETACH, CLOSING),
     ("backend", INIT_WAIT, (INITIALISED, CONNECTED), Action.ATTACH, CONNECTED),
     ("backend", INIT_WAIT, _LEAVING, Action.DETACH, CLOSING),
     ("backend", CONNECTED, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSING),
-    # A frontend that waits for Closing, or for Closed, must find it: so it moves on first.
+    # A frontend that waits for Closing, or for Closed, must find it: so the frontend moves on first.
     ("backend", CLOSING, (*_NOT_YET, CLOSED, UNKNOWN, _GONE), Action.DETACH, CLOSED),
     ("backend", CLOSED, (INITIALISING,), Action.PUBLISH, INIT_WAIT),
     ("backend", CLOSED, (_GONE,), Action.REMOVE, CLOSED),
@@ -64,7 +64,7 @@ _TABLE: tuple[tuple[Role, int, tuple[int, ...], Action, int], ...] = (
     ("frontend", INITIALISING, (_GONE,), Action.DETACH, CLOSING),
     ("frontend", INITIALISED, (CONNECTED,), Action.ATTACH, CONNECTED),
     ("frontend", INITIALISED, _LEAVING, Action.DETACH, CLOSING),
-    # INITIALISING, INIT_WAIT: a backend that lost its memory.
+    # INITIALISING, INIT_WAIT: the backend was started again and knows nothing of the connection.
     ("frontend", CONNECTED, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSING),
     ("frontend", CLOSING, (*_NOT_YET, *_LEAVING), Action.DETACH, CLOSED),
     ("frontend", CLOSED, (*_NOT_YET, CLOSED), Action.DETACH, INITIALISING),
@@ -75,16 +75,16 @@ _LEGAL = {(role, own, after) for role, own, _, action, after in _TABLE if action
 
 
 def parse_state(untrusted_text: str | None) -> int:
-    """The state that a node says; UNKNOWN where there is no node, or no number of a usual length in it."""
+    """Returns the state in a node; UNKNOWN if there is no node, or anything but a number of at most 10 digits in it."""
     if untrusted_text is None or not re.fullmatch("[0-9]{1,10}", untrusted_text):
         return UNKNOWN
     return int(untrusted_text)
 
 
 class Handshake:
-    """One end of a device. ``state`` is what its state node says, ``next_state`` what it will say after the action.
+    """One end of a device. ``state``: the state in its node. ``next_state``: the one to write there after the action.
 
-    ``lingers``: a backend that is to go on while it is Closing, as its frontends need it in order to close.
+    ``lingers``: whether a backend goes on serving while it is Closing, because its frontends need it in order to close.
     """
 
     def __init__(self, role: Role, state: int = INITIALISING, *, lingers: bool = False) -> None:
@@ -96,10 +96,10 @@ class Handshake:
 
     @classmethod
     def adopt(cls, role: Role, found: int, *, lingers: bool = False) -> Self:
-        """The end of a device whose last owner is no more, by the state in its node: UNKNOWN where there is none.
+        """Returns the end of a device whose last owner has died. ``found``: the state in its node, UNKNOWN without one.
 
-        A connection cannot be taken over: it is closed, and the device then offered again. Where the node says anything
-        but the ``state`` of the end, that is to be written first: what is only in memory the other end never sees.
+        A connection cannot be taken over: it is closed, and the device then offered again. If ``state`` differs from
+        what was found, the caller has to write it first, or the other end never sees it.
         """
         if found in (INITIALISING, CLOSED):
             return cls(role, found, lingers=lingers)
@@ -108,10 +108,10 @@ class Handshake:
         return cls(role, CLOSING, lingers=lingers)
 
     def receive_state(self, other: int | None, online: bool = True) -> Action | None:
-        """The state of the other end, None when that is gone, and the backend's ``online``: what to do now.
+        """Returns the action for this state of the other end and the backend's ``online``; None if there is none.
 
-        To a backend, a frontend is gone with its domain only: of a node that cannot be read, or is missing, nothing is
-        known. States that Xen does not know count as UNKNOWN. May be asked as often as one likes.
+        ``other``: None if the other end is gone. A frontend is gone only when its domain is: to a backend, a node that
+        is missing or cannot be read is UNKNOWN, as is a state that Xen does not have. May be called again at any time.
         """
         known = _KNOWN.get(other, UNKNOWN)
         if self.lingers and not (online or self._close_first) and self.state == CONNECTED and known in _STAYING:
@@ -126,17 +126,19 @@ class Handshake:
         return action
 
     def send_close(self) -> Action | None:
-        """Ends the connection, or the attempt at one; None when it has ended. Then go on as after any action.
+        """Returns the action that ends the connection, or the attempt at one; None if it is ending or has ended.
 
-        The device is taken up again as soon as both ends agree: who has had enough stops when ``state`` is CLOSED.
+        The caller goes on as after any action. A new connection begins as soon as both ends agree: a caller that wants
+        none has to stop when ``state`` is CLOSED.
         """
         self._close_first = self.state not in (CLOSING, CLOSED)
         return self.receive_state(None) if self._close_first else None
 
     def entered(self, state: int) -> None:
-        """The own node says ``state``. Raises LocalProtocolError for a state that may not follow the last one.
+        """Notes that ``state`` was written into the own node.
 
-        Legal besides ``next_state``: CLOSING when an action failed, and CLOSED when the other end takes too long.
+        Legal besides ``next_state`` are CLOSING after an action that failed, and CLOSED when the other end takes too
+        long. Raises LocalProtocolError for any other state.
         """
         if (self.role, self.state, state) not in _LEGAL:
             raise LocalProtocolError(f"a {self.role} cannot go from xenbus state {self.state} to {state}")

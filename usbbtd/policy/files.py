@@ -1,4 +1,4 @@
-"""The files of ``policy.d``: TOML in, a Policy out. docs/policy.md is their reference."""
+"""Reads the TOML files of ``policy.d`` into a Policy. docs/policy.md is their reference."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, LimitsTable, Nam
 from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
 from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, read_directory, validate_all
 
-#: Actions that have no peer, and those that have no PSM.
+#: Actions that have no peer, actions that have no PSM, and actions that open channels.
 _WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
 _WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent", "echo"}
 _OPENS: frozenset[Action] = frozenset({"connect", "listen"})
@@ -46,7 +46,7 @@ class _RuleTable(_Limited):
     cid: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "cid"))] = None
     security: Literal["none", "encrypted", "authenticated", "secure"] = "none"
 
-    # What would never matter is not what the administrator means.
+    # A key that could never matter in its rule is a mistake of the administrator, and refused.
 
     @field_validator("action")
     @classmethod
@@ -69,7 +69,7 @@ class _RuleTable(_Limited):
     def _belongs_to_the_action(cls, value: Any, info: ValidationInfo) -> Any:
         without = _WITHOUT_PEER if info.field_name == "peer" else _WITHOUT_SERVICE
         actions: frozenset[Action] = info.data.get("action", frozenset())
-        if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any": those that have one
+        if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any" is about the others then
             raise ValueError(f"{' and '.join(sorted(actions & without))} has no {info.field_name}")
         return value
 
@@ -117,16 +117,17 @@ class _PolicyFile(Section):
 
 
 def load(directory: Path, proceed: Callable[[], object] = lambda: None) -> Policy:
-    """All files of a directory, which need not exist. Raises ConfigError with every mistake of all.
+    """Reads all files of a directory, which need not exist, into one policy.
 
-    ``proceed`` is called before each step: what it raises ends the reading.
+    ``proceed`` is called before each step: what it raises ends the reading. Raises ConfigError with every mistake in
+    every file.
     """
     return compile_policy(read_directory(directory, proceed), proceed)
 
 
 def compile_policy(documents: list[Document], proceed: Callable[[], object] = lambda: None) -> Policy:
-    """Raises ConfigError."""
-    _count(documents)
+    """Makes a policy of files that were read. ``proceed``: as of ``load``. Raises ConfigError as ``load`` does."""
+    _check_count(documents)
     rules: list[Rule] = []
     tables: list[LimitsTable] = []
     for document, file in zip(documents, validate_all(documents, _PolicyFile, proceed), strict=True):
@@ -139,8 +140,8 @@ def compile_policy(documents: list[Document], proceed: Callable[[], object] = la
     return Policy(tuple(rules), tuple(tables))
 
 
-def _count(documents: list[Document]) -> None:
-    """Raises ConfigError at the file with which there are too many tables."""
+def _check_count(documents: list[Document]) -> None:
+    """Raises ConfigError, which names the file with which there are too many tables, if there are."""
     count = 0
     for document in documents:
         count += sum(

@@ -1,6 +1,6 @@
-"""Rules, and what they decide: the first that matches, and "no" where none does. Without I/O.
+"""The rules of the policy. The first rule that matches a request decides it; a request that none matches is denied.
 
-Addresses are 6 octets, least significant first, with a type of l2capif.h; so are the numbers of security levels.
+Addresses are 6 octets, least significant first. Their types and the levels of security are numbers of l2capif.h.
 """
 
 from typing import Literal, NamedTuple
@@ -11,10 +11,10 @@ from usbbtd.bluetooth import BREDR, psm_is_legal
 Action = Literal["connect", "listen", "scan", "advertise", "agent", "echo"]
 ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent", "echo")
 
-#: A channel's other end is named by a PSM on BR/EDR, an SPSM on LE, or the number of a fixed channel on either.
+#: How a rule names a channel's other end: by a PSM on BR/EDR, an SPSM on LE, or the CID of a fixed channel on either.
 Naming = Literal["psm", "spsm", "cid"]
 
-#: l2capif.h's numbers by the names that files have for them.
+#: Numbers of l2capif.h, by the names that the files have for them.
 ADDRESS_TYPES: dict[str, int] = {
     "bredr": constants.L2CAPIF_ADDR_BREDR,
     "public": constants.L2CAPIF_ADDR_LE_PUBLIC,
@@ -26,28 +26,28 @@ SECURITY_LEVELS: dict[str, int] = {
     "authenticated": constants.L2CAPIF_SECURITY_MITM,
     "secure": constants.L2CAPIF_SECURITY_SC,
 }
-#: Of the peers that such a service can be reached by.
+#: The types of addresses of the peers that can reach such a service.
 _TYPES_OF: dict[Naming, frozenset[int]] = {
     "psm": frozenset({ADDRESS_TYPES["bredr"]}),
     "spsm": frozenset({ADDRESS_TYPES["public"], ADDRESS_TYPES["random"]}),
     "cid": frozenset(ADDRESS_TYPES.values()),
 }
 _ALL_PSMS = range(0x0001, 0x10000)
-#: The highest that a link can have here: there is no pairing yet.
+#: The highest level of security that a link can have here: there is no pairing yet.
 HIGHEST_SECURITY = "none"
 
 Peer = tuple[bytes, int]
 
 
 class Identity(NamedTuple):
-    """Who a guest is, as dom0's toolstack says. ``name`` None: the toolstack has not told."""
+    """Says who a guest is, as dom0's toolstack has told. ``name``: None if the toolstack has not told it."""
 
     domid: int
     name: str | None = None
     tags: frozenset[str] = frozenset()
 
     def labels(self) -> frozenset[str | int]:
-        """All that a rule may call it. A name that reads like a tag is none."""
+        """Returns all that a rule may call the guest: domid, name, tags. A name that reads like a tag is left out."""
         labels: set[str | int] = {self.domid, *(f"tag:{tag}" for tag in self.tags)}
         if self.name is not None and not self.name.startswith("tag:"):
             labels.add(self.name)
@@ -55,16 +55,16 @@ class Identity(NamedTuple):
 
 
 class PeerService(NamedTuple):
-    """What a channel leads to."""
+    """The service that a channel leads to, on one side or the other."""
 
     naming: Naming
     number: int
 
 
 class AccessRequest(NamedTuple):
-    """What a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
+    """Says what a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
 
-    ``peer`` None of a listener: whoever comes.
+    ``peer``: None if a guest wants to listen, for whoever comes. ``bonded``: whether the peer is.
     """
 
     action: Action
@@ -74,7 +74,7 @@ class AccessRequest(NamedTuple):
 
 
 class RuleLimits(NamedTuple):
-    """How much. None: not said here."""
+    """Limits of a rule or a table; those that it does not set are None."""
 
     channels: int | None = None
     unread_bytes: int | None = None
@@ -82,7 +82,11 @@ class RuleLimits(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """``where``: file:line. What is None does not matter to the rule."""
+    """A table ``[[rule]]``, which is at ``where``: file:line.
+
+    ``guests``, ``peers`` and ``services`` are None if the rule is about all of them. ``bonded``: whether it is about
+    all bonded peers, besides ``peers``. ``security``: the level that a link must have for the rule to allow anything.
+    """
 
     where: str
     guests: frozenset[str | int] | None
@@ -95,22 +99,22 @@ class Rule(NamedTuple):
     limits: RuleLimits = RuleLimits()
 
     def concerns(self, labels: frozenset[str | int]) -> bool:
-        """Whether it is about a guest with these labels."""
+        """Tells whether the rule is about a guest with these labels."""
         return self.guests is None or not self.guests.isdisjoint(labels)
 
     def covers(self, action: Action, service: PeerService | None) -> bool:
-        """Whether it is about this, whoever the peer is."""
+        """Tells whether the rule is about this action on this service, with any peer or only some."""
         return action in self.actions and (self.services is None or self._leads_to(service))
 
     def matches(self, request: AccessRequest) -> bool:
         return self.covers(request.action, request.service) and self.concerns_peer(request)
 
     def concerns_peer(self, request: AccessRequest) -> bool:
-        """Whether it is about the peer of this request, whatever is asked of it."""
+        """Tells whether the rule is about the peer of this request, whatever is asked of the peer."""
         return self.peers is None or request.peer in self.peers or (self.bonded and request.bonded)
 
     def psms(self) -> list[range]:
-        """Those that it lets a guest connect to, or not: none, where it is about something else."""
+        """Returns the PSMs that the rule allows or denies connections to; none if it is not about connections."""
         if "connect" not in self.actions:
             return []
         if self.services is None:
@@ -118,7 +122,7 @@ class Rule(NamedTuple):
         return [numbers for naming, numbers in self.services if naming == "psm"]
 
     def decide(self) -> "Decision":
-        """Of a request that it matches."""
+        """Returns the decision on a request that the rule matches."""
         if not self.allows:
             return Decision(False, self, "this rule denies it")
         if SECURITY_LEVELS[self.security] > SECURITY_LEVELS[HIGHEST_SECURITY]:
@@ -132,7 +136,7 @@ class Rule(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """``rule`` None: no rule matches. ``reason`` is for people."""
+    """Says whether a request is allowed, by which rule, and why. ``rule``: None if no rule matches."""
 
     allowed: bool
     rule: Rule | None
@@ -140,7 +144,7 @@ class Decision(NamedTuple):
 
     @property
     def where(self) -> str:
-        """What decided: file:line, or "default"."""
+        """Returns the place of the rule that decided, as file:line; "default" if no rule matches."""
         return self.rule.where if self.rule is not None else "default"
 
 
@@ -148,7 +152,7 @@ DEFAULT = Decision(False, None, "no rule matches, and what no rule allows is den
 
 
 class LimitsTable(NamedTuple):
-    """A table ``[[limits]]``."""
+    """A table ``[[limits]]``, for the guests with one of these labels; None stands for all guests."""
 
     guests: frozenset[str | int] | None
     limits: RuleLimits
@@ -158,14 +162,16 @@ class LimitsTable(NamedTuple):
 
 
 class GuestPolicy(NamedTuple):
-    """What concerns one guest: its rules, in order, and the limits that tables give it."""
+    """The part of the policy that is about one guest: its rules, in order, and the limits that tables give it."""
 
     rules: tuple[Rule, ...] = ()
     limits: RuleLimits = RuleLimits()
 
     def decide(self, request: AccessRequest) -> Decision:
-        """The first rule that matches. To listen without a peer is allowed where a peer's channel could be, and an echo
-        where a channel to the peer could be."""
+        """Returns the decision of the first rule that matches the request.
+
+        To listen is allowed, too, if the channel of some peer would be; an echo if some channel to the peer would be.
+        """
         if request.action == "listen" and request.peer is None and request.service is not None:
             return self._decide_listen(request.service)
         if request.action == "echo":
@@ -176,14 +182,15 @@ class GuestPolicy(NamedTuple):
         return DEFAULT
 
     def _decide_listen(self, service: PeerService) -> Decision:
-        decided: set[Peer | str] = set()  # by an earlier rule: a later one has no say
+        """Follows the first rule about all peers, unless a rule before it allows the channel of some peer."""
+        decided: set[Peer | str] = set()  # peers of earlier rules: a later rule has no say about them
         refusal = DEFAULT
         for rule in self.rules:
             if not rule.covers("listen", service):
                 continue
             decision = rule.decide()
             if rule.peers is None:
-                return decision  # for all others
+                return decision  # it is about all other peers
             matched: set[Peer | str] = {
                 peer for peer in rule.peers if peer[1] in _TYPES_OF[service.naming] and peer not in decided
             }
@@ -197,8 +204,8 @@ class GuestPolicy(NamedTuple):
         return refusal
 
     def _decide_echo(self, request: AccessRequest) -> Decision:
-        """A rule about echoes decides, unless one before it lets the guest connect to some PSM of the peer."""
-        decided: list[range] = []  # PSMs, by an earlier rule: a later one has no say
+        """Follows the first rule about echoes, unless a rule before it lets the guest connect to a PSM of the peer."""
+        decided: list[range] = []  # PSMs of earlier rules: a later rule has no say about them
         refusal = DEFAULT
         for rule in self.rules:
             if not rule.concerns_peer(request):
@@ -220,13 +227,13 @@ def _is_undecided(psm: int, decided: list[range]) -> bool:
 
 
 class Policy(NamedTuple):
-    """All files, in order."""
+    """The rules and tables of all files, in order."""
 
     rules: tuple[Rule, ...] = ()
     tables: tuple[LimitsTable, ...] = ()
 
     def for_guest(self, guest: Identity) -> GuestPolicy:
-        """What concerns this guest. Each limit is that of the first table that has it."""
+        """Returns the part that is about this guest. Each limit is that of the first table that sets it."""
         labels = guest.labels()
         rules = tuple(rule for rule in self.rules if rule.concerns(labels))
         tables = [table.limits for table in self.tables if table.concerns(labels)]

@@ -1,6 +1,7 @@
-"""What an administrator writes in a rule: guests, actions, peers, PSMs. Everything raises ValueError for people.
+"""Reads what an administrator writes in a rule: guests, actions, peers, PSMs.
 
-Each is one value or a list, and "any" stands for all: None here.
+Each is one value or a list; "any", which stands for all, becomes None. All functions raise ValueError with a message
+for the administrator.
 """
 
 import re
@@ -20,16 +21,17 @@ _LAST = {"psm": 0xFFFF, "spsm": 0xFF, "cid": 0x3F}  # Vol 3, Part A, 4.2, 4.22 a
 
 
 def parse_guests(value: object) -> frozenset[str | int] | None:
-    """Names, domids, ``tag:NAME``."""
+    """Reads guests: names, domids, ``tag:NAME``. Returns their labels, as ``Identity.labels`` has them."""
     return _any_or_all(value, _parse_guest)
 
 
 def parse_actions(value: object) -> frozenset[Action]:
+    """Reads actions. "any" becomes all of them."""
     return _any_or_all(value, _parse_action) or frozenset(ACTIONS)
 
 
 def parse_peers(value: object) -> tuple[frozenset[Peer], bool] | None:
-    """(addresses, whether bonded peers too). An address without a type stands for those of all types."""
+    """Reads peers: addresses and "bonded". Returns (addresses, whether bonded peers too)."""
     parsed = _any_or_all(value, _parse_peer)
     if parsed is None:
         return None
@@ -37,7 +39,7 @@ def parse_peers(value: object) -> tuple[frozenset[Peer], bool] | None:
 
 
 def parse_numbers(naming: Naming, value: object) -> tuple[range, ...]:
-    """Numbers and ranges of them, which have both ends: ``0x1001``, ``"0x1001"``, ``"0x1001-0x10ff"``."""
+    """Reads numbers, and ranges that include both their ends: ``0x1001``, ``"0x1001"``, ``"0x1001-0x10ff"``."""
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ValueError("an empty list matches nothing")
@@ -45,7 +47,7 @@ def parse_numbers(naming: Naming, value: object) -> tuple[range, ...]:
 
 
 def parse_peer(text: str) -> frozenset[Peer]:
-    """``C0:FF:EE:00:00:01``, of any type, or ``C0:FF:EE:00:00:01/random``."""
+    """Reads ``C0:FF:EE:00:00:01/random``; without a type, the address stands for those of all types."""
     address, slash, kind = text.partition("/")
     octets = parse_address(address)
     if slash and kind not in ADDRESS_TYPES:
@@ -54,7 +56,7 @@ def parse_peer(text: str) -> frozenset[Peer]:
 
 
 def parse_number(naming: Naming, value: object) -> int:
-    """One number, as itself or as text."""
+    """Reads one number, an integer or text."""
     number = _parse_end(naming, value)
     if naming == "psm" and not psm_is_legal(BREDR, number):
         meant = "; is spsm meant?" if number <= _LAST["spsm"] else ""
