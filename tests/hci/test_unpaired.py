@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.codec import Packet
 from usbbtd.hci.unpaired import REFUSALS
+from usbbtd.packets import Packet
 
 ADDRESS = b"abcdef"
 

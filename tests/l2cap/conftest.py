@@ -12,7 +12,6 @@ from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
-    COMMANDS,
     ConfigurationRequest,
     ConfigurationResponse,
     ConnectionResponse,
@@ -86,7 +85,7 @@ class Peer:
             code, identifier, length = COMMAND.unpack_from(payload)
             assert identifier
             assert length == len(payload) - 4
-            taken.append((identifier, COMMANDS[code].parse(payload[4:])))
+            taken.append((identifier, SignallingCommand.registry[code].parse(payload[4:])))
         return taken
 
     def take_one(self) -> tuple[int, SignallingCommand]:

@@ -12,7 +12,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import SDU_OVERHEAD, L2capLimits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import COMMANDS
+from usbbtd.l2cap.pdu import SignallingCommand
 
 PeerOf = Callable[..., Any]
 
@@ -136,7 +136,7 @@ def command(code: int, identifier: int, words: list[int], tail: bytes, wrong: in
 
 COMMAND = st.builds(
     command,
-    st.one_of(st.sampled_from(sorted(COMMANDS)), st.integers(0, 255)),
+    st.one_of(st.sampled_from(sorted(SignallingCommand.registry)), st.integers(0, 255)),
     st.integers(0, 6),
     st.lists(WORDS, max_size=5),
     st.binary(max_size=8),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from usbbtd.bluetooth import BREDR, LE, psm_is_legal
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2cap import pdu
-from usbbtd.l2cap.pdu import COMMANDS, SignallingCommand
+from usbbtd.l2cap.pdu import SignallingCommand
 
 VECTORS = [
     ("01 05 0200 0000", pdu.CommandReject(0x0000, b"")),
@@ -36,34 +36,34 @@ VECTORS = [
 def test_vectors(octets: str, command: SignallingCommand) -> None:
     wire = bytes.fromhex(octets)
     assert command.pack(wire[1]) == wire
-    assert COMMANDS[wire[0]].parse(wire[4:]) == command
+    assert SignallingCommand.registry[wire[0]].parse(wire[4:]) == command
 
 
 def test_every_command_has_a_vector() -> None:
-    assert {type(command) for _, command in VECTORS} == set(COMMANDS.values())
+    assert {type(command) for _, command in VECTORS} == set(SignallingCommand.registry.values())
 
 
-@pytest.mark.parametrize("command", COMMANDS.values())
+@pytest.mark.parametrize("command", SignallingCommand.registry.values())
 def test_other_lengths_are_the_peers_fault(command: type[SignallingCommand]) -> None:
-    size = command.layout.size
+    size = command.LAYOUT.size
     for length in range(size):
         with pytest.raises(RemoteProtocolError):
             command.parse(bytes(length))
-    if not command.has_tail:
+    if not command.HAS_TAIL:
         with pytest.raises(RemoteProtocolError):
             command.parse(bytes(size + 1))
 
 
-@pytest.mark.parametrize("command", COMMANDS.values())
+@pytest.mark.parametrize("command", SignallingCommand.registry.values())
 @given(data=st.data())
 def test_bumble_reads_what_we_write(command: type[SignallingCommand], data: st.DataObject) -> None:
-    tail = data.draw(st.binary(max_size=20)) if command.has_tail else b""
-    payload = data.draw(st.binary(min_size=command.layout.size, max_size=command.layout.size)) + tail
+    tail = data.draw(st.binary(max_size=20)) if command.HAS_TAIL else b""
+    payload = data.draw(st.binary(min_size=command.LAYOUT.size, max_size=command.LAYOUT.size)) + tail
     wire = command.parse(payload).pack(7)
     assert wire[4:] == payload
     if command is not pdu.L2capConnectionRequest:  # there Bumble reads a PSM with an even upper octet as a longer one
         frame = bumble.L2CAP_Control_Frame.from_bytes(wire)
-        assert (frame.code, frame.identifier, frame.payload) == (command.code, 7, payload)
+        assert (frame.code, frame.identifier, frame.payload) == (command.CODE, 7, payload)
 
 
 def test_psms() -> None:

@@ -9,7 +9,6 @@ from usbbtd.bluetooth import BREDR, LE
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused
 from usbbtd.l2cap.options import mtu_option
 from usbbtd.l2cap.pdu import (
-    COMMANDS,
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,
@@ -26,6 +25,7 @@ from usbbtd.l2cap.pdu import (
     LeConnectionResponse,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
+    SignallingCommand,
 )
 from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Transitions
 
@@ -155,7 +155,7 @@ COMMANDS_SENT: dict[str, Callable[[int], Any]] = {
 
 
 def test_every_command_is_sent() -> None:
-    assert {type(build(0x40)) for build in COMMANDS_SENT.values()} == set(COMMANDS.values())
+    assert {type(build(0x40)) for build in COMMANDS_SENT.values()} == set(SignallingCommand.registry.values())
 
 
 @pytest.mark.parametrize(

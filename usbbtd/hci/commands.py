@@ -4,16 +4,18 @@ Addresses are six octets, least significant first; intervals and timeouts are in
 """
 
 import struct
+from typing import ClassVar
 
-from usbbtd.hci.codec import Packet, packet
+from usbbtd.packets import Packet, packet
 
 _pack_header = struct.Struct("<HB").pack
 
 
 class HciCommand(Packet):
-    """To the controller; the code is the opcode."""
+    """A command to the controller; the code is the opcode."""
 
     __slots__ = ()
+    registry: ClassVar[dict[int, type["HciCommand"]]] = {}
 
     def pack(self) -> bytes:
         parameters = self.parameters()
@@ -24,6 +26,7 @@ class Returned(Packet):
     """Return parameters of a successful command, after the status; the code is the command's."""
 
     __slots__ = ()
+    registry: ClassVar[dict[int, type["Returned"]]] = {}
 
 
 # 7.1 Link control

@@ -1,10 +1,10 @@
 """HCI events of the controller, as far as this host acts on them (Vol 4, Part E, 7.7)."""
 
 import struct
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci.codec import Packet, packet
+from usbbtd.packets import Packet, packet
 
 LE_META = 0x3E
 NUMBER_OF_COMPLETED_PACKETS = 0x13
@@ -14,6 +14,7 @@ class HciEvent(Packet):
     """An HCI event; CODE is its event code."""
 
     __slots__ = ()
+    registry: ClassVar[dict[int, type["HciEvent"]]] = {}
 
     def pack(self) -> bytes:
         parameters = self.parameters()
@@ -24,6 +25,7 @@ class LeEvent(Packet):
     """An event inside LE Meta (7.7.65); CODE is its subevent code."""
 
     __slots__ = ()
+    registry: ClassVar[dict[int, type["LeEvent"]]] = {}
 
     def pack(self) -> bytes:
         parameters = self.parameters()
@@ -37,15 +39,13 @@ def parse_event(event: bytes) -> HciEvent | LeEvent | None:
     """
     if len(event) < 2 or event[1] != len(event) - 2:
         raise RemoteProtocolError(f"an event does not have the length that it announces: {event[:2].hex()}")
-    made: HciEvent | LeEvent | None = None
     if event[0] != LE_META:
-        if known := HciEvent.registry.get(event[0]):
-            made = known.parse(event[2:])
-    elif len(event) < 3:
+        known = HciEvent.registry.get(event[0])
+        return known.parse(event[2:]) if known else None
+    if len(event) < 3:
         raise RemoteProtocolError("an LE Meta event without a subevent code")
-    elif known := LeEvent.registry.get(event[2]):
-        made = known.parse(event[3:])
-    return made
+    known_le = LeEvent.registry.get(event[2])
+    return known_le.parse(event[3:]) if known_le else None
 
 
 def may_be_lost(event: bytes) -> bool:

@@ -12,7 +12,6 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData
-from usbbtd.hci.codec import Packet
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
 from usbbtd.hci.dialler import Target
@@ -21,6 +20,7 @@ from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.le import LeAir
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.unpaired import REFUSALS
+from usbbtd.packets import Packet
 
 __all__ = ["Host"]
 

@@ -6,8 +6,8 @@ from typing import Any
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci import commands
 from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.codec import Packet
 from usbbtd.hci.commands import HciCommand
+from usbbtd.packets import Packet
 
 __all__ = ["REFUSALS"]
 

@@ -1,15 +1,9 @@
-"""The commands of the signalling channels (Vol 3, Part A, 4) and the numbers in them.
+"""The commands of the signalling channels (Vol 3, Part A, 4) and the numbers in them."""
 
-A command is a frozen class; its code and format are written once, in the decorator, and both directions are made
-from them. ``*`` at the end of a format stands for a last field of ``bytes`` that takes what is left of the command.
-"""
-
-from collections.abc import Callable
 from struct import Struct
-from typing import ClassVar, Self, TypeVar, dataclass_transform
+from typing import ClassVar
 
-from usbbtd.errors import RemoteProtocolError
-from usbbtd.frozen import Frozen, frozen
+from usbbtd.packets import Packet, packet
 
 BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
 COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
@@ -51,50 +45,20 @@ PARAMETERS_REJECTED = 0x0001
 RESPONSE_CODES = frozenset({0x01, 0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x13, 0x15, 0x18, 0x1A})
 
 
-class SignallingCommand(Frozen):
-    """Base of all commands. A response's code is its request's plus one, except the reject's."""
+class SignallingCommand(Packet):
+    """A command of a signalling channel. A response's code is its request's plus one, except the reject's."""
 
     __slots__ = ()
-    code: ClassVar[int]
-    layout: ClassVar[Struct]
-    has_tail: ClassVar[bool]
-
-    @classmethod
-    def parse(cls, untrusted_data: bytes) -> Self:
-        """From the data of a command, without its header. RemoteProtocolError: the length is wrong for it."""
-        size = cls.layout.size
-        if len(untrusted_data) < size or (len(untrusted_data) > size and not cls.has_tail):
-            raise RemoteProtocolError(f"{cls.__name__} of {len(untrusted_data)} octets")
-        values = cls.layout.unpack_from(untrusted_data)
-        return cls(*values, untrusted_data[size:]) if cls.has_tail else cls(*values)
+    EXACT = True
+    registry: ClassVar[dict[int, type["SignallingCommand"]]] = {}
 
     def pack(self, identifier: int) -> bytes:
-        """The command with its header."""
-        values = self.field_values()
-        data = self.layout.pack(*values[:-1]) + values[-1] if self.has_tail else self.layout.pack(*values)
-        return COMMAND_HEADER.pack(self.code, identifier, len(data)) + data
+        """Returns the command with its header."""
+        data = self.parameters()
+        return COMMAND_HEADER.pack(self.CODE, identifier, len(data)) + data
 
 
-#: The commands that we know, by code.
-COMMANDS: dict[int, type[SignallingCommand]] = {}
-
-_CommandType = TypeVar("_CommandType", bound=SignallingCommand)
-
-
-@dataclass_transform(frozen_default=True)
-def _command(code: int, layout: str) -> Callable[[type[_CommandType]], type[_CommandType]]:
-    def build(cls: type[_CommandType]) -> type[_CommandType]:
-        built = frozen(cls)
-        built.code = code
-        built.layout = Struct("<" + layout.removesuffix("*"))
-        built.has_tail = layout.endswith("*")
-        COMMANDS[code] = built
-        return built
-
-    return build
-
-
-@_command(0x01, "H*")
+@packet(0x01, "H*")
 class CommandReject(SignallingCommand):
     """4.1. ``data``: empty, the actual MTU, or our and the peer's channel identifier, by the reason."""
 
@@ -102,7 +66,7 @@ class CommandReject(SignallingCommand):
     data: bytes
 
 
-@_command(0x02, "HH")
+@packet(0x02, "HH")
 class L2capConnectionRequest(SignallingCommand):
     """4.2"""
 
@@ -110,7 +74,7 @@ class L2capConnectionRequest(SignallingCommand):
     scid: int
 
 
-@_command(0x03, "HHHH")
+@packet(0x03, "HHHH")
 class ConnectionResponse(SignallingCommand):
     """4.3"""
 
@@ -120,7 +84,7 @@ class ConnectionResponse(SignallingCommand):
     status: int
 
 
-@_command(0x04, "HH*")
+@packet(0x04, "HH*")
 class ConfigurationRequest(SignallingCommand):
     """4.4"""
 
@@ -129,7 +93,7 @@ class ConfigurationRequest(SignallingCommand):
     options: bytes
 
 
-@_command(0x05, "HHH*")
+@packet(0x05, "HHH*")
 class ConfigurationResponse(SignallingCommand):
     """4.5. ``scid`` is the channel's end at the side that gets the response."""
 
@@ -139,7 +103,7 @@ class ConfigurationResponse(SignallingCommand):
     options: bytes
 
 
-@_command(0x06, "HH")
+@packet(0x06, "HH")
 class DisconnectionRequest(SignallingCommand):
     """4.6. ``dcid`` is the channel's end at the side that gets the request."""
 
@@ -147,7 +111,7 @@ class DisconnectionRequest(SignallingCommand):
     scid: int
 
 
-@_command(0x07, "HH")
+@packet(0x07, "HH")
 class DisconnectionResponse(SignallingCommand):
     """4.7. The identifiers as in the request."""
 
@@ -155,28 +119,28 @@ class DisconnectionResponse(SignallingCommand):
     scid: int
 
 
-@_command(0x08, "*")
+@packet(0x08, "*")
 class L2capEchoRequest(SignallingCommand):
     """4.8"""
 
     data: bytes
 
 
-@_command(0x09, "*")
+@packet(0x09, "*")
 class L2capEchoResponse(SignallingCommand):
     """4.9"""
 
     data: bytes
 
 
-@_command(0x0A, "H")
+@packet(0x0A, "H")
 class InformationRequest(SignallingCommand):
     """4.10"""
 
     type: int
 
 
-@_command(0x0B, "HH*")
+@packet(0x0B, "HH*")
 class InformationResponse(SignallingCommand):
     """4.11"""
 
@@ -185,7 +149,7 @@ class InformationResponse(SignallingCommand):
     data: bytes
 
 
-@_command(0x12, "HHHH")
+@packet(0x12, "HHHH")
 class ParameterUpdateRequest(SignallingCommand):
     """4.20"""
 
@@ -195,14 +159,14 @@ class ParameterUpdateRequest(SignallingCommand):
     timeout: int
 
 
-@_command(0x13, "H")
+@packet(0x13, "H")
 class ParameterUpdateResponse(SignallingCommand):
     """4.21"""
 
     result: int
 
 
-@_command(0x14, "HHHHH")
+@packet(0x14, "HHHHH")
 class LeConnectionRequest(SignallingCommand):
     """4.22, LE credit based connection request"""
 
@@ -213,7 +177,7 @@ class LeConnectionRequest(SignallingCommand):
     credits: int
 
 
-@_command(0x15, "HHHHH")
+@packet(0x15, "HHHHH")
 class LeConnectionResponse(SignallingCommand):
     """4.23, LE credit based connection response"""
 
@@ -224,7 +188,7 @@ class LeConnectionResponse(SignallingCommand):
     result: int
 
 
-@_command(0x16, "HH")
+@packet(0x16, "HH")
 class FlowControlCredit(SignallingCommand):
     """4.24. ``cid`` is the end of the side that gives the credits. An indication: nobody answers it."""
 

@@ -26,7 +26,7 @@ from usbbtd.l2cap.pdu import (
 
 #: The commands that a peer may begin with, by transport (Table 4.2).
 _CODES = tuple(
-    frozenset(command.code for command in commands)
+    frozenset(command.CODE for command in commands)
     for commands in (
         (L2capConnectionRequest, ConfigurationRequest, DisconnectionRequest, L2capEchoRequest, InformationRequest),
         (LeConnectionRequest, FlowControlCredit, DisconnectionRequest, ParameterUpdateRequest),

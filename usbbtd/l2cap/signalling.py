@@ -14,7 +14,6 @@ from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.pdu import (
     BASIC_HEADER,
     COMMAND_HEADER,
-    COMMANDS,
     REASON_INVALID_CID,
     REASON_MTU_EXCEEDED,
     REASON_NOT_UNDERSTOOD,
@@ -120,7 +119,7 @@ class Signalling:
         RTX runs from ``deadline_from``. ``owner`` is for ``forget``. LocalProtocolError: 255 requests are in flight.
         """
         identifier = self._next_identifier()
-        request = RequestInFlight(self, owner, identifier, command.code + 1, answered, expired)
+        request = RequestInFlight(self, owner, identifier, command.CODE + 1, answered, expired)
         if self._transport == LE:
             # The lower layer is reliable, and older peers take a repetition for a second request.
             request.rtx_s *= 2**request.tries - 1
@@ -203,7 +202,7 @@ class Signalling:
             self.reject(identifier)
             return
         try:
-            request = COMMANDS[code].parse(command[_COMMAND_HEADER_SIZE:])
+            request = SignallingCommand.registry[code].parse(command[_COMMAND_HEADER_SIZE:])
         except RemoteProtocolError:
             self.reject(identifier)
             return
@@ -214,11 +213,11 @@ class Signalling:
 
     def _receive_response(self, code: int, identifier: int, command: bytes, now: float) -> None:
         request, _ = self._in_flight.get(identifier, (None, b""))
-        if request is None or code not in (request.response_code, CommandReject.code):
+        if request is None or code not in (request.response_code, CommandReject.CODE):
             self._counters["signalling_ignored"] += 1
             return
         try:
-            response = COMMANDS[code].parse(command[_COMMAND_HEADER_SIZE:])
+            response = SignallingCommand.registry[code].parse(command[_COMMAND_HEADER_SIZE:])
         except RemoteProtocolError:
             self._counters["signalling_ignored"] += 1
             return
