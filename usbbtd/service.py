@@ -132,6 +132,7 @@ class Service:
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=guests.unread_bytes),
             log=self._log,
+            call_soon=evtchn.call_soon,
         )
 
     def guests(self) -> list[GuestDevice]:

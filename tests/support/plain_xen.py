@@ -7,6 +7,7 @@ libraries is shown by test_service.py, on the simulated Xen.
 import asyncio
 import errno
 import itertools
+from functools import partial
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
@@ -24,6 +25,7 @@ class PlainXen:
         self._pages = {}  # by reference: allocation, offset
         self._channels = {}  # by port
         self.mapped = 0
+        self.put_off = None  # there while a handler is called: what is called after it
 
     @property
     def held(self):
@@ -67,9 +69,23 @@ class PlainXen:
         channel.pend()
         return channel
 
+    def call_soon(self, callback):
+        if self.put_off is None:
+            self._loop.call_soon(callback)
+        else:
+            self.put_off.append(callback)
+
+    def wake_up(self, handler):
+        self.put_off = []
+        handler()
+        for callback in self.put_off:
+            callback()
+        self.put_off = None
+
     def _bind(self, handler):
         port = next(self._ports)
-        channel = self._channels[port] = _Channel(self._loop, port, handler, lambda: self._channels.pop(port))
+        wake_up = partial(self.wake_up, handler)
+        channel = self._channels[port] = _Channel(self._loop, port, wake_up, lambda: self._channels.pop(port))
         return channel
 
 

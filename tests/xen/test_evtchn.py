@@ -172,6 +172,72 @@ def test_a_storm_on_one_port_does_not_starve_the_others(new_domain: "NewDomain")
     assert domain.run(storm, domain.domid) == [True, 1, []]
 
 
+async def putting_off(domid: int) -> list[object]:
+    """Two handlers and what they put off, beside what they have the loop call."""
+    own = Own(domid)
+    loop = asyncio.get_running_loop()
+    told: list[str] = []
+
+    def second() -> None:
+        told.append("second")
+        own.events.call_soon(lambda: told.append("put off by what was put off"))
+
+    def handler(name: str) -> None:
+        told.append(name)
+        loop.call_soon(told.append, "next turn")
+        own.events.call_soon(fail)
+        own.events.call_soon(second)
+
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    pairs = [own.pair(partial(handler, name), Bell()) for name in ("a", "b")]
+    await turns()
+    for _, there in pairs:
+        there.notify()
+    await turns()
+    own.events.call_soon(lambda: told.append("without a wake-up"))
+    told.append("not at once")
+    await turns()
+    own.events.close()
+    return [told, len(own.reports), own.events.failure.done()]
+
+
+def test_what_is_put_off_is_called_after_all_handlers_and_before_the_next_turn(new_domain: "NewDomain") -> None:
+    domain = new_domain()
+    told, reports, failed = domain.run(putting_off, domain.domid)
+    assert told == [
+        "a", "b", "second", "second", *2 * ["put off by what was put off"], "next turn", "next turn",
+        "not at once", "without a wake-up",
+    ]  # fmt: skip
+    assert (reports, failed) == (2, False)  # of two callbacks that are bugs: no channel is closed for them
+
+
+async def endless(domid: int) -> list[int]:
+    """What puts itself off again and again, and the loop that must turn meanwhile."""
+    own = Own(domid)
+    bell = Bell()
+
+    def again() -> None:
+        bell()
+        own.events.call_soon(again)
+
+    _, there = own.pair(again, Bell())
+    there.notify()
+    await bell.wait_rings(1)
+    first = bell.rings
+    await turns(10)
+    own.events.close()
+    return [first, bell.rings - first]
+
+
+def test_what_is_put_off_for_ever_leaves_the_loop_its_turns(new_domain: "NewDomain") -> None:
+    domain = new_domain()
+    first, later = domain.run(endless, domain.domid)
+    assert first <= 6  # the handler and a few rounds
+    assert later <= 10
+
+
 async def failing(domid: int) -> list[object]:
     own = Own(domid)
     good = Bell()

@@ -4,9 +4,10 @@
 #define USBBTD_XENOPS_H
 
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <xenevtchn.h>
 #include <xengnttab.h>
@@ -16,21 +17,15 @@
 
 /*
  * Takes up to `limit` pending ports, each masked from now on. Returns their number, or -1 with errno.
- * xenevtchn_pending blocks when nothing is pending, even on a non-blocking descriptor: hence poll before each.
+ * Reads the device itself: xenevtchn_pending takes one port a call, and blocks when there is none.
  */
 static int evtchn_drain(xenevtchn_handle *handle, uint32_t *ports, uint32_t limit)
 {
-    struct pollfd waiting = { .fd = xenevtchn_fd(handle), .events = POLLIN };
-    uint32_t count = 0;
+    ssize_t size = read(xenevtchn_fd(handle), ports, limit * sizeof *ports);
 
-    while (count < limit && poll(&waiting, 1, 0) > 0) {
-        int port = xenevtchn_pending(handle);
-
-        if (port < 0)
-            return count > 0 ? (int)count : -1;
-        ports[count++] = (uint32_t)port;
-    }
-    return (int)count;
+    if (size < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    return (int)((size_t)size / sizeof *ports);
 }
 
 /* Returns 0, or -1 with errno of the last that failed. */
@@ -102,9 +97,14 @@ static void discard_message(struct xentoollog_logger *logger, xentoollog_level l
 
 static struct xentoollog_logger silent_logger = { .vmessage = discard_message };
 
+/* Not to block, should the event loop take the device for readable when it is not. */
 static xenevtchn_handle *evtchn_open(void)
 {
-    return xenevtchn_open(&silent_logger, 0);
+    xenevtchn_handle *handle = xenevtchn_open(&silent_logger, 0);
+
+    if (handle)
+        fcntl(xenevtchn_fd(handle), F_SETFL, O_RDWR | O_NONBLOCK);
+    return handle;
 }
 
 static xengnttab_handle *gnttab_open(void)

@@ -133,6 +133,7 @@ class _Connection:
         self._broken = broken
         self._log = log
         self._loop = asyncio.get_running_loop()
+        self._call_soon = evtchn.call_soon
         self._flush_scheduled = False
         self._closed = False
         self._emptied: asyncio.Event | None = None  # there while we close; set when the backend has answered all
@@ -220,7 +221,7 @@ class _Connection:
     def _flush_soon(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._call_soon(self._flush)
 
     @contained
     def _flush(self) -> None:  # hot: per wake-up

@@ -31,7 +31,7 @@ from usbbtd.radio.channel import (
     Refused,
     Unreachable,
 )
-from usbbtd.radio.controller import Controller
+from usbbtd.radio.controller import CallSoon, Controller
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.info import AdapterStatus, LinkInfo
 from usbbtd.radio.links import Links, fail
@@ -41,15 +41,20 @@ STOPPING = "usbbtd stops"
 
 
 class SharedAdapter:
-    """Shares one adapter, which has at most one dongle at a time, among any number of users."""
+    """Shares one adapter, which has at most one dongle at a time, among any number of users.
+
+    ``call_soon``: see ``Controller``.
+    """
 
     def __init__(
-        self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger
-    ) -> None:
+        self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger,
+        call_soon: CallSoon | None = None,
+    ) -> None:  # fmt: skip
         self._random_address = random_address
         self._command_timeout_s = command_timeout_s
         self._limits = limits
         self._log = log
+        self._call_soon = call_soon
         self._controller: Controller | None = None
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -155,7 +160,7 @@ class SharedAdapter:
         self._log.info("dongle found", dongle=dongle.name)
         self._controller = Controller(
             dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
-            limits=self._limits, log=self._log,
+            limits=self._limits, log=self._log, call_soon=self._call_soon,
         )  # fmt: skip
         self._controller.set_tap(self._tap)
         self._controller.start()

@@ -28,6 +28,10 @@ LINK_BURST = 8
 STUCK_S = 5.0
 
 
+#: Calls a function later, but soon. Its result, if there is one, is not used.
+CallSoon = Callable[[Callable[[], None]], object]
+
+
 class Owner(Protocol):
     """Takes what a controller has received. None of these methods may raise or wait."""
 
@@ -40,11 +44,14 @@ class Owner(Protocol):
 
 
 class Controller:
-    """Runs one dongle with its HCI host and its L2CAP. Ends with the dongle, and closes the dongle if it fails."""
+    """Runs one dongle with its HCI host and its L2CAP. Ends with the dongle, and closes the dongle if it fails.
+
+    ``call_soon`` calls a function when all that is ready has been dealt with; by default in the loop's next turn.
+    """
 
     def __init__(
         self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits,
-        log: FilteringBoundLogger,
+        log: FilteringBoundLogger, call_soon: CallSoon | None = None,
     ) -> None:  # fmt: skip
         self.dongle = dongle
         self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s)
@@ -52,6 +59,7 @@ class Controller:
         self._owner = owner
         self._log = log
         self._loop = asyncio.get_running_loop()
+        self._call_soon = call_soon or self._loop.call_soon
         self.now: Callable[[], float] = self._loop.time
         self._waiting: list[bytes] = []  # not taken by the dongle yet; bounded by the controller, see take_acl()
         self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
@@ -100,7 +108,7 @@ class Controller:
         """Schedules one flush of what the cores want to send, after all that is ready in this turn of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._call_soon(self._flush)
 
     def pump_failed(self, error: Exception) -> None:
         """Closes the dongle after a bug, as the cores may be in any state; the dongle is then opened again."""

@@ -14,6 +14,9 @@ _DEVICE = "/dev/xen/evtchn"
 _PORTS_A_WAKEUP = 256
 #: Xen never lets anybody bind to it, but looks for the domain first.
 _NO_PORT = 0
+#: How often, within one wake-up, what was put off may put something off again: a guest's data goes to the adapter, from
+#: there to the dongle, and its room goes back to the guest. More than that waits for the next turn of the loop.
+_ROUNDS = 4
 
 Handler = Callable[[], None]
 
@@ -50,6 +53,8 @@ class EventChannels:
     A port stays masked until its handler has returned: an other end that notifies without pause costs one call a turn
     of the loop. What a handler raises goes to the loop's exception handler, and its port is closed.
 
+    A handler that has something to send uses ``call_soon``: it goes out in the same turn of the loop, for all ports.
+
     ``failure`` has what went wrong as its result, once somebody who waits for an event may wait in vain.
     """
 
@@ -62,6 +67,8 @@ class EventChannels:
         self._handle: Any = ffi.gc(handle, lib.xenevtchn_close)
         self._ports = ffi.new("uint32_t[]", _PORTS_A_WAKEUP)
         self._channels: dict[int, EventChannel] = {}
+        self._awake = False  # the handlers of a wake-up are being called
+        self._put_off: list[Callable[[], None]] = []
         self.failure: asyncio.Future[Exception] = self._loop.create_future()
         self._loop.add_reader(lib.xenevtchn_fd(handle), self._receive_events)
 
@@ -83,6 +90,16 @@ class EventChannels:
         if port >= 0:
             lib.xenevtchn_unbind(self._open(), port)
         return bool(port < 0 and ffi.errno == errno.ESRCH)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:  # hot: per wake-up
+        """Calls back after the handlers of all ports that have events now, before these are unmasked.
+
+        Outside of a wake-up: in the next turn of the loop. What it raises goes to the loop's exception handler.
+        """
+        if self._awake:
+            self._put_off.append(callback)
+        else:
+            self._loop.call_soon(callback)
 
     def close(self) -> None:
         """Closes every channel and the device. Idempotent."""
@@ -114,6 +131,7 @@ class EventChannels:
         if count < 0:
             self._fail(XenError.last(f"cannot read events from {_DEVICE}"))
             return
+        self._awake = True
         for port in ffi.unpack(self._ports, count):
             channel = self._channels.get(port)
             if channel is None:
@@ -123,8 +141,25 @@ class EventChannels:
             except Exception as error:
                 channel.close()
                 self._report(f"the handler of event channel {port} failed; the channel is closed", error)
+        if self._put_off:
+            self._call_put_off()
+        self._awake = False
         if self._handle is not None:
             lib.evtchn_unmask(self._handle, self._ports, count)
+
+    def _call_put_off(self) -> None:  # hot: per wake-up
+        for _ in range(_ROUNDS):
+            due, self._put_off = self._put_off, []
+            for callback in due:
+                try:
+                    callback()
+                except Exception as error:
+                    self._loop.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+            if not self._put_off:
+                return
+        due, self._put_off = self._put_off, []
+        for callback in due:
+            self._loop.call_soon(callback)
 
     def _fail(self, error: XenError) -> None:
         """The device is of no use any more; who notifies a channel learns of it."""
