@@ -1,1 +1,1 @@
-"""The commands."""
+"""The commands of the service, of dom0's toolstack and of guests."""

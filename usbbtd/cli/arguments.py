@@ -1,4 +1,4 @@
-"""What several commands take as arguments: for argparse."""
+"""Types of arguments that several commands take, for argparse."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -8,16 +8,17 @@ from usbbtd.identifiers import LAST_DOMID
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes ``ADDRESS --count 10 PSM`` too where PSM may be left out, as argparse does from Python 3.12.7 on."""
+    """Accepts ``ADDRESS --count 10 PSM``, too, if PSM may be left out, as argparse does from Python 3.12.7 on."""
 
     def _match_arguments_partial(self, actions: Sequence[argparse.Action], arg_strings_pattern: str) -> list[int]:
         counts = super()._match_arguments_partial(actions, arg_strings_pattern)
-        while counts and counts[-1] == 0 and "O" in arg_strings_pattern:  # what follows the options may be for it
+        while counts and counts[-1] == 0 and "O" in arg_strings_pattern:  # the operand may follow the options
             counts.pop()
         return counts
 
 
 def seconds(text: str) -> float:
+    """Reads a time in seconds, which is not negative."""
     try:
         value = float(text)
     except ValueError:
@@ -28,7 +29,7 @@ def seconds(text: str) -> float:
 
 
 def seconds_up_to(longest: float) -> Callable[[str], float]:
-    """Makes the type of times that have a limit."""
+    """Returns the type of times up to a limit."""
 
     def parse(text: str) -> float:
         if (value := seconds(text)) > longest:
@@ -39,7 +40,7 @@ def seconds_up_to(longest: float) -> Callable[[str], float]:
 
 
 def number(text: str) -> int:
-    """A whole number, as Python writes them: 0x1001, 4097."""
+    """Reads a whole number, as Python writes them: 0x1001, 4097."""
     try:
         return int(text, 0)
     except ValueError:
@@ -47,7 +48,7 @@ def number(text: str) -> int:
 
 
 def between(lowest: int, highest: int) -> Callable[[str], int]:
-    """Makes the type of numbers in a range."""
+    """Returns the type of numbers in a range that includes both ends."""
 
     def parse(text: str) -> int:
         value = number(text)
@@ -61,7 +62,7 @@ def between(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def directory(text: str) -> Path:
-    """One that is there: who names another has mistyped it."""
+    """Reads the path of a directory that exists: any other is mistyped."""
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: there is no such directory")

@@ -1,4 +1,4 @@
-"""Bash completion of our commands, from their argument parsers: ``python -m usbbtd.cli.completion DIRECTORY``."""
+"""Makes bash completions of our commands from their parsers: ``python -m usbbtd.cli.completion DIRECTORY``."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usbbtd.cli import ctl, daemon, guest, toolstack
 
-#: What an argument that is called so in the usage is completed with, as options of compgen.
+#: Options of compgen that complete an argument, by its name in the usage.
 _KINDS = {"FILE": "-f", "PATH": "-f", "DIR": "-d"}
 
 _SCRIPT = """\
@@ -40,7 +40,7 @@ complete -F _{function} {program}
 
 
 def script(parser: argparse.ArgumentParser) -> str:
-    """Commands, options and choices; files where a file is wanted."""
+    """Returns a script that completes a command's subcommands, options and choices, and names of files."""
     found = list(parsers(parser))
     commands = " | ".join(f'"{path}"' for path, _ in found if path)
     values = [
@@ -63,7 +63,7 @@ def main(directory: Path) -> None:
 
 
 def parsers(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Each with the names of the commands that lead to it, a blank before each."""
+    """Yields (names of the commands that lead to it, a blank before each; parser) of each parser."""
     yield path, parser
     for name, inner in _subcommands(parser).items():
         yield from parsers(inner, f"{path} {name}")
@@ -78,7 +78,7 @@ def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.Argument
 
 
 def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """By their long names."""
+    """Returns a parser's options, by their long names."""
     return {option: action for action in parser._actions for option in action.option_strings if option.startswith("--")}
 
 

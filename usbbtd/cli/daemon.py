@@ -22,7 +22,11 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NO_XEN = 1, 2, 3
 
 @program("usbbtd")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration, 3 no Xen, 74 no output."""
+    """Runs the command, and returns its exit status.
+
+    That is 0 when a signal stopped it, 1 if it failed, 2 for a mistake in usage or configuration, 3 without Xen, 74 if
+    standard output cannot be written.
+    """
     arguments = make_parser().parse_args(argv)
     if arguments.command == "run":
         hold_sighup()
@@ -50,8 +54,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def serve(config: Config, policy: Policy) -> int:
-    """The exit code, after a signal. What it imports itself is half of the time to start, which check-config saves;
-    nor do Xen's libraries have to be where a configuration is checked."""
+    """Runs the service until a signal stops it, and returns the exit status.
+
+    Its imports are here because they take half of the time to start: check-config need not wait for them, and works
+    where Xen's libraries are missing.
+    """
     from functools import partial
 
     from usbbtd import log, service
@@ -76,7 +83,7 @@ def serve(config: Config, policy: Policy) -> int:
 
 
 def read_config(path: Path | None) -> Config:
-    """The file that was named, which must exist; else the default one, which need not. Raises ConfigError."""
+    """Reads the file that was named, which must exist; for None the default one, which need not. Raises ConfigError."""
     from usbbtd.config import load
 
     return load(DEFAULT_CONFIG, must_exist=False) if path is None else load(path)

@@ -39,7 +39,7 @@ from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
 
 _CHUNK = 65536
 _MOST_PINGS = 10**6
-#: Flags: general discoverable, no BR/EDR; complete local name.
+#: AD structures: the flags "general discoverable" and "no BR/EDR", then the complete local name.
 _ADVERTISING = b"\x02\x01\x06\x0c\x09usbbt-guest"
 
 _SCAN_LINE = "{:<17}  {:<6}  {:>4}  {:<11}  {}"
@@ -87,7 +87,7 @@ async def _info(adapter: Adapter, arguments: Arguments) -> None:
 
 async def _scan(adapter: Adapter, arguments: Arguments) -> None:
     """Prints each device when it is heard, and again when more is known of it."""
-    known: dict[str, tuple[bool, str]] = {}  # whether it is connectable, and its name, by address
+    known: dict[str, tuple[bool, str]] = {}  # whether a device is connectable, and its name, by its address
     count = 0
     if not arguments.json:
         print(_SCAN_LINE.format("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), flush=True)
@@ -157,7 +157,10 @@ async def _echo(channel: Channel) -> None:
 
 
 async def _converse(channel: Channel, standard_input: StandardInput, arguments: Arguments) -> None:
-    """Until the peer ends, or standard input: then until the peer has sent nothing for a while."""
+    """Prints what comes and sends standard input until the peer ends the channel.
+
+    After the end of standard input, it ends when the peer has sent nothing for ``--linger``.
+    """
     heard = asyncio.Event()
     receiving = asyncio.create_task(_print_sdus(channel, arguments, heard))
     sending = asyncio.create_task(_send_input(channel, standard_input, arguments))
@@ -175,7 +178,7 @@ async def _converse(channel: Channel, standard_input: StandardInput, arguments: 
 
 
 async def _happens(event: asyncio.Event, other: asyncio.Task[None], limit_s: float) -> bool:
-    """Whether the event, or the end of the other task, comes within the limit."""
+    """Tells whether the event or the end of the other task comes within the limit."""
     waiting = asyncio.create_task(event.wait())
     try:
         done, _ = await asyncio.wait((waiting, other), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -212,7 +215,7 @@ async def _send_input(channel: Channel, standard_input: StandardInput, arguments
 
 @contextmanager
 def _until_goodbye() -> Iterator[None]:
-    """A peer that disconnects in order is no failure."""
+    """Ends the block without an error, but with a message, when the peer disconnects in order."""
     try:
         yield
     except ChannelClosed as error:
@@ -222,7 +225,7 @@ def _until_goodbye() -> Iterator[None]:
 
 
 class StandardInput:
-    """Standard input for the event loop, whatever it is: epoll takes no files. A thread reads ahead by one chunk."""
+    """Standard input for the event loop. A thread reads it, one chunk ahead: it may be a file, which epoll refuses."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -232,7 +235,7 @@ class StandardInput:
         threading.Thread(target=self._pump, daemon=True).start()
 
     async def read(self) -> bytes:
-        """The next bytes; b"" at the end."""
+        """Returns the next bytes; b"" at the end."""
         if self.ended:
             return b""
         chunk = await self._chunks.get()
@@ -240,7 +243,7 @@ class StandardInput:
         return chunk
 
     async def read_line(self) -> bytes | None:
-        """The next line without its end; None at the end."""
+        """Returns the next line without its line feed; None at the end."""
         while b"\n" not in self._rest:
             if not (chunk := await self.read()):
                 last, self._rest = self._rest, b""
@@ -342,7 +345,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _printable(text: str) -> str:
-    """A name from the radio must not steer the terminal."""
+    """Replaces letters of a name from the radio that could steer the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

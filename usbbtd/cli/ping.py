@@ -1,4 +1,4 @@
-"""usbbt-guest ping: round trips, by the L2CAP echo that every BR/EDR device answers, or by a PSM that echoes SDUs."""
+"""usbbt-guest ping: measures round trips by the L2CAP echo, which every BR/EDR device answers, or by an echoing PSM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ask = Callable[[bytes], Awaitable[bytes]]
 
 
 def complete(arguments: argparse.Namespace) -> None:
-    """Fills in the size that depends on other arguments. Raises ValueError where arguments do not go together."""
+    """Fills in the size, which depends on other arguments. Raises ValueError if the arguments contradict each other."""
     if arguments.psm is None:
         if arguments.le:
             raise ValueError("LE has no L2CAP echo: name an SPSM that echoes")
@@ -34,10 +34,10 @@ def complete(arguments: argparse.Namespace) -> None:
 
 
 async def ping(adapter: Adapter, arguments: argparse.Namespace, connect: Callable[[], Awaitable[Channel]]) -> None:
-    """Prints each round trip, then what they were together, also when it ends early.
+    """Prints each round trip, then a summary, also when it ends early.
 
-    ``arguments`` are complete. ``connect`` opens the channel, where a PSM is given. Raises AdapterError, and ValueError
-    where that cannot be asked.
+    ``arguments``: as ``complete`` leaves them. ``connect`` opens the channel to the PSM, if there is one. Raises
+    AdapterError; ValueError if an argument is not legal.
     """
     times_us: list[float] = []
     start = 0.0

@@ -1,4 +1,4 @@
-"""What all commands have in common: an output that may fail, signals' statuses, and their version."""
+"""Ends every command in the same way when its output fails or a signal comes; prints its version."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CANNOT_WRITE = 74
 
 
 class Main(Protocol):
-    """The main function of a command: gets its arguments, None those of the process, and gives the exit status."""
+    """The main function of a command. ``argv``: None for the arguments of the process. Returns the exit status."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
 class OutputError(Exception):
-    """Standard output cannot be written. No OSError, so that nobody takes it for an error of what the command does."""
+    """Standard output cannot be written. It is no OSError, which could be taken for a failure of the command's work."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write standard output: {error.strerror}")
@@ -32,11 +32,11 @@ class OutputError(Exception):
 
 
 def program(name: str) -> Callable[[Main], Main]:
-    """Makes a main function that ends as every command does, whatever becomes of its output.
+    """Returns a decorator that makes a main function end as every command does, whatever becomes of its output.
 
-    A reader of standard output that has gone is no failure worth a word: the status is that of SIGPIPE. Another one, as
-    of a full disk, is a sentence and CANNOT_WRITE. What standard error does not take is dropped and counted. Letters
-    that the locale does not have are escaped.
+    If the reader of standard output has gone, the status is that of SIGPIPE, without a message. After another failure,
+    such as of a full disk, it is CANNOT_WRITE, with a message. Messages that standard error does not take are dropped
+    and counted. Letters that the locale does not have are escaped.
     """
 
     def decorate(main: Main) -> Main:
@@ -47,7 +47,7 @@ def program(name: str) -> Callable[[Main], Main]:
                 try:
                     return main(argv)
                 finally:
-                    sys.stdout.flush()  # here, where a failure can be told; what --help prints before it ends, too
+                    sys.stdout.flush()  # here a failure can still be told, also after --help, which raises SystemExit
             except OutputError as error:
                 if error.errno == errno.EPIPE:
                     return 128 + SIGPIPE
@@ -62,9 +62,9 @@ def program(name: str) -> Callable[[Main], Main]:
 
 
 def never_wait() -> None:
-    """Makes standard error that of a service: what it does not take at once is dropped and counted, as what it cannot.
+    """Makes standard error that of a service: messages that it does not take at once are dropped and counted.
 
-    A command waits for who reads it, as for ``less``; a service that did so could not even be stopped.
+    A command waits for its reader, such as ``less``; a service that did so could not even be stopped.
     """
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
     if isinstance(raw, _Lossy):
@@ -72,7 +72,7 @@ def never_wait() -> None:
 
 
 def tell_done(text: str) -> None:
-    """Prints what has been done. That it cannot be told does not undo it: the command goes on."""
+    """Prints what has been done. If it cannot be printed, the command goes on: it is done all the same."""
     try:
         print(text, flush=True)
     except OutputError as error:
@@ -99,7 +99,7 @@ class _Version(argparse.Action):
 
 
 def _prepare(name: str) -> None:
-    """Puts streams that fail as they should in the place of Python's own; others are left, as those of a test."""
+    """Replaces Python's own standard streams by those that fail as ``program`` says. Others, as in tests, stay."""
     closed = _occupy_standard_descriptors()
     if sys.stdout is sys.__stdout__:
         sys.stdout = _text(_Checked(1, failing=1 in closed), sys.__stdout__)
@@ -108,7 +108,7 @@ def _prepare(name: str) -> None:
 
 
 def _occupy_standard_descriptors() -> set[int]:
-    """Opens /dev/null where a descriptor is closed: else the next file, or xenstore, would be what is written to."""
+    """Opens /dev/null for each of 0 to 2 that is closed, and returns those. Else the next file would get the number."""
     closed = set()
     for descriptor in range(3):
         try:
@@ -165,7 +165,7 @@ class _Checked(_Descriptor):
 
 
 class _Lossy(_Descriptor):
-    """Drops what cannot be written, and says how often when something can be again, on a line of its own."""
+    """Drops what cannot be written, and writes how often, on a line of its own, when it can again."""
 
     def __init__(self, descriptor: int, name: str, *, failing: bool) -> None:
         super().__init__(descriptor, failing=failing)
@@ -194,7 +194,7 @@ class _Lossy(_Descriptor):
 def _without_waiting(descriptor: int) -> Callable[[Any], int]:
     """Returns a write that raises BlockingIOError instead of waiting.
 
-    The descriptor is left as it is: its flags are those of all processes that have it, and not all of them can do that.
+    The descriptor does not become non-blocking: its flags are those of other processes, too, which may not expect that.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
@@ -203,16 +203,16 @@ def _without_waiting(descriptor: int) -> Callable[[Any], int]:
         own = socket(fileno=os.dup(descriptor))
         return lambda data: own.send(data, MSG_DONTWAIT)
     if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
-        return partial(os.write, descriptor)  # files take all, or fail
+        return partial(os.write, descriptor)  # a file never has a writer wait
     try:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         return partial(os.write, os.open(f"/proc/self/fd/{descriptor}", flags))
-    except OSError:  # another user's, as behind sudo
+    except OSError:  # it belongs to another user, as behind sudo
         return partial(_write_if_room, descriptor)
 
 
 def _write_if_room(descriptor: int, data: Any) -> int:
-    """Writes no more than fits where poll(2) finds room, which only another writer could take away meanwhile."""
+    """Writes at most PIPE_BUF bytes, if poll(2) finds room for them; waits only if another writer takes that room."""
     import select
 
     room = select.poll()

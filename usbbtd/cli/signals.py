@@ -1,4 +1,4 @@
-"""How commands end by signals."""
+"""Ends commands in order when a signal comes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,7 +6,7 @@ from signal import SIG_BLOCK, SIG_UNBLOCK, SIGINT, SIGTERM, pthread_sigmask
 
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> int:
-    """Runs a command in an event loop: the exit status. SIGINT and SIGTERM cancel it, so that it ends in order."""
+    """Runs a command in an event loop, and returns its exit status. SIGINT and SIGTERM cancel it: it ends in order."""
     hold_interrupts()
     try:
         asyncio.run(_cancel_by_sigterm(work))
@@ -18,9 +18,9 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> int:
 
 
 def run_service(work: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Runs a service, which has ``usbbtd.signals`` handle them: until then SIGTERM ends it at once.
+    """Runs a service, which handles signals by ``usbbtd.signals``: until it does, SIGTERM ends it at once.
 
-    No handler of the loop's here: one that is replaced loses the signal that it has not told of yet.
+    No handler of the event loop is set here: when it was replaced, a signal could be lost that it has not told yet.
     """
 
     async def released() -> None:
@@ -32,12 +32,12 @@ def run_service(work: Callable[[], Coroutine[object, object, None]]) -> None:
 
 
 def hold_interrupts() -> None:
-    """Keeps SIGINT back until there is an event loop, which handles it: in the making of one it has a traceback."""
+    """Holds SIGINT back until there is an event loop to handle it: while one is made, it would end in a traceback."""
     pthread_sigmask(SIG_BLOCK, {SIGINT})
 
 
 def release_interrupts() -> None:
-    """Lets SIGINT come, for the first coroutine of an event loop."""
+    """Lets SIGINT come. The first coroutine of an event loop calls it."""
     pthread_sigmask(SIG_UNBLOCK, {SIGINT})
 
 

@@ -116,7 +116,7 @@ async def _list(store: Store, arguments: Arguments) -> None:
 
 
 async def _watch(store: Store, arguments: Arguments) -> None:
-    # Imported here: the other commands shall not wait for what only a service needs.
+    # Imported here, so that the other commands need not wait for what only a service needs.
     from usbbtd import log
     from usbbtd.toolstack import watch
     from usbbtd.toolstack.files import DIRECTORIES
@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _usage(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """For argparse, which has the option's name in front of what is wrong, and the exit status for it."""
+    """Returns a type for argparse, which tells the argument's name before the message and ends with its own status."""
 
     def convert(text: str) -> T:
         try:

@@ -17,7 +17,8 @@ from usbbtd.control.protocol import SOCKET
 
 FAILED, NO_DAEMON = 1, 3
 
-#: Each adds its subcommands, which set ``run``: a function of the arguments that returns the exit status.
+#: Modules, of which each adds its subcommands. They set ``run``: a function that takes the arguments and returns the
+#: exit status.
 GROUPS = (status, lists, stats, top, capture, dump, doctor, policy)
 
 

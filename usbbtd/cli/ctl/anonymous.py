@@ -1,4 +1,4 @@
-"""Takes out of a dump what tells whose it is, so that it can be shown to everybody."""
+"""Hides addresses, names of guests and serial numbers in a dump, so that it can be shown to everybody."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,17 +6,18 @@ from typing import Any
 
 from usbbtd.bluetooth import ADDRESS
 
-#: What holds the names of guests, by the names of facts, settings and nodes of xenstore.
+#: The facts, settings and nodes of xenstore that hold names of guests.
 _NAMED = frozenset(("name", "guest", "domain", "tags"))
-#: A dongle's vendor and product, and its serial number behind them.
+#: Matches a dongle's vendor and product, with its serial number behind them.
 _SERIAL = re.compile(r"\b([0-9a-f]{4}:[0-9a-f]{4}) (\S+)")
 _NODE = re.compile(r'(?:^|/)(?P<node>[^/\s]+) = "(?P<value>[^"]*)"')
 
 
 class Anonymizer:
-    """Gives each address, each name of a guest and each serial number another one, the same one everywhere.
+    """Replaces each address, each name of a guest and each serial number by a stand-in, the same one everywhere.
 
-    ``contents``: all that is going to be shown. A name is known from where it stands as one, and hidden wherever it is.
+    ``contents``: all that is going to be shown. Names are collected from the places that hold names, and then hidden
+    everywhere.
     """
 
     def __init__(self, contents: Iterable[Any]) -> None:
@@ -25,7 +26,7 @@ class Anonymizer:
         self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)) if names else None
 
     def hide(self, content: Any) -> Any:
-        """Returns the content without them."""
+        """Returns the content with stand-ins."""
         if isinstance(content, str):
             return self._hide_text(content)
         if isinstance(content, dict):

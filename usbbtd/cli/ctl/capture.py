@@ -1,4 +1,4 @@
-"""usbbtctl capture: packets between usbbtd and the dongle, for btmon and Wireshark."""
+"""usbbtctl capture: writes packets between usbbtd and the dongle for btmon and Wireshark."""
 
 import argparse
 import base64
@@ -43,7 +43,7 @@ def _capture(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client, _signals() as signalled:
         answers = client.ask("capture", payload=not arguments.no_payload, **request)
         ends = float("inf") if arguments.seconds is None else time.monotonic() + arguments.seconds
-        first = next(answers)  # before there is a file: it may be refused
+        first = next(answers)  # before the file is made: the capture may be refused
         with _open(arguments.file) as file, _failing(arguments.file):
             file.write(FILE_HEADER)
             for answer in itertools.chain([first], answers):  # one a second at least
@@ -52,7 +52,7 @@ def _capture(arguments: argparse.Namespace) -> int:
                 count, dropped = count + answer["count"], answer["dropped"]
                 if signalled or time.monotonic() >= ends:
                     break
-    # Where the packets may go to standard output, this cannot.
+    # Not to standard output, where the packets may go.
     if arguments.json:
         print(json.dumps({"packets": count, "dropped": dropped}), file=sys.stderr)
     else:
@@ -62,7 +62,7 @@ def _capture(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Those that came, so that no record is cut short by one; the second of a kind is not waited with."""
+    """Collects the numbers of signals that come, so that none cuts a record short. A second signal acts at once."""
     came: list[int] = []
 
     def note(number: int, _frame: object) -> None:
@@ -91,7 +91,7 @@ def _link(text: str) -> int | str:
 
 @contextlib.contextmanager
 def _failing(path: str) -> Iterator[None]:
-    """Says of a file that cannot be written, such as on a full disk, what is wrong."""
+    """Raises CommandFailed, which says why, if the file cannot be written, such as on a full disk."""
     try:
         yield
     except OSError as error:
@@ -99,7 +99,7 @@ def _failing(path: str) -> Iterator[None]:
 
 
 def _open(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    """A new file for its owner alone: what it is to hold is confidential. Or a pipe that somebody reads."""
+    """Opens a new file, which only its owner may read as packets are confidential, or a pipe that has a reader."""
     if path == files.STANDARD_OUTPUT:
         return contextlib.nullcontext(sys.stdout.buffer)
     # Without a buffer: what could not be written must not be tried again when the file is closed.

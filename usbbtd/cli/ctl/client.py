@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from usbbtd.control.protocol import Message, encode
 
-#: usbbtd answers at once; a captured packet or a sign of life comes every second.
+#: How long an answer may take. usbbtd answers at once, and sends a capture packets or an empty answer every second.
 _PATIENCE_S = 10.0
 
 _START = "start it: 'systemctl start usbbtd'"
@@ -20,11 +20,11 @@ _JOIN = "be root, or join the group: 'usermod -aG usbbtd USER', and log in again
 
 
 class CommandFailed(Exception):
-    """The command did not do what it should: why."""
+    """The command failed; the message says why."""
 
 
 class NoDaemon(Exception):
-    """There is nobody to ask: why, and what to do."""
+    """No usbbtd can be asked. ``why`` not, and ``advice``, what to do about it."""
 
     def __init__(self, why: str, advice: str) -> None:
         super().__init__(f"{why}: {advice}" if advice else why)
@@ -33,7 +33,7 @@ class NoDaemon(Exception):
 
 
 class Client:
-    """A connection to usbbtd. Raises NoDaemon where there is none, CommandFailed where it refuses or goes away."""
+    """A connection to usbbtd. Raises NoDaemon if it cannot connect, CommandFailed if usbbtd refuses or goes away."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -55,9 +55,9 @@ class Client:
         self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> Iterator[Message]:
-        """The answers, as they come."""
+        """Sends a command, and yields its answers as they come."""
         try:
-            with contextlib.suppress(BrokenPipeError):  # sent away already: what was said can be read
+            with contextlib.suppress(BrokenPipeError):  # we were refused already: the reason can still be read
                 self._socket.sendall(encode({"command": command, **arguments}))
             for line in self._lines:
                 message: Message = json.loads(line)
@@ -73,7 +73,7 @@ class Client:
         raise CommandFailed("usbbtd went away")
 
     def ask_one(self, command: str) -> Message:
-        """The answer of a command that has one."""
+        """Returns the answer to a command that has exactly one."""
         (answer,) = self.ask(command)
         return answer
 

@@ -1,4 +1,4 @@
-"""usbbtctl doctor: what is wrong, and what to do. Works without the service, and needs root to see all."""
+"""usbbtctl doctor: tells what is wrong, and what to do. Works without the service, and needs root to see all."""
 
 import argparse
 import json
@@ -25,8 +25,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def checks(arguments: argparse.Namespace) -> Iterator["Finding"]:
-    """From the hypervisor up to the service."""
-    # Imported here: the other commands shall not wait for what only this one needs.
+    """Yields the findings of all checks, from the hypervisor up to the service."""
+    # Imported here, so that the other commands need not wait for what only this one needs.
     from usbbtd.cli.ctl.checks import machine, service, xenstore
 
     of_config, config = service.check_config(arguments.config)

@@ -1,4 +1,4 @@
-"""Files that people name for what a command gives. What is no regular file stays what it is, and is written to."""
+"""Writes the output of a command into the file that people name for it."""
 
 import errno
 import os
@@ -12,10 +12,10 @@ STANDARD_OUTPUT = "-"
 
 
 def replace(path: str, text: str) -> None:
-    """Puts a file in the place of one that is there, at once: who reads it sees all of one of them.
+    """Replaces a file at once: a reader sees either the whole old file or the whole new one.
 
-    It can be read by all, as one that a shell makes. A link stays, and leads to the new file. What is no regular file,
-    such as a device or a pipe, is written to. Raises CommandFailed.
+    All users may read the new file, as one that a shell makes. A link stays, and leads to it. A device or a pipe is
+    written to instead. Raises CommandFailed.
     """
     try:
         if _can_be_replaced(path):
@@ -28,7 +28,7 @@ def replace(path: str, text: str) -> None:
 
 
 def open_descriptor(path: str) -> int:
-    """Opens a file to write it anew. One that is made is for its owner alone; a pipe must have a reader.
+    """Opens a file to write it anew. If it is made here, only its owner may read it. A pipe must have a reader.
 
     Raises CommandFailed.
     """
@@ -42,7 +42,7 @@ def open_descriptor(path: str) -> int:
 
 
 def _can_be_replaced(path: str) -> bool:
-    """Whether a regular file is there, or nothing yet."""
+    """Tells whether there is a regular file, or nothing yet."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A frame of usbbtctl top: two samples of what the service tells, to lines of text of a given width."""
+"""Draws a frame of usbbtctl top, from two samples of the service's answers, as lines of a given width."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from usbbtd.cli.ctl.output import IDLE, Row, duration, guest_state, hexadecimal,
 BOLD, DIM, REVERSE, GREEN, YELLOW, RED, CYAN = "1", "2", "7", "32", "33", "31", "36"
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-#: Of the history; the oldest go.
+#: How many of the latest samples the history has.
 HISTORY = 40
 _STATE_COLOURS = {
     "Connected": GREEN,
@@ -24,7 +24,7 @@ _STATE_COLOURS = {
 
 
 class Span(NamedTuple):
-    """Text, and its SGR parameters: "" for none."""
+    """A piece of text. ``style``: its SGR parameters, "" for none."""
 
     text: str
     style: str = ""
@@ -34,7 +34,7 @@ Line = list[Span]
 
 
 class Sample(NamedTuple):
-    """All that a frame shows, at one time."""
+    """The service's answers at one time, in seconds of the monotonic clock."""
 
     at: float
     status: Row
@@ -48,7 +48,7 @@ def take_sample(client: Client) -> Sample:
 
 
 class Rates(NamedTuple):
-    """A second, of SDUs and bytes."""
+    """SDUs and bytes a second, to guests and from them."""
 
     sdus_to: float
     bytes_to: float
@@ -65,7 +65,7 @@ _COUNTERS = ("sdus_to_guest", "bytes_to_guest", "sdus_from_guest", "bytes_from_g
 
 
 class View:
-    """What happens between samples."""
+    """The frame after each sample: its figures are the differences to the sample before."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
@@ -75,7 +75,7 @@ class View:
         self._history: list[Rates] = []
 
     def advance(self, sample: Sample) -> None:
-        """A later one."""
+        """Takes the next sample."""
         before, self._sample = self._sample, sample
         seconds = max(sample.at - before.at, 1e-3)
         self._guests = _all_rates(before.guests, sample.guests, ("domid", "devid"), seconds)
@@ -86,10 +86,10 @@ class View:
         ]
 
     def lines(self, width: int, height: int) -> list[Line]:
-        """At most ``height`` of them."""
+        """Returns the lines of the frame, at most ``height``. A line may be longer than ``width``: see ``painted``."""
         lines = [*self._head(width), []]
         guests, channels = self._guest_lines(), self._channel_lines()
-        room = max(height - len(lines) - 3, 2)  # two heads of tables, and what parts them
+        room = max(height - len(lines) - 3, 2)  # two heads of tables, and the empty line between them
         for_guests = min(len(guests), max(room // 2, room - len(channels)))
         lines += [_table_head(_GUEST_HEAD, width), *_cut(guests, for_guests), []]
         lines += [_table_head(_CHANNEL_HEAD, width), *_cut(channels, room - for_guests)]
@@ -115,7 +115,7 @@ class View:
         ]
 
     def _guest_lines(self) -> list[Line]:
-        """The busiest first."""
+        """Returns a line for each guest's device, the busiest first."""
         rows = [(self._guests.get((row["domid"], row["devid"]), _NO_RATES), row) for row in self._sample.guests]
         rows.sort(key=lambda pair: (-pair[0].bytes_both, pair[1]["domid"], pair[1]["devid"]))
         return [
@@ -160,7 +160,7 @@ def _traffic_line(name: str, sdus: float, bytes_a_second: float, history: Sequen
 
 
 def sparkline(values: Iterable[float], peak: float) -> str:
-    """A block for each, as high as it is of ``peak``; one above nothing is never none."""
+    """Draws a block for each value, in proportion to ``peak``. Only the block of a value that is 0 is empty."""
     top = len(_BLOCKS) - 1
     return "".join(
         _BLOCKS[min(top, max(value > 0, round(top * value / peak)))] if peak > 0 else " " for value in values
@@ -180,7 +180,10 @@ def _cut(lines: list[Line], room: int) -> list[Line]:
 def _all_rates(
     before: list[Row], now: list[Row], names: tuple[str, ...], seconds: float
 ) -> dict[tuple[int, ...], Rates]:
-    """By the numbers that tell rows apart. One that is new, or counts anew, has counted from 0."""
+    """Returns the rates of all rows, by the numbers ``names`` that tell rows apart.
+
+    A row that is new, or whose counters have gone back, has counted from 0.
+    """
     known = {_key(row, names): row for row in before}
     rates = {}
     for row in now:
@@ -199,7 +202,7 @@ def _key(row: Row, names: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def painted(line: Line, width: int, *, colour: bool) -> str:
-    """No more than ``width`` letters of it."""
+    """Returns a line as text for the terminal, cut after ``width`` letters."""
     text = []
     for span in line:
         letters = span.text[:width]

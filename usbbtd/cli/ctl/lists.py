@@ -1,4 +1,4 @@
-"""usbbtctl guests, channels, links: what there is."""
+"""usbbtctl guests, channels, links: lists them."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -62,7 +62,7 @@ def _channels(arguments: argparse.Namespace) -> int:
 
 
 def _domids(client: Client, guest: str) -> set[int]:
-    """The domains that are called so, or have this number. Raises CommandFailed where none has a device."""
+    """Returns the domains with this name or number. Raises CommandFailed if none of them has a device."""
     rows = list(client.ask("guests"))
     if found := {row["domid"] for row in rows if guest in (str(row["domid"]), printable(row["name"]))}:
         return found
@@ -97,7 +97,7 @@ def _link_cells(row: Row) -> list[str]:
 
 
 def traffic_cells(row: Row) -> list[str]:
-    """SDUs and bytes to the guest, then from it."""
+    """Returns the cells for SDUs and bytes to the guest, then from it."""
     return [
         cell
         for way in ("to_guest", "from_guest")

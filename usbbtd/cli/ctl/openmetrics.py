@@ -1,7 +1,7 @@
-"""Counters and gauges as text: OpenMetrics 1.0 (https://openmetrics.io), and Prometheus' own form, version 0.0.4.
+"""Writes counters and gauges as text: OpenMetrics 1.0 (https://openmetrics.io), or Prometheus' own form 0.0.4.
 
-They differ in what a counter is called in its TYPE, with _total in the latter, and in the end: node_exporter's textfile
-collector reads the latter only.
+In Prometheus' form, a counter's TYPE names it with _total, and there is no EOF at the end. node_exporter's textfile
+collector reads that form only.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class Metric(NamedTuple):
-    """A family."""
+    """A family of samples."""
 
     name: str
     kind: str
@@ -24,12 +24,12 @@ def _family(of: str, kind: str, helps: Mapping[str, str]) -> dict[tuple[str, str
     return {(of, name): Metric(f"usbbtd_{of}_{name}", kind, text) for name, text in helps.items()}
 
 
-#: What the name of a sample has behind that of its family.
+#: The end of a sample's name, behind the name of its family.
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 
 BUILD_INFO = Metric("usbbtd_build", "info", "Which usbbtd runs.")
 
-#: By what ``stats`` says a value is of, and its name there.
+#: By whose a value is, as ``stats`` tells, and its name there.
 METRICS: dict[tuple[str, str], Metric] = {
     ("process", "cpu_s"): Metric("usbbtd_process_cpu_seconds", "counter", "Processor time of the service."),
     ("process", "uptime_s"): Metric("usbbtd_process_uptime_seconds", "gauge", "Since the service was started."),
@@ -108,9 +108,9 @@ METRICS: dict[tuple[str, str], Metric] = {
 
 
 def lines(stats: Iterable[Row], version: str, *, prometheus: bool = False) -> Iterator[str]:
-    """``stats``: what the command of this name answers. ``version``: the service's.
+    """Yields the lines of the text. ``stats``: the answers to the command "stats". ``version``: that of the service.
 
-    A name that is not known here is a gauge without words.
+    A value whose name is not in METRICS becomes a gauge without a description.
     """
     samples: dict[Metric, list[str]] = {BUILD_INFO: [f'{BUILD_INFO.name}_info{{version="{_escaped(version)}"}} 1']}
     for answer in stats:

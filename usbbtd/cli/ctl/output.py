@@ -1,4 +1,4 @@
-"""How subcommands are added, and how rows are shown: as JSON, one object a line, or as a table."""
+"""Adds subcommands, and shows rows as JSON, one object a line, or as a table."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 NONE = "-"
 
-#: What people are told of a device that nobody uses: a program of the guest that has ended leaves it Closed.
+#: The state shown of a device that no program uses: one that was used before is Closed then.
 IDLE = "idle"
 _UNUSED = ("Closed", "InitWait")
 
@@ -25,6 +25,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def add_command(
     subparsers: "Subparsers", name: str, run: Run, text: str, *, json: bool = True
 ) -> argparse.ArgumentParser:
+    """Adds a subcommand and returns its parser. ``json``: whether to add --json, too."""
     parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run)
     if json:
@@ -39,7 +40,7 @@ def add_json(parser: "argparse._ActionsContainer") -> None:
 def show_rows(
     rows: Iterable[Row], head: Sequence[str], cells: Callable[[Row], Sequence[str]], arguments: argparse.Namespace
 ) -> None:
-    """``cells``: what the table shows of a row."""
+    """Prints rows. ``cells``: returns the cells of the table for a row."""
     if arguments.json:
         for row in rows:
             print(json.dumps(row))
@@ -48,7 +49,7 @@ def show_rows(
 
 
 def number_of_bytes(count: float) -> str:
-    """As people read it, in at most seven letters."""
+    """Returns a number of bytes as people read it, in at most seven letters: ``1.5 MB``."""
     power = 0
     while count >= 999.5 and power < len(_UNITS) - 1:
         count /= 1000
@@ -57,7 +58,7 @@ def number_of_bytes(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest units: ``3 h 12 min``."""
+    """Returns a duration in its two largest units: ``3 h 12 min``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -69,12 +70,12 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str | None) -> str:
-    """What others named must not steer the terminal."""
+    """Replaces letters that could steer the terminal: others have chosen this text. Returns NONE for None."""
     return NONE if text is None else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def guest_state(row: Row) -> str:
-    """The state of a guest's device: "idle" where all is well and no program of the guest uses it."""
+    """Returns the state of a guest's device: "idle" if all is well and no program of the guest uses it."""
     return IDLE if row["state"] in _UNUSED and not row["reason"] else str(row["state"])
 
 

@@ -1,4 +1,4 @@
-"""usbbtctl stats: all counters."""
+"""usbbtctl stats: prints all counters."""
 
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""usbbtctl status, adapters: how the service and its dongle are."""
+"""usbbtctl status, adapters: tells how the service and its dongle are."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from usbbtd.cli.table import counted
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
-#: Assigned numbers, 2.1: HCI_Version.
+#: Versions of the specification by HCI_Version, as in the Assigned Numbers, 2.1.
 _VERSIONS = ("1.0b", "1.1", "1.2", "2.0", "2.1", "3.0", "4.0", "4.1", "4.2", "5.0", "5.1", "5.2", "5.3", "5.4", "6.0")
 
 

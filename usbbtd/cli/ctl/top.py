@@ -1,4 +1,4 @@
-"""usbbtctl top: what goes on now, until it is ended."""
+"""usbbtctl top: shows what the service does now, until it is ended."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ from usbbtd.cli.ctl.output import add_command
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the other screen, without a cursor; back
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # to the alternate screen, without a cursor, and back
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _SHORTEST_S = 0.1
 _END_KEYS = (b"q", b"Q", b"\x04", b"")
@@ -55,7 +55,7 @@ def _top(arguments: argparse.Namespace) -> int:
 
 
 def _stream(arguments: argparse.Namespace) -> int:
-    """A sample a line: what it shows is computed from two of them."""
+    """Prints a sample a line. Programs compute the rates from two of them, as ``View`` does."""
     with Client(arguments.socket) as client, contextlib.suppress(KeyboardInterrupt):
         while True:
             at, status, guests, channels = take_sample(client)
@@ -90,19 +90,19 @@ def _size() -> os.terminal_size:
 
 
 def _wait_end(seconds: float) -> bool:
-    """Whether a key ended it within ``seconds``; any other key ends the waiting."""
+    """Waits for a key, ``seconds`` at most, and tells whether it is one that ends the command."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(ready) and os.read(sys.stdin.fileno(), 1) in _END_KEYS
 
 
 @contextlib.contextmanager
 def _screen() -> Iterator[None]:
-    """The terminal's other screen, keys as they come; as it was, afterwards, however it ends."""
+    """Switches to the terminal's alternate screen, where keys need no Enter, and back after the block."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # a shell would be shown on the other screen
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # else the shell would appear on the alternate screen
     try:
         tty.setcbreak(descriptor)
         sys.stdout.write(_ENTER)

@@ -1,10 +1,12 @@
-"""What usbbtctl doctor looks at, by where it looks. A check never raises: what it cannot look at is ``not checked``."""
+"""The checks of usbbtctl doctor, by where they look. A check never raises: if it cannot look it is ``not checked``."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Status(StrEnum):
+    """The result of a check, as people see it."""
+
     OK = "ok"
     WARNING = "warning"
     FAILED = "failed"
@@ -12,7 +14,7 @@ class Status(StrEnum):
 
 
 class Finding(NamedTuple):
-    """``advice``: what to do, "" where nothing is to be done."""
+    """What a check has found. ``advice``: what to do about it; "" if nothing is to be done."""
 
     check: str
     status: Status

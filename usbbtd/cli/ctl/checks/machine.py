@@ -1,4 +1,4 @@
-"""The domain's kernel: what has to be there of Xen, and what must not get in the way."""
+"""Checks the domain's kernel: whether what usbbtd needs of Xen is there, and nothing else takes the dongle."""
 
 import os
 import pwd
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from usbbtd.cli.ctl.checks import Finding, Status
 
-#: The user of the service, where there is one, and the group that the Xen devices are for.
+#: The user of the service, if the domain has it, and the group that may use the Xen devices.
 USER, GROUP = "usbbtd", "usbbt-xen"
 
-#: By device node: the module that makes it, "" where the kernel itself does, and what it is needed for.
+#: For each device node, the module that makes it ("" if the kernel itself does), and what it is needed for.
 _NODES = {
     "evtchn": ("xen-evtchn", "event channels"),
     "gntdev": ("xen-gntdev", "mapping guests' rings"),
@@ -51,7 +51,7 @@ def _check_node(name: str) -> Finding:
 
 
 def access(node: str) -> tuple[str, bool]:
-    """Whose rights count, and whether they suffice. An access control list is not looked at."""
+    """Returns (whose rights count, whether they suffice). Ignores access control lists."""
     try:
         user = pwd.getpwnam(USER)
     except KeyError:
@@ -63,7 +63,7 @@ def access(node: str) -> tuple[str, bool]:
 
 
 def check_drivers(*, usbif: bool) -> Iterator[Finding]:
-    """Who else would take the dongle."""
+    """Checks whether another driver would take the dongle; without usbif, whether there is one."""
     if not usbif:
         yield _check_own_dongle()
     elif os.path.isdir("/sys/module/xen_hcd"):
@@ -74,7 +74,7 @@ def check_drivers(*, usbif: bool) -> Iterator[Finding]:
 
 
 def _check_own_dongle() -> Finding:
-    """As libusb would find one."""
+    """Looks for a dongle that libusb would find."""
     drivers = [
         os.path.basename(os.path.realpath(interface / "driver")) if (interface / "driver").exists() else "no driver"
         for interface in Path("/sys/bus/usb/devices").glob("*:*")

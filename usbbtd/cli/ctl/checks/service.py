@@ -1,4 +1,4 @@
-"""The service: its configuration, its policy, its unit, its socket, its dongle."""
+"""Checks the service: its configuration, its policy, its unit, its socket, its dongle."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ _PATIENCE_S = 10
 
 
 def check_config(path: Path | None) -> tuple[Finding, Config]:
-    """The default one where it cannot be read: so that the rest can be looked at."""
+    """Returns the finding, and the configuration for the other checks: the default one if it cannot be read."""
     try:
         config = read_config(path)
     except ConfigError as error:
@@ -57,7 +57,7 @@ def check_unit() -> Finding:
 
 
 def check_socket(path: str, config: Config) -> Iterator[Finding]:
-    """The dongle too, as the service sees it."""
+    """Checks whether the service answers, and what it says of its dongle."""
     check = "control socket"
     try:
         with Client(path) as client:

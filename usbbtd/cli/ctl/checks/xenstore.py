@@ -1,4 +1,4 @@
-"""xenstore: whether it answers, and the devices that the toolstack has made for this domain."""
+"""Checks whether xenstore answers, and the devices that the toolstack has made for this domain."""
 
 import asyncio
 
@@ -15,8 +15,8 @@ _ATTACH_GUEST = "in dom0: usbbt-toolstack attach GUEST backend=DOMAIN, or vl2cap
 _NOT_SERVED = "start usbbtd: 'systemctl start usbbtd'"
 _RAISE_QUOTAS = "in dom0: xenstored --entry-nb 4000 --watch-nb 512, see docs/troubleshooting.md"
 _CHECK = "xenstore"
-#: Devices, of 15 nodes and a watch each, that xenstored's 1000 nodes and 128 watches for a domain suffice for. Tags are
-#: a node more: 62 then.
+#: How many devices, with 15 nodes and a watch each, xenstored's 1000 nodes and 128 watches of a domain are enough for.
+#: Tags are a node more: then it is 62.
 _ENOUGH_FOR = 64
 
 
@@ -98,7 +98,7 @@ async def _look_at_guest(store: Store, path: str) -> Finding:
 
 
 def _number(untrusted_text: str | None) -> int:
-    """A state; 0, Unknown, for what is none."""
+    """Returns the state in a node; 0, Unknown, if there is none."""
     if untrusted_text is None or untrusted_text not in map(str, range(len(STATE_NAMES))):
         return 0
     return int(untrusted_text)
