@@ -19,7 +19,7 @@ XEN_TYPES = "typedef uint32_t grant_ref_t;\ntypedef uint32_t evtchn_port_t;\n"
 
 
 def find_header(name: str) -> Path:
-    """Where the C compiler finds a header. Raises FileNotFoundError with the package to install."""
+    """Returns where the C compiler finds a header. Raises FileNotFoundError, which names the package to install."""
     command = ["cc", "-E", "-M", "-include", name, "-x", "c", "/dev/null"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     paths = [word for word in found.stdout.split() if word.endswith(name)]
@@ -41,7 +41,7 @@ def constants(text: str, prefix: str) -> dict[str, str]:
 
 
 def declarations(header: Path, prefix: str) -> str:
-    """The cdef of a header: its structures and numeric constants whose names start with ``prefix``.
+    """Returns the cdef of a header: its structures and numeric constants whose names start with ``prefix``.
 
     The compiler fills in the constants, and the array sizes that are neither a number nor the name of one.
     """
@@ -60,7 +60,7 @@ def declarations(header: Path, prefix: str) -> str:
 
 
 def everything(header: Path, prefix: str) -> str:
-    """The cdef of a header of ours, which holds nothing that a cdef may not, and its constants."""
+    """Returns the cdef of a header of ours, all of which is legal in a cdef, with its constants."""
     text = without_comments(header)
     return without_directives(text) + "".join(f"\n#define {name} ..." for name in constants(text, prefix)) + "\n"
 

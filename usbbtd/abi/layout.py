@@ -1,4 +1,4 @@
-"""Wire layouts as ``struct.Struct`` objects, derived from what the C compiler made of the headers.
+"""Makes ``struct.Struct`` objects of wire layouts, from the offsets that the C compiler found in the headers.
 
 A record's fields are its C members in order, flattened: integers one each, arrays of octets as ``bytes``, arrays of
 structures member by member. Members called ``pad`` and the holes between members are skipped and packed as zeros.
@@ -20,16 +20,16 @@ _INTEGERS |= {"unsigned char": "B", "signed char": "b"}
 
 
 def size_of(c_type: str) -> int:
-    """Size of a C type in bytes: ``size_of("struct l2capif_request")``."""
+    """Returns the size of a C type in bytes: ``size_of("struct l2capif_request")``."""
     size: int = ffi.sizeof(c_type)
     return size
 
 
 def record(c_type: str, union: str = "") -> Struct:
-    """The packer of a C structure, little-endian, of the structure's full size.
+    """Returns the packer of a C structure, little-endian, of the structure's full size.
 
-    Where the structure has a union, ``union`` names the member that is meant: ``record("struct l2capif_request",
-    "connect")``. Raises KeyError where there is no such member.
+    If the structure has a union, ``union`` names the member to use: ``record("struct l2capif_request", "connect")``.
+    Raises KeyError if there is no such member.
     """
     pieces: list[str] = []
     end = 0
@@ -44,7 +44,7 @@ def record(c_type: str, union: str = "") -> Struct:
 
 
 def _flatten(ctype: Any, base: int, union: str) -> Iterator[tuple[int, str, int]]:
-    """(offset, format code, size) of each scalar and octet array."""
+    """Yields (offset, format code, size) of each scalar and octet array."""
     if ctype.kind == "primitive":
         yield base, _primitive(ctype), ffi.sizeof(ctype)
     elif ctype.kind == "array" and ctype.item.kind == "primitive" and ffi.sizeof(ctype.item) == 1:

@@ -1,1 +1,1 @@
-"""What the log can say: a table of all events, and the catalog of the journal and the page of docs made from it."""
+"""The table of all events of the log, and the journal's catalog and the page of docs that are made from it."""

@@ -1,4 +1,4 @@
-"""``python -m usbbtd.events catalog|page``: prints what is made from the table of events."""
+"""``python -m usbbtd.events catalog|page`` prints the catalog or the page that is made from the table of events."""
 
 import sys
 

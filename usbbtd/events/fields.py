@@ -1,6 +1,6 @@
-"""The journal's fields: how the facts of an event are called there."""
+"""The names of the journal's fields for the facts of an event."""
 
-#: Facts with a field of an agreed name.
+#: Facts whose field has an agreed name.
 _AGREED = {
     "domid": "XEN_DOMID",
     "devid": "XEN_DEVID",
@@ -13,5 +13,5 @@ _AGREED = {
 
 
 def field_of(fact: str) -> str:
-    """The field of a fact: an agreed name, or USBBTD_ and its own in capitals."""
+    """Returns the field of a fact: an agreed name, or USBBTD_ and the fact's own name in capitals."""
     return _AGREED.get(fact) or f"USBBTD_{fact.upper()}"

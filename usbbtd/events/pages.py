@@ -1,4 +1,4 @@
-"""What is made from the table of events: the journal's catalog, and the page of docs."""
+"""Makes the journal's catalog and the page of docs from the table of events."""
 
 import textwrap
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ made by `make catalog` from `usbbtd/events/table.py`: do not edit them.
 
 
 def catalog() -> str:
-    """The file that journalctl --update-catalog reads: systemd.catalog(5) has the form."""
+    """Returns the file that journalctl --update-catalog reads, in the form of systemd.catalog(5)."""
     return "\n".join(_entry(program, event) for program, events in EVENTS.items() for event in events)
 
 
 def page() -> str:
-    """docs/events.md."""
+    """Returns docs/events.md."""
     return _HEAD + "".join(f"\n## {program}\n\n{_table(events)}" for program, events in EVENTS.items())
 
 

@@ -1,4 +1,4 @@
-"""The table of events. Nobody imports it before it is needed: its texts would only take time when a service starts."""
+"""The table of events. It is imported only when it is needed: its texts would slow down the start of a service."""
 
 from functools import cache
 from typing import Literal, NamedTuple
@@ -9,10 +9,10 @@ Level = Literal["info", "warning", "error", "any"]
 class LogEvent(NamedTuple):
     """One kind of event.
 
-    ``phrase``: what is logged, word for word. ``message_id``: the journal's MESSAGE_ID, for ever the same. ``facts``:
-    those that every such event has; those in brackets only some have. ``explanation`` and ``remedy``, what it means and
-    what to do, may name facts as ``{domid}``. ``limited``: guests, peers or another domain's USB backend can cause it
-    as often as they like, so that it is dropped when it comes too often.
+    ``phrase``: the message that is logged, word for word. ``message_id``: the journal's MESSAGE_ID, which never
+    changes. ``facts``: the names of its facts; only some such events have those in brackets. ``explanation`` and
+    ``remedy`` say what it means and what to do, and may name facts as ``{domid}``. ``limited``: whether it is dropped
+    when it comes too often, as guests, peers or another domain's USB backend can cause it as often as they like.
     """
 
     phrase: str
@@ -519,10 +519,11 @@ _TOOLSTACK: tuple[LogEvent, ...] = (
     ),
 )  # fmt: skip
 
-#: By the command that tells of them, in the order of its life.
+#: All events, by the command that logs them, in the order of its life.
 EVENTS = {"usbbtd": _DAEMON, "usbbt-toolstack": _TOOLSTACK}
 
 
 @cache
 def by_phrase() -> dict[str, LogEvent]:
+    """Returns all events by their phrases."""
     return {event.phrase: event for events in EVENTS.values() for event in events}

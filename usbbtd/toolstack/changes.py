@@ -1,4 +1,4 @@
-"""Changes of xenstore as data: planned first, then shown or made, both in one transaction."""
+"""Changes of xenstore as data: they are planned first, and then shown or made, in one transaction."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from usbbtd.xen.transaction import Transaction
 
 
 class Write(NamedTuple):
-    """``permissions``: the owner's first, as in ``("n3", "r7")``; None for a node that is there and keeps its own."""
+    """Writes a node. ``permissions``: the owner's first, as in ``("n3", "r7")``; None if the node keeps its own."""
 
     path: str
     value: str
@@ -19,7 +19,7 @@ class Write(NamedTuple):
 
 
 class Remove(NamedTuple):
-    """With all below."""
+    """Removes a node and all below it."""
 
     path: str
 
@@ -38,7 +38,7 @@ def apply(transaction: Transaction, changes: Iterable[Change]) -> None:
             transaction.remove(change.path)
             continue
         transaction.write(change.path, change.value)
-        # A new node has the permissions of the one above it: what was set there is not set again.
+        # A new node gets the permissions of the one above it: those need not be set again.
         if change.permissions and given.get(_above(change.path)) != change.permissions:
             transaction.set_permissions(change.path, change.permissions)
         if change.permissions:
@@ -48,7 +48,10 @@ def apply(transaction: Transaction, changes: Iterable[Change]) -> None:
 def make_directory(
     transaction: Transaction, path: str, top: str, above: tuple[str, ...], permissions: tuple[str, ...]
 ) -> Iterator[Change]:
-    """A new directory in the place of what is there; ``above`` is for those that are missing between ``top`` and it."""
+    """Yields the changes that make a new directory, in the place of any that is there.
+
+    Directories that are missing between ``top`` and it are made with the permissions ``above``.
+    """
     if transaction.read(path) is not None:
         yield Remove(path)
     missing = []
@@ -61,7 +64,10 @@ def make_directory(
 
 
 def remove_directory(transaction: Transaction, path: str, top: str) -> Iterator[Change]:
-    """A directory, if it is there, and with it those above it, below ``top``, that are empty then."""
+    """Yields the change that removes a directory, if it is there.
+
+    The directories above it, below ``top``, are removed with it if they would be empty.
+    """
     if transaction.read(path) is None:
         return
     while (parent := _above(path)) != top and transaction.list(parent) == [path.rpartition("/")[2]]:

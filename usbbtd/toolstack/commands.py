@@ -1,4 +1,4 @@
-"""What an administrator does by hand: attach, detach, list. Waits as xl does, and leaves nothing half-done."""
+"""Attaches, detaches and lists devices for an administrator. Waits as xl does, and leaves nothing half-done."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,10 @@ _STATES = {str(number): name for number, name in enumerate(xenbus.STATE_NAMES)}
 
 
 class DeviceRow(NamedTuple):
-    """A device, for people. ``backend_domid`` None: it waits for its driver domain. A state is None without a node."""
+    """A device, as people see it. ``backend_domid``: None if it waits for its driver domain.
+
+    A state is None if its node is missing.
+    """
 
     guest: str
     guest_domid: int
@@ -44,7 +47,7 @@ class DeviceRow(NamedTuple):
 
 
 class Attachment:
-    """The attaching of one device, planned and made in one transaction. ``plan`` may run more than once."""
+    """Attaches one device. ``plan`` runs in the transaction, and again if that is repeated."""
 
     def __init__(self, guest: str, spec: Spec) -> None:
         self._wanted = (guest, spec)
@@ -54,7 +57,7 @@ class Attachment:
         self._before: Vl2capDevice | None = None
 
     def plan(self, transaction: Transaction) -> list[Change]:
-        """BadSpec, NoDomain, AlreadyAttached."""
+        """Chooses the number and returns the changes that attach it. Raises BadSpec, NoDomain, AlreadyAttached."""
         text, spec = self._wanted
         self._planned = False
         domains = read_domains(transaction)
@@ -82,14 +85,14 @@ class Attachment:
         return list(make_device(transaction, guest, devid, backend, spec.tags))
 
     def undo(self, transaction: Transaction) -> None:
-        """Does nothing where nothing was made, or where it is another device by now."""
+        """Removes the device, if it was made and no other device has its number by now."""
         if not self._planned:
             return
         found = read_device(transaction, self.device.guest, self.device.devid)
         if found.wanted is None or found == self.device:
             apply(transaction, remove_device(transaction, self.device))
             if found == self.device and self._before is not None and self._before.wanted is False:
-                apply(transaction, make_record(transaction, self._before))  # it stays detached
+                apply(transaction, make_record(transaction, self._before))  # it was detached before, and stays so
             else:
                 apply(transaction, remove_record(transaction, self.device))
 
@@ -97,14 +100,14 @@ class Attachment:
 async def attach(store: Store, guest: str, spec: Spec, timeout_s: float) -> DeviceRow:
     """Gives the guest a device, and waits until the backend offers it; if it does not, takes the device away again.
 
-    BadSpec, NoDomain, AlreadyAttached, BackendSilent, BackendClosed; XenError.
+    Raises BadSpec, NoDomain, AlreadyAttached, BackendSilent, BackendClosed, XenError.
     """
     attachment = Attachment(guest, spec)
     try:
         await store.transaction(lambda transaction: apply(transaction, attachment.plan(transaction)))
         await _wait_offered(store, attachment, timeout_s)
         return await store.transaction(lambda transaction: _row(transaction, attachment.guest, attachment.device))
-    except BaseException:  # interrupted in the transaction, too: it may have been made all the same
+    except BaseException:  # also if the transaction is interrupted, which may have been made all the same
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_UNDO_S):  # xenstored may be gone
                 await store.transaction(attachment.undo)
@@ -126,7 +129,7 @@ async def _wait_offered(store: Store, attachment: Attachment, timeout_s: float) 
 
 
 class Detachment:
-    """The detaching of one device. ``plan`` may run more than once."""
+    """Detaches one device. ``plan`` runs in the transaction, and again if that is repeated."""
 
     def __init__(self, guest: str, devid: int | None) -> None:
         self._wanted = (guest, devid)
@@ -134,7 +137,7 @@ class Detachment:
         self.guest = Domain(-1, "")
 
     def plan(self, transaction: Transaction) -> list[Change]:
-        """Asks the backend to close. NoDomain, NoDevice, BadSpec."""
+        """Returns the changes that ask the backend to close. Raises NoDomain, NoDevice, BadSpec."""
         text, devid = self._wanted
         self.guest = guest = match_domain(read_domains(transaction), text)
         devices = [
@@ -151,15 +154,16 @@ class Detachment:
         return list(close_device(transaction, self.device))
 
     def plan_removal(self, transaction: Transaction) -> list[Change]:
-        """When the backend has closed, or will not."""
+        """Returns the changes that remove the device when the backend has closed it, or has not in time."""
         gone = self.device._replace(wanted=False, backend=None)
         return [*remove_device(transaction, self.device), *make_record(transaction, gone)]
 
 
 async def detach(store: Store, guest: str, devid: int | None, timeout_s: float) -> tuple[DeviceRow, bool]:
-    """Takes a device away: its last row, and whether the backend closed it in time. It is removed in any case.
+    """Takes a device away, even if the backend does not close it in time.
 
-    ``devid`` None: the only one there is. NoDomain, NoDevice, BadSpec; XenError.
+    ``devid``: None for the only device that the guest has. Returns (the device's last row, whether the backend closed
+    it in time). Raises NoDomain, NoDevice, BadSpec, XenError.
     """
     detachment = Detachment(guest, devid)
     await store.transaction(lambda transaction: apply(transaction, detachment.plan(transaction)))
@@ -173,12 +177,12 @@ async def detach(store: Store, guest: str, devid: int | None, timeout_s: float) 
 
 
 async def dry_run(store: Store, plans: Iterable[Callable[[Transaction], list[Change]]]) -> list[Change]:
-    """What would be changed. Writes nothing."""
+    """Returns the changes that these plans would make. Writes nothing."""
     return await store.transaction(lambda transaction: [change for plan in plans for change in plan(transaction)])
 
 
 async def list_devices(store: Store, guest: str | None) -> list[DeviceRow]:
-    """Of one guest, or of all. NoDomain; XenError."""
+    """Lists the devices of one guest, or of all for None. Raises NoDomain, XenError."""
 
     def read(transaction: Transaction) -> list[DeviceRow]:
         domains = read_domains(transaction)
@@ -209,7 +213,10 @@ def _word(untrusted_state: str | None) -> str | None:
 
 
 async def _wait_state(store: Store, directory: str, wanted: tuple[str | None, ...], timeout_s: float) -> str | None:
-    """The state when it is one of these, None: there is none; or at the end of the time, whatever it is then."""
+    """Waits until the state is one of these, and returns it; at the end of the time, whatever it is then.
+
+    A state of None is a node that is missing.
+    """
     path = f"{directory}/state"
     state = None
     try:

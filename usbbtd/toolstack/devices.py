@@ -1,9 +1,9 @@
 """The nodes of vl2cap devices: those of both ends, as docs/l2capif.md says, and a record that is dom0's own.
 
 The record is at ``/libxl/<guest>/device/vl2cap/<devid>``, beside those that libxl keeps of the devices it knows, and
-libxl removes it with the guest. It says which driver domain the administrator wants, by name, so that a device can
-follow a driver domain that is started anew, and where the device is: what the guest's own directory says of that can be
-rewritten by the guest. ``online`` 0 there is a device that was taken away by hand and stays away.
+libxl removes it with the guest. It has the name of the driver domain that the administrator wants, so that a device can
+follow a driver domain that is started anew; and the paths of the device, because a guest can rewrite those in its own
+directory. If its ``online`` is 0, the device was detached by hand and stays detached.
 """
 
 import re
@@ -22,8 +22,8 @@ _NOBODY_ELSE = ("n0",)
 class Vl2capDevice(NamedTuple):
     """A guest's device ``devid``.
 
-    ``wanted``: by the administrator; None when there is no record. ``backend``: the domid of the driver domain towards
-    which there are nodes; None when there are none. ``tags``: see ``Spec``.
+    ``wanted``: whether the administrator wants it; None if there is no record. ``backend``: the domid of the driver
+    domain for which it has nodes; None if it has none. ``tags``: see ``Spec``.
     """
 
     guest: int
@@ -35,7 +35,7 @@ class Vl2capDevice(NamedTuple):
 
     @property
     def present(self) -> bool:
-        """Whether there is more of it than a note that it was taken away."""
+        """Tells whether the device is wanted or has nodes: there is more than a record that it was detached."""
         return bool(self.wanted) or self.backend is not None
 
     @property
@@ -44,7 +44,7 @@ class Vl2capDevice(NamedTuple):
 
     @property
     def backend_path(self) -> str:
-        """Only with a ``backend``."""
+        """Returns the path of the backend's end. The device must have a ``backend``."""
         return f"{home(self.backend or 0)}/backend/vl2cap/{self.guest}/{self.devid}"
 
     @property
@@ -53,7 +53,7 @@ class Vl2capDevice(NamedTuple):
 
 
 def read_devices(transaction: Transaction, guest: int) -> dict[int, Vl2capDevice]:
-    """All devices of a guest by devid, those that were taken away among them."""
+    """Returns all devices of a guest by devid, with those that were detached by hand."""
     names: set[str] = set()
     for directory in (_records(guest), f"{home(guest)}/device/vl2cap"):
         names.update(transaction.list(directory) or ())
@@ -61,7 +61,7 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Vl2capDevice
 
 
 def read_device(transaction: Transaction, guest: int, devid: int) -> Vl2capDevice:
-    """The device as its record has it; where there is none, as the guest's directory has it."""
+    """Returns the device as its record has it; without a record, as the guest's directory has it."""
     device = Vl2capDevice(guest, devid)
     online, name, backend, tags = (
         transaction.read(f"{device.record_path}/{node}") for node in ("online", "backend-name", "backend", "tags")
@@ -70,17 +70,16 @@ def read_device(transaction: Transaction, guest: int, devid: int) -> Vl2capDevic
         backend = transaction.read(f"{device.frontend_path}/backend")
     else:
         device = device._replace(wanted=online == "1", backend_name=name or "", tags=tags or "")
-    # The guest may have written it: whatever it names, it is this guest's device of this number and no other path.
+    # The guest may have written the path: only a path of this device is accepted.
     match = re.fullmatch(rf"/local/domain/([0-9]+)/backend/vl2cap/{guest}/{devid}", backend or "")
     return device._replace(backend=parse_domid(match[1])) if match else device
 
 
 def is_made(transaction: Transaction, device: Vl2capDevice) -> bool:
-    """Returns whether both ends of a device are there.
+    """Tells whether both ends of a device are there.
 
-    The number of its driver domain may be another's by now. What tells them apart is the directory that was made for
-    this device: it is in the driver domain's home, which libxl removes with the domain and before it gives the number
-    to another.
+    Another domain may have the number of its driver domain by now. But libxl removes a domain's home, in which this
+    device's directory is, before it gives the number to another domain.
     """
     if device.backend is None or name_of(transaction, device.backend) is None:
         return False
@@ -91,7 +90,7 @@ def is_made(transaction: Transaction, device: Vl2capDevice) -> bool:
 def make_device(
     transaction: Transaction, guest: Domain, devid: int, backend: Domain, tags: str = ""
 ) -> Iterator[Change]:
-    """The nodes of a device, in the place of any that there are."""
+    """Yields the changes that make a device, in the place of any nodes that it has."""
     device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, tags)
     front, back = device.frontend_path, device.backend_path
     frontend_nodes = {"backend": back, "backend-id": str(backend.domid), "state": str(xenbus.INITIALISING)}
@@ -108,7 +107,7 @@ def make_device(
 
 
 def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
-    """The record of a device that is wanted; without ``backend`` it waits for its driver domain."""
+    """Yields the changes that make a device's record. Without ``backend`` the device waits for its driver domain."""
     top = f"/libxl/{device.guest}/device"
     yield from make_directory(transaction, device.record_path, top, _NOBODY_ELSE, _NOBODY_ELSE)
     nodes = {"online": "1" if device.wanted else "0", "backend-name": device.backend_name}
@@ -120,7 +119,7 @@ def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Chan
 
 
 def close_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
-    """Asks the backend to close, and notes that the device is not wanted any more."""
+    """Yields the changes that ask the backend to close, and record that the device is not wanted any more."""
     yield from make_record(transaction, device._replace(wanted=False))
     if device.backend is not None and transaction.read(f"{device.backend_path}/state") is not None:
         yield Write(f"{device.backend_path}/online", "0")
@@ -128,13 +127,14 @@ def close_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Cha
 
 
 def remove_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
-    """The nodes of both ends; the record stays."""
+    """Yields the changes that remove the nodes of both ends; the record stays."""
     yield from remove_directory(transaction, device.frontend_path, f"{home(device.guest)}/device")
     if device.backend is not None:
         yield from remove_directory(transaction, device.backend_path, home(device.backend))
 
 
 def remove_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
+    """Yields the changes that remove a device's record."""
     yield from remove_directory(transaction, device.record_path, f"/libxl/{device.guest}/device")
 
 

@@ -11,6 +11,8 @@ DOMAINS = "/local/domain"
 
 
 class Domain(NamedTuple):
+    """A domain of the host."""
+
     domid: int
     name: str
 
@@ -23,36 +25,40 @@ class Domain(NamedTuple):
 
 
 def home(domid: int) -> str:
+    """Returns the path of a domain's own directory."""
     return f"{DOMAINS}/{domid}"
 
 
 def name_of(transaction: Transaction, domid: int) -> str | None:
-    """Returns None if there is no such domain, or if it has no name yet."""
+    """Returns the name of a domain; None if there is no such domain, or if it has no name yet."""
     return transaction.read(f"{home(domid)}/name")
 
 
 def domids(names: Iterable[str] | None) -> list[int]:
-    """Those of a directory's children that are numbers of domains; None is no directory."""
+    """Returns those of a directory's children that are numbers of domains. ``names``: None without a directory."""
     return [domid for name in names or () if (domid := parse_domid(name)) is not None]
 
 
 def devids(names: Iterable[str] | None) -> list[int]:
-    """Those of a directory's children that are numbers of devices; None is no directory."""
+    """Returns those of a directory's children that are numbers of devices. ``names``: None without a directory."""
     return [devid for name in names or () if (devid := parse_u32(name)) is not None]
 
 
 def read_names(transaction: Transaction) -> dict[int, str | None]:
-    """Returns what is known of the name of each domain, by domid: it may come after the domain, as in a migration."""
+    """Returns the name of each domain by domid; None if it has none yet, such as during a migration."""
     return {domid: name_of(transaction, domid) for domid in sorted(domids(transaction.list(DOMAINS)))}
 
 
 def read_domains(transaction: Transaction) -> dict[int, str]:
-    """The name of each domain by domid."""
+    """Returns the name of each domain that has one, by domid."""
     return {domid: name for domid, name in read_names(transaction).items() if name is not None}
 
 
 def match_domain(domains: Mapping[int, str], wanted: str) -> Domain:
-    """The domain that an administrator means: digits are a domid, as for xl, anything else a name. NoDomain."""
+    """Returns the domain that an administrator means: digits are a domid, as for xl, any other text is a name.
+
+    Raises NoDomain if there is no such domain, or more than one.
+    """
     if wanted.isdecimal():
         found = [domid for domid in domains if str(domid) == wanted]
     else:

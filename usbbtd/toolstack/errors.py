@@ -1,12 +1,12 @@
-"""Why a device was not attached or detached. Each has a sentence for people; xenstore then is as it was before."""
+"""Errors that tell people why a device was not attached or detached. xenstore then is as it was before."""
 
 
 class ToolstackError(Exception):
-    """Nothing was changed, or all of it was taken back."""
+    """The base of these errors: nothing was changed, or all changes were undone."""
 
 
 class BadSpec(ToolstackError):
-    """What was asked for is not well formed, or cannot be."""
+    """The device that was asked for is malformed or impossible."""
 
 
 class NoDomain(ToolstackError):
@@ -14,7 +14,7 @@ class NoDomain(ToolstackError):
 
 
 class AlreadyAttached(ToolstackError):
-    """The guest has a device of this number."""
+    """The guest has a device of this number already, or as many devices as it can have."""
 
 
 class NoDevice(ToolstackError):
@@ -22,7 +22,7 @@ class NoDevice(ToolstackError):
 
 
 class BackendSilent(ToolstackError):
-    """Nothing in the backend domain took the device up in time."""
+    """No program in the backend domain took the device up in time."""
 
 
 class BackendClosed(ToolstackError):
@@ -30,4 +30,4 @@ class BackendClosed(ToolstackError):
 
 
 class NoXen(ToolstackError):
-    """There is no xenstore to be reached."""
+    """xenstore cannot be reached."""

@@ -1,6 +1,6 @@
-"""Which devices the configuration files of xl give to which domain.
+"""Reads which devices the configuration files of xl give to which domain.
 
-xl keeps nothing of a key that it does not know. So the file is found again by the ``name`` that it sets.
+xl keeps nothing of a key that it does not know: a domain's file is found again by the ``name`` that it sets.
 """
 
 import os
@@ -18,8 +18,8 @@ from usbbtd.toolstack.xlconfig import Value, XlConfigError, parse
 DIRECTORIES = (Path("/etc/xen"), Path("/etc/xen/auto"))
 
 _KEY = "vl2cap"
-_SIZE_MAX = 1 << 20  # bytes; what is longer is something else
-#: What editors, packages and cautious people leave beside a file, and what is hidden.
+_SIZE_MAX = 1 << 20  # bytes; a longer file is no configuration
+#: Matches hidden files, and those that editors, packages and cautious people leave beside a file.
 _NO_CONFIGURATION = re.compile(
     r"""[.\#] .* | .* (?: [~\#] | [.] (?: bak | backup | old | orig | save | copy | rej | tmp | sw[a-p]
         | dpkg-[a-z]+ | ucf-[a-z]+ | rpm(?:save|new|orig) | pac(?:save|new|orig) ) [-.~0-9]* )""",
@@ -28,7 +28,7 @@ _NO_CONFIGURATION = re.compile(
 
 
 class _XlFile(NamedTuple):
-    """What was read of a file. ``problem``: why its devices cannot be had, for people."""
+    """The content of a file. ``problem``: why its devices cannot be attached, for people."""
 
     name: str | None = None
     devices: dict[int, Spec] = {}  # noqa: RUF012 never changed
@@ -36,17 +36,17 @@ class _XlFile(NamedTuple):
 
 
 class ConfigFiles:
-    """The files in ``directories``; read anew where they have changed."""
+    """The files in ``directories``. A file is read again if it has changed."""
 
     def __init__(self, directories: Iterable[Path]) -> None:
         self._directories = tuple(directories)
         self._cache: dict[tuple[Path, int, int, int], _XlFile] = {}
 
     def read(self) -> tuple[dict[str, dict[int, Spec]], list[str]]:
-        """Returns the devices of each domain by its name and devid, and what is wrong, for people.
+        """Returns (the devices of each domain by its name and devid, problems for people).
 
-        Of files that name the same domain and give it different devices none counts: nobody can tell which one it was
-        made of. What cannot be looked at costs only itself.
+        If files name the same domain and give it different devices, none of them counts: it is not known of which one
+        the domain was made. A file or directory that cannot be read does not affect the others.
         """
         problems: list[str] = []
         named: defaultdict[str, list[tuple[Path, dict[int, Spec]]]] = defaultdict(list)
@@ -82,7 +82,10 @@ class ConfigFiles:
         return files
 
     def _paths(self, problems: list[str]) -> dict[Path, Path]:
-        """Returns each entry by what it is a link to, which counts once: auto/ has links to files beside it."""
+        """Returns the entries of the directories, by the files that they lead to.
+
+        A file counts once: /etc/xen/auto has links to files in /etc/xen.
+        """
         paths: dict[Path, Path] = {}
         for directory in self._directories:
             with _Telling(directory, problems):
@@ -94,7 +97,7 @@ class ConfigFiles:
 
 
 class _Telling:
-    """Turns what is wrong with one path into a problem. What has vanished meanwhile, or never was, is none."""
+    """Turns an error with one path into a problem. A path that has vanished or never was there is no problem."""
 
     def __init__(self, path: Path, problems: list[str]) -> None:
         self._path = path
@@ -108,19 +111,19 @@ class _Telling:
             return True
         if isinstance(error, OSError):
             self._problems.append(f"{_shown(self._path)}: {error.strerror}")
-        elif isinstance(error, RuntimeError):  # of Path.resolve
+        elif isinstance(error, RuntimeError):  # Path.resolve raises it
             self._problems.append(f"{_shown(self._path)}: a loop of links")
         return isinstance(error, OSError | RuntimeError)
 
 
 def _shown(path: Path) -> str:
-    """Returns a path that can be printed: a file's name may be any octets."""
+    """Returns a path as text that can be printed: a file's name may have any octets."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _read_octets(path: Path) -> bytes:
-    """Raises OSError if the file cannot be read, or is longer than a configuration."""
-    # Where something else has come in its place: opening a FIFO waits for a writer, a terminal would become ours.
+    """Reads a file. Raises OSError if it cannot be read, or is longer than a configuration."""
+    # The flags are for a FIFO or a terminal that has come in its place: one has us wait, the other would become ours.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         too_long = os.fstat(descriptor).st_size > _SIZE_MAX
@@ -131,12 +134,12 @@ def _read_octets(path: Path) -> bytes:
 
 
 def _read(path: Path) -> _XlFile:
-    """Raises OSError if the file cannot be read."""
+    """Reads the name and the devices in a file. Raises OSError if it cannot be read."""
     text = _read_octets(path).decode(errors="surrogateescape")
     try:
         settings = parse(text, _shown(path))
     except XlConfigError as error:
-        # xl does not take such a file either; only one that was meant for us is worth a word.
+        # xl refuses such a file, too; it is only a problem of ours if it was meant to have devices of ours.
         return _XlFile(problem=f"{error}; no device is attached for it" if _KEY in text else None)
     name = settings.get("name")
     if not isinstance(name, str):

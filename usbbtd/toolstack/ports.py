@@ -1,7 +1,7 @@
-"""The ports of virtual USB controllers, emptied for a while when the driver domain asks: see dongles/usbif_ports.py.
+"""Empties the ports of virtual USB controllers for a while when the driver domain asks: see dongles/usbif_ports.py.
 
-What was on a port waits beside it, in ``detached/<port>`` of the backend's directory, which is dom0's. A driver domain
-gets no more by this than a replug of the devices that it has.
+The device on a port is kept in ``detached/<port>`` of the backend's directory, which is dom0's. A driver domain can do
+no more by this than replug the devices that it has.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
-#: libxl's, which only dom0 can write; and what changes there when controllers, or their domains, come or go.
+#: libxl's records, which only dom0 can write; and the nodes that change when controllers or their domains come or go.
 _RECORDS = "/libxl"
 _OF_CONTROLLERS = re.compile(r"/libxl(/[0-9]+(/device(/vusb(/.*)?)?)?)?")
 
-#: Between two looks at one controller: its frontend can write as often as it likes.
+#: The least time between two looks at one controller: its frontend can write as often as it likes.
 _PAUSE_S = 0.5
 
 
 class Ports:
-    """Follows the controllers of all domains that have some."""
+    """Follows the virtual USB controllers of all domains."""
 
     def __init__(self, store: Store, log: FilteringBoundLogger) -> None:
         self._store = store
@@ -34,7 +34,10 @@ class Ports:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until it is cancelled. libxl makes a domain's controllers after the domain, and at any time later."""
+        """Runs until it is cancelled.
+
+        Watches libxl's records, because libxl makes controllers after their domain, and at any time later.
+        """
         trouble = Trouble()
         try:
             async with self._store.watch(_RECORDS) as changes:
@@ -54,7 +57,7 @@ class Ports:
                 task.cancel()
 
     async def _follow(self) -> None:
-        """Those that there are, and no others from now on."""
+        """Starts a task for each new controller, and cancels those of controllers that are gone."""
         found: set[tuple[int, int]] = set()
         for domid in domids(await self._store.list(_RECORDS)):
             found.update((domid, devid) for devid in devids(await self._store.list(_records(domid))))
@@ -89,7 +92,7 @@ class Ports:
 
 
 def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["emptied", "filled"] | None:
-    """Empties the ports, or puts back what was on them, as the frontend asks. What was done, None for nothing."""
+    """Empties the ports, or puts the devices back, as the frontend asks. Returns what was done, None for nothing."""
     backend = transaction.read(f"{_records(domid)}/{devid}/backend")
     if backend is None or not re.fullmatch(rf"/local/domain/[0-9]+/backend/qusb/{domid}/{devid}", backend):
         return None
@@ -102,7 +105,7 @@ def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["e
             transaction.write(here, "")
             done = "emptied"
         elif not asked and (device := transaction.read(aside)):
-            if not transaction.read(here):  # else somebody has attached it meanwhile
+            if not transaction.read(here):  # else dom0 has attached a device meanwhile
                 transaction.write(here, device)
             transaction.remove(aside)
             done = "filled"

@@ -1,8 +1,8 @@
-"""What the service of dom0 does with xenstore when domains come and go, one transaction a guest.
+"""Brings the devices in xenstore to what they should be when domains come and go, in one transaction a guest.
 
-A device that the guest's configuration names and that has no record is attached. A device whose driver domain has gone,
-or whose nodes have, is removed, and attached anew, without a pause if it can be, to the domain of the same name. What
-was detached by hand has a record that says so, and stays detached as long as its guest lives.
+A device that the guest's configuration names and that has no record is attached. A device that has lost its driver
+domain or its nodes is removed, and attached to a domain of the same name as soon as there is one. A device that was
+detached by hand has a record that says so, and stays detached as long as its guest lives.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.transaction import Transaction
 
-#: ``removed``, because its driver domain is gone; ``waits``, for one to come.
+#: What was done with a device: ``removed`` because its driver domain is gone; ``waits`` for its driver domain to come.
 Done = Literal["attached", "removed", "waits"]
 
 
 class Settlement(NamedTuple):
-    """``devices``: all that the guest has now. ``done``: what was changed, and of which."""
+    """``devices``: all devices that the guest has now. ``done``: what was done, with the device it was done to."""
 
     devices: list[Vl2capDevice]
     done: list[tuple[Done, Vl2capDevice]]
@@ -29,10 +29,13 @@ class Settlement(NamedTuple):
 def settle_guest(
     transaction: Transaction, guest: Domain, configured: Mapping[int, Spec], domains: Mapping[int, str]
 ) -> Settlement:
-    """Brings a guest's devices to what they should be. ``domains``: as they were just now; looked at again here."""
+    """Brings a guest's devices to what they should be.
+
+    ``domains``: their names by domid, which may have changed since: they are read again in the transaction.
+    """
     outcome = Settlement([], [])
     if name_of(transaction, guest.domid) != guest.name:
-        return outcome  # it is gone: nothing may be made where it was
+        return outcome  # the guest is gone: no node may be made in its place
     devices = read_devices(transaction, guest.domid)
     for devid in sorted({*devices, *configured}):
         device = devices.get(devid, Vl2capDevice(guest.domid, devid))
@@ -50,8 +53,8 @@ def settle_guest(
 def _settle_device(
     transaction: Transaction, guest: Domain, device: Vl2capDevice, new: bool, domains: Mapping[int, str]
 ) -> tuple[Vl2capDevice, Done | None]:
-    """Returns what a device is now, and what was done, None if nothing was. ``new``: it has no record yet."""
-    if new and is_made(transaction, device):  # something else has attached it
+    """Settles one device. Returns (the device now, what was done or None). ``new``: whether it has no record yet."""
+    if new and is_made(transaction, device):  # another program has attached it
         device = device._replace(backend_name=name_of(transaction, device.backend or 0) or device.backend_name)
         apply(transaction, make_record(transaction, device))
         return device, None
@@ -73,11 +76,11 @@ def _settle_device(
 
 
 def _is_gone(transaction: Transaction, device: Vl2capDevice, named: Domain | None) -> bool:
-    """Returns whether a device has lost its driver domain. ``named``: the one that has the wanted name now."""
+    """Tells whether a device has lost its driver domain. ``named``: the domain that has the wanted name now."""
     if device.backend is None:
         return False
     name = name_of(transaction, device.backend)
-    if device.wanted is None:  # whoever has made it may not have made all of it yet
+    if device.wanted is None:  # another program makes it, and may not have made all its nodes yet
         return name is None
     # A domain that has ended and is kept, as by on_crash="rename-restart", has lost its name to its successor.
     replaced = named is not None and named.domid != device.backend and name != device.backend_name
@@ -95,13 +98,13 @@ def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: 
 
 
 def dead_guests(transaction: Transaction, driver: int, domains: Mapping[int, str]) -> list[int]:
-    """Guests that a driver domain has directories for and that are no more."""
+    """Returns the guests that are gone, but for which a driver domain still has directories."""
     guests = domids(transaction.list(f"{home(driver)}/backend/vl2cap"))
     return [guest for guest in guests if guest not in domains]
 
 
 def reap(transaction: Transaction, driver: int, guest: int) -> bool:
-    """Removes what a driver domain has of a guest that is no more. Whether there was something."""
+    """Removes a driver domain's directories for a guest that is gone. Returns whether there were any."""
     path = f"{home(driver)}/backend/vl2cap/{guest}"
     if name_of(transaction, guest) is not None or transaction.read(path) is None:
         return False

@@ -1,4 +1,4 @@
-"""What the administrator writes of a device: an element of the list ``vl2cap`` in a domain's configuration file."""
+"""Reads an administrator's description of a device: an element of ``vl2cap`` in a domain's configuration file."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from usbbtd.tags import parse_tags
 from usbbtd.toolstack.errors import BadSpec
 
-#: Devices of a guest. Each is made in the transaction of its guest, for which all other guests wait.
+#: The most devices of a guest. All are made in one transaction, and all other guests wait for it.
 MAX_DEVICES = 64
 
 _DEVID = re.compile("[0-9]{1,4}")
@@ -16,9 +16,10 @@ _DOM0 = "0"
 
 
 class Spec(NamedTuple):
-    """``backend``: the driver domain, by name or domid. ``devid`` None: the lowest number that is free.
+    """A device to attach. ``backend``: the driver domain, by name or domid.
 
-    ``tags``: of the guest, for the driver domain's policy; in alphabetical order, with a blank between them.
+    ``devid``: None for the lowest number that is free. ``tags``: those of the guest for the driver domain's policy, in
+    alphabetical order, with a blank between them.
     """
 
     backend: str = _DOM0
@@ -27,9 +28,9 @@ class Spec(NamedTuple):
 
 
 def parse_spec(text: str) -> Spec:
-    """``backend=sys-bt,devid=0,tags=headset input``; any may be missing, and blanks may surround what they like.
+    """Reads ``backend=sys-bt,devid=0,tags=headset input``. Each part may be missing, and have blanks around it.
 
-    BadSpec says where.
+    Raises BadSpec, which tells the position of the mistake.
     """
     values: dict[str, str] = {}
     position = 1
@@ -58,7 +59,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def _normal_tags(text: str) -> tuple[str, str | None]:
-    """(the tags as Spec has them, what is wrong with them)"""
+    """Returns (the tags as Spec has them, what is wrong with them or None)."""
     try:
         return " ".join(sorted(parse_tags(text))), None
     except ValueError as error:
@@ -66,14 +67,17 @@ def _normal_tags(text: str) -> tuple[str, str | None]:
 
 
 def parse_devid(text: str) -> int:
-    """A device's number. BadSpec."""
+    """Reads a device's number. Raises BadSpec."""
     if not _DEVID.fullmatch(text):
         raise BadSpec(f"{text!r} is no number from 0 to 9999")
     return int(text)
 
 
 def number_specs(specs: Iterable[Spec]) -> dict[int, Spec]:
-    """The devices of a domain by devid: who names none gets, in order, the lowest that nobody names. BadSpec."""
+    """Returns the devices of a domain by devid. Those without a number get, in order, the lowest that are free.
+
+    Raises BadSpec if two have one number, or if there are too many.
+    """
     specs = list(islice(specs, MAX_DEVICES + 1))
     if len(specs) > MAX_DEVICES:
         raise BadSpec(f"a domain has {MAX_DEVICES} devices at most")
@@ -90,6 +94,6 @@ def number_specs(specs: Iterable[Spec]) -> dict[int, Spec]:
 
 
 def lowest_free(taken: Iterable[int]) -> int:
-    """The lowest number from 0 that is not taken."""
+    """Returns the lowest number, from 0, that is not taken."""
     taken = set(taken)
     return next(number for number in range(len(taken) + 1) if number not in taken)

@@ -1,4 +1,4 @@
-"""The service of dom0: attaches what the configuration files say, and clears up behind domains that are gone."""
+"""The service of dom0: attaches the devices in the configuration files, and cleans up after domains that are gone."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,16 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.watch import Watch
 
-#: xenstored's words for "a domain has come", "a domain has ended or its nodes can go".
+#: xenstored's special watches: a domain has come; a domain has ended.
 _EVENTS = ("@introduceDomain", "@releaseDomain")
-#: Ours, in the same queue: the administrator wants a look, or a pause is over.
+#: Our own event in the same queue: the administrator wants a look, or a pause is over.
 _AGAIN = "again"
-#: Between two looks for one node: a driver domain can write to its own as often as it likes.
+#: The least time between two looks because of one node: a driver domain can write to its nodes as often as it likes.
 _PAUSE_S = 0.5
 
 
 async def run(store: Store, directories: Iterable[Path]) -> None:
-    """Serves until SIGTERM or SIGINT; SIGHUP makes it look again. XenError: this is not dom0."""
+    """Serves until SIGTERM or SIGINT; looks again at SIGHUP. Raises XenError if this is not dom0."""
     watcher = Watcher(store, ConfigFiles(directories))
     watching = asyncio.create_task(watcher.run())
     with handled(watching.cancel, watcher.look_again):
@@ -42,7 +42,7 @@ async def run(store: Store, directories: Iterable[Path]) -> None:
 
 
 class _Pause:
-    """What xenstore refuses a domain is tried again after longer and longer pauses."""
+    """The pauses, each longer than the last, after which work for a domain that xenstore refused is tried again."""
 
     def __init__(self) -> None:
         self._retry = Retry()
@@ -50,7 +50,7 @@ class _Pause:
         self.problem = ""
 
     def begin(self, now: float, problem: str) -> float:
-        """Returns for how long."""
+        """Begins the next pause, because of ``problem``. Returns its length."""
         self.problem = problem
         pause_s = self._retry.next_pause_s(0)
         self._until = now + pause_s
@@ -61,9 +61,9 @@ class _Pause:
 
 
 class Watcher:
-    """Looks at all domains whenever one comes, goes, or changes its name, and when a device's nodes have gone.
+    """Looks at all domains whenever one comes, goes or changes its name, and when the nodes of a device have gone.
 
-    Nothing is remembered that is not in xenstore or a file, but for what was told and what is to be tried again.
+    It keeps no state but that of xenstore and the files, apart from the problems that were told and the pauses.
     """
 
     def __init__(self, store: Store, files: ConfigFiles) -> None:
@@ -72,22 +72,22 @@ class Watcher:
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._ports = Ports(store, self._log)
         self._problems: set[str] = set()
-        self._pauses: dict[Domain | None, _Pause] = {}  # None: of all, when not even their names can be read
+        self._pauses: dict[Domain | None, _Pause] = {}  # None's is for all domains: their names cannot be read
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._devices: list[Vl2capDevice] = []
         self._changes: Watch | None = None
 
     def look_again(self) -> None:
-        """The administrator wants a look: at what is to be tried later, too."""
+        """Looks at all domains again now, without waiting for pauses: the administrator wants it."""
         self._pauses.clear()
         if self._changes is not None:
             self._changes.add(_AGAIN)
 
     async def run(self) -> None:
-        """Until it is cancelled. XenError: xenstored does not let this domain hear of others."""
+        """Runs until it is cancelled. Raises XenError if xenstored does not let this domain watch others."""
         await self._check_dom0()
         async with self._store.watch(*_EVENTS) as changes:
-            self._changes = changes  # which begins with a look
+            self._changes = changes  # a new watch fires at once: there is a first look
             self._log.info("usbbt-toolstack watches")
             tasks = [asyncio.create_task(work) for work in (self._follow(changes), self._ports.run())]
             try:
@@ -99,7 +99,7 @@ class Watcher:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _check_dom0(self) -> None:
-        """Whatever else may be wrong with xenstore is tried again later. Raises XenError."""
+        """Raises XenError if xenstore forbids to list domains. After any other error, the list is tried again later."""
         try:
             await self._store.list(DOMAINS)
         except XenError as error:
@@ -173,7 +173,7 @@ class Watcher:
         problems.append(pause.problem)
 
     def _follow_nodes(self, paths: set[str], changes: Watch) -> None:
-        """Has each of these nodes, and no other, cause a look when it changes."""
+        """Watches each of these nodes, and no other: a change of one causes a look."""
         for path in self._followed.keys() - paths:
             self._followed.pop(path).cancel()
         for path in paths - self._followed.keys():
@@ -184,7 +184,7 @@ class Watcher:
         while True:
             try:
                 async with self._store.watch(path) as own:
-                    async for _ in own:  # the first is what was changed before there was the watch
+                    async for _ in own:  # the first comes at once, for changes before the watch
                         changes.add(path)
                         await asyncio.sleep(_PAUSE_S)
                     return
@@ -216,7 +216,7 @@ class Watcher:
 
 
 def _name_twice(domains: Mapping[int, str]) -> list[str]:
-    """Returns what is wrong with domains that have one name, for people."""
+    """Returns a problem, for people, for each name that several domains have."""
     named: defaultdict[str, list[int]] = defaultdict(list)
     for domid, name in domains.items():
         named[name].append(domid)

@@ -1,4 +1,4 @@
-"""xl's configuration files, as xl reads them: the grammar of Xen's tools/libs/util/libxlu_cfg_y.y and libxlu_cfg_l.l.
+"""Reads xl's configuration files as xl does, by the grammar of Xen's tools/libs/util/libxlu_cfg_y.y and libxlu_cfg_l.l.
 
 name = "work"              # a string in ' or "; numbers are strings too
 disk = [ "phy:/dev/vg/work,xvda,w",
@@ -29,7 +29,7 @@ _DEEPEST = 16
 
 
 class XlConfigError(Exception):
-    """The file is not one of xl's. The message names file and line."""
+    """The file has a mistake, and xl would refuse it, too. The message names file and line."""
 
 
 class _Token(NamedTuple):
@@ -39,9 +39,9 @@ class _Token(NamedTuple):
 
 
 def parse(text: str, file: str) -> dict[str, Value]:
-    """Returns what each name is set to; the last setting counts. Octets that are no UTF-8 are surrogates in ``text``.
+    """Returns the value of each name; the last setting counts. Octets that are not UTF-8 are surrogates in ``text``.
 
-    Raises XlConfigError that names ``file`` at the first mistake.
+    Raises XlConfigError, which names ``file``, at the first mistake.
     """
     return _Parser(text, file).settings()
 
@@ -141,7 +141,7 @@ class _Parser:
                 raise self._error(line, f"there is no \\{letter} in a string")
             return _CHARACTERS[letter]
 
-        # To xl a string is octets. What is no UTF-8 is written as it is when it is read from xenstore.
+        # For xl a string is octets. Those that are not UTF-8 become \xNN, as when they are read from xenstore.
         return _ESCAPE.sub(character, quoted[1:-1]).encode(*_OCTETS).decode(errors="backslashreplace")
 
 
