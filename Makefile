@@ -79,8 +79,8 @@ xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build
 	@$(BIN)/python -m tests.realxen.bench
 
 .PHONY: completions
-completions: build ## bash completion of the commands, in completions/
-	@$(BIN)/python -m usbbtd.cli.completion completions
+completions: build ## bash completion of the commands, in packaging/completions/
+	@$(BIN)/python -m usbbtd.cli.completion packaging/completions
 
 .PHONY: fuzz
 fuzz: build ## every Hypothesis property, for long
@@ -90,7 +90,7 @@ fuzz: build ## every Hypothesis property, for long
 build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries
 	@$(MAKE) --silent -C tests/sim/lib OUT=$(CURDIR)/build/sim/lib
 
-include install.mk
+include packaging/install.mk
 
 .PHONY: clean
 clean: ## what was built; .venv stays
@@ -106,7 +106,7 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network. Twice, as a package may vanish
 # from the mirror between its index and the download.
-$(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile install.mk
+$(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
 	done); \

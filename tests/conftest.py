@@ -24,19 +24,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import ROOT
 from tests.sim.hypervisor import LIBRARIES
 from tests.sim.world import World
 from tests.support.host import Host
 
 pytest_plugins = ["tests.support.fixtures"]
 
-HERE = Path(__file__).parent
 _TIME_LIMIT_S = 30
 _NUMBER_LIMIT = 32  # digits
 
@@ -138,7 +137,7 @@ NewDomain = Callable[[], Domain]
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One simulated Xen for all tests, with dom0."""
-    subprocess.run(["make", "-s", "-C", str(HERE / "sim/lib"), f"OUT={LIBRARIES}"], check=True)
+    subprocess.run(["make", "-s", "-C", ROOT / "tests/sim/lib", f"OUT={LIBRARIES}"], check=True)
     with World.start(tmp_path_factory.mktemp("xen")) as running:
         yield running
 
@@ -150,9 +149,7 @@ def forks(world: World) -> Iterator[socket.socket]:
     command = [sys.executable, "-W", "error", "-m", "tests.support.run_in_domain"]
     environment = os.environ | world.environment(0)
     with theirs:
-        server = subprocess.Popen(
-            command, cwd=HERE.parent, env=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-        )
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
     with server, ours:
         yield ours
 

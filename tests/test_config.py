@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from tests import ROOT
 from usbbtd.config import AdapterSettings, Config, ConfigError, load, parse
 from usbbtd.control.protocol import SOCKET
 
-SHIPPED = Path(__file__).parent.parent / "etc" / "usbbtd.toml"
+SHIPPED = ROOT / "etc" / "usbbtd.toml"
 
 
 def error_of(text: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from usbbtd.policy.files import load
 
-ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 RULES = re.findall("```toml\n(.*?)```", (ROOT / "docs/policy-cookbook.md").read_text(), re.DOTALL)
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()

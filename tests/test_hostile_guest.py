@@ -6,7 +6,6 @@ That guest is this file, too, when it is run as a program.
 import asyncio
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,6 @@ from usbbtd.xen.ring import FrontRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
-HERE = Path(__file__).parent
 SIZES = (1, 48, 1021, 2048)
 OUT_PROD, IN_CONS = 128, 64  # in the page of indices
 LIES = {"prod": (OUT_PROD, 0x7FFFFFFF), "cons": (IN_CONS, 1), "half a message": (OUT_PROD, 3)}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bundle import commands
+from tests import ROOT
 from usbbtd.config import ControlSettings
 
-ROOT = Path(__file__).parent.parent
 #: systemd-analyze counts in tenths.
 MOST_EXPOSED = {"usbbtd": 15, "usbbt-toolstack": 20}
 
@@ -20,7 +20,7 @@ SHADOWED = "udev/rules.d|systemd/(?:system|catalog)|(?:sysusers|tmpfiles|modules
 #: What tells people to write files.
 TEXTS = [
     path
-    for pattern in ("*.md", "docs/**/*", "etc/**/*", "systemd/**/*", "debian/*", "usbbtd/**/*.py")
+    for pattern in ("*.md", "docs/**/*", "etc/**/*", "systemd/**/*", "packaging/debian/*", "usbbtd/**/*.py")
     for path in ROOT.glob(pattern)
     if path.is_file()
 ]
@@ -33,7 +33,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("directory", ["systemd", "docs/man", "completions", "etc"])
+@pytest.mark.parametrize("directory", ["systemd", "docs/man", "packaging/completions", "etc"])
 def test_every_file(prefix: Path, directory: str) -> None:
     """Of these directories: one of the rules of install.mk is for it."""
     library = prefix / "lib" / "usbbtd"
@@ -49,7 +49,7 @@ def test_commands(prefix: Path, tmp_path: Path) -> None:
     check = [prefix / "bin" / "usbbtd", "check-config", "--config", prefix / "etc" / "usbbtd" / "usbbtd.toml"]
     assert subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
     library = prefix / "lib" / "usbbtd"
-    assert not (library / "usbbtd" / "sim").exists()
+    assert not (library / "tests").exists()
     assert next(importlib.metadata.distributions(name="usbbtd", path=[str(library)])).version
 
 

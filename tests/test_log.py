@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from tests import ROOT
 from tests.sim.configuration import write_configuration
 from tests.sim.world import World
 from tests.support.journald import Journald
@@ -29,7 +30,6 @@ from usbbtd.flood import BURST
 if TYPE_CHECKING:
     from tests.conftest import NewDomain
 
-HERE = Path(__file__).parent
 ADDRESS = bytes.fromhex("010000eeffc0")
 
 
@@ -236,7 +236,7 @@ def test_what_was_suppressed_is_told_at_the_latest_when_the_process_ends() -> No
 
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[Any]:
-    catalog = HERE.parent / "systemd" / "usbbtd.catalog"
+    catalog = ROOT / "systemd" / "usbbtd.catalog"
     with Journald(tmp_path, catalog) as running:
         yield running
 

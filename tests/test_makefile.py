@@ -4,7 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 PACKAGE = "usbbtd-no-such-package"
 APT_GET = """\
 #!/bin/sh

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import ROOT
 from usbbtd.config import Config
 from usbbtd.policy import files
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs/man").iterdir())
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 

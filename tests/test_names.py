@@ -2,9 +2,10 @@
 
 import ast
 from collections import Counter
-from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "usbbtd"
+from tests import ROOT
+
+PACKAGE = ROOT / "usbbtd"
 
 
 def test_no_class_is_defined_twice() -> None:

@@ -13,16 +13,16 @@ import pytest
 from packaging.requirements import Requirement
 
 from bundle import PARTS, copy_requirements, distributions, imported, needs
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 #: Where the packages have the modules of the API, and those of the others: debian/rules, install.mk.
 API, PRIVATE = "usr/lib/python3/dist-packages", "usr/lib/usbbtd"
-#: Imports all of usbbtd that is there, and prints what else that took of the packages besides Python's own.
+#: Imports all of a package that is there, and prints what else that took of the packages besides Python's own.
 IMPORT_ALL = """\
 import importlib, pkgutil, sys
-sys.path[0:0] = sys.argv[1:]
-import usbbtd
-for module in pkgutil.walk_packages(usbbtd.__path__, "usbbtd."):
+name, *sys.path[0:0] = sys.argv[1:]
+package = importlib.import_module(name)
+for module in pkgutil.walk_packages(package.__path__, f"{name}."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 print(*{name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names)
@@ -44,8 +44,8 @@ def modules(root: Path, library: str) -> set[str]:
     return {path.name.partition(".")[0] for path in (root / library).iterdir()} - {"__pycache__"}
 
 
-def import_all(*libraries: Path) -> set[str]:
-    command = [sys.executable, "-ISB", "-c", IMPORT_ALL, *libraries]
+def import_all(*libraries: Path, package: str = "usbbtd") -> set[str]:
+    command = [sys.executable, "-ISB", "-c", IMPORT_ALL, package, *libraries]
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
 
 
@@ -99,7 +99,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("pip")
     tree = directory / "tree"
     ignore = shutil.ignore_patterns("__pycache__", "_*.so", "_*.c", "_*.o", "*.egg-info")
-    shutil.copytree(ROOT / "usbbtd", tree / "usbbtd", ignore=ignore)
+    for package in ("usbbtd", "tests"):
+        shutil.copytree(ROOT / package, tree / package, ignore=ignore)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     quiet = os.environ | {
@@ -129,7 +130,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel(environment: Path, tmp_path: Path) -> None:
-    """Installs with nothing but cffi there, and is whole."""
+    """Installs with nothing but cffi there, is whole, and brings nothing but usbbtd."""
+    (packages,) = environment.parent.glob("lib/python3*/site-packages")
+    had = ("cffi", "_cffi_backend", "pycparser")
+    assert {name for name in modules(packages, ".") if not name.startswith((*had, "usbbtd-"))} == {"usbbtd"}
     check = "import sys; from usbbtd.guest import open_adapter; print(sys.modules['usbbtd'].__file__)"
     command = [environment / "python", "-I", "-c", check]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.demo import plan
 from tests.sim.world import World
 from tests.support import stack as stack_module
@@ -30,8 +31,7 @@ from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 
-HERE = Path(__file__).parent
-C_FRONTEND = HERE / "l2capif/c_frontend/c_frontend.c"
+C_FRONTEND = ROOT / "tests/l2capif/c_frontend/c_frontend.c"
 SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
 TYPES = {"bredr": "bredr", "le": "random"}
 
@@ -175,7 +175,7 @@ def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
 
 def test_a_device_that_the_script_of_a_page_has_made_works(stack, new_domain):
     guest = new_domain()
-    page = (HERE.parent / "docs/xcp-ng.md").read_text()
+    page = (ROOT / "docs/xcp-ng.md").read_text()
     script = page.partition("```sh\n")[2].partition("```\n")[0]
     command = ["sh", "-c", script, "attach-vl2cap", str(guest.domid), str(stack.driver), f"guest-{guest.domid}"]
     environment = os.environ | stack.world.environment(plan.DOM0)
@@ -191,7 +191,7 @@ def test_a_device_that_the_script_of_a_page_has_made_works(stack, new_domain):
 def c_frontend(tmp_path_factory):
     program = tmp_path_factory.mktemp("c_frontend") / "c_frontend"
     libraries = ["-lxenstore", "-lxenevtchn", "-lxengnttab"]
-    include = HERE.parent / "usbbtd/abi/include"
+    include = ROOT / "usbbtd/abi/include"
     subprocess.run(["cc", "-std=c11", "-O2", f"-I{include}", "-o", program, C_FRONTEND, *libraries], check=True)
     return program
 

@@ -14,13 +14,13 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import ROOT
 from tests.support import power_loss as power
 from usbbtd.config import static_address
 from usbbtd.state import KEY_BYTES, MAX_BYTES, BrokenRecord, Records, State, pack, unpack
 
 Losses = tuple[Path, dict[str, list[list[str]]]]
 
-ROOT = Path(__file__).parents[1]
 
 NAME = "adapter-address"
 BROKEN = f"{NAME}.broken"

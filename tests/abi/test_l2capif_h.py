@@ -1,11 +1,12 @@
 """The header on its own, as a stranger's C compiler sees it."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-INCLUDE = Path(__file__).parents[2] / "usbbtd" / "abi" / "include"
+from tests import ROOT
+
+INCLUDE = ROOT / "usbbtd" / "abi" / "include"
 
 
 @pytest.mark.parametrize("standard", ["c11", "c17", "gnu11"])

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import ROOT
 from usbbtd.abi.layout import size_of
 from usbbtd.xen.ring import BackRing, FrontRing
 
-HERE = Path(__file__).parent
-INCLUDE = HERE.parents[1] / "usbbtd" / "abi" / "include"
+INCLUDE = ROOT / "usbbtd" / "abi" / "include"
 
 RINGS = {
     "l2capif": (size_of("struct l2capif_request"), size_of("struct l2capif_response")),
@@ -33,7 +33,7 @@ OPERATIONS = st.lists(
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     path = tmp_path_factory.mktemp("oracle") / "ring_oracle.so"
-    source = HERE / "ring_oracle.c"
+    source = Path(__file__).with_name("ring_oracle.c")
     command = [
         "cc",
         "-std=gnu11",

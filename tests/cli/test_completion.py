@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from usbbtd.cli import completion
 
-COMPLETIONS = Path(__file__).parents[2] / "completions"
+COMPLETIONS = ROOT / "packaging/completions"
 
 
 def test_the_files_are_those_of_the_parsers(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import subprocess
 from pathlib import Path
 
+from tests import ROOT
 from usbbtd.events import pages
 from usbbtd.events.table import by_phrase
 
-ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "systemd" / "usbbtd.catalog"
 
 

@@ -4,14 +4,14 @@ import ast
 import re
 import string
 from collections import defaultdict
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests import ROOT
 from usbbtd.events.table import EVENTS, LogEvent, by_phrase
 
-PACKAGE = Path(__file__).parents[2] / "usbbtd"
+PACKAGE = ROOT / "usbbtd"
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 LOGS = re.compile(r"(.*\.)?_?log(\.bind\(.*\))?|structlog\.get_logger\(\)")
 ALL = [event for events in EVENTS.values() for event in events]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests import ROOT
+
 if TYPE_CHECKING:
     from tests.conftest import Domain
     from tests.guest.conftest import Pair
 
-PAGE = (Path(__file__).parent.parent.parent / "docs/guest-api.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/guest-api.md").read_text(encoding="utf-8")
 
 
 class Recipe(NamedTuple):

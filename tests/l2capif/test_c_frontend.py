@@ -24,7 +24,6 @@ from usbbtd.xenbus import Action
 if TYPE_CHECKING:
     from tests.conftest import Domain, NewDomain
 
-HERE = Path(__file__).parent
 HEADERS = Path(layout.__file__).parent / "include"
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", f"-I{HEADERS}"]
 PEER = "C0:FF:EE:00:00:01"
@@ -108,7 +107,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, compiled without a warning."""
     target = tmp_path_factory.mktemp("c_frontend") / "c_frontend"
     libraries = ["-lxenstore", "-lxenevtchn", "-lxengnttab"]
-    source = HERE / "c_frontend" / "c_frontend.c"
+    source = Path(__file__).parent / "c_frontend" / "c_frontend.c"
     done = subprocess.run(["cc", *FLAGS, "-o", target, source, *libraries], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return target

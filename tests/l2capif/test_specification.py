@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU
@@ -18,7 +19,7 @@ from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.xen import device as xenbus_device
 
-TEXT = (Path(__file__).parents[2] / "docs" / "l2capif.md").read_text()
+TEXT = (ROOT / "docs" / "l2capif.md").read_text()
 ADDRESS = bytes.fromhex("010000eeffc0")
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests import ROOT
 from tests.demo import plan
 from tests.demo.lab import DemoLab
 from usbbtd.cli import ctl
@@ -22,7 +23,7 @@ def write_commands(lab: DemoLab) -> Path:
     _write(folder / "usbbt-guest", ["usbbtd.cli.guest"])
     _write(
         folder / "peer-connect", ["tests.play.peer", lab.air_socket(plan.CALLER)],
-        environment={"PYTHONPATH": str(Path(__file__).parents[2])},
+        environment={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     _write(
         folder / "usbbtctl", ["usbbtd.cli.ctl", "--socket", str(lab.control)],

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import ROOT
 from tests.demo import plan
 from usbbtd.control.btsnoop import FILE_HEADER
 
@@ -190,12 +191,11 @@ false
 
 def test_the_documented_programs_do_what_they_say(tmp_path: Path) -> None:
     """Those that end by themselves, or when a peer has come; the README's, too."""
-    root = Path(__file__).parents[2]
     programs = [
         (code, "b'one SDU'\n")
-        for code in re.findall(r"```python\n(import.*?)```", (root / "README.md").read_text(), re.S)
+        for code in re.findall(r"```python\n(import.*?)```", (ROOT / "README.md").read_text(), re.S)
     ]
-    page = (root / "docs/guest-api.md").read_text()
+    page = (ROOT / "docs/guest-api.md").read_text()
     programs += re.findall(r"^```python\n((?:(?!while True|```).)*?)^```\n+```\n(.*?)^```$", page, re.M | re.S)
     assert len(programs) == 1 + 6
     commands = []

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import ROOT
 from usbbtd.policy.files import MAX_TABLES, compile_policy, load
 from usbbtd.policy.rules import ACTIONS, Policy, Rule, RuleLimits
 from usbbtd.tomlfile import ConfigError, parse_document
 
 ADDRESS = "C0:FF:EE:00:00:11"
 OCTETS = bytes.fromhex("110000eeffc0")
-EXAMPLES = Path(__file__).parents[2] / "etc" / "policy.d"
+EXAMPLES = ROOT / "etc" / "policy.d"
 RULE = '[[rule]]\nguest = "work"\naction = "connect"\nverdict = "allow"\n'
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle import compile_modules, copy_requirements, requirements
+from tests import ROOT
 from tests.realxen import cpio, debian, xen_hcd
 from tests.realxen.choice import Kernel, Xen, choose_kernel, choose_xen
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "usbbtd" / "xenlab"
 #: Where Debian's interpreter looks for modules, and Python's way of saying so.
 PACKAGES = "usr/lib/python3/dist-packages"
@@ -92,7 +92,7 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 
 def _checksum() -> str:
-    content = [path.read_bytes() for path in (ROOT / "bundle.py", *(HERE / name for name in _SOURCES))]
+    content = [path.read_bytes() for path in (ROOT / "packaging/bundle.py", *(HERE / name for name in _SOURCES))]
     versions = [f"{name} {importlib.metadata.version(name)}\n".encode() for name in sorted(requirements())]
     return hashlib.sha256(b"".join([*content, *versions])).hexdigest()[:16]
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 
+from tests import ROOT
 from tests.bench import rings, table
 from tests.bench.runner import BenchRow, Effort, write_rows
 from tests.demo.display import Display
 from tests.realxen.agents import Domain, Failed
-from tests.realxen.base import ROOT
-from tests.realxen.image import RING_END, VCHAN
+from tests.realxen.image import VCHAN
 from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
 from tests.realxen.snapshot import new_lab
@@ -45,7 +45,7 @@ class EmulatedEnd:
 async def rows(effort: Effort, client: Domain, server: Domain) -> AsyncIterator[BenchRow]:
     with ExitStack() as stack:
         start = partial(EmulatedEnd, {domain.domid: domain for domain in (client, server)}, stack)
-        domains = rings.Domains(client.domid, server.domid, start, ["python3", RING_END], VCHAN)
+        domains = rings.Domains(client.domid, server.domid, start, ["python3", "-m", "tests.bench.ring_end"], VCHAN)
         async for row in rings.compare(domains, effort):
             yield row
 

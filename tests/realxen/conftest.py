@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.realxen.base import ROOT
+from tests import ROOT
 from tests.realxen.lab import Lab
 from tests.realxen.snapshot import new_lab
 from tests.realxen.steady import Steady

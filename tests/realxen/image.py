@@ -13,17 +13,24 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from bundle import commands, compile_modules, install_command
-from tests.bench import ring_end, rings
+from bundle import commands, compile_modules, imported, install_command
+from tests import ROOT
+from tests.bench import rings
 from tests.realxen import cpio
-from tests.realxen.base import HERE, PACKAGES, ROOT, base, cached
+from tests.realxen.base import HERE, PACKAGES, base, cached
 from tests.realxen.disk import disk
 
 _DOMAIN = HERE / "domain"
-#: Where the domains have the bench's ends of rings.
-RING_END, VCHAN = "/bed/ring_end.py", "/bed/vchan"
-#: What an extension or the interpreter makes beside the sources, and what the service does not need.
-_NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o", "lib", "xenstored", "test_*.py", "conftest.py")
+#: Where the domains have the bench's end of libxenvchan's ring.
+VCHAN = "/bed/vchan"
+#: What domains run of the tests, as python3 -m; what these import of them comes along.
+PROGRAMS = (
+    *(f"tests.realxen.domain.{program.stem}" for program in sorted(_DOMAIN.glob("[!_]*.py"))),
+    "tests.bench.ring_end",
+    "tests.demo.guest",
+)
+#: What an extension or the interpreter makes beside the sources.
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o")
 
 
 def image() -> Path:
@@ -31,7 +38,7 @@ def image() -> Path:
     below = base()
     with tempfile.TemporaryDirectory() as scratch:
         ours = Path(scratch, "ours")
-        _collect(ours)
+        collect(ours)
 
         def build(directory: Path) -> None:
             compile_modules(ours / PACKAGES)
@@ -61,17 +68,17 @@ def _write_ours(tree: Path, domain: str, archive: BinaryIO) -> None:
     cpio.write_tree(tree, archive)
 
 
-def _collect(tree: Path) -> None:
-    """usbbtd as it is installed, its commands, the bed's agent, and the bench's ends of rings."""
-    for package in ("usbbtd", "tests/sim", "tests/demo"):
-        shutil.copytree(ROOT / package, tree / PACKAGES / package, ignore=_NOT_COPIED)
-    shutil.copy(ROOT / "tests/__init__.py", tree / PACKAGES / "tests")
+def collect(tree: Path) -> None:
+    """Copies usbbtd as it is installed, its commands, what the domains run of the tests, and the bed's agent."""
+    shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
+    for file in imported(PROGRAMS, "tests")[0]:
+        copied = tree / PACKAGES / file.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
     for command in commands():
         install_command(tree, f"/usr/bin/{command}", "/usr/bin/python3", f"/{PACKAGES}")
     (tree / "bed").mkdir()
-    for program in _DOMAIN.glob("*.py"):
-        shutil.copy(program, tree / "bed")
-    shutil.copy(ring_end.__file__, f"{tree}{RING_END}")
+    shutil.copy(_DOMAIN / "agent.py", tree / "bed")  # begins before there are modules to be found
     rings.build_vchan(Path(f"{tree}{VCHAN}"))
 
 

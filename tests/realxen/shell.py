@@ -6,10 +6,10 @@ At the prompt: a domain's name and a command runs it there, ``work usbbt-guest i
 import sys
 import time
 
+from tests import ROOT
 from tests.demo import plan
 from tests.realxen.agents import Domain, Failed
 from tests.realxen.air import MIRROR
-from tests.realxen.base import ROOT
 from tests.realxen.lab import Lab
 from tests.realxen.machine import MachineError
 from tests.realxen.snapshot import new_lab

@@ -21,7 +21,8 @@ class Steady:
         self.domain = domain
         self.lost: list[tuple[str, str, str]] = []
         remotes = [MIRROR.address, hex(plan.ECHO_PSM["bredr"]), MIRROR.le_address, hex(plan.ECHO_PSM["le"])]
-        self._program = domain.start("python3", "/bed/steady.py", str(device), *remotes, log="/var/log/steady")
+        command = ["python3", "-m", "tests.realxen.domain.steady", str(device), *remotes]
+        self._program = domain.start(*command, log="/var/log/steady")
 
     def counts(self) -> dict[str, int]:
         """SDUs that came back so far, by transport."""

@@ -51,7 +51,7 @@ def test_guest_destroyed(lab: Lab, work: Steady, alone: Usage) -> None:
 
 def test_watch_storm(lab: Lab, work: Steady) -> None:
     """A guest that writes its own nodes without end disturbs nobody, itself included."""
-    storm = work.domain.start("python3", "/bed/storm.py", str(STORM_S), log="/var/log/storm")
+    storm = work.domain.start("python3", "-m", "tests.realxen.domain.storm", str(STORM_S), log="/var/log/storm")
     work.wait_exchanging()
     assert int(storm.line(timeout_s=STORM_S + 60)) > STORM_S
     work.wait_exchanging()

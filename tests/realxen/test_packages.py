@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.realxen.base import ROOT
+from tests import ROOT
 
 #: Where packages have modules: for usbbtd's commands alone, and for every program.
 PRIVATE = "/usr/lib/usbbtd/"

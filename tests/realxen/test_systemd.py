@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import ROOT
 from tests.demo import plan
 from tests.realxen.agents import Domain
 from tests.realxen.air import MIRROR
-from tests.realxen.base import ROOT
 from tests.realxen.disk import disk
 from tests.realxen.lab import DRIVER_DOMAIN, Lab
 from tests.realxen.steady import Steady

@@ -35,7 +35,7 @@ class Dongle:
         self.front = f"/local/domain/{domain.domid}/device/vusb/{DEVID}"
         self.back = f"/local/domain/0/backend/qusb/{domain.domid}/{DEVID}"
         port = lab.dom0.shell(f"cd /sys/class/virtio-ports && grep -lx {HCI_PORT} */name").split("/")[0]
-        offer = ("python3", "/bed/offer_dongle.py", str(domain.domid), str(DEVID), f"/dev/{port}")
+        offer = ("python3", "-m", "tests.realxen.domain.offer_dongle", str(domain.domid), str(DEVID), f"/dev/{port}")
         self.program: Program = lab.dom0.start(*offer, log="/var/log/offer-dongle")
         assert self.program.report()["ready"]
 
@@ -74,7 +74,7 @@ def used(lab: Lab, domain: Domain) -> tuple[list[str], list[str]]:
 
 
 def told(domain: Domain, *command: str) -> Any:
-    return json.loads(domain.run("python3", "/bed/linux_bluetooth.py", *command, timeout_s=180).out)
+    return json.loads(domain.run("python3", "-m", "tests.realxen.domain.linux_bluetooth", *command, timeout_s=180).out)
 
 
 def wait_driven(domain: Domain) -> None:

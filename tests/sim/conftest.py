@@ -4,19 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.sim.hypervisor import LIBRARIES
 from tests.sim.world import World
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def libraries():
-    subprocess.run(["make", "-s", "-C", HERE / "lib", f"OUT={LIBRARIES}"], check=True)
+    subprocess.run(["make", "-s", "-C", ROOT / "tests/sim/lib", f"OUT={LIBRARIES}"], check=True)
     return LIBRARIES
 
 
@@ -32,7 +30,7 @@ class Guest:
     def __init__(self, world, domid):
         self.domid = domid
         self._process = subprocess.Popen(
-            [sys.executable, "-S", HERE / "agent.py"],
+            [sys.executable, "-S", "-m", "tests.sim.agent"],
             env=os.environ | world.environment(domid),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import structlog
 
-LIBRARIES = Path(__file__).resolve().parents[2] / "build" / "sim" / "lib"
+from tests import ROOT
+
+LIBRARIES = ROOT / "build" / "sim" / "lib"
 
 _WELCOME = struct.Struct("=iI")  # struct sim_welcome
 _COUNTS = ("shared", "mapped", "ports", "handles", "processes")  # SIM_COUNT_* in this order

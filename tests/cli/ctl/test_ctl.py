@@ -31,7 +31,6 @@ from usbbtd.cli.ctl.openmetrics import METRICS
 from usbbtd.guest import open_adapter
 from usbbtd.xen.store import Store
 
-TESTS = Path(__file__).parents[2]
 TIME_LIMIT_S = 30
 TYPES = {"bredr": "bredr", "le": "random"}
 SDU = b"what is secret"

@@ -199,4 +199,5 @@ def main():
         threading.Thread(target=work, args=(request,), daemon=True).start()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -42,4 +42,5 @@ def echo(address: str, psm: str, *lengths: str) -> dict[str, object]:
     return {"echoed": echoed}
 
 
-sys.stdout.write(json.dumps({"up": up, "echo": echo}[sys.argv[1]](*sys.argv[2:])) + "\n")
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps({"up": up, "echo": echo}[sys.argv[1]](*sys.argv[2:])) + "\n")

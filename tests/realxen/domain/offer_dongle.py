@@ -127,4 +127,5 @@ def tell(**report: object) -> None:
     sys.stdout.flush()
 
 
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -63,4 +63,5 @@ async def main(device: str, address: str, psm: str, le_address: str, spsm: str) 
         await asyncio.gather(*tasks, obeying, return_exceptions=True)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

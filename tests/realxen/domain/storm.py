@@ -20,4 +20,5 @@ async def main(seconds: float) -> None:
     sys.stdout.write(f"{count}\n")
 
 
-asyncio.run(main(float(sys.argv[1])))
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1])))

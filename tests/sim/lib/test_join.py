@@ -4,11 +4,8 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-AGENT = Path(__file__).parents[1] / "agent.py"
 
 
 @pytest.mark.parametrize(
@@ -23,9 +20,8 @@ AGENT = Path(__file__).parents[1] / "agent.py"
 def test_opening_fails(world, new_domain, change, expected):
     environment = os.environ | world.environment(new_domain()) | change
     environment = {key: value for key, value in environment.items() if value is not None}
-    done = subprocess.run(
-        [sys.executable, "-S", AGENT], env=environment, capture_output=True, text=True, timeout=10, check=False
-    )
+    command = [sys.executable, "-S", "-m", "tests.sim.agent"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=False)
     assert f"[Errno {expected}] xengntshr_open" in done.stderr
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 _COMMAND = """\
 #!{interpreter} -IS
 import sys
@@ -90,8 +90,8 @@ def install_part(destdir: Path, library: str, name: str, *, shared: bool) -> Non
         compile_modules(target, library)
 
 
-def imported(modules: Iterable[str]) -> tuple[set[Path], set[str]]:
-    """The files of usbbtd that these modules import, at once or later, and the packages that are not Python's."""
+def imported(modules: Iterable[str], own: str = "usbbtd") -> tuple[set[Path], set[str]]:
+    """The files of our package that these modules import, at once or later, and the packages that are not Python's."""
     files: set[Path] = set()
     packages: set[str] = set()
     waiting, seen = list(modules), set[str]()
@@ -101,7 +101,7 @@ def imported(modules: Iterable[str]) -> tuple[set[Path], set[str]]:
             continue
         seen.add(name)
         top, _, rest = name.partition(".")
-        if top != "usbbtd":
+        if top != own:
             packages |= {top} - sys.stdlib_module_names
             continue
         file = _source(name)

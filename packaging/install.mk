@@ -18,9 +18,9 @@ $(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
 COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
 
 # Files by name: guests and dom0 have what is called like their command, the driver domain has the rest.
-GUEST_FILES := $(wildcard docs/man/usbbt-guest.* completions/usbbt-guest systemd/*/*usbbt-guest.*)
-TOOLSTACK_FILES := $(wildcard docs/man/usbbt-toolstack.* docs/man/xl-* completions/usbbt-toolstack systemd/usbbt-toolstack.*)
-DAEMON_FILES := $(filter-out $(GUEST_FILES) $(TOOLSTACK_FILES),$(wildcard docs/man/* completions/* systemd/*.* systemd/*.d/* systemd/udev/*))
+GUEST_FILES := $(wildcard docs/man/usbbt-guest.* packaging/completions/usbbt-guest systemd/*/*usbbt-guest.*)
+TOOLSTACK_FILES := $(wildcard docs/man/usbbt-toolstack.* docs/man/xl-* packaging/completions/usbbt-toolstack systemd/usbbt-toolstack.*)
+DAEMON_FILES := $(filter-out $(GUEST_FILES) $(TOOLSTACK_FILES),$(wildcard docs/man/* packaging/completions/* systemd/*.* systemd/*.d/* systemd/udev/*))
 
 # (files, directory): which may be none
 copy = $(if $(strip $(1)),install -D --mode=644 --target-directory=$(DESTDIR)$(strip $(2)) $(1),:)
@@ -28,7 +28,7 @@ copy = $(if $(strip $(1)),install -D --mode=644 --target-directory=$(DESTDIR)$(s
 # (files of a part): each to its place, units with the prefix of the commands.
 define install_files
 	@$(foreach section,1 5 7 8,$(call copy,$(filter docs/man/%.$(section),$(1)),$(prefix)/share/man/man$(section));)
-	@$(call copy,$(filter completions/%,$(1)),$(prefix)/share/bash-completion/completions)
+	@$(call copy,$(filter packaging/completions/%,$(1)),$(prefix)/share/bash-completion/completions)
 	@$(foreach directory,sysusers.d tmpfiles.d modules-load.d modprobe.d, \
 	  $(call copy,$(filter systemd/$(directory)/%,$(1)),$(prefix)/lib/$(directory));)
 	@$(call copy,$(filter systemd/udev/%,$(1)),$(prefix)/lib/udev/rules.d)
@@ -42,7 +42,7 @@ endef
 define install_commands
 	@$(foreach command,$(1),$(BUNDLE) --library=$(2) --interpreter=$(interpreter) --command=$(prefix)/bin/$(command);)
 endef
-BUNDLE = $(BIN)/python bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR))
+BUNDLE = $(BIN)/python packaging/bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR))
 
 .PHONY: install
 install: $(PACKAGE) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
@@ -71,10 +71,10 @@ install-usbbt-toolstack: $(PACKAGE)
 	$(call install_commands,usbbt-toolstack,$(library))
 	$(call install_files,$(TOOLSTACK_FILES))
 
-# In a copy of debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
+# In a copy of packaging/debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
 .PHONY: deb
 deb: $(PACKAGE) $(DEB_SYSTEM) ## Debian packages for the three kinds of domain, in build/deb
-	@rm -rf build/debian build/deb && mkdir -p build/debian build/deb && cp -r debian build/debian
+	@rm -rf build/debian build/deb && mkdir -p build/debian build/deb && cp -r packaging/debian build/debian
 	@sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | { read version; printf \
 	  'usbbtd (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- usbbtd <usbbtd@localhost>  %s\n' \
 	  "$$version" "$$(git log -1 --format=%cD 2>/dev/null || date -R)"; } > build/debian/debian/changelog
