@@ -85,8 +85,7 @@ class StubController:
         """Lets the remote device answer what the host has sent so far."""
         if self.sent:
             self._events.append(completed(len(self.sent)))
-        for pdu in self._take_sent():
-            self._mux.receive_pdu(HANDLE, pdu, 0)
+        self._mux.receive_pdus(HANDLE, self._take_sent(), 0)
         for event in self._mux.take_events():
             if isinstance(event, ChannelRequested):
                 self._mux.accept(HANDLE, event.cid, MTU, 0)
@@ -146,15 +145,13 @@ class StubController:
         return channel
 
     def _packets(self, pdus: list[bytes]) -> list[bytes]:
-        for pdu in pdus:
-            self._fragments.send_pdu(HANDLE, pdu)
+        self._fragments.send_pdus(HANDLE, pdus)
         packets = self._fragments.take(0)
         self._fragments.completed(completed(len(packets)))
         return packets
 
     def _take_sent(self) -> list[bytes]:
         """PDUs."""
-        for packet in self.sent:
-            self._fragments.receive(packet, 0)
+        self._fragments.receive(self.sent, 0)
         self.sent.clear()
-        return [pdu for _, pdu in self._fragments.take_pdus()]
+        return [pdu for _, pdus in self._fragments.take_pdus() for pdu in pdus]

@@ -165,7 +165,7 @@ class OnBumble:
         if packet[0] == 4:
             self.host.receive_event(packet[1:], now)
         else:
-            self.host.receive_acl(packet[1:], 0.0)
+            self.host.receive_acl([packet[1:]], 0.0)
         self.pump()
 
     def pump(self) -> None:
@@ -173,7 +173,7 @@ class OnBumble:
             for packet in packets:
                 self.controller.on_packet(packet)
         self.events += self.host.take_events()
-        self.pdus += self.host.take_pdus()
+        self.pdus += [(handle, pdu) for handle, pdus in self.host.take_pdus() for pdu in pdus]
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         """What the condition gives once it is true."""

@@ -56,11 +56,15 @@ def handles(packets: list[bytes]) -> list[int]:
     return [struct.unpack_from("<H", octets)[0] & 0xFFF for octets in packets]
 
 
+def take_pdus(acl: AclData) -> list[tuple[int, bytes]]:
+    return [(handle, whole) for handle, pdus in acl.take_pdus() for whole in pdus]
+
+
 class TestTowardsController:
     @pytest.mark.parametrize("length", [4, 26, 27, 28, 53, 54, 55, 80, 81, 82])
     def test_bumble_reassembles_our_fragments(self, length: int) -> None:
         acl = make(le=(27, 255))
-        acl.send_pdu(0x50, pdu(length))
+        acl.send_pdus(0x50, [pdu(length)])
         packets = acl.take(0.0)
         assert len(packets) == -(-length // 27)
         got: list[bytes] = []
@@ -77,13 +81,13 @@ class TestTowardsController:
     def test_first_fragments_by_transport_and_age_of_the_controller(self) -> None:
         for non_flushable, boundary in ((True, FIRST_TO_CONTROLLER), (False, FIRST)):
             acl = make(non_flushable=non_flushable)
-            acl.send_pdu(0x40, pdu(10))
-            acl.send_pdu(0x50, pdu(10))
+            acl.send_pdus(0x40, [pdu(10)])
+            acl.send_pdus(0x50, [pdu(10)])
             assert acl.take(0.0) == [packet(0x40, boundary, pdu(10)), packet(0x50, FIRST_TO_CONTROLLER, pdu(10))]
 
     def test_no_more_than_the_controller_has_buffers_for(self) -> None:
         acl = make()
-        acl.send_pdu(0x40, pdu(1000))
+        acl.send_pdus(0x40, [pdu(1000)])
         assert len(acl.take(0.0)) == 4
         assert acl.take(0.0) == []
         acl.completed(completed((0x40, 3)))
@@ -91,33 +95,33 @@ class TestTowardsController:
 
     def test_separate_pools_do_not_wait_for_each_other(self) -> None:
         acl = make()
-        acl.send_pdu(0x40, pdu(1000))
-        acl.send_pdu(0x50, pdu(1000))
+        acl.send_pdus(0x40, [pdu(1000)])
+        acl.send_pdus(0x50, [pdu(1000)])
         assert handles(acl.take(0.0)) == 4 * [0x40] + 3 * [0x50]
 
     def test_a_shared_pool_is_shared(self) -> None:
         acl = make(le=None)
-        acl.send_pdu(0x40, pdu(1000))
-        acl.send_pdu(0x50, pdu(1000))
+        acl.send_pdus(0x40, [pdu(1000)])
+        acl.send_pdus(0x50, [pdu(1000)])
         packets = acl.take(0.0)
         assert sorted(handles(packets)) == [0x40, 0x40, 0x50, 0x50]
         assert max(map(len, packets)) == 104
 
     def test_an_le_only_controller(self) -> None:
         acl = make(bredr=None, le=(27, 2), links=[(0x50, 1)])
-        acl.send_pdu(0x50, pdu(100))
+        acl.send_pdus(0x50, [pdu(100)])
         assert len(acl.take(0.0)) == 2
 
     def test_links_take_turns(self) -> None:
         acl = make(bredr=(100, 6))
         for handle in (0x40, 0x41):
-            acl.send_pdu(handle, pdu(1000))
+            acl.send_pdus(handle, [pdu(1000)])
         assert handles(acl.take(0.0)) == 3 * [0x40, 0x41]
 
     def test_the_last_link_served_is_not_the_first_of_the_next_round(self) -> None:
         acl = make(bredr=(100, 1))
         for handle in (0x40, 0x41):
-            acl.send_pdu(handle, pdu(1000))
+            acl.send_pdus(handle, [pdu(1000)])
         order = []
         for _ in range(6):
             order += handles(acl.take(0.0))
@@ -148,7 +152,7 @@ class TestTowardsController:
                 assert outstanding[0x50] <= 3
 
         for n, (handle, length) in enumerate(pdus):
-            acl.send_pdu(handle, pdu(length, n))
+            acl.send_pdus(handle, [pdu(length, n)])
             take()
             if n < len(completions):
                 handle, count = completions[n]
@@ -165,11 +169,11 @@ class TestTowardsController:
 
     def test_completions_are_clamped_to_what_is_outstanding(self) -> None:
         acl = make()
-        acl.send_pdu(0x40, pdu(150))
+        acl.send_pdus(0x40, [pdu(150)])
         assert len(acl.take(0.0)) == 2
         acl.completed(completed((0x40, 65535), (0x41, 3), (0x777, 9)))
         assert acl.counters["acl_completed_clamped"] == 2
-        acl.send_pdu(0x40, pdu(1000))
+        acl.send_pdus(0x40, [pdu(1000)])
         assert len(acl.take(0.0)) == 4
 
     @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ class TestTowardsController:
     def test_the_end_of_a_link_gives_its_buffers_back(self) -> None:
         acl = make()
         for handle in (0x40, 0x41):
-            acl.send_pdu(handle, pdu(1000))
+            acl.send_pdus(handle, [pdu(1000)])
         assert len(acl.take(0.0)) == 4
         acl.remove(0x40, 5.0)
         assert acl.statistics()["acl_sent_undelivered"] == 8
@@ -195,7 +199,7 @@ class TestTowardsController:
     def test_writable_until_the_controllers_buffers_could_be_filled_again(self) -> None:
         acl = make()
         assert sorted(acl.writable()) == [0x40, 0x41, 0x50]
-        acl.send_pdu(0x40, pdu(1000))
+        acl.send_pdus(0x40, [pdu(1000)])
         assert sorted(acl.writable()) == [0x41, 0x50]
         acl.take(0.0)
         assert sorted(acl.writable()) == [0x41, 0x50]
@@ -212,13 +216,13 @@ class TestTowardsController:
     def test_misuse(self) -> None:
         acl = make()
         with pytest.raises(LocalProtocolError):
-            acl.send_pdu(0x42, pdu(10))
+            acl.send_pdus(0x42, [pdu(10)])
         for _ in range(13):
-            acl.send_pdu(0x50, pdu(65535))
-            acl.send_pdu(0x40, pdu(65535))
-        acl.send_pdu(0x50, pdu(65535))
+            acl.send_pdus(0x50, [pdu(65535)])
+            acl.send_pdus(0x40, [pdu(65535)])
+        acl.send_pdus(0x50, [pdu(65535)])
         with pytest.raises(LocalProtocolError):
-            acl.send_pdu(0x50, pdu(65535))
+            acl.send_pdus(0x50, [pdu(65535)])
 
 
 class TestFromController:
@@ -228,37 +232,42 @@ class TestFromController:
             max_size=8,
         ),
         st.randoms(),
+        st.integers(1, 20),
     )
-    def test_pdus_come_whole_from_any_fragments_of_interleaved_links(self, pdus: Any, random: Any) -> None:
+    def test_pdus_come_whole_from_any_fragments_of_interleaved_links(self, pdus: Any, random: Any, size: int) -> None:
+        """In wake-ups of any size."""
         acl = make()
         queues: dict[int, list[bytes]] = {0x40: [], 0x41: [], 0x50: []}
         for n, (handle, length, places) in enumerate(pdus):
             queues[handle] += fragments(handle, pdu(length, n), places)
+        packets: list[bytes] = []
         while waiting := [queue for queue in queues.values() if queue]:
-            acl.receive(random.choice(waiting).pop(0), 0.0)
-        got = sorted(acl.take_pdus(), key=lambda received: received[0])
+            packets.append(random.choice(waiting).pop(0))
+        for start in range(0, len(packets), size):
+            acl.receive(packets[start : start + size], 0.0)
+        got = sorted(take_pdus(acl), key=lambda received: received[0])
         expected = sorted(
             ((handle, pdu(length, n)) for n, (handle, length, _) in enumerate(pdus)), key=lambda sent: sent[0]
         )
         assert got == expected
-        assert acl.take_pdus() == []
+        assert take_pdus(acl) == []
         assert not any(acl.counters.values())
 
     @pytest.mark.parametrize("last", [1, 2, 3])
     def test_fragments_of_one_octet(self, last: int) -> None:
         acl = make()
         whole = pdu(8)
-        acl.receive(packet(0x40, FIRST, whole[:4]), 0.0)
+        acl.receive([packet(0x40, FIRST, whole[:4])], 0.0)
         for octet in whole[4:-last]:
-            acl.receive(packet(0x40, CONTINUATION, bytes((octet,))), 0.0)
-        acl.receive(packet(0x40, CONTINUATION, b""), 0.0)
-        acl.receive(packet(0x40, CONTINUATION, whole[-last:]), 0.0)
-        assert acl.take_pdus() == [(0x40, whole)]
+            acl.receive([packet(0x40, CONTINUATION, bytes((octet,)))], 0.0)
+        acl.receive([packet(0x40, CONTINUATION, b"")], 0.0)
+        acl.receive([packet(0x40, CONTINUATION, whole[-last:])], 0.0)
+        assert take_pdus(acl) == [(0x40, whole)]
 
     def test_the_flag_that_only_hosts_should_use_is_taken_as_a_start(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST_TO_CONTROLLER, pdu(20)), 0.0)
-        assert acl.take_pdus() == [(0x40, pdu(20))]
+        acl.receive([packet(0x40, FIRST_TO_CONTROLLER, pdu(20))], 0.0)
+        assert take_pdus(acl) == [(0x40, pdu(20))]
 
     @pytest.mark.parametrize(
         ("packets", "counter"),
@@ -281,29 +290,34 @@ class TestFromController:
         ],
     )
     def test_what_is_wrong_is_counted_and_does_not_spoil_the_next(self, packets: list[bytes], counter: str) -> None:
+        counters = {name: int(name == counter) for name in AclData().counters}
         acl = make()
         for octets in packets:
-            acl.receive(octets, 0.0)
-        assert acl.take_pdus() == []
-        acl.receive(packet(0x40, FIRST, pdu(30)), 0.0)
-        assert acl.take_pdus() == [(0x40, pdu(30))]
-        assert acl.counters == {name: int(name == counter) for name in acl.counters}
+            acl.receive([octets], 0.0)
+        assert take_pdus(acl) == []
+        acl.receive([packet(0x40, FIRST, pdu(30))], 0.0)
+        assert (take_pdus(acl), acl.counters) == ([(0x40, pdu(30))], counters)
+        in_one_wake_up = make()
+        neighbours = [packet(0x41, FIRST, pdu(20)), *packets, packet(0x40, FIRST, pdu(30))]
+        in_one_wake_up.receive(neighbours, 0.0)
+        assert take_pdus(in_one_wake_up) == [(0x41, pdu(20)), (0x40, pdu(30))]
+        assert in_one_wake_up.counters == counters
 
     def test_data_that_overtakes_the_event_of_its_connection_waits_for_it(self) -> None:
         acl = make()
-        acl.receive(packet(0x42, FIRST, pdu(10)[:8]), 0.0)
-        acl.receive(packet(0x42, CONTINUATION, pdu(10)[8:]), 0.0)
-        assert acl.take_pdus() == []
+        acl.receive([packet(0x42, FIRST, pdu(10)[:8])], 0.0)
+        acl.receive([packet(0x42, CONTINUATION, pdu(10)[8:])], 0.0)
+        assert take_pdus(acl) == []
         acl.add(0x42, bytes(6), 1, 0, 0.0)
-        assert acl.take_pdus() == [(0x42, pdu(10))]
+        assert take_pdus(acl) == [(0x42, pdu(10))]
 
     def test_late_data_of_a_link_does_not_reach_the_next_link_with_its_handle(self) -> None:
         acl = make()
         acl.remove(0x40, 5.0)
         acl.handle_timeout(5.0)
-        acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
+        acl.receive([packet(0x40, FIRST, pdu(10))], 0.0)
         acl.add(0x40, bytes(6), 1, 0, 0.0)
-        assert acl.take_pdus() == []
+        assert take_pdus(acl) == []
         assert acl.counters["acl_unknown_handle"] == 1
 
     def test_early_data_on_a_handle_that_is_used_again_waits_too(self) -> None:
@@ -313,38 +327,38 @@ class TestFromController:
         assert due is not None
         acl.handle_timeout(due)
         assert acl.next_timeout() is None
-        acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
+        acl.receive([packet(0x40, FIRST, pdu(10))], 0.0)
         acl.add(0x40, bytes(6), 1, 0, 0.0)
-        assert acl.take_pdus() == [(0x40, pdu(10))]
+        assert take_pdus(acl) == [(0x40, pdu(10))]
 
     def test_data_for_connections_that_never_come_is_bounded(self) -> None:
         """And leaves room for a connection that does come: some chips log on handles of their own."""
         acl = make()
         for n in range(3 * MAX_EARLY + 5):
-            acl.receive(packet((0x5FF, 0x5FE, 0xC6F)[n % 3], FIRST, pdu(10)), 0.0)
+            acl.receive([packet((0x5FF, 0x5FE, 0xC6F)[n % 3], FIRST, pdu(10))], 0.0)
         assert acl.counters["acl_unknown_handle"] == 5
-        acl.receive(packet(0x42, FIRST, pdu(10)), 0.0)
+        acl.receive([packet(0x42, FIRST, pdu(10))], 0.0)
         acl.add(0x42, bytes(6), 1, 0, 0.0)
-        assert acl.take_pdus() == [(0x42, pdu(10))]
+        assert take_pdus(acl) == [(0x42, pdu(10))]
         for n in range(2 * MAX_EARLY_HANDLES):
-            acl.receive(packet(0x100 + n, FIRST, pdu(10)), 0.0)
+            acl.receive([packet(0x100 + n, FIRST, pdu(10))], 0.0)
         assert acl.counters["acl_unknown_handle"] == 5 + MAX_EARLY_HANDLES + 3
 
     @pytest.mark.parametrize("handle", [0xEFF, 0xF00, 0xFFF])
     def test_handles_that_no_connection_has_are_not_kept(self, handle: int) -> None:
         acl = make()
-        acl.receive(packet(handle, FIRST, pdu(10)), 0.0)
+        acl.receive([packet(handle, FIRST, pdu(10))], 0.0)
         assert acl.counters["acl_unknown_handle"] == (handle > LAST_HANDLE)
 
     def test_early_data_expires(self) -> None:
         acl = make()
-        acl.receive(packet(0x60, FIRST, pdu(10)), 0.0)
-        acl.receive(packet(0x61, FIRST, pdu(10)), EARLY_S / 2)
+        acl.receive([packet(0x60, FIRST, pdu(10))], 0.0)
+        acl.receive([packet(0x61, FIRST, pdu(10))], EARLY_S / 2)
         assert acl.next_timeout() == EARLY_S
         acl.add(0x60, bytes(6), 1, 0, EARLY_S)
         acl.handle_timeout(1.5 * EARLY_S)
         acl.add(0x61, bytes(6), 1, 0, 1.5 * EARLY_S)
-        assert (acl.take_pdus(), acl.counters["acl_unknown_handle"], acl.next_timeout()) == ([], 2, None)
+        assert (take_pdus(acl), acl.counters["acl_unknown_handle"], acl.next_timeout()) == ([], 2, None)
 
     def test_late_data_is_not_the_next_peers(self) -> None:
         acl = make()
@@ -352,42 +366,43 @@ class TestFromController:
         acl.add(0x55, ADDRESS, 1, 0, 0.0)
         acl.remove(0x55, 1.0)
         acl.add(0x55, other, 1, 0, 1.0)
-        acl.receive(packet(0x55, FIRST, pdu(10)), 1.0 + LATE_S / 2)
-        assert (acl.take_pdus(), acl.counters["acl_unknown_handle"]) == ([], 1)
-        acl.receive(packet(0x55, FIRST, pdu(11)), 1.0 + LATE_S)
-        acl.receive(packet(0x55, FIRST, pdu(12)), 1.0 + LATE_S)
-        assert acl.take_pdus() == [(0x55, pdu(11)), (0x55, pdu(12))]
+        acl.receive([packet(0x55, FIRST, pdu(10))], 1.0 + LATE_S / 2)
+        assert (take_pdus(acl), acl.counters["acl_unknown_handle"]) == ([], 1)
+        acl.receive([packet(0x55, FIRST, pdu(11))], 1.0 + LATE_S)
+        acl.receive([packet(0x55, FIRST, pdu(12))], 1.0 + LATE_S)
+        assert take_pdus(acl) == [(0x55, pdu(11)), (0x55, pdu(12))]
         acl.remove(0x55, 2.0)
         acl.add(0x55, other, 1, 0, 2.0)  # the same peer: whichever link it was sent on
-        acl.receive(packet(0x55, FIRST, pdu(13)), 2.0)
-        assert acl.take_pdus() == [(0x55, pdu(13))]
+        acl.receive([packet(0x55, FIRST, pdu(13))], 2.0)
+        assert take_pdus(acl) == [(0x55, pdu(13))]
 
     def test_a_pdu_that_goes_wrong_is_gone_with_all_its_fragments(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST, pdu(30)[:10]), 0.0)
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:] + b"more"), 0.0)
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]), 0.0)
-        assert acl.take_pdus() == []
+        acl.receive([packet(0x40, FIRST, pdu(30)[:10])], 0.0)
+        acl.receive([packet(0x40, CONTINUATION, pdu(30)[10:] + b"more")], 0.0)
+        acl.receive([packet(0x40, CONTINUATION, pdu(30)[10:])], 0.0)
+        assert take_pdus(acl) == []
         assert acl.counters["acl_stray_continuation"] == 1
 
-    @given(st.lists(st.binary(max_size=40)), st.booleans())
-    def test_octets_of_any_kind_are_survived(self, soup: Any, aimed: bool) -> None:
+    @given(st.lists(st.binary(max_size=40)), st.booleans(), st.booleans())
+    def test_octets_of_any_kind_are_survived(self, soup: Any, aimed: bool, at_once: bool) -> None:
         acl = make()
-        for octets in soup:
-            acl.receive(packet(0x40, octets[0] % 16, octets[1:]) if aimed and octets else octets, 0.0)
-        for handle, whole in acl.take_pdus():
+        packets = [packet(0x40, octets[0] % 16, octets[1:]) if aimed and octets else octets for octets in soup]
+        for wake_up in [packets] if at_once else [[one] for one in packets]:
+            acl.receive(wake_up, 0.0)
+        for handle, whole in take_pdus(acl):
             assert handle in acl.links
             assert len(whole) == 4 + struct.unpack_from("<H", whole)[0]
-        acl.receive(packet(0x40, FIRST, pdu(300)[:100]), 0.0)
-        acl.receive(packet(0x40, CONTINUATION, pdu(300)[100:]), 0.0)
-        assert acl.take_pdus() == [(0x40, pdu(300))]
+        acl.receive([packet(0x40, FIRST, pdu(300)[:100])], 0.0)
+        acl.receive([packet(0x40, CONTINUATION, pdu(300)[100:])], 0.0)
+        assert take_pdus(acl) == [(0x40, pdu(300))]
 
     def test_an_ended_link_receives_nothing(self) -> None:
         acl = make()
-        acl.receive(packet(0x40, FIRST, pdu(30)[:10]), 0.0)
+        acl.receive([packet(0x40, FIRST, pdu(30)[:10])], 0.0)
         acl.remove(0x40, 5.0)
-        acl.receive(packet(0x40, CONTINUATION, pdu(30)[10:]), 0.0)
-        assert acl.take_pdus() == []
+        acl.receive([packet(0x40, CONTINUATION, pdu(30)[10:])], 0.0)
+        assert take_pdus(acl) == []
         assert acl.counters["acl_unknown_handle"] == 1
 
     @pytest.mark.parametrize("handle", [0x40, 0x0F00, 0xFFFF])
@@ -400,9 +415,9 @@ class TestFromController:
 
 def test_statistics_count_what_went_through() -> None:
     acl = make()
-    acl.send_pdu(0x40, pdu(250))
+    acl.send_pdus(0x40, [pdu(250)])
     acl.take(0.0)
-    acl.receive(packet(0x40, FIRST, pdu(10)), 0.0)
-    acl.take_pdus()
+    acl.receive([packet(0x40, FIRST, pdu(10))], 0.0)
+    take_pdus(acl)
     counted = {name: count for name, count in acl.statistics().items() if count}
     assert counted == {"acl_fragments_sent": 3, "acl_pdus_received": 1}

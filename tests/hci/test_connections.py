@@ -391,9 +391,9 @@ class TestLinksThatDoNotEnd:
         controller.take()
         host = controller.host
         for _ in range(4):
-            host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+            host.send_pdus(0x40, [bytes((0, 0, 0x40, 0))])
         assert len(host.take_acl(controller.now)) == 4
-        host.send_pdu(0x41, bytes((0, 0, 0x41, 0)))
+        host.send_pdus(0x41, [bytes((0, 0, 0x41, 0))])
         for _ in range(STALL_CHECKS - 1):
             controller.wait(STALL_CHECK_S)
         assert controller.take() == []
@@ -409,12 +409,12 @@ class TestLinksThatDoNotEnd:
         controller.bredr_link(0x40, OTHER)
         controller.take()
         for _ in range(8):
-            controller.host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+            controller.host.send_pdus(0x40, [bytes((0, 0, 0x40, 0))])
         for _ in range(3 * STALL_CHECKS):
             controller.host.take_acl(controller.now)
             controller.wait(STALL_CHECK_S)
             controller.event(0x13, struct.pack("<BHH", 1, 0x40, 1))
-            controller.host.send_pdu(0x40, bytes((0, 0, 0x40, 0)))
+            controller.host.send_pdus(0x40, [bytes((0, 0, 0x40, 0))])
         assert controller.take() == []
 
     def test_a_peer_that_was_accepted_and_never_comes(self, scripted: Any) -> None:

@@ -168,7 +168,7 @@ class TestSilence:
         controller.host.start_advertising(b"", interval_ms=100, connectable=True)
         controller.bredr_link(0x40, PEER)
         controller.le_link(0x50, PEER)
-        controller.host.send_pdu(0x40, pdu(b"x"))
+        controller.host.send_pdus(0x40, [pdu(b"x")])
         bredr = controller.host.connect(b"abcdef", 0, 0.0)
         le = controller.host.connect(b"bcdefg", 2, 0.0)
         controller.take()
@@ -305,18 +305,18 @@ def test_data_goes_both_ways_within_the_buffers(scripted: Any) -> None:
     controller.bredr_link(0x40, PEER)
     controller.le_link(0x50, PEER)
     host = controller.host
-    host.send_pdu(0x40, pdu(bytes(1000)))
-    host.send_pdu(0x50, pdu(bytes(1000)))
+    host.send_pdus(0x40, [pdu(bytes(1000))])
+    host.send_pdus(0x50, [pdu(bytes(1000))])
     packets = host.take_acl(0.0)
     assert [len(packet) - 4 for packet in packets] == 4 * [100] + 3 * [27]
     assert host.writable_links() == []
     controller.completed((0x40, 4), (0x50, 3))
     assert len(host.take_acl(0.0)) == 7
-    host.receive_acl(struct.pack("<HH", 0x2040, 8) + pdu(b"abcd"), 0.0)
-    assert host.take_pdus() == [(0x40, pdu(b"abcd"))]
+    host.receive_acl([struct.pack("<HH", 0x2040, 8) + pdu(b"abcd")], 0.0)
+    assert host.take_pdus() == [(0x40, [pdu(b"abcd")])]
     controller.unlink(0x40)
     with pytest.raises(LocalProtocolError):
-        host.send_pdu(0x40, pdu(b""))
+        host.send_pdus(0x40, [pdu(b"")])
 
 
 def test_advertisements_that_nobody_takes_are_dropped_and_nothing_else(scripted: Any) -> None:
@@ -372,7 +372,7 @@ def test_octets_of_any_kind_are_survived(scripted: Any, soup: Any, started: bool
             if is_event:
                 controller.host.receive_event(octets, controller.now)
             else:
-                controller.host.receive_acl(octets, controller.now)
+                controller.host.receive_acl([octets], controller.now)
         except RemoteProtocolError:
             pass
         controller.host.take_pdus()
@@ -388,8 +388,8 @@ def test_octets_of_any_kind_are_survived(scripted: Any, soup: Any, started: bool
     handle = next(handle for handle in range(1, 0x0EFF) if handle not in taken)
     controller.le_link(handle, b"zyxwvu", role=1)
     assert events.Connected(handle, b"zyxwvu", 1, 1) in controller.host.take_events()
-    controller.host.receive_acl(struct.pack("<HH", 0x2000 | handle, 8) + pdu(b"abcd"), 0.0)
-    assert controller.host.take_pdus() == [(handle, pdu(b"abcd"))]
+    controller.host.receive_acl([struct.pack("<HH", 0x2000 | handle, 8) + pdu(b"abcd")], 0.0)
+    assert controller.host.take_pdus() == [(handle, [pdu(b"abcd")])]
 
 
 class TestBumble:
@@ -405,7 +405,7 @@ class TestBumble:
         got = self.collect(on)
         sent = [bytes(n % 251 for n in range(size)) for size in sizes]
         for payload in sent:
-            on.host.send_pdu(handle, pdu(payload))
+            on.host.send_pdus(handle, [pdu(payload)])
             peer_connection.device.host.send_l2cap_pdu(peer_connection.handle, L2CAP_CID, payload)
         on.pump()
         await on.until(lambda: len(on.pdus) == len(sent) and len(got) == len(sent))

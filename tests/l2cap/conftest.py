@@ -45,7 +45,7 @@ class Peer:
     # -- to the mux
 
     def send_pdu(self, cid: int, payload: bytes) -> None:
-        self.mux.receive_pdu(HANDLE, HEADER.pack(len(payload), cid) + payload, self.now)
+        self.mux.receive_pdus(HANDLE, [HEADER.pack(len(payload), cid) + payload], self.now)
 
     def send_frame(self, payload: bytes) -> None:
         """A C-frame with any content."""
@@ -174,8 +174,7 @@ class Pair:
 
     def step(self, source: Mux, sink: Mux, limit: int) -> bool:
         pdus = source.take_pdus(HANDLE, limit)
-        for pdu in pdus:
-            sink.receive_pdu(HANDLE, pdu, self.now)
+        sink.receive_pdus(HANDLE, pdus, self.now)
         return bool(pdus)
 
     def open(self, mtu_a: int = 1000, mtu_b: int = 1000) -> tuple[int, int]:

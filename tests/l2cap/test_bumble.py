@@ -69,7 +69,7 @@ class Remote:
             await asyncio.sleep(0)
             while self.sent or self.mux.has_pdus(HANDLE):
                 while self.sent:
-                    self.mux.receive_pdu(HANDLE, self.sent.popleft(), 0.0)
+                    self.mux.receive_pdus(HANDLE, [self.sent.popleft()], 0.0)
                 for pdu in self.mux.take_pdus(HANDLE, 5):
                     frame = bumble.L2CAP_PDU.from_bytes(pdu)
                     self.manager.on_pdu(self, frame.cid, frame.payload)

@@ -12,7 +12,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import SDU_OVERHEAD, L2capLimits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import SignallingCommand
+from usbbtd.l2cap.pdu import BASIC_HEADER, L2capEchoRequest, L2capEchoResponse, SignallingCommand
 
 PeerOf = Callable[..., Any]
 
@@ -120,9 +120,22 @@ def test_for_people(peer: PeerOf, transport: int) -> None:
 @pytest.mark.parametrize("pdu", [b"", b"\0", b"\0\0\1", b"\1\0\1\0", b"\0\0\1\0x", b"\xff\xff\1\0"])
 def test_cve_2019_17517_length_of_the_pdu(peer: PeerOf, pdu: bytes) -> None:
     remote = peer(BREDR)
-    remote.mux.receive_pdu(remote.handle, pdu, remote.now)
+    remote.mux.receive_pdus(remote.handle, [pdu], remote.now)
     assert remote.mux.statistics()["pdus_malformed"] == 1
     assert remote.take_pdus() == []
+
+
+def test_a_pdu_of_no_use_loses_none_of_its_neighbours(peer: PeerOf) -> None:
+    remote = peer(BREDR)
+    requests = [L2capEchoRequest(bytes((number,))).pack(number) for number in (1, 2, 3)]
+    frames = [BASIC_HEADER.pack(len(request), 1) + request for request in requests]
+    strays = [b"", b"\0\0\1", BASIC_HEADER.pack(2, 1) + b"x", BASIC_HEADER.pack(1, 0x44) + b"x"]
+    remote.mux.receive_pdus(remote.handle, [frames[0], *strays, *frames[1:]], remote.now)
+    answers = [(number, L2capEchoResponse(bytes((number,)))) for number in (1, 2, 3)]
+    assert remote.take() == answers
+    assert remote.mux.statistics() | {"pdus_malformed": 3, "pdus_without_channel": 1} == remote.mux.statistics()
+    remote.mux.receive_pdus(0x99, [b"", *frames], remote.now)
+    assert remote.mux.statistics() | {"pdus_malformed": 4, "pdus_without_link": 3} == remote.mux.statistics()
 
 
 CIDS = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 0x3F, 0x40, 0x41, 0x42, 0x70, 0x71, 0xFFFF])

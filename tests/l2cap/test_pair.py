@@ -80,8 +80,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(side=SIDES, handle=HANDLES, count=st.integers(1, 10))
     def carry(self, side: str, handle: int, count: int) -> None:
         wire = self.wire[handle, side]
-        for pdu in wire[:count]:
-            self.mux[other(side)].receive_pdu(handle, pdu, self.now)
+        self.mux[other(side)].receive_pdus(handle, wire[:count], self.now)
         del wire[:count]
         self.drain(other(side))
 

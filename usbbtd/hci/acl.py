@@ -4,28 +4,29 @@ A controller has one pool of buffers for all links, or a second one for LE links
 link's pool until Number_Of_Completed_Packets, or the end of the link, gives it back.
 """
 
-import struct
 from collections import deque
+from typing import Final
 
 from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["AclData", "AclLink"]
 
-_pack_header = struct.Struct("<HH").pack
-_unpack_first = struct.Struct("<HHH").unpack_from  # handle and flags, data length; PDU length from the basic header
-_unpack_completed = struct.Struct("<HH").iter_unpack
+# Octets and fields are put together by hand here and in l2cap/: compiled, that is machine arithmetic, where Struct's
+# functions stay calls.
+_HEADER_SIZE: Final = 4  # handle with flags, data length
+_FIRST_SIZE: Final = 6  # with the PDU's length, from its basic header
 
-_HANDLE = 0x0FFF
+_HANDLE: Final = 0x0FFF
 # Packet_Boundary_Flag and Broadcast_Flag, the upper four bits of the first field
-_FIRST_NON_FLUSHABLE = 0b00
-_CONTINUATION = 0b01
-_FIRST = 0b10
+_FIRST_NON_FLUSHABLE: Final = 0b00
+_CONTINUATION: Final = 0b01
+_FIRST: Final = 0b10
 
 #: The smallest buffer that a controller may have: an LE data PDU of the first version (Vol 4, Part E, 7.8.2).
-MIN_ACL_LENGTH = 27
+MIN_ACL_LENGTH: Final = 27
 #: Fragments that may wait on one link; above it the caller does not look at writable().
-MAX_QUEUED = 32768
+MAX_QUEUED: Final = 32768
 #: Handles, and packets on each, that are kept for connections that have not been announced yet.
 MAX_EARLY_HANDLES, MAX_EARLY = 8, 8
 #: How long data may come before its connection is announced.
@@ -80,12 +81,34 @@ class AclLink:
         self.queue: deque[bytes] = deque()  # fragments with their headers
         self.outstanding = 0  # buffers of the pool that hold fragments of this link
         self.first_flags = handle | first_flags << 12
-        self.first_header = _pack_header(self.first_flags, pool.size)
-        self.continuation_header = _pack_header(handle | _CONTINUATION << 12, pool.size)
-        self.fragments: list[bytes] = []  # of the PDU that is arriving
+        self.first_header = _header(self.first_flags, pool.size)
+        self.continuation_header = _header(handle | _CONTINUATION << 12, pool.size)
+        self.fragments: list[bytes] = []  # of the PDU that is arriving, with their headers
         self.missing = 0  # octets of it still to come; 0: none is arriving
         self.stalled = 0  # looks in which nothing had been completed since the last one
         self.valid_from: float | None = None  # until then data on the handle is another peer's; None: it is ours
+
+    def join(self) -> bytes:
+        """Returns the PDU whose fragments are all there, and forgets these."""
+        pdu = b"".join([fragment[_HEADER_SIZE:] for fragment in self.fragments])
+        self.fragments.clear()
+        return pdu
+
+    def cut(self, pdu: bytes) -> list[bytes]:
+        """Returns the fragments of a PDU, with their headers."""
+        # hot: per packet
+        length = len(pdu)
+        size = self.pool.size
+        if length <= size:
+            return [_header(self.first_flags, length) + pdu]
+        fragments = [self.first_header + pdu[:size]]
+        header = self.continuation_header
+        start = size
+        while length - start > size:
+            fragments.append(header + pdu[start : start + size])
+            start += size
+        fragments.append(_header(self.handle | _CONTINUATION << 12, length - start) + pdu[start:])
+        return fragments
 
 
 class AclData:
@@ -93,13 +116,10 @@ class AclData:
 
     def __init__(self) -> None:
         self.links: dict[int, AclLink] = {}
-        self._by_flags: dict[
-            int, AclLink
-        ] = {}  # by a packet's first field: each way of flags that a controller may use
         self._pools: tuple[Pool, ...] = ()
         self._bredr_pool = self._le_pool = Pool(0, 0)
         self._bredr_first = _FIRST_NON_FLUSHABLE
-        self._pdus: list[tuple[int, bytes]] = []
+        self._pdus: list[tuple[int, list[bytes]]] = []  # as take_pdus() returns them
         self._early: dict[int, tuple[float, list[bytes]]] = {}  # by handle, the oldest first: until when; packets
         self._stall_check: float | None = None  # when it is looked for links that are stalled
         self._ended: dict[
@@ -126,7 +146,6 @@ class AclData:
         ``non_flushable``: the controller knows the packet boundary flag 0b00 on BR/EDR.
         """
         self.links.clear()
-        self._by_flags.clear()
         self._pdus = []
         self._early.clear()
         self._ended.clear()
@@ -146,19 +165,15 @@ class AclData:
         until, before = self._ended.get(handle, (now, link))
         if until > now and (before.address, before.address_type) != (address, address_type):
             link.valid_from = until
-        else:
-            self._let_receive(link)
         self._expire_early(now)
-        for packet in self._early.pop(handle, (now, ()))[1]:
-            self.receive(packet, now)
+        if handle in self._early:
+            self.receive(self._early.pop(handle)[1], now)
         return link
 
     def remove(self, handle: int, now: float) -> None:
         """The link has ended: its buffers in the controller are free again, what waited is dropped."""
         link = self.links.pop(handle)
         self._ended[handle] = now + LATE_S, link
-        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
-            self._by_flags.pop(handle | received_flags << 12, None)
         link.pool.free += link.outstanding
         if link.queue:
             link.pool.ready.remove(link)
@@ -167,6 +182,8 @@ class AclData:
             self.counters["acl_incomplete"] += 1
 
     def next_timeout(self) -> float | None:
+        if not self._ended and not self._early:
+            return self._stall_check
         due = [until for until, _ in (*self._ended.values(), *self._early.values())]
         if self._stall_check is not None:
             due.append(self._stall_check)
@@ -190,30 +207,19 @@ class AclData:
 
     # Towards the controller
 
-    def send_pdu(self, handle: int, pdu: bytes) -> None:
-        """Queues one L2CAP PDU. LocalProtocolError: no such link, or its queue is full."""
+    def send_pdus(self, handle: int, pdus: list[bytes]) -> None:
+        """Queues L2CAP PDUs in order. LocalProtocolError: no such link, or its queue is full."""
         # hot: per packet
         link = self.links.get(handle)
         if link is None:
             raise LocalProtocolError(f"no link has handle 0x{handle:04X}")
         queue = link.queue
-        pool = link.pool
-        if not queue:
-            pool.ready.append(link)
-        elif len(queue) >= MAX_QUEUED:
-            raise LocalProtocolError(f"{MAX_QUEUED} fragments wait on handle 0x{handle:04X} already")
-        length = len(pdu)
-        size = pool.size
-        if length <= size:
-            queue.append(_pack_header(link.first_flags, length) + pdu)
-            return
-        queue.append(link.first_header + pdu[:size])
-        header = link.continuation_header
-        last = length - size
-        for start in range(size, last, size):
-            queue.append(header + pdu[start : start + size])
-        rest = length % size or size
-        queue.append(_pack_header(handle | 0x1000, rest) + pdu[length - rest :])
+        if pdus and not queue:
+            link.pool.ready.append(link)
+        for pdu in pdus:
+            if len(queue) >= MAX_QUEUED:
+                raise LocalProtocolError(f"{MAX_QUEUED} fragments wait on handle 0x{handle:04X} already")
+            queue += link.cut(pdu)
 
     def take(self, now: float) -> list[bytes]:
         """The fragments for which the controller has buffers; links take turns, fragment by fragment."""
@@ -245,15 +251,15 @@ class AclData:
     def completed(self, event: bytes) -> None:
         """A whole Number_Of_Completed_Packets event (7.7.19). RemoteProtocolError: shorter than its count says."""
         # hot: per event
-        entries = event[3:]
-        if len(event) < 3 or len(entries) != 4 * event[2]:
+        size = len(event)
+        if size < 3 or size != 3 + 4 * event[2]:
             raise RemoteProtocolError("Number_Of_Completed_Packets does not have the length that it announces")
         links = self.links
-        for handle, untrusted_count in _unpack_completed(entries):
-            link = links.get(handle & _HANDLE)
+        for at in range(3, size, 4):
+            link = links.get((event[at] | event[at + 1] << 8) & _HANDLE)
             if link is None:  # ended meanwhile: its buffers were given back then
                 continue
-            count = untrusted_count
+            count = event[at + 2] | event[at + 3] << 8
             if count > link.outstanding:
                 count = link.outstanding
                 self.counters["acl_completed_clamped"] += 1
@@ -274,55 +280,76 @@ class AclData:
 
     # From the controller
 
-    def receive(self, packet: bytes, now: float) -> None:
-        """One ACL data packet. Whatever is wrong with it costs the PDU that it belongs to, and is counted."""
+    def receive(self, packets: list[bytes], now: float) -> None:
+        """Takes ACL data packets in order. What is wrong with one costs the PDU that it belongs to, and is counted."""
         # hot: per packet
-        try:
-            handle_flags, length, pdu_length = _unpack_first(packet)
-            link = self._by_flags[handle_flags]
-        except (struct.error, KeyError):
-            self._receive_odd(packet, now)
-            return
-        if len(packet) != length + 4:
-            self._drop(link, "acl_malformed")
-        elif handle_flags & 0x1000:  # continuation
-            missing = link.missing
-            if missing > length:
-                link.fragments.append(packet[4:])
-                link.missing = missing - length
-            elif missing == length:
-                fragments = link.fragments
-                fragments.append(packet[4:])
-                self._pdus.append((link.handle, b"".join(fragments)))
-                fragments.clear()
-                link.missing = 0
-            else:
-                self._drop(link, "acl_overrun" if missing else "acl_stray_continuation")
-        else:
-            if link.missing:
-                self._drop(link, "acl_incomplete")
-            missing = pdu_length + 4 - length
-            if not missing:
-                self._pdus.append((link.handle, packet[4:]))
-            elif missing > 0:
-                link.fragments.append(packet[4:])
-                link.missing = missing
-            else:
-                self._drop(link, "acl_overrun")
+        handle = -1
+        link: AclLink | None = None
+        pdus: list[bytes] | None = None  # the last of _pdus, while packets of its link come
+        for packet in packets:
+            if len(packet) < _FIRST_SIZE:
+                self._receive_odd(packet, now)
+                pdus = None
+                continue
+            flags = packet[1] >> 4
+            packet_handle = packet[0] | (packet[1] & 0x0F) << 8
+            if packet_handle != handle:
+                handle = packet_handle
+                link = self.links.get(handle)
+                pdus = None
+            if link is None or link.valid_from is not None or flags > _FIRST:
+                self._receive_odd(packet, now)
+                pdus = None
+            elif (pdu := self._assemble(link, packet, flags == _CONTINUATION)) is not None:
+                if pdus is None:
+                    pdus = []
+                    self._pdus.append((handle, pdus))
+                pdus.append(pdu)
 
-    def take_pdus(self) -> list[tuple[int, bytes]]:
-        """(handle, L2CAP PDU with its basic header, of the length that the header says), in order of arrival."""
-        pdus = self._pdus
+    def _assemble(self, link: AclLink, packet: bytes, is_continuation: bool) -> bytes | None:
+        """Returns the PDU that is whole with a packet, which has at least a PDU's length in it."""
+        # hot: per packet
+        length = packet[2] | packet[3] << 8
+        missing = link.missing
+        if len(packet) != length + _HEADER_SIZE:
+            self._drop(link, "acl_malformed")
+            return None
+        if is_continuation:
+            if length > missing:
+                self._drop(link, "acl_overrun" if missing else "acl_stray_continuation")
+                return None
+            missing -= length
+        else:
+            if missing:
+                self._drop(link, "acl_incomplete")
+            missing = (packet[4] | packet[5] << 8) + _HEADER_SIZE - length
+            if not missing:
+                return packet[_HEADER_SIZE:]
+            if missing < 0:
+                self._drop(link, "acl_overrun")
+                return None
+        link.fragments.append(packet)
+        link.missing = missing
+        return None if missing else link.join()
+
+    def take_pdus(self) -> list[tuple[int, list[bytes]]]:
+        """Returns L2CAP PDUs in order of arrival: a handle, and what came on it until something came on another one.
+
+        A PDU has its basic header, and the length that this says.
+        """
+        # hot: per wake-up
+        taken = self._pdus
         self._pdus = []
-        self._pdus_received += len(pdus)
-        return pdus
+        for _, pdus in taken:
+            self._pdus_received += len(pdus)
+        return taken
 
     def _receive_odd(self, packet: bytes, now: float) -> None:
         """A packet for no link, with flags that no controller uses, or with less than a PDU's length in it."""
         if len(packet) < 4:
             self.counters["acl_malformed"] += 1
             return
-        handle_flags, length, _ = _unpack_first(packet + bytes(2))
+        handle_flags, length = packet[0] | packet[1] << 8, packet[2] | packet[3] << 8
         link = self.links.get(handle_flags & _HANDLE)
         if link is None:
             self._receive_early(handle_flags & _HANDLE, packet, now)
@@ -330,27 +357,22 @@ class AclData:
             if now < link.valid_from:
                 self.counters["acl_unknown_handle"] += 1
             else:
-                self._let_receive(link)
-                self.receive(packet, now)
-        elif len(packet) != length + 4 or handle_flags not in self._by_flags:
+                link.valid_from = None
+                self.receive([packet], now)
+        elif len(packet) != length + _HEADER_SIZE or handle_flags >> 12 > _FIRST:
             self._drop(link, "acl_malformed")
-        elif not handle_flags & 0x1000:
+        elif handle_flags >> 12 != _CONTINUATION:
             self._drop(link, "acl_short_start")
         elif not link.missing:
             self._drop(link, "acl_stray_continuation")
         elif link.missing > length:
             # An empty fragment is not kept: it would let the list grow without end.
-            link.fragments += [packet[4:]] if length else []
+            link.fragments += [packet] if length else []
             link.missing -= length
         else:
-            self._pdus.append((link.handle, b"".join(link.fragments) + packet[4:]))
-            link.fragments.clear()
+            link.fragments.append(packet)
             link.missing = 0
-
-    def _let_receive(self, link: AclLink) -> None:
-        link.valid_from = None
-        for received_flags in (_FIRST, _FIRST_NON_FLUSHABLE, _CONTINUATION):
-            self._by_flags[link.handle | received_flags << 12] = link
+            self._pdus.append((link.handle, [link.join()]))
 
     def _receive_early(self, handle: int, packet: bytes, now: float) -> None:
         """Over USB, data may overtake the event that announces its connection, or come after the one that ended it.
@@ -378,3 +400,7 @@ class AclData:
 
     def statistics(self) -> dict[str, int]:
         return {"acl_fragments_sent": self._fragments_sent, "acl_pdus_received": self._pdus_received, **self.counters}
+
+
+def _header(handle_flags: int, length: int) -> bytes:
+    return (handle_flags | length << 16).to_bytes(_HEADER_SIZE, "little")

@@ -137,8 +137,10 @@ class Connections:
 
     def next_timeout(self) -> float | None:
         due = self._bredr.deadline
-        ends = [ending.until for ending in self._ending.values()]
-        for deadline in (self._le.deadline, self._acl.next_timeout(), *ends, *self._accepted.values()):
+        deadlines = [self._le.deadline, self._acl.next_timeout()]
+        if self._ending or self._accepted:
+            deadlines += [*[ending.until for ending in self._ending.values()], *self._accepted.values()]
+        for deadline in deadlines:
             if deadline is not None and (due is None or deadline < due):
                 due = deadline
         return due

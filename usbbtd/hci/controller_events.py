@@ -1,13 +1,13 @@
 """HCI events of the controller, as far as this host acts on them (Vol 4, Part E, 7.7)."""
 
 import struct
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.packets import Packet, packet
 
 LE_META = 0x3E
-NUMBER_OF_COMPLETED_PACKETS = 0x13
+NUMBER_OF_COMPLETED_PACKETS: Final = 0x13
 
 
 class HciEvent(Packet):

@@ -31,7 +31,6 @@ RESET_GRACE_S = 60.0
 MAX_EVENTS = 4096
 
 _PAGE_SCAN = 0b10
-_COMPLETED_PACKETS = bytes((incoming.NUMBER_OF_COMPLETED_PACKETS,))
 
 
 class Host:
@@ -56,12 +55,6 @@ class Host:
         self._commands = CommandQueue(command_timeout_s)
         self._air = LeAir(random_address, self._commands.send, self._emit)
         self._connections = Connections(self._acl, self._air, self._commands.send, self._emit)
-        # The data path is AclData's own methods: one call less for each packet.
-        self.receive_acl = self._acl.receive
-        self.take_pdus = self._acl.take_pdus
-        self.send_pdu = self._acl.send_pdu
-        self.take_acl = self._acl.take
-        self.writable_links = self._acl.writable
         links = self._connections
         self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
             incoming.ConnectionRequest: links.receive_request,
@@ -182,7 +175,7 @@ class Host:
 
     def receive_event(self, event: bytes, now: float) -> None:
         """One whole event packet. RemoteProtocolError: the controller breaks the rules; nothing has changed here."""
-        if event[:1] == _COMPLETED_PACKETS:  # hot: per event
+        if event and event[0] == incoming.NUMBER_OF_COMPLETED_PACKETS:  # hot: per event
             self._acl.completed(event)
             return
         self._commands.now = now
@@ -208,6 +201,26 @@ class Host:
                 self._commands.send(refuse(packet))
             case _:
                 self._handlers[type(packet)](packet, now)
+
+    def receive_acl(self, packets: list[bytes], now: float) -> None:
+        """Takes whole ACL data packets in order."""
+        self._acl.receive(packets, now)
+
+    def take_pdus(self) -> list[tuple[int, list[bytes]]]:
+        """Returns the PDUs that are whole, in order of arrival: (handle, those that came on it in a row)."""
+        return self._acl.take_pdus()
+
+    def send_pdus(self, handle: int, pdus: list[bytes]) -> None:
+        """Queues PDUs. Raises LocalProtocolError if there is no such link, or its queue is full."""
+        self._acl.send_pdus(handle, pdus)
+
+    def writable_links(self) -> list[int]:
+        """Returns the handles of links that take more PDUs now, each time with another one first."""
+        return self._acl.writable()
+
+    def take_acl(self, now: float) -> list[bytes]:
+        """Returns the ACL data packets for which the controller has buffers."""
+        return self._acl.take(now)
 
     def next_timeout(self) -> float | None:
         """When handle_timeout() wants to be called; may be in the past."""

@@ -1,7 +1,6 @@
 """What the channels of every mode have in common: their state, their queue towards the air, and how they end."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from usbbtd.bluetooth import BredrResult
@@ -78,12 +77,11 @@ class L2capChannel:
 
     __slots__ = (
         "cid", "configuration", "credits", "dcid", "handle", "is_draining", "is_full", "is_ready", "is_reported",
-        "limits", "link", "mode", "next_pdu", "opening", "psm", "queue", "queue_bytes", "queued", "rx_mtu", "state",
+        "limits", "link", "mode", "opening", "psm", "queue", "queue_bytes", "queued", "rx_mtu", "state",
         "transitions", "tx_mtu", "wake",
     )  # fmt: skip
 
     opening: ChannelOpening
-    next_pdu: Callable[[], bytes]  # the mode's
 
     def __init__(self, link: "L2capLink[L2capChannel]", cid: int, psm: int, transitions: Transitions) -> None:
         self.link = link
@@ -146,8 +144,7 @@ class L2capChannel:
     def opened(self, mode: Mode) -> None:
         """SDUs may go both ways from now on."""
         self.mode = mode
-        self.next_pdu = mode.next_pdu
-        self.link.receivers[self.cid] = mode.receive
+        self.link.receivers[self.cid] = mode
         self.link.shared.events.append(ChannelOpened(self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu))
 
     def adopt(self, untrusted_dcid: int) -> bool:

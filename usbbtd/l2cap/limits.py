@@ -1,9 +1,9 @@
 """The bounds of everything that a peer or a guest can make grow."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 #: Bytes that an SDU in a queue costs beside its octets, so that empty SDUs are bounded too.
-SDU_OVERHEAD = 64
+SDU_OVERHEAD: Final = 64
 
 
 class L2capLimits(NamedTuple):

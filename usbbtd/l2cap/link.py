@@ -1,7 +1,6 @@
 """One ACL link as L2CAP keeps it: its signalling, its channels by both their ends, and whose turn it is to send."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from usbbtd.l2cap.echo import Echoes
@@ -9,6 +8,7 @@ from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.parameters import ParameterUpdates
 from usbbtd.l2cap.pdu import DYNAMIC_CIDS, SIGNALLING_CIDS
+from usbbtd.l2cap.receiver import PduReceiver
 from usbbtd.l2cap.signalling import Deadlines, Signalling, Timed
 
 #: All counters of a mux that are not sums over its channels.
@@ -60,9 +60,7 @@ class L2capLink(Generic[Channel]):
         self.channels: dict[int, Channel] = {}
         self.peers: dict[int, Channel] = {}  # by the peer's end, as soon as it is known
         self.signalling = Signalling(transport, shared.limits, shared.deadlines, shared.counters)
-        self.receivers: dict[int, Callable[[bytes, float], None]] = {
-            SIGNALLING_CIDS[transport]: self.signalling.receive
-        }
+        self.receivers: dict[int, PduReceiver] = {SIGNALLING_CIDS[transport]: self.signalling}
         self.echoes = Echoes(handle, transport, self.signalling, shared.events)
         self.parameters = ParameterUpdates(handle, transport, role, self.signalling, shared.events)
         self._next_cid = DYNAMIC_CIDS[transport].start

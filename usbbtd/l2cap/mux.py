@@ -4,7 +4,7 @@ A channel is named by (handle, cid), cid being our end. What a peer sends never 
 or is answered with a reject, or counted. LocalProtocolError means that the owner of the mux made the mistake.
 """
 
-from struct import error as struct_error
+from typing import Final
 
 from usbbtd.bluetooth import MINIMUM_MTU, BredrResult, psm_is_legal
 from usbbtd.errors import LocalProtocolError
@@ -13,13 +13,12 @@ from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
 from usbbtd.l2cap.opening import OPENINGS, Link
-from usbbtd.l2cap.pdu import BASIC_HEADER, ParameterUpdateRequest
+from usbbtd.l2cap.pdu import ParameterUpdateRequest
 from usbbtd.l2cap.requests import PeerRequests
 from usbbtd.l2cap.states import ChannelState
 
-_HEADER_SIZE = BASIC_HEADER.size
-_unpack_header = BASIC_HEADER.unpack_from
-_MAXIMUM_MTU = 0xFFFF
+_HEADER_SIZE: Final = 4  # length and channel identifier, two octets each
+_MAXIMUM_MTU: Final = 0xFFFF
 _DEFAULT_LIMITS = L2capLimits()
 
 
@@ -49,18 +48,19 @@ class Mux:
 
     # -- data
 
-    def receive_pdu(self, handle: int, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
-        """Take a whole PDU with its basic header."""
-        try:
-            length, cid = _unpack_header(untrusted_pdu)
-            receive = self._links[handle].receivers[cid]
-        except (KeyError, struct_error):
-            self._count_stray(handle, untrusted_pdu)
-            return
-        if length != len(untrusted_pdu) - _HEADER_SIZE:
-            self._shared.counters["pdus_malformed"] += 1
-            return
-        receive(untrusted_pdu, now)
+    def receive_pdus(self, handle: int, untrusted_pdus: list[bytes], now: float) -> None:  # hot: per packet
+        """Takes whole PDUs with their basic headers, in order."""
+        link = self._links.get(handle)
+        for untrusted_pdu in untrusted_pdus:
+            size = len(untrusted_pdu) - _HEADER_SIZE
+            if link is None or size < 0:
+                self._count_stray(untrusted_pdu)
+            elif (receiver := link.receivers.get(untrusted_pdu[2] | untrusted_pdu[3] << 8)) is None:
+                self._shared.counters["pdus_without_channel"] += 1
+            elif untrusted_pdu[0] | untrusted_pdu[1] << 8 != size:
+                self._shared.counters["pdus_malformed"] += 1
+            else:
+                receiver.receive(untrusted_pdu, now)
 
     def take_sdus(self) -> list[tuple[int, int, bytes]]:  # hot: per packet
         """(handle, cid, SDU) in the order received. Each is to be released when it is read."""
@@ -124,10 +124,15 @@ class Mux:
         ready = link.ready
         while ready and limit > 0:
             channel = ready.popleft()
-            pdus.append(channel.next_pdu())
+            mode = channel.mode
+            assert mode is not None
+            pdus.append(mode.next_pdu())
+            limit -= 1
+            while channel.is_ready and limit > 0 and not ready:  # alone
+                pdus.append(mode.next_pdu())
+                limit -= 1
             if channel.is_ready:
                 ready.append(channel)
-            limit -= 1
         self._sent_pdus += len(pdus)
         return pdus
 
@@ -273,13 +278,9 @@ class Mux:
         channel = None if link is None else link.channels.get(cid)
         return channel if channel is not None and channel.state is ChannelState.WAIT_CONNECT else None
 
-    def _count_stray(self, handle: int, untrusted_pdu: bytes) -> None:
-        if len(untrusted_pdu) < _HEADER_SIZE:
-            self._shared.counters["pdus_malformed"] += 1
-        elif handle not in self._links:
-            self._shared.counters["pdus_without_link"] += 1
-        else:
-            self._shared.counters["pdus_without_channel"] += 1
+    def _count_stray(self, untrusted_pdu: bytes) -> None:
+        reason = "pdus_malformed" if len(untrusted_pdu) < _HEADER_SIZE else "pdus_without_link"
+        self._shared.counters[reason] += 1
 
 
 def _check_mtu(link: Link, mtu: int) -> None:

@@ -23,6 +23,7 @@ from usbbtd.l2cap.pdu import (
     ParameterUpdateRequest,
     SignallingCommand,
 )
+from usbbtd.l2cap.receiver import PduReceiver
 
 #: The commands that a peer may begin with, by transport (Table 4.2).
 _CODES = tuple(
@@ -43,15 +44,15 @@ _INFORMATION = {
 }
 
 
-class PeerRequests:
-    """Of one link."""
+class PeerRequests(PduReceiver):
+    """Of one link: those on its signalling channel, and what comes on fixed channels that are not served."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._signalling = link.signalling
         self._counters = link.shared.counters
         link.signalling.serve(_CODES[link.transport], self._receive)
-        link.receivers.update(dict.fromkeys(fixed.FIXED_CIDS[link.transport], self._receive_fixed))
+        link.receivers.update(dict.fromkeys(fixed.FIXED_CIDS[link.transport], self))
 
     def _receive(self, untrusted: SignallingCommand, identifier: int, now: float) -> None:
         match untrusted:
@@ -122,7 +123,7 @@ class PeerRequests:
         else:
             channel.disconnected_by_peer(identifier)
 
-    def _receive_fixed(self, untrusted_pdu: bytes, _now: float) -> None:
+    def receive(self, untrusted_pdu: bytes, now: float) -> None:
         self._counters["pdus_on_fixed_channels"] += 1
         cid = int.from_bytes(untrusted_pdu[2:4], "little")
         pdu = fixed.answer(self._link.transport, cid, untrusted_pdu)

@@ -22,6 +22,7 @@ from usbbtd.l2cap.pdu import (
     CommandReject,
     SignallingCommand,
 )
+from usbbtd.l2cap.receiver import PduReceiver
 
 _HEADER_SIZE = BASIC_HEADER.size
 _COMMAND_HEADER_SIZE = COMMAND_HEADER.size
@@ -78,7 +79,7 @@ class RequestInFlight:
         self.signalling.request_expired(self, now)
 
 
-class Signalling:
+class Signalling(PduReceiver):
     """Of one link. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
 
     _handler: Callable[[SignallingCommand, int, float], None]

@@ -118,31 +118,12 @@ class Controller:
 
     # The dongle calls these.
 
-    @contained
     def receive(self, events: list[bytes], acl: list[bytes]) -> None:  # hot: per wake-up
-        if self._lost:
-            return
-        now = self.now()
-        host = self.host
         try:
-            # Data before events: a disconnection must not overtake what the peer sent before it. Data that thus
-            # comes before its connection's event waits in the host.
-            if acl:
-                receive_acl = host.receive_acl
-                for packet in acl:
-                    receive_acl(packet, now)
-                self._receive_pdus(now)
-            if events:
-                receive_event = host.receive_event
-                for event in events:
-                    receive_event(event, now)
-                self._take_hci_events()
-                self._receive_pdus(now)
-        except RemoteProtocolError as error:
-            self.close(f"the dongle broke the protocol: {error}")
-            return
-        if not self._lost:
-            self._flush()
+            if not self._lost:
+                self._receive(events, acl, self.now())
+        except Exception as error:  # as ``contained`` does, without a call more
+            self.pump_failed(error)
 
     def dongle_ready_to_send(self) -> None:
         self.flush_soon()
@@ -152,10 +133,28 @@ class Controller:
 
     # Inside.
 
+    def _receive(self, events: list[bytes], acl: list[bytes], now: float) -> None:  # hot: per wake-up
+        host = self.host
+        try:
+            # Data before events: a disconnection must not overtake what the peer sent before it. Data that thus
+            # comes before its connection's event waits in the host.
+            if acl:
+                host.receive_acl(acl, now)
+                self._receive_pdus(now)
+            if events:
+                for event in events:
+                    host.receive_event(event, now)
+                self._take_hci_events()
+                self._receive_pdus(now)
+        except RemoteProtocolError as error:
+            self.close(f"the dongle broke the protocol: {error}")
+            return
+        if not self._lost:
+            self._send_on(now)
+
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
-        receive_pdu = self.mux.receive_pdu
-        for handle, pdu in self.host.take_pdus():
-            receive_pdu(handle, pdu, now)
+        for handle, pdus in self.host.take_pdus():
+            self.mux.receive_pdus(handle, pdus, now)
 
     def _take_hci_events(self) -> None:
         for event in self.host.take_events():
@@ -199,10 +198,14 @@ class Controller:
                 self.host.update_connection(handle, interval_min, interval_max, latency, timeout)
 
     @contained
-    def _flush(self) -> None:  # hot: per wake-up
-        self._flush_scheduled = False
+    def _flush(self) -> None:
         if not self._lost:
-            self._take_hci_events()  # some are the host's own: whom it cannot connect to, for one
+            self._send_on(self.now())
+
+    def _send_on(self, now: float) -> None:  # hot: per wake-up
+        """Tells the owner what there is, and sends what the cores have to send."""
+        self._flush_scheduled = False
+        self._take_hci_events()  # some are the host's own: whom it cannot connect to, for one
         if self._lost:
             return
         host, mux, dongle = self.host, self.mux, self.dongle
@@ -213,13 +216,13 @@ class Controller:
         while moved:
             moved = False
             for handle in host.writable_links():
-                for pdu in mux.take_pdus(handle, LINK_BURST):
-                    host.send_pdu(handle, pdu)
+                if pdus := mux.take_pdus(handle, LINK_BURST):
+                    host.send_pdus(handle, pdus)
                     moved = True
         for command in host.take_commands():
             dongle.send_command(command)
         waiting = self._waiting
-        waiting += host.take_acl(self.now())
+        waiting += host.take_acl(now)
         if waiting:
             del waiting[: dongle.send_acl(waiting)]
         if writable := mux.take_writable():
@@ -247,4 +250,4 @@ class Controller:
         self.mux.handle_timeout(now)
         self._take_hci_events()
         if not self._lost:
-            self._flush()
+            self._send_on(now)

@@ -1,9 +1,11 @@
 """The modes of channels: how SDUs become PDUs, and what the peer is told of those that are read."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+
+from usbbtd.l2cap.receiver import PduReceiver
 
 
-class Mode(ABC):
+class Mode(PduReceiver):
     """A part of one channel, from when it is known what the channel will speak."""
 
     __slots__ = ()
@@ -12,10 +14,6 @@ class Mode(ABC):
     @abstractmethod
     def unread(self) -> int:
         """How many SDUs were delivered and not released."""
-
-    @abstractmethod
-    def receive(self, untrusted_pdu: bytes, now: float) -> None:
-        """Takes a whole PDU of the open channel."""
 
     @abstractmethod
     def next_pdu(self) -> bytes:

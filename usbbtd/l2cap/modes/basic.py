@@ -1,27 +1,25 @@
 """Basic mode of BR/EDR channels (Vol 3, Part A, 3.1): an SDU is a PDU, and nothing tells the peer to wait."""
 
-from collections import deque
+from typing import Final
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.events import NOT_READ
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode
-from usbbtd.l2cap.pdu import BASIC_HEADER
 
-_HEADER_SIZE = BASIC_HEADER.size
-_pack_header = BASIC_HEADER.pack
+_HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 
 
 class BasicMode(Mode):
     """Has no credits: the channel has one while it may send, and none while it is configured anew."""
 
-    __slots__ = ("_channel", "_deliver", "_delivered", "_unread_bytes", "_unread_limit")
+    __slots__ = ("_channel", "_delivered", "_sdus", "_unread_bytes", "_unread_limit")
 
     def __init__(self, channel: L2capChannel) -> None:
         self._channel = channel
-        self._deliver = channel.link.shared.sdus.append
-        self._delivered: deque[int] = deque()  # cost of each SDU that is not released, oldest first
+        self._sdus = channel.link.shared.sdus
+        self._delivered: list[int] = []  # cost of each SDU that is not released, oldest first
         self._unread_bytes = 0
         self._unread_limit = channel.limits.unread_bytes
 
@@ -41,14 +39,14 @@ class BasicMode(Mode):
             channel.fail(NOT_READ, now)
             return
         self._delivered.append(size)
-        self._deliver((channel.handle, channel.cid, untrusted_pdu[_HEADER_SIZE:]))
+        self._sdus.append((channel.handle, channel.cid, untrusted_pdu[_HEADER_SIZE:]))
 
     def release(self, count: int) -> None:  # hot: per packet
         delivered = self._delivered
         if count > len(delivered):
             raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
-        for _ in range(count):
-            self._unread_bytes -= delivered.popleft()
+        self._unread_bytes -= sum(delivered[:count])
+        del delivered[:count]
 
     def limit_unread(self, octets: int) -> None:
         self._unread_limit = octets
@@ -62,4 +60,4 @@ class BasicMode(Mode):
             channel.is_ready = False
         if channel.is_full or channel.is_draining:
             channel.has_sent()
-        return _pack_header(size, channel.dcid) + sdu
+        return (size | channel.dcid << 16).to_bytes(_HEADER_SIZE, "little") + sdu

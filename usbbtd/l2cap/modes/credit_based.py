@@ -1,25 +1,21 @@
 """LE credit based flow control mode (Vol 3, Part A, 3.4 and 10.1): SDUs in K-frames, each for a credit."""
 
-from collections import deque
-from struct import Struct
+from typing import Final
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode
-from usbbtd.l2cap.pdu import BASIC_HEADER, MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
+from usbbtd.l2cap.pdu import MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
 from usbbtd.l2cap.states import ChannelState
 
-_HEADER_SIZE = BASIC_HEADER.size
-_LENGTH_SIZE = 2  # of the SDU, in front of its first segment
-_FIRST_SIZE = _HEADER_SIZE + _LENGTH_SIZE
-_pack_header = BASIC_HEADER.pack
-_pack_first = Struct("<HHH").pack
-_unpack_length = Struct("<H").unpack_from
+_HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
+_LENGTH_SIZE: Final = 2  # of the SDU, in front of its first segment
+_FIRST_SIZE: Final = 6  # both
 
 #: The peer may have so many of the largest SDUs under way, and so many K-frames at least: small SDUs cost a credit too.
-_INITIAL_SDUS = 4
-_MINIMUM_INITIAL_CREDITS = 32
+_INITIAL_SDUS: Final = 4
+_MINIMUM_INITIAL_CREDITS: Final = 32
 
 
 class CreditBasedMode(Mode):
@@ -29,15 +25,15 @@ class CreditBasedMode(Mode):
     """
 
     __slots__ = (
-        "_channel", "_deliver", "_delivered", "_held", "_initial_credits", "_missing", "_offset", "_owed", "_segments",
+        "_channel", "_delivered", "_held", "_initial_credits", "_missing", "_offset", "_owed", "_sdus", "_segments",
         "_tx_mps", "rx_credits", "rx_mps",
     )  # fmt: skip
 
     def __init__(self, channel: L2capChannel) -> None:
         """For a channel that knows its ``rx_mtu``."""
         self._channel = channel
-        self._deliver = channel.link.shared.sdus.append
-        self._delivered: deque[int] = deque()  # credits that each SDU holds until it is released, oldest first
+        self._sdus = channel.link.shared.sdus
+        self._delivered: list[int] = []  # credits that each SDU holds until it is released, oldest first
         self.rx_mps = max(MINIMUM_MPS, min(channel.rx_mtu + _LENGTH_SIZE, channel.limits.mps))
         frames = -(-(channel.rx_mtu + _LENGTH_SIZE) // self.rx_mps)
         self._initial_credits = self.rx_credits = max(_INITIAL_SDUS * frames, _MINIMUM_INITIAL_CREDITS)
@@ -77,9 +73,8 @@ class CreditBasedMode(Mode):
         delivered = self._delivered
         if count > len(delivered):
             raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
-        owed = self._owed
-        for _ in range(count):
-            owed += delivered.popleft()
+        owed = self._owed + sum(delivered[:count])
+        del delivered[:count]
         # Half of them at once costs few PDUs and keeps the peer going; one that stands still gets what there is.
         if (
             owed
@@ -111,7 +106,7 @@ class CreditBasedMode(Mode):
             if size == missing:
                 self._missing = 0
                 self._delivered.append(self._held)
-                self._deliver((channel.handle, channel.cid, b"".join(self._segments)))
+                self._sdus.append((channel.handle, channel.cid, b"".join(self._segments)))
                 self._segments.clear()
             elif size > missing:
                 channel.fail("the peer sent segments beyond the length of their SDU", now)
@@ -125,13 +120,13 @@ class CreditBasedMode(Mode):
             channel.fail("the peer sent a K-frame without the length of its SDU", now)
         else:
             self.rx_credits = rx_credits - 1
-            (length,) = _unpack_length(untrusted_pdu, _HEADER_SIZE)
+            length = untrusted_pdu[4] | untrusted_pdu[5] << 8
             size -= _LENGTH_SIZE
             if length > channel.rx_mtu:
                 channel.fail(f"the peer sent an SDU of {length} bytes, our MTU is {channel.rx_mtu}", now)
             elif size == length:
                 self._delivered.append(1)
-                self._deliver((channel.handle, channel.cid, untrusted_pdu[_FIRST_SIZE:]))
+                self._sdus.append((channel.handle, channel.cid, untrusted_pdu[_FIRST_SIZE:]))
             elif size < length:
                 self._missing = length - size
                 self._held = 1
@@ -150,13 +145,11 @@ class CreditBasedMode(Mode):
         if start:
             end = start + self._tx_mps
             segment = sdu[start:end]
-            pdu = _pack_header(len(segment), channel.dcid) + segment
+            pdu = (len(segment) | channel.dcid << 16).to_bytes(_HEADER_SIZE, "little") + segment
         else:
             end = self._tx_mps - _LENGTH_SIZE
-            if size <= end:
-                pdu = _pack_first(size + _LENGTH_SIZE, channel.dcid, size) + sdu
-            else:
-                pdu = _pack_first(self._tx_mps, channel.dcid, size) + sdu[:end]
+            length = min(size + _LENGTH_SIZE, self._tx_mps)
+            pdu = (length | channel.dcid << 16 | size << 32).to_bytes(_FIRST_SIZE, "little") + sdu[:end]
         channel.credits = left = channel.credits - 1
         if end < size:
             self._offset = end
