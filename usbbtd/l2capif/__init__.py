@@ -1,1 +1,1 @@
-"""The vl2cap protocol of l2capif.h, both ends, without I/O."""
+"""The vl2cap protocol of l2capif.h: both ends, without I/O."""

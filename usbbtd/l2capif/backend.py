@@ -1,8 +1,8 @@
-"""The backend of a vl2cap device: every request of one frontend is checked here and answered exactly once. Sans-IO.
+"""The backend of a vl2cap device: checks every request of one frontend and answers it exactly once. Sans-IO.
 
-Whoever drives it moves requests from the command ring to ``receive_requests`` and ``take_responses`` to the ring, does
-what ``take_calls`` asks, and says what came of it. A call is named by the ``req_id`` of its request; a frontend may
-have each number in flight once.
+Its driver moves requests from the command ring to ``receive_requests``, and ``take_responses`` to the ring. It performs
+the calls of ``take_calls``, and tells their results by the ``complete`` methods and ``fail``. The ``req_id`` of its
+request names a call: a frontend can have only one request with a number in flight.
 """
 
 from collections.abc import Callable
@@ -62,24 +62,27 @@ from usbbtd.l2capif.wire import (
 
 
 class Backend:
-    """One frontend. LocalProtocolError where the driver answers what is not in flight, or not in that way."""
+    """The backend of one frontend.
+
+    Raises LocalProtocolError if the driver completes a request that is not in flight, or of another command.
+    """
 
     def __init__(self, limits: FrontendLimits) -> None:
-        self.limits = limits  # of what is made from now on
+        self.limits = limits  # can be replaced, for requests from then on
         self._objects: dict[int, Object] = {}
         self._in_flight: dict[int, Request] = {}
-        self._generation = 1  # of what INFO answers
-        self._waiting: list[int] = []  # INFOs that wait for the next generation
-        self._offers: dict[int, Object] = {}  # the listener that an offer waits at, or the channel that it becomes
+        self._generation = 1  # of the facts that INFO answers
+        self._waiting: list[int] = []  # the req_ids of INFOs that wait for the next generation
+        self._offers: dict[int, Object] = {}  # the listener at which an offer waits, or the channel that it becomes
         self._calls: list[Call] = []
         self._responses: list[bytes] = []
         self._closed = False
         self._counts = {"requests": 0, "responses": 0, "errors": 0, "offers": 0, "offers_refused": 0}
 
     def receive_requests(self, requests: list[bytes]) -> None:
-        """Requests in ring order, each a copy that the frontend cannot change.
+        """Takes requests in ring order, each a copy that the frontend cannot change.
 
-        Raises RemoteProtocolError where one is not REQUEST_SIZE octets long, which a ring cannot carry.
+        Raises RemoteProtocolError if one is not REQUEST_SIZE octets long, which a ring cannot carry.
         """
         for untrusted in requests:
             if len(untrusted) != REQUEST_SIZE:
@@ -89,21 +92,21 @@ class Backend:
                 self._respond(failure(unpack(PlainRequest, untrusted), error))
 
     def take_calls(self) -> list[Call]:
-        """What the adapter has to do, in order."""
+        """Hands over the calls that the adapter has to perform, in order."""
         calls, self._calls = self._calls, []
         return calls
 
     def take_responses(self) -> list[bytes]:
-        """For the ring, in order."""
+        """Hands over the responses for the ring, in order."""
         responses, self._responses = self._responses, []
         return responses
 
-    # What came of the calls.
+    # The results of calls.
 
     def complete(self, req_id: int) -> None:
-        """A LISTEN, SCAN, ADVERTISE or RELEASE is done.
+        """Answers a LISTEN, SCAN, ADVERTISE or RELEASE that is done.
 
-        With a RELEASE, the request that made the object is answered first, with -ENOTCONN, if it is still in flight.
+        Before a RELEASE, the request that made the object is answered with -ENOTCONN, if it is still in flight.
         """
         request = self._answerable(req_id, LISTEN, SCAN, ADVERTISE, RELEASE)
         if request is None:
@@ -120,24 +123,24 @@ class Backend:
         self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int,
         le_address: bytes = bytes(6), le_address_type: int = 0,
     ) -> None:  # fmt: skip
-        """Answers an InfoCall. ``features``: L2CAPIF_FEATURE_* bits. ``le_address`` zeros: there is none."""
+        """Answers an InfoCall. ``features``: L2CAPIF_FEATURE_* bits. ``le_address``: zeros if there is none."""
         if self._answerable(req_id, INFO) is not None:
             channels = self.limits.channels, self._count(Kind.CHANNEL)
             facts = (address, address_type, powered, features, *channels, self.limits.max_mtu)
             self._answer(InfoResponse(req_id, INFO, 0, 0, *facts, le_address, self._generation, le_address_type))
 
     def change_info(self) -> None:
-        """Answers the INFOs that wait: what INFO tells, the channels in use apart, has changed."""
-        self._generation = self._generation % 0xFFFF_FFFF + 1  # 0 is that of nobody
+        """Answers the INFOs that wait for a change: a fact of INFO, other than the channels in use, has changed."""
+        self._generation = self._generation % 0xFFFF_FFFF + 1  # 0 is no generation
         waiting, self._waiting = self._waiting, []
         self._calls += map(InfoCall, waiting)
 
     def complete_channel(
         self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
     ) -> None:
-        """A CONNECT or an ACCEPT has its channel.
+        """Answers a CONNECT or an ACCEPT whose channel is open.
 
-        Passed over where a ReleaseCall has been called for: completing that answers both.
+        Does nothing after a ReleaseCall for the channel, whose completion answers both.
         """
         request = self._answerable(req_id, CONNECT, ACCEPT)
         if request is not None:
@@ -148,7 +151,7 @@ class Backend:
             self._answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
 
     def complete_echo(self, req_id: int, data: bytes) -> None:
-        """An ECHO is answered by its peer, with ``data``, of which there may be more than a response takes."""
+        """Answers an ECHO with the peer's ``data``, as much of it as a response holds."""
         request = self._answerable(req_id, ECHO)
         if request is not None:
             del self._objects[request.id]
@@ -156,9 +159,10 @@ class Backend:
             self._answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
 
     def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
-        """A call, other than a ReleaseCall, did not succeed: a positive error number, and what the peer or HCI said.
+        """Answers a call, other than a ReleaseCall, that did not succeed. ``error``: positive.
 
-        Passed over where a ReleaseCall has been called for, as in ``complete_channel``.
+        ``result``: that of the peer's response. ``status``: that of HCI. Does nothing after a ReleaseCall for the
+        object, as ``complete_channel``.
         """
         request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
         if request is not None:
@@ -169,10 +173,10 @@ class Backend:
     # Peers that come to listeners.
 
     def offer(self, listener: int, offer: int) -> bool:
-        """A peer wants a channel of a listener; ``offer`` is the driver's number for it.
+        """Offers a listener a channel that a peer wants. ``offer``: the driver's number for it.
 
-        False: no such listener, or its backlog is full; the driver refuses the peer. Otherwise an AcceptCall or a
-        RefuseCall with this number follows, at once or later, unless ``withdraw`` comes first.
+        Returns False if there is no such listener or its backlog is full: the driver refuses the peer. Otherwise an
+        AcceptCall or a RefuseCall with this number follows, at once or later, unless ``withdraw`` comes first.
         """
         if offer in self._offers:
             raise LocalProtocolError(f"offer {offer} waits already")
@@ -187,16 +191,16 @@ class Backend:
         return True
 
     def withdraw(self, offer: int) -> None:
-        """The peer of an offer has gone. An ACCEPT that was being completed with it waits for the next peer again.
+        """Withdraws an offer whose peer has gone. If an ACCEPT was being completed with it, that waits for the next.
 
-        The driver has unmapped what it mapped for that ACCEPT. An offer that is not known is passed over: it may have
-        been refused meanwhile.
+        The driver has unmapped the ring of that ACCEPT before. Does nothing if the offer is not known: it may have been
+        refused meanwhile.
         """
         holder = self._offers.pop(offer, None)
         if holder is None:
             return
         listener = holder.listener
-        if listener is None:  # it is the listener
+        if listener is None:  # the holder is the listener
             holder.offers.remove(offer)
             return
         holder.offer = None
@@ -209,19 +213,19 @@ class Backend:
         self._match(listener)
 
     def end_object(self, number: int) -> None:
-        """A channel or a scan has ended by itself; its data ring says why. It keeps its id until its RELEASE.
+        """Notes that a channel or scan has ended by itself. Its data ring says why; it keeps its id until its RELEASE.
 
-        Passed over where it has none, or is being released: the two may cross.
+        Does nothing if there is no such object, or it is being released: the end and the RELEASE may cross.
         """
         found = self._objects.get(number)
         if found is not None and found.state not in (ObjectState.ENDED, ObjectState.RELEASING):
             found.enter(ObjectState.ENDED)
 
     def revoke(self, number: int) -> None:
-        """The administrator does not allow an object any more, which the driver ends by itself.
+        """Ends an object that the policy does not allow any more. The driver ends its own part by itself.
 
-        What waits for it is answered with -EACCES, and peers that wait for it are refused. What was open keeps its id
-        until its RELEASE. Passed over where there is no such object, or it has ended.
+        Requests that wait for it are answered with -EACCES, and peers that wait for it are refused. An object that was
+        open keeps its id until its RELEASE. Does nothing if there is no such object, or it has ended.
         """
         found = self._objects.get(number)
         if found is None:
@@ -234,12 +238,12 @@ class Backend:
             self._abandon(found, EACCES)
             found.enter(ObjectState.ENDED)
 
-    # The whole.
+    # The device as a whole.
 
     def close(self) -> None:
-        """The device goes away: everything in flight is answered with -ENODEV, and so is what still comes. Idempotent.
+        """Closes the device: answers all requests in flight, and all that still come, with -ENODEV. Idempotent.
 
-        The driver ends all objects by itself; calls that it took need no answer any more.
+        The driver ends all objects by itself, and need not complete the calls that it took.
         """
         self._closed = True
         self._calls.clear()
@@ -250,7 +254,7 @@ class Backend:
             self._answer(failure(request, ENODEV))
 
     def objects(self) -> list[ObjectInfo]:
-        """All that have an id."""
+        """Returns all objects that have an id."""
         return [ObjectInfo(number, found.kind, found.state) for number, found in self._objects.items()]
 
     def statistics(self) -> dict[str, int]:
@@ -292,7 +296,7 @@ class Backend:
     def _accept(self, request: AcceptRequest) -> int:
         listener = self._objects.get(request.listener)
         if listener is not None and listener.kind is Kind.LISTENER and listener.state is ObjectState.ENDED:
-            return EACCES  # the only reason why a listener ends by itself
+            return EACCES  # a listener never ends by itself, only by ``revoke``
         if listener is None or not listener.listens():
             return EINVAL
         if error := self._make(Kind.CHANNEL, request, listener):
@@ -321,7 +325,7 @@ class Backend:
         found = self._objects.get(request.id)
         if found is None or found.state is ObjectState.RELEASING:
             return EINVAL
-        if found.state is ObjectState.WAITING:  # the adapter knows nothing of it
+        if found.state is ObjectState.WAITING:  # no call was made for it
             assert found.listener is not None
             found.listener.accepts.remove(request.id)
             del self._objects[request.id]
@@ -346,10 +350,10 @@ class Backend:
         ECHO: _echo,
     }
 
-    # Inside: the parts of them.
+    # Inside: parts of the handlers.
 
     def _make(self, kind: Kind, request: Request, by: Call | Object) -> int:
-        """An object: by a call to the adapter, or by a listener with its next peer."""
+        """Makes an object. ``by``: the call that opens it, or the listener whose next peer it waits for."""
         if request.id in self._objects:
             return EEXIST
         if self._count(kind) >= getattr(self.limits, kind.plural):
@@ -363,7 +367,7 @@ class Backend:
         return 0
 
     def _match(self, listener: Object) -> None:
-        """Brings waiting peers and waiting ACCEPTs together, in the order they came."""
+        """Makes an AcceptCall for each pair of a waiting peer and a waiting ACCEPT, in the order in which they came."""
         while listener.offers and listener.accepts:
             offer, channel = listener.offers.popleft(), self._objects[listener.accepts.popleft()]
             channel.enter(ObjectState.OPENING)
@@ -373,7 +377,7 @@ class Backend:
             self._calls.append(AcceptCall(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
 
     def _abandon(self, listener: Object, error: int) -> None:
-        """Answers the ACCEPTs that wait, and refuses the peers; any other object has neither."""
+        """Answers the ACCEPTs that wait at a listener, and refuses its peers. Other objects have neither."""
         while listener.accepts:
             self._answer(failure(self._objects.pop(listener.accepts.popleft()).request, error))
         while listener.offers:
@@ -390,7 +394,10 @@ class Backend:
         return sum(found.kind is kind for found in self._objects.values())
 
     def _answerable(self, req_id: int, *commands: int) -> Request | None:
-        """The request in flight that the driver answers. None: nobody waits for it, closed or being released."""
+        """Returns the request in flight that the driver completes; None if it is to be passed over.
+
+        That is so after ``close``, and if its object is being released. Raises LocalProtocolError as Backend says.
+        """
         if self._closed:
             return None
         request = self._in_flight.get(req_id)

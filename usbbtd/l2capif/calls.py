@@ -1,11 +1,11 @@
-"""What a vl2cap backend asks of the adapter; each is answered with ``Backend.complete*`` or ``Backend.fail``."""
+"""The calls of a vl2cap backend to the adapter. Each is answered with ``Backend.complete*`` or ``Backend.fail``."""
 
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 
 class Kind(StrEnum):
-    """What an id names."""
+    """The kinds of objects that an id can name."""
 
     CHANNEL = "channel"
     LISTENER = "listener"
@@ -19,13 +19,16 @@ class Kind(StrEnum):
 
 
 class InfoCall(NamedTuple):
-    """What the adapter is: ``complete_info``."""
+    """Asks for the adapter's facts: ``complete_info``."""
 
     req_id: int
 
 
 class ConnectCall(NamedTuple):
-    """Open a channel to a peer, within ``timeout_s``: ``complete_channel``. ``ref`` is the page with its indices."""
+    """Opens a channel to a peer, within ``timeout_s``: ``complete_channel``.
+
+    ``ref``: the grant reference of the page with the indices of its data ring. ``evtchn``: the ring's event channel.
+    """
 
     req_id: int
     id: int
@@ -40,7 +43,7 @@ class ConnectCall(NamedTuple):
 
 
 class ListenCall(NamedTuple):
-    """Take a PSM: ``complete``; then ``Backend.offer`` for each peer that comes."""
+    """Listens on a PSM: ``complete``, and then ``Backend.offer`` for each peer that comes."""
 
     req_id: int
     id: int
@@ -51,7 +54,7 @@ class ListenCall(NamedTuple):
 
 
 class AcceptCall(NamedTuple):
-    """Give the peer of an offer its channel: ``complete_channel``, or ``Backend.withdraw`` if the peer has gone."""
+    """Opens the channel of an offer's peer: ``complete_channel``, or ``Backend.withdraw`` if the peer has gone."""
 
     req_id: int
     id: int
@@ -62,13 +65,13 @@ class AcceptCall(NamedTuple):
 
 
 class RefuseCall(NamedTuple):
-    """Send the peer of an offer away; not answered."""
+    """Refuses the peer of an offer. It is not answered."""
 
     offer: int
 
 
 class ReleaseCall(NamedTuple):
-    """End an object, wherever it is: give up its CONNECT, ACCEPT or ECHO, unmap, unbind, then ``complete``."""
+    """Ends an object in any state: gives up its CONNECT, ACCEPT or ECHO, unmaps and unbinds its ring: ``complete``."""
 
     req_id: int
     id: int
@@ -76,7 +79,7 @@ class ReleaseCall(NamedTuple):
 
 
 class ScanCall(NamedTuple):
-    """Stream advertising reports (``wire.pack_report``) into a data ring: ``complete`` when it is mapped."""
+    """Writes advertising reports (``wire.pack_report``) into a data ring: ``complete`` when the ring is mapped."""
 
     req_id: int
     id: int
@@ -88,7 +91,7 @@ class ScanCall(NamedTuple):
 
 
 class AdvertiseCall(NamedTuple):
-    """AdvertiseCall ``data``: ``complete``."""
+    """Advertises ``data`` on LE: ``complete`` when it has begun."""
 
     req_id: int
     id: int
@@ -98,7 +101,7 @@ class AdvertiseCall(NamedTuple):
 
 
 class EchoCall(NamedTuple):
-    """Ask a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
+    """Asks a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
 
     req_id: int
     id: int

@@ -1,4 +1,4 @@
-"""Whether the fields of a request are what the specification allows, each by itself; ids are not known here.
+"""Checks whether the fields of a request are legal, without regard to other requests and objects.
 
 A check returns 0, or the (positive) error number of the response.
 """
@@ -25,9 +25,9 @@ INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
 
 
 class FrontendLimits(NamedTuple):
-    """What one frontend may have at a time. ``requests`` counts the unanswered, without RELEASEs.
+    """How much one frontend may have at a time. ``requests``: those without an answer, apart from RELEASEs.
 
-    It is below the 32 slots of the command ring, so that however many ACCEPTs wait, a frontend can release.
+    It is less than the 32 slots of the command ring: a frontend can always RELEASE, however many ACCEPTs wait.
     """
 
     channels: int = 64
@@ -41,7 +41,7 @@ class FrontendLimits(NamedTuple):
 
     @property
     def max_mtu(self) -> int:
-        """The largest SDU that fits in the largest data ring."""
+        """Returns the length of the longest SDU that fits into the largest data ring, in octets."""
         return min(largest_message(self.max_page_order), 0xFFFF)
 
 
@@ -86,7 +86,7 @@ def check_echo(request: EchoRequest, limits: FrontendLimits) -> int:
         return EINVAL
     if not _fits(request.data_length, request.data):
         return EINVAL
-    # Vol 3, Part A, 4, Table 4.2: the signalling channel of LE knows no echo.
+    # Vol 3, Part A, 4, Table 4.2: the signalling channel of LE has no echo.
     return EOPNOTSUPP if request.address_type != constants.L2CAPIF_ADDR_BREDR else 0
 
 

@@ -1,8 +1,8 @@
-"""The frontend of a vl2cap device: makes requests, believes no response unseen. Sans-IO.
+"""The frontend of a vl2cap device: makes requests, and checks every response. Sans-IO.
 
-Whoever drives it moves ``take_requests`` to the command ring and what comes back to ``receive_responses``. Grants and
-event channels are the driver's too: those of a request may be taken back when it is answered with an error, those of an
-object when its RELEASE is answered.
+Its driver moves ``take_requests`` to the command ring, and responses from there to ``receive_responses``. The driver
+makes grants and event channels, too, and may take them back when a request is answered with an error, or when the
+RELEASE of an object is answered.
 """
 
 from dataclasses import dataclass
@@ -57,10 +57,11 @@ class _Object:
 
 
 class Frontend:
-    """One device. A request that makes an object returns one number that names both the request and the object.
+    """The frontend of one device.
 
-    All requests raise LocalProtocolError where an argument does not fit its field, where the object is not there, after
-    ``close``, and when QUEUE_LIMIT requests wait for the ring.
+    All requests return their number, which is also that of the object that they make. They raise LocalProtocolError if
+    an argument does not fit its field, if there is no such object, after ``close``, and while QUEUE_LIMIT requests wait
+    for the ring.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class Frontend:
     # Requests.
 
     def info(self, seen: int | None = None) -> int:
-        """What the adapter is. Result: InfoResponse, and where its generation is ``seen``, when it is another."""
+        """Asks for the adapter's facts. Result: InfoResponse; with ``seen``, when their generation is another one."""
         flags = 0 if seen is None else constants.L2CAPIF_INFO_WAIT
         return self._send(InfoRequest(self._next_id(), constants.L2CAPIF_CMD_INFO, 0, flags, seen or 0))
 
@@ -91,7 +92,7 @@ class Frontend:
         security: int = 0,
         timeout_s: float = 0.0,
     ) -> int:
-        """A channel to a peer. Result: ChannelResponse. ``timeout_s`` 0: the backend's default."""
+        """Opens a channel to a peer. Result: ChannelResponse. ``timeout_s``: 0 for the backend's default."""
         if len(address) != 6:
             raise LocalProtocolError(f"an address of {len(address)} octets")
         number = self._next_id()
@@ -105,13 +106,13 @@ class Frontend:
         )  # fmt: skip
 
     def listen(self, transport: int, psm: int, *, mtu: int, backlog: int = 0, security: int = 0) -> int:
-        """A listener. Result: PlainResponse. ``backlog`` 0: the backend's default."""
+        """Makes a listener. Result: PlainResponse. ``backlog``: 0 for the backend's default."""
         number = self._next_id()
         request = ListenRequest(number, constants.L2CAPIF_CMD_LISTEN, number, 0, psm, mtu, backlog, transport, security)
         return self._send(request, _Object(Kind.LISTENER, transport, psm, mtu))
 
     def accept(self, listener: int, *, ref: int, evtchn: int) -> int:
-        """The channel of a listener's next peer. Result, when one comes: ChannelResponse."""
+        """Opens the channel of a listener's next peer. Result: ChannelResponse, when a peer comes."""
         of = self._object(listener)
         if of.kind is not Kind.LISTENER:
             raise LocalProtocolError(f"ACCEPT of {of.kind} {listener}")
@@ -120,7 +121,7 @@ class Frontend:
         return self._send(request, _Object(Kind.CHANNEL, of.transport, of.psm, of.mtu))
 
     def scan(self, *, ref: int, evtchn: int, active: bool = False, duplicates: bool = False) -> int:
-        """A stream of LE advertising reports (``wire.unpack_report``). Result: PlainResponse."""
+        """Starts a stream of LE advertising reports (``wire.unpack_report``). Result: PlainResponse."""
         number = self._next_id()
         flags = constants.L2CAPIF_SCAN_ACTIVE * active | constants.L2CAPIF_SCAN_DUPLICATES * duplicates
         transport = constants.L2CAPIF_TRANSPORT_LE
@@ -128,7 +129,7 @@ class Frontend:
         return self._send(request, _Object(Kind.SCAN))
 
     def advertise(self, data: bytes, *, interval_ms: int = 0, connectable: bool = True) -> int:
-        """An advertisement. Result: PlainResponse. ``interval_ms`` 0: the backend's default."""
+        """Starts an advertisement. Result: PlainResponse. ``interval_ms``: 0 for the backend's default."""
         if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
             raise LocalProtocolError(f"{len(data)} octets of advertising data")
         number = self._next_id()
@@ -137,9 +138,9 @@ class Frontend:
         return self._send(request, _Object(Kind.ADVERTISEMENT))
 
     def echo(self, address: bytes, data: bytes, *, timeout_s: float = 0.0) -> int:
-        """The L2CAP echo of a BR/EDR peer, at most 36 octets. Result: EchoResponse, and nothing is left to release.
+        """Asks a BR/EDR peer for its L2CAP echo. Result: EchoResponse; there is nothing to release.
 
-        ``timeout_s`` 0: as ``connect``.
+        ``data``: at most 36 octets. ``timeout_s``: as in ``connect``.
         """
         if len(address) != 6 or len(data) > constants.L2CAPIF_ECHO_DATA_SIZE:
             raise LocalProtocolError(f"an address of {len(address)} octets, an echo of {len(data)}")
@@ -150,7 +151,7 @@ class Frontend:
     def release(self, number: int) -> int:
         """Ends an object, also one whose request is not answered yet. Result: PlainResponse.
 
-        -EINVAL is as good as success there: it crossed the response that said that there is no object, or no more.
+        -EINVAL there counts as success: the RELEASE crossed a response after which there was no object any more.
         """
         released = self._object(number)
         req_id = self._send(PlainRequest(self._next_id(), constants.L2CAPIF_CMD_RELEASE, number))
@@ -160,22 +161,22 @@ class Frontend:
     # The ring.
 
     def take_requests(self, room: int) -> list[bytes]:
-        """Up to ``room`` requests, in order: as many as the ring has free slots."""
+        """Hands over up to ``room`` requests, in order: as many as the ring has free slots."""
         taken, self._requests = self._requests[:room], self._requests[room:]
         return taken
 
     def receive_responses(self, responses: list[bytes]) -> None:
-        """Raises RemoteProtocolError where the backend answers what was not asked, or what cannot be."""
+        """Takes responses from the ring. Raises RemoteProtocolError for one to no request, or with an illegal value."""
         for untrusted in responses:
             self._receive_response(untrusted)
 
     def take_results(self) -> list[Response]:
-        """The responses, checked, in the order they came."""
+        """Hands over the responses, checked, in the order in which they came."""
         results, self._results = self._results, []
         return results
 
     def close(self) -> None:
-        """The backend is gone: what is in flight has the result -ENODEV, and every object has ended. Idempotent."""
+        """Ends all objects, as the backend is gone. Requests in flight have the result -ENODEV. Idempotent."""
         self._closed = True
         self._objects.clear()
         self._requests.clear()
@@ -191,7 +192,7 @@ class Frontend:
     def _next_id(self) -> int:
         number = self._last_id
         while True:
-            number = number % 0xFFFF_FFFF + 1  # 0 is no id: INFO has it
+            number = number % 0xFFFF_FFFF + 1  # 0 is not an object's: INFO has it
             if number not in self._objects and number not in self._in_flight:
                 return number
 
@@ -242,7 +243,7 @@ class Frontend:
         self._results.append(response)
 
     def _check_body(self, request: Request, response: Response) -> None:
-        """Raises RemoteProtocolError where the body of a success cannot be."""
+        """Raises RemoteProtocolError if the body of a success is not legal, or does not fit the request."""
         match response:
             case ChannelResponse():
                 asked = self._objects[request.id]

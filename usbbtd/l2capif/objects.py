@@ -1,4 +1,4 @@
-"""The objects of a vl2cap frontend as its backend keeps them, and the states they go through."""
+"""The objects of a vl2cap frontend, as its backend keeps them, and their states."""
 
 from collections import deque
 from enum import StrEnum
@@ -10,13 +10,13 @@ from usbbtd.l2capif.wire import Request
 
 
 class ObjectState(StrEnum):
-    """Of an object, between the request that makes it and the response to its RELEASE."""
+    """The state of an object, between the request that makes it and the response to its RELEASE."""
 
-    WAITING = "waiting"  # an ACCEPT for which no peer has come
-    OPENING = "opening"  # the adapter works on it
+    WAITING = "waiting"  # the channel of an ACCEPT for which no peer has come
+    OPENING = "opening"  # the adapter opens it
     OPEN = "open"
-    ENDED = "ended"  # died by itself; holds its id, and its data ring for what is still to be read, until RELEASE
-    RELEASING = "releasing"  # the adapter takes it down
+    ENDED = "ended"  # has ended by itself; keeps its id, and its data ring with what is not read yet, until RELEASE
+    RELEASING = "releasing"  # the adapter ends it
 
 
 #: An object is made WAITING or OPENING. It is gone when its request fails, when it is released while WAITING, and when
@@ -31,7 +31,7 @@ NEXT: dict[ObjectState, frozenset[ObjectState]] = {
 
 
 class ObjectInfo(NamedTuple):
-    """For people who look."""
+    """What people are told of an object."""
 
     id: int
     kind: Kind
@@ -39,7 +39,10 @@ class ObjectInfo(NamedTuple):
 
 
 class Object:
-    """What an id names; ``request`` made it."""
+    """An object that an id names. ``request``: the one that made it.
+
+    ``listener``: the listener of a channel that an ACCEPT made; None for others.
+    """
 
     __slots__ = ("accepts", "kind", "listener", "offer", "offers", "request", "state")
 
@@ -47,24 +50,23 @@ class Object:
         self.kind = kind
         self.state = state
         self.request: Any = request
-        # A channel made by ACCEPT: where it comes from, and the peer that it is being completed with.
         self.listener = listener
-        self.offer: int | None = None
-        # A listener: peers and ACCEPTs that wait for each other, so that one of the two is empty. Offers are bounded by
-        # the backlog; the ACCEPTs' channels (ids) by the limit on requests.
+        self.offer: int | None = None  # the peer for which such a channel is being opened
+        # A listener's peers and ACCEPTs (ids of their channels) wait for each other: one of the two is always empty.
+        # The backlog limits the offers, the limit of requests the ACCEPTs.
         self.offers: deque[int] = deque()
         self.accepts: deque[int] = deque()
 
     def listens(self) -> bool:
-        """Whether peers and ACCEPTs may come."""
+        """Tells whether peers and ACCEPTs may come: it is an open listener."""
         return self.kind is Kind.LISTENER and self.state is ObjectState.OPEN
 
     def backlog_is_full(self, most: int) -> bool:
-        """Of a listener: whether no more peers may wait, of whom there may be ``most`` at any."""
+        """Tells whether no more peers may wait at a listener. ``most``: the highest backlog of any listener."""
         return not self.accepts and len(self.offers) >= min(self.request.backlog or most, most)
 
     def enter(self, state: ObjectState) -> None:
-        """The only writer of ``state``. LocalProtocolError where the table above has no such step."""
+        """Changes the state; nothing else does. Raises LocalProtocolError if NEXT has no such step."""
         if state not in NEXT[self.state]:
             raise LocalProtocolError(f"{self.kind} {self.request.id} cannot go from {self.state} to {state}")
         self.state = state

@@ -1,4 +1,4 @@
-"""The commands, and a request as far as it can be judged by itself; the response where it fails."""
+"""Checks a request as far as it can be judged by itself, and makes the response to one that fails."""
 
 from collections.abc import Callable, Container
 from errno import EINVAL, EOPNOTSUPP
@@ -40,7 +40,7 @@ ECHO: int = constants.L2CAPIF_CMD_ECHO
 
 class _Command(NamedTuple):
     request_type: type[Request]
-    flags: int  # that are defined
+    flags: int  # those that are defined
     check: Callable[[Any, FrontendLimits], int]
 
 
@@ -57,7 +57,7 @@ _COMMANDS = {
 
 
 def parse_request(untrusted: bytes, in_flight: Container[int], limits: FrontendLimits) -> Request | int:
-    """The request, or the (positive) error number of its response. ``in_flight``: the req_ids that are taken."""
+    """Returns the request, or the (positive) error number of its response. ``in_flight``: the req_ids in use."""
     command = _COMMANDS.get(unpack(PlainRequest, untrusted).cmd)
     if command is None:
         return EOPNOTSUPP
@@ -68,12 +68,12 @@ def parse_request(untrusted: bytes, in_flight: Container[int], limits: FrontendL
 
 
 def timeout_s(timeout_ms: int) -> float:
-    """How long a request may take that says ``timeout_ms``."""
+    """Returns how long a request with this ``timeout_ms`` may take."""
     return min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
 
 
 def failure(request: Request, error: int, result: int = 0, status: int = 0) -> Response:
-    """The response to a request that did not succeed: a positive error number, and what the peer or HCI said."""
+    """Returns the response to a request that did not succeed. The arguments are those of ``Backend.fail``."""
     header = (request.req_id, request.cmd, request.id, -error)
     if request.cmd in (CONNECT, ACCEPT):
         return ChannelResponse(*header, result=result, status=status)

@@ -1,4 +1,4 @@
-"""Requests and responses of the vl2cap command ring: l2capif.h as tuples.
+"""Packs and unpacks the requests and responses of the vl2cap command ring, as l2capif.h has them.
 
 The fields of each tuple are the C members in their order, header first, so that packing is one ``struct`` call.
 Paddings are left out: they are written as zeros. Addresses are 6 octets, least significant first.
@@ -12,14 +12,14 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
 REQUEST_SIZE = size_of("struct l2capif_request")
 RESPONSE_SIZE = size_of("struct l2capif_response")
-PAGE_SIZE = 4096  # of ring protocols, on every architecture
+PAGE_SIZE = 4096  # bytes of a page in ring protocols, on every architecture
 
 _NO_ADDRESS = bytes(6)
 _NO_BODY = bytes(48)
 
 
 class PlainRequest(NamedTuple):
-    """RELEASE: the header is all, ``raw`` is zeros. Also any request whose command is not known yet."""
+    """RELEASE, which has a header only: ``raw`` is zeros. Also any request whose command is not known yet."""
 
     req_id: int
     cmd: int
@@ -29,7 +29,7 @@ class PlainRequest(NamedTuple):
 
 
 class InfoRequest(NamedTuple):
-    """INFO. ``generation`` 0, unless L2CAPIF_INFO_WAIT is among the flags."""
+    """INFO. ``generation``: 0 unless L2CAPIF_INFO_WAIT is among the flags."""
 
     req_id: int
     cmd: int
@@ -39,7 +39,7 @@ class InfoRequest(NamedTuple):
 
 
 class ConnectRequest(NamedTuple):
-    """CONNECT. ``timeout_ms`` 0: the backend's default."""
+    """CONNECT. ``timeout_ms``: 0 for the backend's default."""
 
     req_id: int
     cmd: int
@@ -56,7 +56,7 @@ class ConnectRequest(NamedTuple):
 
 
 class ListenRequest(NamedTuple):
-    """LISTEN. ``backlog`` 0: the backend's default."""
+    """LISTEN. ``backlog``: 0 for the backend's default."""
 
     req_id: int
     cmd: int
@@ -70,7 +70,7 @@ class ListenRequest(NamedTuple):
 
 
 class AcceptRequest(NamedTuple):
-    """ACCEPT: ``listener`` is the id of a listener, ``id`` that of the new channel."""
+    """ACCEPT. ``listener``: the id of a listener. ``id``: that of the new channel."""
 
     req_id: int
     cmd: int
@@ -94,7 +94,7 @@ class ScanRequest(NamedTuple):
 
 
 class AdvertiseRequest(NamedTuple):
-    """ADVERTISE: ``data`` is 31 octets, of which the first ``data_length`` count."""
+    """ADVERTISE. ``data``: 31 octets, of which the first ``data_length`` count."""
 
     req_id: int
     cmd: int
@@ -106,7 +106,7 @@ class AdvertiseRequest(NamedTuple):
 
 
 class EchoRequest(NamedTuple):
-    """ECHO: ``data`` is 36 octets, of which the first ``data_length`` count. ``timeout_ms`` as in CONNECT."""
+    """ECHO. ``data``: 36 octets, of which the first ``data_length`` count. ``timeout_ms``: as in CONNECT."""
 
     req_id: int
     cmd: int
@@ -130,7 +130,10 @@ class PlainResponse(NamedTuple):
 
 
 class InfoResponse(NamedTuple):
-    """INFO. ``features`` are L2CAPIF_FEATURE_* bits. ``generation`` 0, no ``le_address``: of a backend without them."""
+    """The response to INFO. ``features``: L2CAPIF_FEATURE_* bits.
+
+    ``generation`` and ``le_address`` are zeros if the backend is too old to have them.
+    """
 
     req_id: int
     cmd: int
@@ -149,7 +152,7 @@ class InfoResponse(NamedTuple):
 
 
 class ChannelResponse(NamedTuple):
-    """CONNECT and ACCEPT. ``result`` and ``status`` say more about some errors, the rest belongs to success."""
+    """The response to CONNECT and ACCEPT. After an error, ``result`` and ``status`` may say more, the rest is zeros."""
 
     req_id: int
     cmd: int
@@ -166,7 +169,10 @@ class ChannelResponse(NamedTuple):
 
 
 class EchoResponse(NamedTuple):
-    """ECHO. ``length`` octets is what the peer answered with, ``data`` has the first 36. ``status``: with an error."""
+    """The response to ECHO. ``length``: the number of octets in the peer's answer; ``data`` has the first 36 of them.
+
+    ``status``: HCI's, with an error.
+    """
 
     req_id: int
     cmd: int
@@ -207,12 +213,12 @@ _STRUCTS: dict[type[Any], Struct] = {
 
 
 def pack(message: Request | Response) -> bytes:
-    """The 64 octets of a message. Raises struct.error where a field does not fit."""
+    """Returns the 64 octets of a message. Raises struct.error if a field does not fit."""
     return _STRUCTS[type(message)].pack(*message)
 
 
 def unpack(message_type: type[_Message], octets: bytes) -> _Message:
-    """A message out of its 64 octets. What the paddings hold is lost: ``pack(unpack(t, b)) != b`` shows it."""
+    """Returns the message in 64 octets. It loses what is in the paddings: ``pack(unpack(t, b)) != b`` tells of it."""
     return message_type(*_STRUCTS[message_type].unpack(octets))
 
 
@@ -221,7 +227,7 @@ _REPORT_HEADER_SIZE = _REPORT.size - constants.L2CAPIF_ADVERTISE_DATA_SIZE
 
 
 class ScanReport(NamedTuple):
-    """A message of a scan's data ring. ``rssi`` in dBm, 127: not known; ``event_type`` as in HCI."""
+    """A message of a scan's data ring. ``rssi``: in dBm, 127 if it is not known. ``event_type``: as in HCI."""
 
     address: bytes
     address_type: int
@@ -231,7 +237,7 @@ class ScanReport(NamedTuple):
 
 
 def pack_report(report: ScanReport) -> bytes:
-    """The message of a report. Raises LocalProtocolError where the data are longer than 31 octets."""
+    """Returns the message of a report. Raises LocalProtocolError if the data are longer than 31 octets."""
     *head, data = report
     if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
         raise LocalProtocolError(f"{len(data)} octets of advertising data")
@@ -239,7 +245,7 @@ def pack_report(report: ScanReport) -> bytes:
 
 
 def unpack_report(untrusted: bytes) -> ScanReport:
-    """Raises RemoteProtocolError where the message is not a report."""
+    """Returns the report in a message. Raises RemoteProtocolError if it is malformed."""
     data_length = len(untrusted) - _REPORT_HEADER_SIZE
     if not 0 <= data_length <= constants.L2CAPIF_ADVERTISE_DATA_SIZE:
         raise RemoteProtocolError(f"a scan report of {len(untrusted)} octets")
@@ -251,5 +257,5 @@ def unpack_report(untrusted: bytes) -> ScanReport:
 
 
 def largest_message(ring_order: int) -> int:
-    """Octets of the largest message in a data ring of 2^ring_order pages."""
+    """Returns the length in octets of the longest message in a data ring of 2^ring_order pages."""
     return (PAGE_SIZE << ring_order) // 2 - int(constants.L2CAPIF_LENGTH_SIZE)

@@ -1,1 +1,1 @@
-"""Pairing, keys and levels: not in this version."""
+"""Has room for pairing, keys and levels of security, which this version does not have."""

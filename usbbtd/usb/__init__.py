@@ -1,1 +1,1 @@
-"""usbif, USB descriptors and enumeration, without I/O."""
+"""The protocols usbif and USB, with descriptors and enumeration: both ends, without I/O."""

@@ -1,8 +1,8 @@
-"""The backend of usbif: it shows device models to a frontend that is not trusted.
+"""The backend of usbif: shows models of devices to a frontend that is not trusted.
 
-Where usbif.h leaves the choice it does as QEMU's backend: only GET_DESCRIPTOR and SET_ADDRESS may go to address 0; what
-cannot be mapped or is isochronous is answered with "shut down"; a cancelled URB with a transfer error, its unlink with
-ok.
+Where usbif.h leaves a choice, it does as QEMU's backend: only GET_DESCRIPTOR and SET_ADDRESS may go to address 0. A
+request is answered with "shut down" if it cannot be mapped or is isochronous; a cancelled URB with a transfer error,
+and its unlink with ok.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from usbbtd.usb import standard, usbif
 from usbbtd.usb.device import UsbDevice
 from usbbtd.usb.usbif import RequestHead, Segment
 
-#: Reads or writes the frontend's memory. OSError where the frontend granted no such thing.
+#: Read and write the frontend's memory. Raise OSError if the frontend has not granted it.
 CopyFrom = Callable[[Sequence[Segment]], bytes]
 CopyTo = Callable[[Sequence[Segment], bytes], None]
 
@@ -35,15 +35,15 @@ class _Port:
     def __init__(self, device: UsbDevice) -> None:
         self.device = device
         self.address = 0
-        self.waiting: dict[int, deque[_BackendUrb]] = {}  # by endpoint
+        self.waiting: dict[int, deque[_BackendUrb]] = {}  # IN URBs, by endpoint
 
 
 class UsbifBackend:
     """One connection to a usbif frontend, with ``ports`` ports.
 
-    The rings are the caller's: what it takes from them goes to ``receive_requests`` and ``receive_conn_requests``,
-    what ``take_responses`` and ``take_conn_responses`` give goes onto them. Each request is answered once. Whatever the
-    frontend sends is answered with a status, except what no frontend can do through a ring: RemoteProtocolError.
+    The caller has the rings: it moves requests from them to ``receive_requests`` and ``receive_conn_requests``, and
+    ``take_responses`` and ``take_conn_responses`` to them. Each request, whatever is in it, is answered once, with a
+    status. Raises RemoteProtocolError only for what no frontend can do through a ring.
     """
 
     def __init__(self, ports: int, copy_from: CopyFrom, copy_to: CopyTo) -> None:
@@ -60,7 +60,7 @@ class UsbifBackend:
     # Plugging.
 
     def plug(self, port: int, device: UsbDevice) -> None:
-        """Shows a device on a free port, reset."""
+        """Resets a device and shows it on a free port."""
         if not 1 <= port <= self._port_count or port in self._ports:
             raise LocalProtocolError(f"port {port} of {self._port_count} is not free")
         device.reset()
@@ -68,7 +68,7 @@ class UsbifBackend:
         self._report(port, device.speed)
 
     def unplug(self, port: int) -> None:
-        """Takes the device away; what waits on it is answered. Idempotent."""
+        """Takes the device on a port away, and answers the URBs that wait on it. Idempotent."""
         gone = self._ports.pop(port, None)
         if gone is None:
             return
@@ -78,7 +78,7 @@ class UsbifBackend:
                 self._answer(urb.urb_id, usbif.NODEV)
         self._report(port, usbif.SPEED_NONE)
 
-    # What the rings carry.
+    # The rings.
 
     def receive_requests(self, requests: Sequence[bytes]) -> None:
         for request in requests:
@@ -91,7 +91,7 @@ class UsbifBackend:
                 self._receive(head, untrusted_segments)
 
     def take_responses(self) -> list[bytes]:
-        """Answers for the urb ring, after giving the waiting URBs what the devices have to say."""
+        """Fills waiting URBs with the devices' data, and hands over the responses for the urb ring."""
         for port in self._ports.values():
             for endpoint, urbs in port.waiting.items():
                 if urbs:
@@ -105,7 +105,7 @@ class UsbifBackend:
         self._conn_ids.extend(map(usbif.unpack_conn_request, requests))
 
     def take_conn_responses(self) -> list[bytes]:
-        """What has changed on the ports, as far as the frontend has asked."""
+        """Hands over the changes on the ports, one for each request of the frontend's."""
         responses = []
         while self._changes and self._conn_ids:
             responses.append(usbif.pack_conn_response(self._conn_ids.popleft(), *self._changes.popleft()))
@@ -178,7 +178,10 @@ class UsbifBackend:
                 self._answer(urb_id, usbif.OK, length)
 
     def _set_address(self, port: _Port, current: int, urb_id: int, address: int) -> None:
-        """The bus's own request. usbif knows no port reset, so a frontend that starts again at address 0 is one."""
+        """Sets the address of the device on a port.
+
+        usbif has no port reset: a frontend that begins at address 0 again resets the device.
+        """
         if address > usbif.MAX_ADDRESS or any(other.address == address != 0 for other in self._others(port)):
             self._answer(urb_id, usbif.STALL)
             return
@@ -239,7 +242,7 @@ class UsbifBackend:
         self._answer(urb_id, status)
 
     def _report(self, port: int, speed: int) -> None:
-        """Queue a change. What the frontend has not been told yet and is over again, it need not hear."""
+        """Queues a change of a port. A change that is undone before the frontend was told is dropped."""
         queued = [change for change in self._changes if change[0] == port]
         if len(queued) > 1:
             self._changes.remove(queued[-1])
@@ -248,7 +251,7 @@ class UsbifBackend:
 
 
 def _first(segments: Sequence[Segment], length: int) -> list[Segment]:
-    """The pieces that hold the first ``length`` bytes."""
+    """Returns the pieces of segments that hold the first ``length`` bytes."""
     pieces = []
     for ref, offset, size in segments:
         if length == 0:

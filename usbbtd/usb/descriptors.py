@@ -20,12 +20,12 @@ USB_2_0 = 0x0200
 BUS_POWERED = 0x80
 LANGUAGE_ENGLISH_US = 0x0409
 
-#: Bits of wMaxPacketSize that are the size; the others say how often in a microframe.
+#: The bits of wMaxPacketSize that are the size; the others say how many packets a microframe has.
 _PACKET_SIZE_MASK = 0x07FF
 
 
 class DeviceDescriptor(NamedTuple):
-    """The device descriptor. ``manufacturer``, ``product``, ``serial`` are numbers of strings, 0 for none."""
+    """The device descriptor. ``manufacturer``, ``product``, ``serial``: numbers of strings, 0 for none."""
 
     usb_version: int
     class_code: int
@@ -42,7 +42,7 @@ class DeviceDescriptor(NamedTuple):
 
 
 class EndpointDescriptor(NamedTuple):
-    """``address`` has the direction in bit 7; ``kind`` is 0 control, 1 isochronous, 2 bulk, 3 interrupt."""
+    """An endpoint. ``address``: has its direction in bit 7. ``kind``: 0 control, 1 isochronous, 2 bulk, 3 interrupt."""
 
     address: int
     kind: int
@@ -62,6 +62,8 @@ class InterfaceDescriptor(NamedTuple):
 
 
 class ConfigurationDescriptor(NamedTuple):
+    """A configuration. ``value``: the one that SET_CONFIGURATION chooses it by."""
+
     value: int
     interfaces: tuple[InterfaceDescriptor, ...]
 
@@ -70,7 +72,7 @@ ISOCHRONOUS, BULK, INTERRUPT = 1, 2, 3
 
 
 def parse_device(untrusted_descriptor: bytes) -> DeviceDescriptor:
-    """Raises RemoteProtocolError for what is no device descriptor."""
+    """Parses a device descriptor. Raises RemoteProtocolError if it is malformed."""
     if len(untrusted_descriptor) < DEVICE_SIZE:
         raise RemoteProtocolError(f"a device descriptor of {len(untrusted_descriptor)} bytes")
     size, kind, *fields = _device.unpack_from(untrusted_descriptor)
@@ -80,7 +82,10 @@ def parse_device(untrusted_descriptor: bytes) -> DeviceDescriptor:
 
 
 def parse_total_length(untrusted_descriptor: bytes) -> int:
-    """The length of a configuration with all that belongs to it, from its first CONFIGURATION_SIZE bytes."""
+    """Returns the length in bytes of a configuration with its interfaces and endpoints.
+
+    Only the first CONFIGURATION_SIZE bytes need be there. Raises RemoteProtocolError if they are malformed.
+    """
     if len(untrusted_descriptor) < CONFIGURATION_SIZE:
         raise RemoteProtocolError(f"a configuration descriptor of {len(untrusted_descriptor)} bytes")
     size, kind, total, *_ = _configuration.unpack_from(untrusted_descriptor)
@@ -90,9 +95,9 @@ def parse_total_length(untrusted_descriptor: bytes) -> int:
 
 
 def parse_configuration(untrusted_descriptor: bytes) -> ConfigurationDescriptor:
-    """A whole configuration: its interfaces with their endpoints; descriptors of other types are passed over.
+    """Parses a whole configuration, with its interfaces and endpoints. Ignores descriptors of other types.
 
-    Raises RemoteProtocolError for what does not hang together.
+    Raises RemoteProtocolError if it is malformed.
     """
     if parse_total_length(untrusted_descriptor) > len(untrusted_descriptor):
         raise RemoteProtocolError(f"a configuration cut off after {len(untrusted_descriptor)} bytes")
@@ -113,12 +118,12 @@ def parse_configuration(untrusted_descriptor: bytes) -> ConfigurationDescriptor:
 
 
 def endpoint_of(address: int, attributes: int, packet_size: int, interval: int) -> EndpointDescriptor:
-    """From the fields of its descriptor: bEndpointAddress, bmAttributes, wMaxPacketSize, bInterval."""
+    """Returns an endpoint, from its descriptor's bEndpointAddress, bmAttributes, wMaxPacketSize and bInterval."""
     return EndpointDescriptor(address, attributes & 3, packet_size & _PACKET_SIZE_MASK, interval)
 
 
 def _split(untrusted_descriptor: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, whole descriptor) of each, as far as the configuration says that it goes."""
+    """Yields (type, whole descriptor) of each descriptor within the configuration's total length."""
     end = parse_total_length(untrusted_descriptor)
     start = 0
     while start < end:
@@ -130,7 +135,10 @@ def _split(untrusted_descriptor: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_string(untrusted_descriptor: bytes) -> str:
-    """The text of a string descriptor, with what is not printable replaced by "?"."""
+    """Returns the text of a string descriptor, with "?" for letters that cannot be printed.
+
+    Raises RemoteProtocolError if it is malformed.
+    """
     if len(untrusted_descriptor) < 2 or untrusted_descriptor[1] != STRING or untrusted_descriptor[0] < 2:
         raise RemoteProtocolError(f"no string descriptor: {untrusted_descriptor[:2].hex()}")
     text = untrusted_descriptor[2 : untrusted_descriptor[0]].decode("utf-16-le", errors="replace")
@@ -142,7 +150,7 @@ def pack_device(device: DeviceDescriptor) -> bytes:
 
 
 def pack_configuration(configuration: ConfigurationDescriptor, *, max_power_ma: int = 100) -> bytes:
-    """The configuration descriptor with all its interfaces and endpoints."""
+    """Returns the configuration descriptor with those of its interfaces and endpoints."""
     body = b""
     for interface in configuration.interfaces:
         number, alternate, class_code, subclass, protocol, endpoints = interface
@@ -167,5 +175,5 @@ def pack_string(text: str) -> bytes:
 
 
 def pack_languages(languages: Sequence[int]) -> bytes:
-    """String 0: the languages that there are strings in."""
+    """Returns string 0, which lists the languages of the other strings."""
     return bytes([2 + 2 * len(languages), STRING]) + b"".join(code.to_bytes(2, "little") for code in languages)

@@ -1,7 +1,7 @@
-"""A USB device as its host sees it: the model behind a backend. USB 2.0, 9.1.1 and 9.4.
+"""The model of a USB device behind a backend: the device as its host sees it. USB 2.0, 9.1.1 and 9.4.
 
-Subclass it and give it what makes it a dongle: ``receive_control`` for class requests, ``receive_data`` for OUT
-endpoints; ``send`` queues what the device has to say.
+A subclass makes it a dongle: ``receive_control`` takes class requests, ``receive_data`` transfers to OUT endpoints, and
+``send`` queues transfers to the host.
 """
 
 from collections import deque
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from usbbtd.errors import LocalProtocolError
 from usbbtd.usb import descriptors, standard, usbif
 
-#: Transfers that may wait on one IN endpoint; more are dropped and counted.
+#: The most transfers that may wait on one IN endpoint; more are dropped and counted.
 QUEUE_LIMIT = 4096
 
-#: An answer to a control request; None stalls.
+#: The answer to a control request: the data of an IN request, b"" to an OUT request, None for a stall.
 Answer = bytes | None
 
 
@@ -23,14 +23,14 @@ class _InEndpoint:
     def __init__(self, packet_size: int) -> None:
         self.packet_size = packet_size
         self.queue: deque[bytes] = deque()
-        self.sent = 0  # of the first transfer in the queue
+        self.sent = 0  # bytes of the first transfer in the queue that the host has
 
 
 class UsbDevice:
     """One device with one configuration.
 
-    ``strings``: texts by number, in English, without number 0. ``wake``: set by who plugs the device in, called when
-    there is something for the host.
+    ``strings``: texts by number, in English, without number 0. ``wake``: is called when there is data for the host; set
+    by the program that plugs the device in. ``dropped``: how many transfers were dropped.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class UsbDevice:
                 else:
                     self._out.add(address)
 
-    # What a subclass says.
+    # For a subclass to define.
 
     def receive_control(self, setup: bytes, data: bytes) -> Answer:
-        """A class or vendor request. Returns what an IN request reads, b"" for an OUT request; None stalls."""
+        """Takes a class or vendor request, and returns its answer."""
         return None
 
     def receive_data(self, endpoint: int, data: bytes) -> None:
-        """One transfer to an OUT endpoint."""
+        """Takes one transfer to an OUT endpoint."""
 
-    # What the device's own side does.
+    # For the device's own side to call.
 
     def send(self, endpoint: int, transfer: bytes) -> None:
-        """Queue a transfer for the host. Dropped, and counted, where too much waits or nobody has configured us."""
+        """Queues a transfer for the host. It is dropped and counted if too many wait, or before the configuration."""
         pipe = self._in.get(endpoint)
         if pipe is None:
             raise LocalProtocolError(f"no IN endpoint 0x{endpoint:02x}")
@@ -84,18 +84,18 @@ class UsbDevice:
         self.wake()
 
     def queued(self, endpoint: int) -> int:
-        """How many transfers wait on an IN endpoint."""
+        """Returns how many transfers wait on an IN endpoint."""
         return len(self._in[endpoint].queue)
 
     def halt(self, endpoint: int) -> None:
-        """Stall an endpoint until the host clears it."""
+        """Stalls an endpoint until the host ends that."""
         self._halted.add(endpoint)
         self.wake()
 
-    # What the host's side does.
+    # For the host's side to call.
 
     def reset(self) -> None:
-        """Back to the default state, as after a bus reset: not configured, nothing queued, nothing halted."""
+        """Returns to the default state, as after a bus reset: not configured, nothing queued, no endpoint halted."""
         self.configured = False
         self._current.clear()
         self._halted.clear()
@@ -104,19 +104,19 @@ class UsbDevice:
             pipe.sent = 0
 
     def unplugged(self) -> None:
-        """There is no host any more: what the device sends is dropped."""
+        """Ends the connection to the host: what the device sends is dropped from now on."""
         self.wake = _nobody
         self.reset()
 
     def has_endpoint(self, endpoint: int) -> bool:
-        """Whether data may go to or come from the endpoint now."""
+        """Tells whether the endpoint can carry data now."""
         return self.configured and (endpoint in self._in or endpoint in self._out)
 
     def is_halted(self, endpoint: int) -> bool:
         return endpoint in self._halted
 
     def control(self, setup: bytes, data: bytes) -> Answer:
-        """A control request to the device; SET_ADDRESS is the bus's. None: stall."""
+        """Performs a control request and returns its answer. SET_ADDRESS does not come here: it is the bus's."""
         request_type, request, value, index, length = standard.unpack_setup(setup)
         if request_type & standard.KIND_MASK:
             answer = self.receive_control(setup, data)
@@ -125,10 +125,10 @@ class UsbDevice:
         return None if answer is None else answer[:length]
 
     def take_transfer(self, endpoint: int, room: int) -> tuple[int, bytes] | None:  # hot: per packet
-        """What one IN URB of ``room`` > 0 bytes gets: (status, data); None while the endpoint has nothing to say.
+        """Takes the data for one IN URB of ``room`` > 0 bytes: (status, data); returns None if no transfer waits.
 
-        A URB ends with the packet that is shorter than the endpoint's size, or when it is full. A transfer of an exact
-        multiple of that size ends with an empty packet, so that the host knows that it has ended.
+        A URB ends with a packet that is shorter than the endpoint's size, or when it is full. A transfer whose length
+        is a multiple of that size ends with an empty packet, which tells the host that it has ended.
         """
         pipe = self._in[endpoint]
         if not pipe.queue:
@@ -146,7 +146,7 @@ class UsbDevice:
             pipe.sent = 0
             return usbif.BABBLE, b""
         data = transfer[pipe.sent : pipe.sent + room]
-        pipe.sent += room  # with nothing left, the empty packet is still to come
+        pipe.sent += room  # even if no bytes are left: an empty packet has to follow
         return usbif.OK, data
 
     def _standard(self, request_type: int, request: int, value: int, index: int) -> Answer:
@@ -207,4 +207,4 @@ class UsbDevice:
 
 
 def _nobody() -> None:
-    """There is no host."""
+    """Does nothing: there is no host to wake."""

@@ -1,6 +1,6 @@
-"""Finding out what a device is, and taking a Bluetooth dongle into use: USB 2.0, 9.1.2 and 9.4.
+"""Finds out what a device is, and configures a Bluetooth dongle: USB 2.0, 9.1.2 and 9.4.
 
-The order is what usbif backends expect: to address 0 only GET_DESCRIPTOR and SET_ADDRESS, everything else later.
+The order is the one that usbif backends expect: only GET_DESCRIPTOR and SET_ADDRESS go to address 0.
 """
 
 from collections.abc import Generator
@@ -13,12 +13,12 @@ from usbbtd.usb.standard import pack_setup
 #: Wireless controller, RF controller, Bluetooth programming interface: the SIG's USB transport, Vol 4, Part B, 3.
 BLUETOOTH_CLASS = (0xE0, 0x01, 0x01)
 
-#: A configuration that is longer is no dongle's. One page, so that it is one segment.
+#: The most bytes of a configuration: no dongle has a longer one. One page, so that it is one segment.
 MAX_CONFIGURATION = usbif.PAGE_SIZE
 
 
 class ControlRequest(NamedTuple):
-    """A control request to be made: to ``address``, with eight octets of setup. Its answer: (status, data)."""
+    """A control request to make: to ``address``, with eight octets of setup. Its answer is (status, data)."""
 
     address: int
     setup: bytes
@@ -35,7 +35,10 @@ class Bluetooth(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the device at ``address`` is. ``bluetooth`` is None for any other device, which has not been configured."""
+    """The facts of the device at ``address``.
+
+    ``bluetooth``: None if it is not a Bluetooth dongle; it is not configured then. ``serial``: "" if it tells none.
+    """
 
     address: int
     vendor_id: int
@@ -49,12 +52,12 @@ Enumeration = Generator[ControlRequest, tuple[int, bytes], Found]
 
 
 def enumerate_device(address: int) -> Enumeration:
-    """Yields one control request after the other and is sent the answers; returns what was found.
+    """Yields one control request after the other, is sent their answers, and returns the facts of the device.
 
-    ``address``: the one that the device gets. Raises RemoteProtocolError, naming the step, where the device refuses
-    one or answers what makes no sense.
+    ``address``: the one that the device gets. Raises RemoteProtocolError, which names the step, if the device refuses a
+    request or answers nonsense.
     """
-    # Eight bytes: all that may be asked for before bMaxPacketSize0 is known.
+    # Eight bytes are all that may be asked for before bMaxPacketSize0 is known.
     first = yield from _get(0, descriptors.DEVICE, 0, 0, 8, "first descriptor")
     if len(first) < 8:
         raise RemoteProtocolError(f"first descriptor: {len(first)} bytes")
@@ -73,9 +76,9 @@ def enumerate_device(address: int) -> Enumeration:
 
 
 def find_bluetooth(configuration: descriptors.ConfigurationDescriptor) -> Bluetooth | None:
-    """The Bluetooth function: the interface of class E0/01/01 that has the three endpoints for HCI.
+    """Returns the Bluetooth function: the interface of class E0/01/01 that has the three endpoints for HCI.
 
-    Others of that class are for voice and have isochronous endpoints only.
+    Other interfaces of that class are for voice, and have isochronous endpoints only. Returns None if there is none.
     """
     for interface in configuration.interfaces:
         if not is_bluetooth(interface):
@@ -95,12 +98,15 @@ def find_bluetooth(configuration: descriptors.ConfigurationDescriptor) -> Blueto
 
 
 def is_bluetooth(interface: descriptors.InterfaceDescriptor) -> bool:
-    """Whether it is for HCI or for voice."""
+    """Tells whether an interface belongs to a Bluetooth function: it is for HCI or for voice."""
     return (interface.class_code, interface.subclass, interface.protocol) == BLUETOOTH_CLASS
 
 
 def read_serial(address: int, number: int) -> Generator[ControlRequest, tuple[int, bytes], str]:
-    """The serial number, "" where there is none or where the device fails to tell it: many do."""
+    """Reads the serial number as ``enumerate_device`` does. ``number``: that of its string.
+
+    Returns "" if the device has none, or fails to tell it, as many do.
+    """
     if number == 0:
         return ""
     try:

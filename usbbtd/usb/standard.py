@@ -23,10 +23,10 @@ unpack_setup = _setup.unpack
 
 
 def pack_setup(request_type: int, request: int, value: int, index: int, length: int) -> bytes:
-    """The eight octets of setup."""
+    """Returns the eight octets of setup."""
     return _setup.pack(request_type, request, value, index, length)
 
 
 def clear_halt(endpoint: int) -> bytes:
-    """The setup that takes an endpoint out of its stall."""
+    """Returns the setup of the request that ends the halt of an endpoint."""
     return pack_setup(ENDPOINT_OUT, CLEAR_FEATURE, ENDPOINT_HALT, endpoint, 0)
