@@ -54,8 +54,12 @@ types: build ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
 .PHONY: bench
-bench: build ## ours beside Bumble and libxenvchan; table and build/bench.json
-	@$(BIN)/python -m tests.bench
+bench: build ## ours beside others; table, build/bench.json and .svg; some rows: ROWS="host ring path radio service"
+	@$(BIN)/python -m tests.bench $(ROWS)
+
+.PHONY: performance
+performance: build ## all rows of the bench, into docs/performance.md and its picture
+	@$(BIN)/python -m tests.bench --docs
 
 .PHONY: catalog
 catalog: build ## the journal's catalog and docs/events.md, from the table of events

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +19,7 @@ from tests.sim.world import World
 
 _GUEST, _BUMBLE = "tests.bench.path_end", "tests.bench.path_bumble"
 READY_TIMEOUT_S = 20
+_CPUCLOCK_SCHED = 2  # clock_getcpuclockid(3), which Python does not have: the pid's complement, and what is counted
 
 
 class Started(NamedTuple):
@@ -27,11 +30,17 @@ class Started(NamedTuple):
 
 
 class BenchLab:
-    """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block."""
+    """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block.
 
-    def __init__(self, directory: Path, logs: Path) -> None:
+    ``tree``: what has usbbtd run from another tree, in its environment.
+    """
+
+    def __init__(self, directory: Path, logs: Path, tree: Mapping[str, str] | None = None) -> None:
+        directory.mkdir(exist_ok=True)
+        logs.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._logs = logs
+        self._tree = tree or {}
         self._stack = AsyncExitStack()
         self._guests = 0
         self._usbbtd: Process | None = None
@@ -64,6 +73,7 @@ class BenchLab:
     async def start_usbbtd(self) -> Started:
         """Waits until it is ready and its adapter is up."""
         environment = self._world.environment(plan.DRIVER_DOMAIN) | {"NOTIFY_SOCKET": self._notified.getsockname()}
+        environment |= self._tree
         self._ready.clear()
         start = perf_counter()
         process = await Process.start(
@@ -88,18 +98,22 @@ class BenchLab:
         assert self._usbbtd is not None
         return self._usbbtd.pid
 
+    def processor_s(self) -> float:
+        """Returns the seconds of processor time that usbbtd has taken so far."""
+        return time.clock_gettime(~self.usbbtd_pid() << 3 | _CPUCLOCK_SCHED)
+
     async def stop_usbbtd(self) -> None:
         """In order. Does nothing when none has been started."""
         if self._usbbtd is not None:
             await self._usbbtd.stop()
 
-    async def start_guest(self) -> Process:
+    async def start_guest(self, *arguments: str) -> Process:
         """A guest of its own, which waits for commands."""
         domid = plan.GUESTS[0] + self._guests
         self._guests += 1
         self._world.create_domain(domid, f"guest-{domid}")
         self._world.attach_vl2cap(domid, plan.DRIVER_DOMAIN)
-        return await self._start(f"guest-{domid}", _GUEST, domid=domid)
+        return await self._start(f"guest-{domid}", _GUEST, *arguments, domid=domid)
 
     async def start_direct(self) -> Process:
         """The Bumble host to compare with, which waits for commands."""

@@ -7,12 +7,15 @@ from statistics import median, quantiles
 
 from tests.bench.lab import BenchLab
 from tests.bench.path_end import HALF, LARGE
-from tests.bench.runner import BenchRow, Effort, medians_in_turn
+from tests.bench.runner import BenchRow, Effort, Goal, runs_in_turn
 from tests.demo import plan
 from tests.demo.process import Process
 
 TITLE = "Guest to Bluetooth peer, on the simulation"
 PEER = "Bumble, without Xen"
+
+THROUGHPUT = Goal(1, at_least=True)
+ROUND_TRIP = Goal(1.2)
 
 SDUS, ROUND_TRIPS = 256, 200
 NAMES: dict[plan.Transport, str] = {"bredr": "BR/EDR", "le": "LE"}
@@ -40,11 +43,12 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
             for direction, words in (("send", "guest to peer"), ("receive", "peer to guest")):
                 count = max(1, effort.of(SDUS) // HALF) * HALF
                 measures = [partial(carry, process, transport, direction, count) for process in processes]
-                (ours,), (theirs,) = await medians_in_turn(effort.runs, *measures)
-                yield BenchRow(f"{name}, SDUs of {LARGE} bytes, {words}", "bytes/s", ours, PEER, theirs)
+                (ours,), (theirs,) = await runs_in_turn(effort.runs, *measures)
+                yield BenchRow(f"{name}, SDUs of {LARGE} bytes, {words}", "bytes/s", ours, PEER, theirs, THROUGHPUT)
             count = max(2, effort.of(ROUND_TRIPS))
-            ours_us, theirs_us = await medians_in_turn(
+            ours_us, theirs_us = await runs_in_turn(
                 effort.runs, *(partial(ping, process, transport, count) for process in processes)
             )
-            for what, our, their in zip(("median", "99th percentile"), ours_us, theirs_us, strict=True):
-                yield BenchRow(f"{name}, round trip of 64 bytes, {what}", "µs", our, PEER, their)
+            goals = {"median": ROUND_TRIP, "99th percentile": None}
+            for (what, goal), our, their in zip(goals.items(), ours_us, theirs_us, strict=True):
+                yield BenchRow(f"{name}, round trip of 64 bytes, {what}", "µs", our, PEER, their, goal)

@@ -1,13 +1,19 @@
-"""A guest at the end of the whole path: ``python -m tests.bench.path_end``. And what all ends have in common.
+"""A guest at the end of the whole path: ``python -m tests.bench.path_end [precise]``. And what all ends share.
+
+With ``precise`` its pauses end in time, to less than a millisecond.
+
 
 Commands, each answered by one report; a first one, ``{"up": true}``, comes unasked:
 ``{"do": "open", "transport": …}`` opens a channel, on which the following ones work;
 ``{"do": "echo", "transport": …, "count": n}`` sends small SDUs one at a time: microseconds of each round trip;
-``{"do": "send" | "receive", "transport": …, "count": n}`` carries large ones: seconds.
+``{"do": "send" | "receive", "transport": …, "count": n}`` carries large ones: seconds;
+``{"do": "pace", "transport": …, "count": n, "size": …, "rate": …}`` sends SDUs at a rate, to be echoed: seconds.
 """
 
 import asyncio
+import selectors
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from time import perf_counter
@@ -68,6 +74,24 @@ async def ping(channel: AnyChannel, count: int) -> list[float]:
     return times
 
 
+async def pace(channel: AnyChannel, count: int, size: int, rate: float) -> None:
+    """Sends an SDU whenever its time has come, and waits for all echoes. Those that are late are not made up for."""
+
+    async def take_echoes() -> None:
+        for _ in range(count):
+            await channel.recv()
+
+    sdu, clock = bytes(size), asyncio.get_running_loop().time
+    echoes = asyncio.create_task(take_echoes())
+    due = clock()
+    for _ in range(count):
+        if (pause_s := due - clock()) > 0:
+            await asyncio.sleep(pause_s)
+        await channel.send(sdu)
+        due = max(due + 1 / rate, clock())
+    await echoes
+
+
 async def serve(channel: AnyChannel) -> None:
     """The peer's side, until the channel ends."""
     try:
@@ -97,7 +121,7 @@ async def obey(connect: Open) -> None:
             lines.report(open=True)
             continue
         channel, count = channels[transport], command["count"]
-        await channel.send(_task.pack(KINDS.index(kind), count))
+        await channel.send(_task.pack(KINDS.index("echo" if kind == "pace" else kind), count))
         start = perf_counter()
         match kind:
             case "echo":
@@ -107,6 +131,9 @@ async def obey(connect: Open) -> None:
                 lines.report(seconds=perf_counter() - start)
             case "receive":
                 await receive(channel, count)
+                lines.report(seconds=perf_counter() - start)
+            case "pace":
+                await pace(channel, count, command["size"], command["rate"])
                 lines.report(seconds=perf_counter() - start)
 
 
@@ -125,6 +152,12 @@ async def guest() -> None:
         await obey(connect)
 
 
+def new_precise_loop() -> asyncio.SelectorEventLoop:
+    """Returns a loop whose pauses end in time: epoll, which asyncio has otherwise, counts milliseconds."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 if __name__ == "__main__":
     log.configure(LogSettings(level="warning", target="stderr"))
-    asyncio.run(guest())
+    with asyncio.Runner(loop_factory=new_precise_loop if sys.argv[1:] == ["precise"] else None) as runner:
+        runner.run(guest())

@@ -1,23 +1,37 @@
 """A row of results, and how it is measured: in turn with the peer's, so that what else the machine does hits both."""
 
 import json
+import math
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 #: One run: the figures that it gives.
 Measure = Callable[[], Awaitable[tuple[float, ...]]]
+
+#: The figures of all runs, in their order.
+Runs = Sequence[float]
+
+#: How probable it is, at least, that the true median lies in the range that a row shows.
+CONFIDENCE = 0.9
+#: With fewer runs no range says that much.
+FEWEST_RUNS = 5
 
 
 class Effort(NamedTuple):
     """How often each measure runs, and how much one run does, as a part of the usual."""
 
-    runs: int = 7
+    runs: int = 11
     part: float = 1.0
 
     def of(self, count: int) -> int:
         return max(1, int(count * self.part))
+
+    def some(self, cases: Sequence[int]) -> Sequence[int]:
+        """Returns all cases, or the first two where only little is to be done."""
+        return cases if self.part >= 1 else cases[:2]
 
 
 class Goal(NamedTuple):
@@ -29,44 +43,124 @@ class Goal(NamedTuple):
     def is_met(self, value: float) -> bool:
         return value >= self.limit if self.at_least else value <= self.limit
 
+    def used(self, value: float) -> float:
+        """Returns which part of what the goal leaves is used; more than 1 if it is missed."""
+        return self.limit / value if self.at_least else value / self.limit
+
+
+class Judgement(Enum):
+    """What may be said of a row with a goal."""
+
+    MET = "met"
+    MISSED = "missed"
+    NOISY = "too noisy to say"
+    NOT_RUN = "not run"
+
+
+class Spread(NamedTuple):
+    """The median of some runs, and the range in which the median of endless runs lies with CONFIDENCE."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, runs: Runs) -> Self:
+        """Takes order statistics, which need no assumption about how times are distributed."""
+        ordered = sorted(runs)
+        outside = _outside(len(ordered))
+        return cls(statistics.median(ordered), ordered[outside], ordered[-1 - outside])
+
+
+def _outside(count: int) -> int:
+    """Returns how many of the smallest and of the largest runs lie outside the range of CONFIDENCE."""
+    outside, beyond = 0, 0.5**count
+    while 2 * (beyond := beyond + math.comb(count, outside + 1) * 0.5**count) <= 1 - CONFIDENCE:
+        outside += 1
+    return outside
+
 
 class BenchRow(NamedTuple):
-    """``unit`` is of both values."""
+    """``unit`` is of both values. ``missing``: why there are no runs. ``note``: what to know of them."""
 
     name: str
     unit: str
-    ours: float
+    our_runs: Runs
     peer: str | None = None
-    peer_value: float | None = None
+    peer_runs: Runs = ()
     target: Goal | None = None
+    missing: str = ""
+    note: str = ""
 
     @property
-    def ratio(self) -> float | None:
-        return None if self.peer_value is None else self.ours / self.peer_value
+    def ours(self) -> float:
+        return statistics.median(self.our_runs)
 
     @property
-    def is_met(self) -> bool | None:
-        """None: there is no target."""
-        return None if self.target is None else self.target.is_met(self.ours if self.ratio is None else self.ratio)
+    def peer_value(self) -> float | None:
+        return statistics.median(self.peer_runs) if self.peer_runs else None
 
-    def as_json(self) -> dict[str, str | float | None]:
-        row: dict[str, str | float | None] = {"name": self.name, "unit": self.unit, "ours": self.ours}
-        return row | {"peer": self.peer, "peer_value": self.peer_value, "ratio": self.ratio}
+    @property
+    def ratios(self) -> Runs:
+        """The ratio in each turn: what the machine did meanwhile has hit both."""
+        return [ours / peers for ours, peers in zip(self.our_runs, self.peer_runs, strict=True)] if self.peer else ()
+
+    @property
+    def judged(self) -> Spread:
+        """What the goal is for: the ratio; without a peer, our value."""
+        return Spread.of(self.ratios or self.our_runs)
+
+    @property
+    def verdict(self) -> Judgement | None:
+        """None if there is no goal."""
+        if self.target is None:
+            return None
+        if self.missing:
+            return Judgement.NOT_RUN
+        _, low, high = self.judged
+        if len(self.our_runs) < FEWEST_RUNS or self.target.is_met(low) != self.target.is_met(high):
+            return Judgement.NOISY
+        return Judgement.MET if self.target.is_met(low) else Judgement.MISSED
+
+    def as_json(self) -> dict[str, object]:
+        row: dict[str, object] = {"name": self.name, "unit": self.unit, "peer": self.peer}
+        if self.missing:
+            row["missing"] = self.missing
+        else:
+            median, low, high = self.judged
+            ratio = median if self.ratios else None
+            row |= {"ours": self.ours, "peer_value": self.peer_value, "ratio": ratio, "low": low, "high": high}
+        if self.target is not None and self.verdict is not None:
+            row |= {"limit": self.target.limit, "at_least": self.target.at_least, "verdict": self.verdict.value}
+        if self.note:
+            row["note"] = self.note
+        return row | {"our_runs": list(self.our_runs), "peer_runs": list(self.peer_runs)}
 
 
-def write_rows(rows: Sequence[BenchRow], path: Path) -> None:
-    """As JSON."""
-    text = json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False)
+def count_verdicts(rows: Iterable[BenchRow]) -> dict[Judgement, int]:
+    """Returns how many rows with a goal have each verdict."""
+    verdicts = [row.verdict for row in rows]
+    return {verdict: verdicts.count(verdict) for verdict in Judgement}
+
+
+def write_rows(rows: Sequence[BenchRow], path: Path, **facts: object) -> None:
+    """Writes rows as JSON, with facts about where they were measured."""
+    text = json.dumps(facts | {"rows": [row.as_json() for row in rows]}, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-async def medians_in_turn(runs: int, *measures: Measure) -> list[tuple[float, ...]]:
-    """Runs all measures one after the other, ``runs`` times: the medians of each one's figures. A first run does not
-    count: it fills caches and connects what is connected on first use."""
+async def runs_in_turn(runs: int, *measures: Measure) -> list[list[Runs]]:
+    """Runs all measures one after the other, ``runs`` times, and returns for each measure the runs of each figure.
+
+    Every other time their order is reversed, so that none always comes after the same one. A first run does not count:
+    it fills caches and connects what is connected on first use.
+    """
     for measure in measures:
         await measure()
     results: list[list[tuple[float, ...]]] = [[] for _ in measures]
+    pairs = list(zip(measures, results, strict=True))
     for _ in range(runs):
-        for measure, figures in zip(measures, results, strict=True):
+        for measure, figures in pairs:
             figures.append(await measure())
-    return [tuple(statistics.median(each) for each in zip(*figures, strict=True)) for figures in results]
+        pairs.reverse()
+    return [list(zip(*figures, strict=True)) for figures in results]

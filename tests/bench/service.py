@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.bench.lab import BenchLab, memory_of
-from tests.bench.runner import BenchRow, Effort, Goal, medians_in_turn
+from tests.bench.runner import BenchRow, Effort, Goal, runs_in_turn
 from tests.demo import plan
 
 TITLE = "usbbtd as a service"
 
 GUESTS, CHANNELS = 3, 4
-READY_S = Goal(0.5)
-IDLE_BYTES = Goal(40e6)
+READY_S = Goal(0.3)
+IDLE_BYTES = Goal(30e6)
 
 
 async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
@@ -22,7 +22,7 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
             started = await lab.start_usbbtd()
             return started.ready_s, started.adapter_up_s, *memory_of(lab.usbbtd_pid())
 
-        ((ready_s, up_s, idle_rss, idle_pss),) = await medians_in_turn(effort.runs, start)
+        ((ready_s, up_s, idle_rss, idle_pss),) = await runs_in_turn(effort.runs, start)
         yield BenchRow("from its start to READY=1", "s", ready_s, target=READY_S)
         yield BenchRow("from its start to an adapter that is up", "s", up_s)
         yield BenchRow("memory, idle: RSS", "bytes", idle_rss)
@@ -37,6 +37,6 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
         async def serve() -> tuple[float, ...]:
             return memory_of(lab.usbbtd_pid())
 
-        ((rss, pss),) = await medians_in_turn(effort.runs, serve)
+        ((rss, pss),) = await runs_in_turn(effort.runs, serve)
         yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: RSS", "bytes", rss)
         yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: Pss", "bytes", pss)

@@ -13,6 +13,8 @@ from functools import partial
 
 from tests import ROOT
 from tests.bench import rings, table
+from tests.bench.before import current_commit
+from tests.bench.machine import Machine, ProcessorTime
 from tests.bench.runner import BenchRow, Effort, write_rows
 from tests.demo.display import Display
 from tests.realxen.agents import Domain, Failed
@@ -52,16 +54,18 @@ async def rows(effort: Effort, client: Domain, server: Domain) -> AsyncIterator[
 
 async def measure(display: Display, lab: Lab) -> None:
     results: list[BenchRow] = []
-    begun = time.monotonic()
+    machine, begun = Machine.describe(current_commit()), ProcessorTime.now()
     with display.step(TITLE):
         async for row in rows(EFFORT, *lab.guests):
             results.append(row)
             display.update(row.name)
+    ended = ProcessorTime.now()
+    machine = machine._replace(others=ended.others_since(begun))
     figures = ROOT / "build" / "xen-bench.json"
-    write_rows(results, figures)
+    write_rows(results, figures, machine=machine._asdict())
     display.text()
     table.show(display, TITLE, results)
-    table.conclude(display, results, EFFORT, time.monotonic() - begun, figures.relative_to(ROOT))
+    table.conclude(display, results, machine, ended.at - begun.at, figures.relative_to(ROOT))
 
 
 def main() -> int:

@@ -1,0 +1,106 @@
+"""What share of a processor the service takes while a guest uses the whole radio, and its cost for each SDU.
+
+A guest sends SDUs as fast as the radio could carry them, each when its time has come, and a peer echoes them: so the
+service sleeps between two SDUs, as it does on real hardware, and finds its caches cold. The peer of each row is the
+service of an older commit, on a simulated Xen of its own; the two take turns.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from tests.bench.before import PEER, NoTreeError, build_tree, environment_of
+from tests.bench.lab import BenchLab
+from tests.bench.path import NAMES
+from tests.bench.runner import BenchRow, Effort, Goal, Runs, runs_in_turn
+from tests.demo import plan
+from tests.demo.outcome import RADIO_LIMITS
+from tests.demo.process import Process
+
+TITLE = "The service at the radio's full rate, echoes, on the simulation"
+
+COST = Goal(0.55)
+#: Of one processor, in percent.
+SHARES = {2048: Goal(3), 64: Goal(10)}
+
+#: Small SDUs a second. On BR/EDR one needs two slots, as DH1 and what acknowledges it; on LE 2M an air time of 330 µs,
+#: an empty packet of 44 µs and twice the pause between packets of 150 µs.
+SMALL_RATES: dict[plan.Transport, float] = {"bredr": 800, "le": 1480}
+#: How long one run takes.
+RUN_S = 0.4
+#: What part of the rate a machine has to reach: slower is not the radio's pace.
+REACHED = 0.9
+
+
+class RadioCase(NamedTuple):
+    """SDUs of one size on one transport. ``rate``: how many the radio carries a second."""
+
+    transport: plan.Transport
+    size: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        return f"{NAMES[self.transport]}, {self.rate:.0f} SDUs of {self.size} bytes a second"
+
+
+CASES = tuple(
+    RadioCase(transport, size, RADIO_LIMITS[transport] / size if size == 2048 else SMALL_RATES[transport])
+    for transport in plan.TRANSPORTS
+    for size in SHARES
+)
+
+
+async def cost(lab: BenchLab, guest: Process, case: RadioCase, effort: Effort) -> tuple[float, float]:
+    """Returns microseconds of the service's processor time for an echoed SDU, and the rate that was reached."""
+    count = effort.of(round(case.rate * RUN_S))
+    start = lab.processor_s()
+    report = await guest.ask(do="pace", transport=case.transport, count=count, size=case.size, rate=case.rate)
+    return (lab.processor_s() - start) / count * 1e6, count / report["seconds"]
+
+
+async def start(lab: BenchLab) -> Process:
+    """Starts the service and a guest with open channels."""
+    await lab.start_usbbtd()
+    guest = await lab.start_guest("precise")
+    for transport in plan.TRANSPORTS:
+        await guest.ask(do="open", transport=transport)
+    return guest
+
+
+async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(BenchLab(directory / "ours", logs / "ours"))
+        labs = [(ours, await start(ours))]
+        missing = ""
+        try:
+            tree = environment_of(build_tree())
+        except NoTreeError as error:
+            missing = str(error)
+        else:
+            before = await stack.enter_async_context(BenchLab(directory / "before", logs / "before", tree))
+            labs.append((before, await start(before)))
+        for case in CASES:
+            results = await runs_in_turn(effort.runs, *(partial(cost, *lab, case, effort) for lab in labs))
+            for row in rows_of(case, results, missing):
+                yield row
+
+
+def rows_of(case: RadioCase, results: Sequence[Sequence[Runs]], missing: str) -> list[BenchRow]:
+    """Returns the rows of a case: the cost beside the peer's, where there is one, and the share at the full rate."""
+    our_us, rates = results[0]
+    name = f"{case.name}: one SDU"
+    if missing:
+        one = BenchRow(name, "µs", (), PEER, target=COST, missing=missing)
+    else:
+        one = BenchRow(name, "µs", our_us, PEER, results[1][0], COST)
+    # At the rate that the radio has, even if this machine has not reached it.
+    shares = [us * case.rate / 1e6 * 100 for us in our_us]
+    share = BenchRow(f"{case.name}: share of a processor", "%", shares, target=SHARES[case.size])
+    reached = median(rates) / case.rate
+    if reached < REACHED:
+        share = share._replace(note=f"{case.name}: this machine was too slow or too busy, and reached {reached:.0%}")
+    return [one, share]
