@@ -1,4 +1,4 @@
-"""ACL data: L2CAP PDUs cut into fragments on the way out, put together on the way in (Vol 4, Part E, 5.4.2 and 4.1).
+"""ACL data: cuts L2CAP PDUs into fragments, and puts fragments together (Vol 4, Part E, 5.4.2 and 4.1).
 
 A controller has one pool of buffers for all links, or a second one for LE links. A fragment sent takes a buffer of its
 link's pool until Number_Of_Completed_Packets, or the end of the link, gives it back.
@@ -25,21 +25,21 @@ _FIRST: Final = 0b10
 
 #: The smallest buffer that a controller may have: an LE data PDU of the first version (Vol 4, Part E, 7.8.2).
 MIN_ACL_LENGTH: Final = 27
-#: Fragments that may wait on one link; above it the caller does not look at writable().
+#: The most fragments that may wait on one link: a caller that heeds writable() does not reach it.
 MAX_QUEUED: Final = 32768
-#: Handles, and packets on each, that are kept for connections that have not been announced yet.
+#: How many handles, and packets on each, are kept for connections that are not announced yet.
 MAX_EARLY_HANDLES, MAX_EARLY = 8, 8
-#: How long data may come before its connection is announced.
+#: How long before its connection is announced data may come.
 EARLY_S = 0.05
-#: How long after the end of a link data on its handle is taken for its own, and not for that of the next.
+#: How long after the end of a link data on its handle counts as late data of that link, and not as that of the next.
 LATE_S = 0.02
-#: A link whose fragments stay in the controller through so many looks, and so long between two, keeps its buffers from
-#: the others: it is ended. Longer than any supervision timeout (41 s), in which a peer that is far may be silent.
+#: A link whose fragments stay in the controller during STALL_CHECKS looks, STALL_CHECK_S apart, is ended: it keeps the
+#: buffers from other links. That is longer than any supervision timeout (41 s), during which a peer may be silent.
 STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
 
 class Pool:
-    """Buffers of the controller: ``count`` of them, each for a fragment of ``size`` octets."""
+    """The buffers of a controller: ``count`` of them, each for a fragment of ``size`` octets."""
 
     __slots__ = ("count", "free", "ready", "size")
 
@@ -47,11 +47,11 @@ class Pool:
         self.size = size
         self.count = count
         self.free = count
-        self.ready: deque[AclLink] = deque()  # links with fragments that wait; a link is in it once or not at all
+        self.ready: deque[AclLink] = deque()  # the links with fragments that wait, each once
 
 
 class AclLink:
-    """One connection of the controller."""
+    """A link of the controller."""
 
     __slots__ = (
         "address",
@@ -84,12 +84,12 @@ class AclLink:
         self.first_header = _header(self.first_flags, pool.size)
         self.continuation_header = _header(handle | _CONTINUATION << 12, pool.size)
         self.fragments: list[bytes] = []  # of the PDU that is arriving, with their headers
-        self.missing = 0  # octets of it still to come; 0: none is arriving
-        self.stalled = 0  # looks in which nothing had been completed since the last one
-        self.valid_from: float | None = None  # until then data on the handle is another peer's; None: it is ours
+        self.missing = 0  # octets of that PDU that are still to come; 0 if none is arriving
+        self.stalled = 0  # at how many looks nothing had been completed since the look before
+        self.valid_from: float | None = None  # until then, data on the handle is that of the link before
 
     def join(self) -> bytes:
-        """Returns the PDU whose fragments are all there, and forgets these."""
+        """Returns the PDU whose fragments are all there, and forgets the fragments."""
         pdu = b"".join([fragment[_HEADER_SIZE:] for fragment in self.fragments])
         self.fragments.clear()
         return pdu
@@ -120,8 +120,8 @@ class AclData:
         self._bredr_pool = self._le_pool = Pool(0, 0)
         self._bredr_first = _FIRST_NON_FLUSHABLE
         self._pdus: list[tuple[int, list[bytes]]] = []  # as take_pdus() returns them
-        self._early: dict[int, tuple[float, list[bytes]]] = {}  # by handle, the oldest first: until when; packets
-        self._stall_check: float | None = None  # when it is looked for links that are stalled
+        self._early: dict[int, tuple[float, list[bytes]]] = {}  # by handle, the oldest first: (until when, packets)
+        self._stall_check: float | None = None  # when to look for stalled links
         self._ended: dict[
             int, tuple[float, AclLink]
         ] = {}  # links that ended lately by handle, and until when that counts
@@ -141,9 +141,9 @@ class AclData:
         }
 
     def configure(self, bredr: tuple[int, int] | None, le: tuple[int, int] | None, *, non_flushable: bool) -> None:
-        """Sets the buffers: (size, count) for each transport, None where it shares the other's. Forgets all links.
+        """Sets the buffers: (size, count) for each transport, None if it shares the other's. Forgets all links.
 
-        ``non_flushable``: the controller knows the packet boundary flag 0b00 on BR/EDR.
+        ``non_flushable``: whether the controller knows the packet boundary flag 0b00 on BR/EDR.
         """
         self.links.clear()
         self._pdus = []
@@ -157,7 +157,7 @@ class AclData:
         self._bredr_first = _FIRST_NON_FLUSHABLE if non_flushable else _FIRST
 
     def add(self, handle: int, address: bytes, address_type: int, role: int, now: float) -> AclLink:
-        """A new link. RemoteProtocolError: the handle is reserved or in use."""
+        """Adds a new link. Raises RemoteProtocolError if its handle is reserved or in use."""
         if handle > LAST_HANDLE or handle in self.links:
             raise RemoteProtocolError(f"the controller gave a link handle 0x{handle:04X}, reserved or in use")
         pool, flags = (self._le_pool, _FIRST_NON_FLUSHABLE) if address_type else (self._bredr_pool, self._bredr_first)
@@ -171,7 +171,7 @@ class AclData:
         return link
 
     def remove(self, handle: int, now: float) -> None:
-        """The link has ended: its buffers in the controller are free again, what waited is dropped."""
+        """Removes a link that has ended: its buffers in the controller are free again, and its queue is dropped."""
         link = self.links.pop(handle)
         self._ended[handle] = now + LATE_S, link
         link.pool.free += link.outstanding
@@ -194,7 +194,7 @@ class AclData:
         self._expire_early(now)
 
     def take_stalled(self, now: float) -> list[int]:
-        """Handles of links that are to be ended: the controller has kept fragments of theirs for too long."""
+        """Returns the handles of links to end, because the controller has kept their fragments for too long."""
         if self._stall_check is None or now < self._stall_check:
             return []
         waiting = [link for link in self.links.values() if link.outstanding]
@@ -208,7 +208,7 @@ class AclData:
     # Towards the controller
 
     def send_pdus(self, handle: int, pdus: list[bytes]) -> None:
-        """Queues L2CAP PDUs in order. LocalProtocolError: no such link, or its queue is full."""
+        """Queues L2CAP PDUs in order. Raises LocalProtocolError if there is no such link, or its queue is full."""
         # hot: per packet
         link = self.links.get(handle)
         if link is None:
@@ -222,7 +222,7 @@ class AclData:
             queue += link.cut(pdu)
 
     def take(self, now: float) -> list[bytes]:
-        """The fragments for which the controller has buffers; links take turns, fragment by fragment."""
+        """Hands over the fragments for which the controller has buffers. Links take turns, fragment by fragment."""
         # hot: per packet
         packets: list[bytes] = []
         for pool in self._pools:
@@ -249,7 +249,7 @@ class AclData:
         return packets
 
     def completed(self, event: bytes) -> None:
-        """A whole Number_Of_Completed_Packets event (7.7.19). RemoteProtocolError: shorter than its count says."""
+        """Takes a Number_Of_Completed_Packets event (7.7.19). Raises RemoteProtocolError if its length is wrong."""
         # hot: per event
         size = len(event)
         if size < 3 or size != 3 + 4 * event[2]:
@@ -257,7 +257,7 @@ class AclData:
         links = self.links
         for at in range(3, size, 4):
             link = links.get((event[at] | event[at + 1] << 8) & _HANDLE)
-            if link is None:  # ended meanwhile: its buffers were given back then
+            if link is None:  # it has ended, and gave its buffers back then
                 continue
             count = event[at + 2] | event[at + 3] << 8
             if count > link.outstanding:
@@ -269,7 +269,10 @@ class AclData:
             link.pool.free += count
 
     def writable(self) -> list[int]:
-        """Handles with less waiting than would fill the controller's buffers once; another link is first each time."""
+        """Returns the handles of links that take more PDUs now; another link is first each time.
+
+        Those are the links with fewer fragments waiting than the controller has buffers.
+        """
         handles = [
             handle for handle, link in self.links.items() if len(link.queue) < link.pool.count and not link.closing
         ]
@@ -281,7 +284,7 @@ class AclData:
     # From the controller
 
     def receive(self, packets: list[bytes], now: float) -> None:
-        """Takes ACL data packets in order. What is wrong with one costs the PDU that it belongs to, and is counted."""
+        """Takes ACL data packets in order. A wrong one is counted, and costs the PDU to which it belongs."""
         # hot: per packet
         handle = -1
         link: AclLink | None = None
@@ -307,7 +310,7 @@ class AclData:
                 pdus.append(pdu)
 
     def _assemble(self, link: AclLink, packet: bytes, is_continuation: bool) -> bytes | None:
-        """Returns the PDU that is whole with a packet, which has at least a PDU's length in it."""
+        """Returns the PDU that is whole with this packet, if one is. The packet has at least a PDU's length in it."""
         # hot: per packet
         length = packet[2] | packet[3] << 8
         missing = link.missing
@@ -333,7 +336,7 @@ class AclData:
         return None if missing else link.join()
 
     def take_pdus(self) -> list[tuple[int, list[bytes]]]:
-        """Returns L2CAP PDUs in order of arrival: a handle, and what came on it until something came on another one.
+        """Hands over L2CAP PDUs in order of arrival: (handle, the PDUs that came on it in a row).
 
         A PDU has its basic header, and the length that this says.
         """
@@ -345,7 +348,7 @@ class AclData:
         return taken
 
     def _receive_odd(self, packet: bytes, now: float) -> None:
-        """A packet for no link, with flags that no controller uses, or with less than a PDU's length in it."""
+        """Takes a packet for no link, with flags that no controller uses, or with less than a PDU's length in it."""
         if len(packet) < 4:
             self.counters["acl_malformed"] += 1
             return
@@ -375,9 +378,10 @@ class AclData:
             self._pdus.append((link.handle, [link.join()]))
 
     def _receive_early(self, handle: int, packet: bytes, now: float) -> None:
-        """Over USB, data may overtake the event that announces its connection, or come after the one that ended it.
+        """Keeps a packet whose connection is not announced yet: over USB, data may overtake that event.
 
-        Both only for a moment; and what some chip sends on a handle that never comes leaves room for the others.
+        Packets are kept for a moment only, and few of them: some chips send on handles that are never announced. Data
+        may also be late, after the event that ended its connection.
         """
         self._expire_early(now)
         waiting = self._early.get(handle, (now + EARLY_S, []))
@@ -393,7 +397,7 @@ class AclData:
             self.counters["acl_unknown_handle"] += len(self._early.pop(handle)[1])
 
     def _drop(self, link: AclLink, counter: str) -> None:
-        """Counts what was wrong and forgets the PDU that was arriving."""
+        """Counts a wrong packet and forgets the PDU that was arriving."""
         self.counters[counter] += 1
         link.fragments.clear()
         link.missing = 0

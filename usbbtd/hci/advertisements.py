@@ -1,6 +1,6 @@
-"""Advertising reports of a controller, made into advertisements.
+"""Makes advertisements of the advertising reports of a controller.
 
-Reports are lossy by nature: what is wrong with one costs that one, and is counted.
+Reports may be lost anyway: a wrong one is dropped and counted.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ from usbbtd.hci.events import Advertisement
 
 __all__ = ["Advertisements"]
 
-#: Advertisements of which not all fragments have come; beyond, the oldest is dropped.
+#: The most advertisements that are kept while fragments of them are missing; the oldest is dropped for another.
 MAX_PARTIAL = 16
-#: The most that an advertisement may carry (Vol 6, Part B, 2.3.4.9).
+#: The most octets of an advertisement (Vol 6, Part B, 2.3.4.9).
 MAX_DATA = 1650
 
 # Public and random, then identities that the controller resolved (Vol 4, Part E, 7.7.65.13)
@@ -29,7 +29,7 @@ _ANONYMOUS = 0xFF
 
 
 class Source(NamedTuple):
-    """Whose fragments belong together: those of a scan response are apart from those of the advertisement."""
+    """Identifies fragments that belong together. Those of a scan response are apart from the advertisement's."""
 
     address: bytes
     address_type: int
@@ -38,7 +38,7 @@ class Source(NamedTuple):
 
 
 class Advertisements:
-    """Puts together what a controller reports in fragments."""
+    """Puts advertisements together that a controller reports in fragments."""
 
     def __init__(self) -> None:
         self._partial: dict[Source, bytes] = {}
@@ -67,12 +67,12 @@ class Advertisements:
         return found
 
     def clear(self) -> None:
-        """Forgets what was begun: the rest of it does not come."""
+        """Forgets advertisements whose other fragments will not come."""
         self.counters["reports_incomplete"] += len(self._partial)
         self._partial.clear()
 
     def _whole(self, report: AdvertisingReport) -> bytes | None:
-        """Returns all of the data, None while more is to come or where some is lost."""
+        """Returns the data of a whole advertisement; None while fragments are missing, or if one is lost."""
         source = Source(report.address, report.address_type, report.sid, report.event_type)
         data = self._partial.pop(source, b"") + report.data
         if report.status == COMPLETE:

@@ -1,4 +1,4 @@
-"""Commands to the controller, one at a time (Vol 4, Part E, 4.4): credits, answers, and a controller that is silent."""
+"""Sends commands to the controller, one at a time (Vol 4, Part E, 4.4), and notices if it is silent."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MAX_WAITING = 256
 
 
 class Send(Protocol):
-    """CommandQueue.send, as the parts of a host get it."""
+    """The type of ``CommandQueue.send``, which the parts of a host get."""
 
     def __call__(self, command: HciCommand, done: Done = ..., /) -> None: ...
 
@@ -27,10 +27,10 @@ def _ignore(status: int, returned: bytes, now: float) -> None:
 
 
 class CommandQueue:
-    """One command is under way at any time, whatever the controller's credits allow: not all count them well."""
+    """Has one command under way at most, whatever credits the controller gives: some controllers miscount them."""
 
     def __init__(self, timeout_s: float) -> None:
-        self.now = 0.0  # the last time that the owner was told
+        self.now = 0.0  # the time, as the owner has set it last
         self.deadline: float | None = None
         self._timeout_s = timeout_s
         self._waiting: deque[tuple[HciCommand, Done]] = deque()
@@ -39,13 +39,13 @@ class CommandQueue:
         self._counted_exactly = False
         self.given_up: dict[
             int, type[HciCommand]
-        ] = {}  # not sent again, but answered here as unknown: what met silence
-        self._silent: set[int] = set()  # opcodes that met silence, and nothing else since
-        self._were_silent: set[int] = set()  # those and all that ever were
+        ] = {}  # by opcode: commands that met silence are not sent again, but answered here as unknown
+        self._silent: set[int] = set()  # opcodes that met silence, and had no answer since
+        self._were_silent: set[int] = set()  # opcodes that ever met silence
         self.counters = {"commands_sent": 0, "commands_dropped": 0, "answers_stray": 0}
 
     def send(self, command: HciCommand, done: Done = _ignore) -> None:
-        """Queues a command. Where it cannot be sent ``done`` gets the status at once."""
+        """Queues a command. If it cannot be sent, ``done`` gets the status at once."""
         if command.CODE in self.given_up:
             done(ErrorCode.UNKNOWN_COMMAND, b"", self.now)
         elif len(self._waiting) >= MAX_WAITING:
@@ -55,7 +55,7 @@ class CommandQueue:
             self._waiting.append((command, done))
 
     def take(self) -> list[bytes]:
-        """The command that may go to the controller now, if any."""
+        """Hands over the command that may go to the controller now, if there is one."""
         packets = []
         if self._waiting and self._may_send and not self._pending:
             self._may_send = False
@@ -63,13 +63,13 @@ class CommandQueue:
             self.counters["commands_sent"] += 1
             packets.append(self._pending[0].pack())
         if self.deadline is None and (self._pending or self._waiting):
-            # take() is not told the time, and `now` may be long past: such a deadline is only the first of two.
+            # take() does not know the time, and ``now`` may be long past: so such a deadline is followed by another.
             self.deadline = self.now + self._timeout_s
             self._counted_exactly = False
         return packets
 
     def receive_answer(self, opcode: int, command_credits: int, status: int, returned: bytes) -> None:
-        """Command_Complete or Command_Status. Opcode 0 answers nothing and only carries credits."""
+        """Takes a Command_Complete or Command_Status. One with opcode 0 answers no command and only has credits."""
         pending = self._pending
         if pending and opcode == pending[0].CODE:
             self._pending = None
@@ -88,16 +88,17 @@ class CommandQueue:
         return self._pending is not None and opcode == self._pending[0].CODE
 
     def send_again(self) -> None:
-        """Has the pending command sent once more: the controller has lost it. It gets no more time for that."""
+        """Has the pending command, which the controller has lost, sent again. Its deadline stays the same."""
         if self._pending is not None:
             self._waiting.appendleft(self._pending)
             self._pending = None
         self._may_send = True
 
     def expired(self) -> tuple[str, bool] | None:
-        """What the controller has been silent about for too long at ``now``; None: it still has time.
+        """Returns (complaint about a controller that was silent for too long, whether it is bounded), or None.
 
-        With it: whether that is bounded by itself, because the command is not sent again, or was silent the first time.
+        It is bounded if the same silence cannot come again and again: the command is not sent again, or has met silence
+        for the first time.
         """
         if self.deadline is None or self.now < self.deadline:
             return None
@@ -119,7 +120,7 @@ class CommandQueue:
         return f"did not answer {command.__name__} (0x{code:04X})", bounded
 
     def clear(self, *, forgive: bool) -> None:
-        """Forgets all commands, without calling anybody. ``forgive``: also which of them once met silence."""
+        """Forgets all commands, without calling their ``done``. ``forgive``: also which of them ever met silence."""
         self._waiting.clear()
         self._pending = None
         self._may_send = True

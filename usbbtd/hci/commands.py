@@ -1,4 +1,4 @@
-"""HCI commands and their return parameters, as far as this host uses them (Vol 4, Part E, 7.1 to 7.8).
+"""The HCI commands that this host uses, and their return parameters (Vol 4, Part E, 7.1 to 7.8).
 
 Addresses are six octets, least significant first; intervals and timeouts are in the units of HCI.
 """
@@ -23,7 +23,7 @@ class HciCommand(Packet):
 
 
 class Returned(Packet):
-    """Return parameters of a successful command, after the status; the code is the command's."""
+    """The return parameters of a successful command, after the status; the code is the command's."""
 
     __slots__ = ()
     registry: ClassVar[dict[int, type["Returned"]]] = {}
@@ -397,7 +397,7 @@ class LeSetExtendedAdvertisingData(HciCommand):
 
 @packet(0x2039, "BBBHB")
 class LeSetExtendedAdvertisingEnable(HciCommand):
-    """For one advertising set."""
+    """The command as it is for one advertising set."""
 
     enable: int
     sets: int
@@ -408,7 +408,7 @@ class LeSetExtendedAdvertisingEnable(HciCommand):
 
 @packet(0x2041, "BBBBHH")
 class LeSetExtendedScanParameters(HciCommand):
-    """For one PHY."""
+    """The command as it is for one PHY."""
 
     own_address_type: int
     filter_policy: int
@@ -428,7 +428,7 @@ class LeSetExtendedScanEnable(HciCommand):
 
 @packet(0x2043, "BBB6sBHHHHHHHH")
 class LeExtendedCreateConnection(HciCommand):
-    """For one PHY."""
+    """The command as it is for one PHY."""
 
     filter_policy: int
     own_address_type: int

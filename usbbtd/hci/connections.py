@@ -1,4 +1,4 @@
-"""Links: made, accepted, changed and ended (Vol 4, Part E, 7.1 and 7.8)."""
+"""Makes, accepts, changes and ends links (Vol 4, Part E, 7.1 and 7.8)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
 __all__ = ["AclLinkInfo", "Connections"]
 
 
-#: Incoming BR/EDR links beyond this many links are refused; a piconet has seven peers, and LE needs some room.
+#: With so many links, incoming BR/EDR links are refused: a piconet has seven peers, and LE needs some room.
 MAX_LINKS = 32
 
 _ACL_LINK, _ESCO_LINK = 1, 2
@@ -30,18 +30,21 @@ _PAGE_SCAN_R2 = 2
 _SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # of an initiator: 60 and 30 ms
 _INTERVAL_MIN, _INTERVAL_MAX = 12, 24  # 15 to 30 ms
 _SUPERVISION_TIMEOUT = 500  # 5 s
-#: BR/EDR: beyond the page timeout and the time that a peer's host has to accept. LE: an initiator's turn.
+#: How long an attempt may take. On BR/EDR it is longer than the page timeout and the time that a peer's host has to
+#: accept; on LE it is the turn of one target.
 _BREDR_PATIENCE_S, _LE_PATIENCE_S = 40.0, 5.0
 
 
-#: How long the controller may take to end a link: a peer that is far away may answer late. After a refusal it is told
-#: again soon; then the link has ended for us, and what still comes on it is dropped.
+#: How long the controller may take to end a link, as a peer far away may answer late; and after how long, and how
+#: often, it is told again if it refuses. Then the link has ended for us, and what still comes on it is dropped.
 END_S, END_RETRY_S, END_TRIES = 10.0, 1.0, 3
-#: How long a BR/EDR link may take from our acceptance: the peer's page has come, only the set-up is left.
+#: How long the set-up of a BR/EDR link may take after we have accepted the peer's request.
 ACCEPT_S = 30.0
 
 
 class _Ending(NamedTuple):
+    """A link that the controller was told to end, ``tries`` times. ``until``: when it is told again, or given up."""
+
     link: AclLink
     reason: int
     tries: int
@@ -59,7 +62,7 @@ class AclLinkInfo(NamedTuple):
 
 
 class Connections:
-    """All links of one controller, and those to come."""
+    """All links of one controller, and the attempts to make more."""
 
     def __init__(self, acl: AclData, air: LeAir, send: Send, emit: Callable[[Event], None]) -> None:
         self.connectable = False
@@ -69,7 +72,7 @@ class Connections:
         self._emit = emit
         self._controller: ControllerFacts | None = None
         self._attempts = count(1)
-        self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request we have accepted, and how long that counts
+        self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request was accepted, and until when that counts
         self._ending: dict[int, _Ending] = {}  # links that the controller has been told to end, by handle
         self._bredr = Dialler(
             self._create_bredr,
@@ -104,7 +107,7 @@ class Connections:
     # What the user asks for
 
     def connect(self, target: Target, now: float) -> int:
-        """Returns the number of the attempt, which a ConnectFailed names."""
+        """Connects to a target. Returns the number of the attempt, which a ConnectFailed names."""
         attempt = next(self._attempts)
         if status := self._why_not(target):
             self._emit(ConnectFailed(*target, status, attempt))
@@ -164,7 +167,7 @@ class Connections:
         self._controller = controller
 
     def abandon(self, status: int, now: float) -> None:
-        """The controller has forgotten everything: all links end, all attempts fail."""
+        """Ends all links and attempts with this status: the controller has forgotten them."""
         self._controller = None
         self._accepted.clear()
         self._ending.clear()
@@ -178,7 +181,7 @@ class Connections:
     # What the controller reports
 
     def receive_request(self, event: incoming.ConnectionRequest, now: float) -> None:
-        """A BR/EDR peer pages us."""
+        """Accepts or rejects a BR/EDR peer that pages us."""
         address = event.address
         if event.link_type == _ESCO_LINK:
             self._send(commands.RejectSynchronousConnectionRequest(address, ErrorCode.LIMITED_RESOURCES))
@@ -203,16 +206,16 @@ class Connections:
         accepted = self._accepted.pop(event.address, None) is not None
         if not event.status:
             self._link_up(event.handle, target, int(accepted), now, expected=accepted)
-        elif target == self._bredr.current and not accepted:  # else it is the peer's own attempt that failed
+        elif target == self._bredr.current and not accepted:  # else the peer's own attempt has failed
             self._bredr.receive_failed(event.status, now)
 
     def receive_le_complete(
         self, event: incoming.LeConnectionComplete | incoming.LeEnhancedConnectionComplete, now: float
     ) -> None:
-        if event.status:  # the address is not always filled in, but only one attempt can be meant
+        if event.status:  # its address is not always filled in; there is only one attempt
             self._le.receive_failed(event.status, now)
         else:
-            # 2 and 3 stand for identities that the controller resolved
+            # the address types 2 and 3 are identities that the controller resolved
             self._link_up(event.handle, Target(event.address, 1 + (event.address_type & 1)), event.role & 1, now)
 
     def receive_disconnected(self, event: incoming.DisconnectionComplete, now: float) -> None:
@@ -234,7 +237,7 @@ class Connections:
             self._emit(ConnectionUpdated(event.handle, event.interval, event.latency, event.timeout))
 
     def receive_le_parameters_request(self, event: incoming.LeRemoteConnectionParameterRequest, _now: float) -> None:
-        """The peer wants other connection parameters: it gets them if they are sound (Vol 4, Part E, 7.8.31)."""
+        """Gives a peer the connection parameters that it asks for, if they are legal (Vol 4, Part E, 7.8.31)."""
         asked = event.interval_min, event.interval_max, event.latency, event.timeout
         if parameters_are_legal(*asked):
             self._send(commands.LeRemoteConnectionParameterRequestReply(event.handle, *asked, 0, 0))
@@ -245,7 +248,7 @@ class Connections:
     # Inside
 
     def _may_page(self, target: Target) -> bool:
-        """Says whether a peer that pages us is let in: somebody listens, or was about to page that very peer."""
+        """Tells whether a peer that pages us is let in: we are connectable, or want to connect to that very peer."""
         if self._controller is None or self._is_own(target, self._controller):
             return False
         return self.connectable or self._bredr.wants(target)
@@ -257,7 +260,7 @@ class Connections:
         return None
 
     def _why_not(self, target: Target) -> int:
-        """Returns the status that tells why nobody is to be connected to, 0 if there is no reason."""
+        """Returns the status that tells why we cannot connect to the target; 0 if we can."""
         controller = self._controller
         if controller is None:
             return ErrorCode.HARDWARE_FAILURE
@@ -266,7 +269,7 @@ class Connections:
         return ErrorCode.UNACCEPTABLE_ADDRESS if self._is_own(target, controller) else 0
 
     def _is_own(self, target: Target, controller: ControllerFacts) -> bool:
-        """Says whether the target has our own address: a peer that claims it undoes pairing (CVE-2020-26555)."""
+        """Tells whether the target has our own address: a peer that claims it can undo pairing (CVE-2020-26555)."""
         random = target.address_type == ADDRESS_LE_RANDOM
         return target.address == (self._air.random_address if random else controller.address)
 
@@ -288,12 +291,12 @@ class Connections:
         return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
 
     def _link_up(self, handle: int, target: Target, role: int, now: float, *, expected: bool = False) -> None:
-        """``expected``: a peer's request for the link has been accepted."""
+        """Adds a link that is up. ``expected``: whether a peer's request for it was accepted."""
         known = self._acl.links.get(handle)
         if known is not None:
             expected = expected or target == self._dialler(target).current
             if (known.address, known.address_type) == target and not expected:
-                self.counters["link_events_stray"] += 1  # told twice
+                self.counters["link_events_stray"] += 1  # the event came twice
                 return
             self._link_down(known, ErrorCode.UNSPECIFIED_ERROR, now)  # the event that ended it was lost
         self._acl.add(handle, target.address, target.address_type, role, now)
@@ -329,7 +332,7 @@ class Connections:
             self._not_ended(link, now)
 
     def _not_ended(self, link: AclLink, now: float) -> None:
-        """The controller did not end the link: it is told again, if it was told at all."""
+        """Has the controller told again to end a link, if it was told at all: it did not end it."""
         if (ending := self._ending.get(link.handle)) is not None:
             self._ending[link.handle] = ending._replace(until=now + END_RETRY_S, refused=True)
 

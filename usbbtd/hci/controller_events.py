@@ -1,4 +1,4 @@
-"""HCI events of the controller, as far as this host acts on them (Vol 4, Part E, 7.7)."""
+"""The HCI events of a controller on which this host acts (Vol 4, Part E, 7.7)."""
 
 import struct
 from typing import ClassVar, Final, NamedTuple
@@ -49,9 +49,9 @@ def parse_event(event: bytes) -> HciEvent | LeEvent | None:
 
 
 def may_be_lost(event: bytes) -> bool:
-    """Returns whether a whole event packet that cannot be parsed may be ignored.
+    """Tells whether a whole event packet that cannot be parsed may be ignored.
 
-    The events about commands, links and buffers may not: without one of them we and the controller disagree.
+    Events about commands, links and buffers may not: without one of them we and the controller disagree.
     """
     if len(event) < 2 or event[1] != len(event) - 2:
         return False  # the stream of events is out of step
@@ -193,7 +193,7 @@ class LeRemoteConnectionParameterRequest(LeEvent):
 
 @packet(0x0A, "BHBB6s6s6sHHHB")
 class LeEnhancedConnectionComplete(LeEvent):
-    """Stands for LE Connection Complete (7.7.65.10): we do not enable it, but some controllers may send no other."""
+    """Replaces LE Connection Complete (7.7.65.10). We do not enable it, but some controllers may send no other."""
 
     status: int
     handle: int

@@ -1,4 +1,4 @@
-"""Outgoing connections of one transport: a controller makes one at a time, the others wait for their turn."""
+"""Outgoing connections of one transport: a controller creates one at a time, and the others wait for their turn."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,28 +13,30 @@ __all__ = ["Dialler", "Target"]
 
 
 MAX_WAITING = 64
-#: After a cancel was answered, how long the event that ends the attempt may take; some controllers never send it.
+#: How long the event that ends an attempt may take after the answer to a cancel; some controllers never send it.
 CANCEL_GRACE_S = 1.0
-#: What stands in the way will be over: the peer connects to us at the same moment, or an earlier attempt is ending. In
-#: this time the peer's link comes up; without one, the controller is told again.
+#: The pause before the command is sent again after an obstacle that passes: the peer connects to us at the same moment,
+#: or an earlier attempt is ending. In this time the peer's link comes up, if it is the peer's.
 RETRY_S = 1.0
 MAX_TRIES = 3
 _PASSING = (ErrorCode.CONNECTION_ALREADY_EXISTS, ErrorCode.COMMAND_DISALLOWED)
 
 
 class Target(NamedTuple):
+    """The peer to connect to."""
+
     address: bytes
     address_type: int
 
 
 class Dialler:
-    """Every connect() is answered once: by a link (receive_connected), or by ConnectFailed with its number. One that is
-    cancelled has no answer.
+    """Answers every connect() once, unless it is cancelled: by a link (receive_connected), or by ConnectFailed.
 
-    ``create`` and ``cancel`` make the commands; ``busy`` is told before the controller begins, and when there is nobody
-    left to connect to; ``make_way`` is called when the controller cannot begin beside what else it does; ``is_linked``
-    says whether a target still has a link. An attempt that takes longer than ``patience_s`` fails; where the controller
-    would try for ever (``takes_turns``), it goes to the end of the queue when others wait.
+    ``create`` and ``cancel`` make the commands. ``busy`` is called with True before the controller begins, and with
+    False when no target waits. ``make_way`` is called if the controller cannot connect beside its other activities.
+    ``is_linked`` tells whether a target still has a link. ``takes_turns``: whether the controller itself would try for
+    ever. Then an attempt that takes longer than ``patience_s`` goes to the end of the queue if others wait; otherwise
+    it fails.
     """
 
     def __init__(
@@ -62,24 +64,24 @@ class Dialler:
         self._takes_turns = takes_turns
         self._waiting: dict[Target, int] = {}  # the number of the attempt by target, the oldest first
         self._current: Target | None = None
-        self._wanted: int | None = None  # the number of the current attempt; None: nobody waits for it any more
-        self._tries = 0  # commands to create the current link
-        self._last_command = 0  # all commands to create a link are numbered, so that an answer finds its own
-        self._stopping = False  # the controller has been told to end it
-        self._pausing = False  # the controller does nothing until the next try
-        self._unended = False  # the end of an attempt that was cancelled has not been seen
+        self._wanted: int | None = None  # the number of the current attempt; None if it was cancelled
+        self._tries = 0  # how many commands were sent to create the current link
+        self._last_command = 0  # numbers all commands to create a link, so that an answer finds its own
+        self._stopping = False  # whether the controller was told to end the current attempt
+        self._pausing = False  # whether the controller does nothing until the next try
+        self._unended = False  # whether the end of an attempt that was cancelled is still to come
 
     @property
     def current(self) -> Target | None:
-        """Whom the controller is trying to reach."""
+        """Returns the target to which the controller tries to connect."""
         return self._current
 
     def wants(self, target: Target) -> bool:
-        """Says whether somebody waits for a link to the target."""
+        """Tells whether a link to the target is waited for."""
         return target in self._waiting or (target == self._current and self._wanted is not None)
 
     def connect(self, target: Target, attempt: int, now: float) -> int:
-        """Returns the number that a failure will have: ``attempt``, or that of an attempt that stands already."""
+        """Begins or queues an attempt. Returns its number: ``attempt``, or that of an attempt that waits already."""
         if target == self._current:
             if self._wanted is None:
                 self._wanted = attempt
@@ -94,13 +96,13 @@ class Dialler:
         return attempt
 
     def cancel(self, target: Target) -> None:
-        """Gives the attempt up. A link that comes up all the same is nobody's."""
+        """Gives an attempt up. No ConnectFailed follows, and perhaps a link all the same."""
         if self._waiting.pop(target, None) is None and target == self._current:
             self._wanted = None
             self._stop()
 
     def dial(self, now: float) -> None:
-        """Begins the next attempt if there is none; a target that still has its old link is passed over."""
+        """Begins the next attempt if none is under way. A target that still has its old link has to wait."""
         if self._current is not None:
             return
         target = next((target for target in self._waiting if not self._is_linked(target)), None)
@@ -113,21 +115,21 @@ class Dialler:
         self._try(target, now)
 
     def receive_connected(self, target: Target, now: float) -> None:
-        """A link to the target is up, whoever began it."""
+        """Ends the attempt for a target whose link is up, whichever side began it."""
         self._waiting.pop(target, None)
         if target == self._current:
             self._end(now)
 
     def receive_failed(self, status: int, now: float) -> None:
-        """The controller ended the current attempt, or did not begin it."""
+        """Ends the current attempt, or tries again, after the controller ended it or did not begin it."""
         target = self._current
         if target is None or self._pausing:
             return
         if status == ErrorCode.UNKNOWN_CONNECTION and self._unended and not self._stopping:
-            self._unended = False  # only what was cancelled ends like this: it was an attempt before this one
+            self._unended = False  # only a cancelled attempt ends like this: the one before the current
             return
         if self._wanted is not None:
-            if self._stopping:  # only its turn was over, or it is wanted again
+            if self._stopping:  # its turn was over, or it was cancelled and is wanted again
                 self._waiting[target] = self._wanted
             elif status in _PASSING and self._tries < MAX_TRIES:
                 self._pausing = True
@@ -162,7 +164,7 @@ class Dialler:
             self.deadline = now + self._patience_s
 
     def abandon(self, status: int) -> None:
-        """Answers all: the controller is gone."""
+        """Answers all attempts with this status: the controller is gone."""
         attempts = dict(self._waiting)
         if self._current is not None and self._wanted is not None:
             attempts = {self._current: self._wanted} | attempts
@@ -184,7 +186,7 @@ class Dialler:
             self.receive_failed(status, now)
 
     def _end(self, now: float) -> None:
-        """The controller is free for the next."""
+        """Forgets the current attempt and begins the next."""
         self._current = self.deadline = None
         self.dial(now)
 

@@ -1,15 +1,18 @@
-"""What a Host tells its user. Addresses: six octets, least significant first; address_type 0 BR/EDR, 1 LE public, 2 LE
-random; status and reason are HCI error codes (Vol 1, Part F)."""
+"""The events of a Host for its user.
+
+Addresses are six octets, least significant first; address types are 0 BR/EDR, 1 LE public, 2 LE random. A status or a
+reason is an HCI error code (Vol 1, Part F).
+"""
 
 from typing import NamedTuple
 
 
 class Ready(NamedTuple):
-    """The controller is up. Comes again after a controller fell silent and a reset helped."""
+    """The controller is up. It comes again each time when a reset of the controller has helped."""
 
 
 class Failed(NamedTuple):
-    """The controller is of no use; everything in flight has been answered before."""
+    """The controller is of no use. The ends of all links and attempts come before."""
 
     reason: str
 
@@ -25,7 +28,7 @@ class ConnectFailed(NamedTuple):
     address: bytes
     address_type: int
     status: int
-    attempt: int  # what Host.connect() returned
+    attempt: int  # the number that Host.connect() returned
 
 
 class Disconnected(NamedTuple):
@@ -37,18 +40,18 @@ class Advertisement(NamedTuple):
     address: bytes
     address_type: int
     event_type: int  # as in LE Advertising Report (Vol 4, Part E, 7.7.65.2)
-    rssi: int  # dBm; 127: not known
+    rssi: int  # dBm; 127 if it is not known
     data: bytes
 
 
 class ScanStopped(NamedTuple):
-    """The scan could not be started, or ended with the controller; not sent after stop_scan()."""
+    """The scan could not be started, or ended with the controller. It does not come after stop_scan()."""
 
     status: int
 
 
 class AdvertisingStopped(NamedTuple):
-    """As ScanStopped, for advertising."""
+    """The advertising could not be started, or ended with the controller. It does not come after stop_advertising()."""
 
     status: int
 
@@ -60,11 +63,11 @@ class PageScanRefused(NamedTuple):
 
 
 class CommandGivenUp(NamedTuple):
-    """The controller has never answered a command, twice: it is not sent again, and is answered as if refused."""
+    """The controller did not answer a command, twice. It is not sent again, but treated as if it was refused."""
 
     command: str
     opcode: int
-    cost: str  # what there is not any more
+    cost: str  # what is lost: a Cost
 
 
 class ConnectionUpdated(NamedTuple):

@@ -1,7 +1,7 @@
-"""The USB transport H2 (Vol 4, Part B): packets out of transfers, and the control transfer of a command.
+"""The USB transport H2 (Vol 4, Part B): cuts transfers into packets, and makes the control transfer of a command.
 
 Events come on the interrupt endpoint and ACL data on the bulk one, both as a stream: a packet may take several
-transfers, a transfer may hold several packets, and a zero-length one, which some controllers send after a packet that
+transfers, and a transfer may hold several packets. An empty transfer, which some controllers send after a packet that
 ends on a boundary, holds nothing.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 __all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
 
-#: What an IN transfer had; None: it failed, and what it had is lost.
+#: The data of an IN transfer; None if it failed and its data is lost.
 Transfer = bytes | None
 
-#: Reset (7.3.2), whose answer is the first event of a stream that begins anew.
+#: The opcode of Reset (7.3.2), whose answer is the first event of a stream that begins anew.
 _RESET = b"\x03\x0c"
 _COMMAND_COMPLETE, _COMMAND_STATUS = 0x0E, 0x0F
 
@@ -26,13 +26,13 @@ class _Reassembler:
     HEADER: struct.Struct  # its last item is the number of octets that follow
 
     def __init__(self) -> None:
-        self.partial = b""  # less than a packet
-        self.failed = 0  # transfers
+        self.partial = b""  # the beginning of a packet whose rest is still to come
+        self.failed = 0  # how many transfers failed
         self._header = self.HEADER.size
         self._unpack = self.HEADER.unpack_from
 
     def restart(self) -> None:
-        """Forgets what was begun."""
+        """Forgets a packet whose rest is still to come."""
         self.partial = b""
 
     def cut(self, transfers: Sequence[Transfer]) -> list[bytes]:  # hot: per wake-up
@@ -43,7 +43,7 @@ class _Reassembler:
         return packets
 
     def receive(self, transfer: Transfer) -> list[bytes]:
-        """The packets that are whole with this transfer; less than one packet is kept, until a transfer fails."""
+        """Returns the packets that are whole with this transfer. A part of one is kept, until a transfer fails."""
         # hot: per transfer
         if transfer is None:
             self.failed += 1
@@ -53,7 +53,7 @@ class _Reassembler:
             transfer = self.partial + transfer
         header = self._header
         available = len(transfer)
-        if available >= header and header + self._unpack(transfer)[-1] == available:  # as nearly all are
+        if available >= header and header + self._unpack(transfer)[-1] == available:  # most transfers are one packet
             self.partial = b""
             return [transfer]
         packets = []
@@ -69,13 +69,13 @@ class _Reassembler:
 
 
 class EventReassembler(_Reassembler):
-    """Interrupt transfers to HCI events."""
+    """Cuts interrupt transfers into HCI events."""
 
     HEADER = struct.Struct("<BB")
 
 
 class AclReassembler(_Reassembler):
-    """Bulk transfers to ACL data packets."""
+    """Cuts bulk transfers into ACL data packets."""
 
     HEADER = struct.Struct("<HH")
 
@@ -83,16 +83,15 @@ class AclReassembler(_Reassembler):
 class ResetAnswer:
     """Finds the answer to Reset, with which the events begin anew.
 
-    What a controller sends before may be the rest of an event whose beginning is lost, and with half an event from
-    before the answer would be taken for its end. So each transfer is looked at by itself first, then with those
-    before it.
+    Transfers before it may have a part of an event, with which the answer could be taken for its rest. So each transfer
+    is looked at by itself first, and then together with those before it.
     """
 
     def __init__(self) -> None:
         self._stream = EventReassembler()
 
     def receive(self, transfer: Transfer) -> Transfer:
-        """Returns what came from the answer on; None if it has not come."""
+        """Returns the octets from the answer on; None if it has not come yet."""
         for stream in (EventReassembler(), self._stream):
             events = stream.receive(transfer)
             for number, event in enumerate(events):
@@ -107,10 +106,10 @@ class ResetAnswer:
 
 
 def is_reset(command: bytes) -> bool:
-    """Says whether a command packet is Reset."""
+    """Tells whether a command packet is Reset."""
     return command[:2] == _RESET
 
 
 def control_setup(command: bytes) -> bytes:
-    """The setup packet that goes with a command: a class request to the device (Vol 4, Part B, 2.2.1)."""
+    """Returns the setup packet of a command: a class request to the device (Vol 4, Part B, 2.2.1)."""
     return _pack_setup(0x20, 0, 0, 0, len(command))

@@ -1,4 +1,4 @@
-"""The host side of HCI for one controller: brings it up, keeps its commands, links and data in order. No I/O.
+"""The host side of HCI for one controller: sets it up, and handles its commands, links and data. No I/O.
 
 receive_event, receive_acl  ->  Host  ->  take_events, take_pdus
 connect, send_pdu, ...      ->        ->  take_commands, take_acl
@@ -25,28 +25,32 @@ from usbbtd.packets import Packet
 __all__ = ["Host"]
 
 
-#: A controller that has to be reset twice within this time is given up, unless the silences are bounded by themselves.
+#: A controller that has to be reset twice within this time is given up, unless its silences are bounded: see
+#: ``CommandQueue.expired``.
 RESET_GRACE_S = 60.0
-#: Events that may wait for take_events(); beyond, advertisements are dropped, and only they.
+#: The most events that may wait for take_events() before advertisements are dropped; others never are.
 MAX_EVENTS = 4096
 
 _PAGE_SCAN = 0b10
 
 
 class Host:
-    """One controller.
+    """The host of one controller.
 
-    States: "off" until start(), then "starting" and "up"; a silent controller goes back to "starting", and to "failed"
-    where that did not help. What the controller sends outside "up" is dropped, but for the answers to commands.
-    start_scan(), start_advertising() and set_connectable() may be called in any state and outlive a reset.
+    Its state is "off" until start(), then "starting" and "up". If the controller is silent it is "starting" again, and
+    "failed" if that did not help. Outside of "up", all that the controller sends is dropped, except answers to
+    commands. start_scan(), start_advertising() and set_connectable() may be called in any state and outlive a reset.
     """
 
     def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0) -> None:
-        """``random_address``: our random static address on LE: six octets, the two upper bits of the last are set."""
+        """Makes the host of a controller that is off.
+
+        ``random_address``: our random static address on LE: six octets, the two upper bits of the last are set.
+        """
         if len(random_address) != 6 or random_address[5] < 0xC0:
             raise LocalProtocolError(f"{random_address.hex()} is not a random static address")
         self.random_address = random_address
-        self.controller: ControllerFacts | None = None  # what it turned out to be, since it was last up
+        self.controller: ControllerFacts | None = None  # the facts since it was up last
         self._state = "off"
         self._events: list[Event] = []
         self._script: Script[ControllerFacts] | None = None
@@ -80,7 +84,7 @@ class Host:
 
     @property
     def address(self) -> bytes:
-        """The controller's BD_ADDR; on LE we are known by random_address."""
+        """Returns the controller's BD_ADDR, zeros if it was never up. On LE our address is random_address."""
         return self.controller.address if self.controller else bytes(6)
 
     @property
@@ -93,11 +97,11 @@ class Host:
 
     @property
     def lost(self) -> dict[Cost, str]:
-        """What the controller turned out not to do for us, and why, as text for people."""
+        """Returns what the controller does not do for us, with the reason for people."""
         lost = dict(self.controller.lost) if self.controller else {}
         for command in self._commands.given_up.values():
             cost, why = LOSSES[command]
-            if cost in FUNCTIONS:  # what transports need is asked for by the script
+            if cost in FUNCTIONS:  # a loss of a whole transport is in the controller's facts
                 lost[cost] = f"{why}: {command.__name__} is never answered"
         return lost
 
@@ -116,14 +120,14 @@ class Host:
     # The user's side
 
     def start(self, now: float) -> None:
-        """Resets the controller and sets it up; Ready or Failed follows."""
+        """Resets the controller and sets it up. Ready or Failed follows."""
         if self._state in ("starting", "up"):
             raise LocalProtocolError("the controller has been started already")
         self._last_reset = None
         self._begin(now, forgive=True)
 
     def connect(self, address: bytes, address_type: int, now: float) -> int:
-        """Returns the number of the attempt, which whoever connects to the same peer meanwhile shares.
+        """Connects to a peer and returns the number of the attempt, which later calls for the same peer share.
 
         Connected follows, or ConnectFailed with this number; nothing if there is such a link already.
         """
@@ -131,35 +135,41 @@ class Host:
         return self._connections.connect(Target(address, address_type), now)
 
     def cancel_connect(self, address: bytes, address_type: int) -> None:
-        """Gives the attempt up: no ConnectFailed follows. The connection may come all the same, as Connected."""
+        """Gives an attempt up: no ConnectFailed follows. Connected may follow all the same."""
         self._connections.cancel_connect(Target(address, address_type))
 
     def disconnect(self, handle: int, reason: int = ErrorCode.REMOTE_USER_TERMINATED) -> None:
-        """Disconnected follows, if there is such a link."""
+        """Ends a link. Disconnected follows, if there is such a link."""
         self._connections.disconnect(handle, reason)
 
     def set_connectable(self, connectable: bool) -> None:
-        """Whether BR/EDR peers may connect to us."""
+        """Sets whether BR/EDR peers may connect to us."""
         self._connections.connectable = connectable
         if self._state == "up" and self.supports_bredr:
             self._commands.send(commands.WriteScanEnable(_PAGE_SCAN if connectable else 0), self._page_scan_answered)
 
     def start_scan(self, *, active: bool, duplicates: bool) -> None:
-        """Advertisement follows for each report, until stop_scan() or ScanStopped. A running scan is changed."""
+        """Starts a scan, or changes the running one. Advertisement follows for each report, until it is stopped.
+
+        It ends with stop_scan(), or with ScanStopped.
+        """
         self._air.start_scan(active=active, duplicates=duplicates)
 
     def stop_scan(self) -> None:
         self._air.stop_scan()
 
     def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
-        """Until stop_advertising() or AdvertisingStopped; goes on after a peer has connected."""
+        """Advertises until stop_advertising() or AdvertisingStopped, also after a peer has connected."""
         self._air.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
 
     def stop_advertising(self) -> None:
         self._air.stop_advertising()
 
     def update_connection(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
-        """LE; intervals in 1.25 ms, timeout in 10 ms. ConnectionUpdated follows if it comes to that."""
+        """Asks for other connection parameters of an LE link. ConnectionUpdated follows if they are changed.
+
+        Intervals are in units of 1.25 ms, the timeout in 10 ms.
+        """
         self._connections.update(handle, interval_min, interval_max, latency, timeout)
 
     def take_events(self) -> list[Event]:
@@ -170,11 +180,11 @@ class Host:
     # The controller's side
 
     def take_commands(self) -> list[bytes]:
-        """Whole command packets, as many as the controller may be sent now."""
+        """Hands over the command packets that may go to the controller now."""
         return self._commands.take()
 
     def receive_event(self, event: bytes, now: float) -> None:
-        """One whole event packet. RemoteProtocolError: the controller breaks the rules; nothing has changed here."""
+        """Takes a whole event packet. Raises RemoteProtocolError, and changes nothing, if it breaks a rule."""
         if event and event[0] == incoming.NUMBER_OF_COMPLETED_PACKETS:  # hot: per event
             self._acl.completed(event)
             return
@@ -223,7 +233,7 @@ class Host:
         return self._acl.take(now)
 
     def next_timeout(self) -> float | None:
-        """When handle_timeout() wants to be called; may be in the past."""
+        """Returns when handle_timeout() is to be called, which may be in the past; None if no time-out runs."""
         one, other = self._commands.deadline, self._connections.next_timeout()
         return one if other is None or (one is not None and one < other) else other
 
@@ -259,7 +269,7 @@ class Host:
             self._commands.receive_answer(opcode, allowed, status, returned)
 
     def _receive_reset(self) -> None:
-        """The controller has been reset once more than we asked for. CSR's do that while they start."""
+        """Handles a reset of the controller that we did not ask for. Controllers of CSR do that while they start."""
         if self._state == "starting":
             self._counters["resets_unasked"] += 1
             self._commands.send_again()
@@ -277,7 +287,7 @@ class Host:
         self._commands.send(command, self._advance_script)
 
     def _advance_script(self, status: int, returned: bytes, now: float) -> None:
-        """The answer to the init script's last command."""
+        """Gives the init script the answer to its last command, and sends its next one."""
         assert self._script is not None
         try:
             command = self._script.send((status, returned))
@@ -296,11 +306,14 @@ class Host:
         self._connections.controller_up(controller)
         self._emit(Ready())
         self._air.controller_up(controller)
-        if self._connections.connectable:  # after Reset nobody can connect
+        if self._connections.connectable:  # after a reset no peer can connect
             self.set_connectable(True)
 
     def _recover(self, complaint: str, *, bounded: bool = False) -> None:
-        """The controller is silent or says that it is broken: a reset may help, once, or as often as is ``bounded``."""
+        """Resets a controller that is silent or reports an error, or gives it up if a reset did not help before.
+
+        ``bounded``: whether such silences cannot go on for ever: see ``CommandQueue.expired``.
+        """
         now = self._commands.now
         if not bounded and self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
             self._fail(f"the controller {complaint}")

@@ -1,7 +1,7 @@
-"""How a controller is set up: asked what it can, then told what we need (Vol 6, Part D, 2.1; Vol 2, Part F, 2).
+"""Sets up a controller: asks what it can do, then tells it what we need (Vol 6, Part D, 2.1; Vol 2, Part F, 2).
 
-The script is a generator: it yields commands and is sent (status, return parameters). What a controller does not know,
-it refuses, and the script goes on without, where that is possible.
+The script is a generator: it yields commands and is sent (status, return parameters). If a controller refuses a command
+the script goes on without it, if that is possible.
 """
 
 from collections.abc import Generator
@@ -19,7 +19,7 @@ __all__ = ["ControllerFacts", "Script", "init_script"]
 R = TypeVar("R")
 A = TypeVar("A", bound=Returned)
 Script = Generator[HciCommand, tuple[int, bytes], R]
-#: Why something is not there.
+#: The reason, by what is lost.
 Lost = dict[Cost, str]
 
 # LMP features (Vol 2, Part C, 3.3)
@@ -44,23 +44,26 @@ _ROLE_SWITCH_AND_SNIFF = 0x0005
 
 
 class ControllerFacts(NamedTuple):
-    """What a controller turned out to be. Buffers are (octets, count)."""
+    """The facts of a controller. Buffers are (octets, count)."""
 
-    address: bytes  # BD_ADDR; zeros: it has none
+    address: bytes  # BD_ADDR; zeros if it has none
     hci_version: int | None
     company_identifier: int | None
     supports_bredr: bool
     supports_le: bool
     bredr_buffers: tuple[int, int] | None
-    le_buffers: tuple[int, int] | None  # None: shared with BR/EDR
-    non_flushable: bool  # knows packet boundary flag 0b00 on BR/EDR
-    extended: bool  # LE by the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
+    le_buffers: tuple[int, int] | None  # None if LE shares those of BR/EDR
+    non_flushable: bool  # whether it knows the packet boundary flag 0b00 on BR/EDR
+    extended: bool  # whether LE uses the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
     scan_while_initiating: bool
-    lost: Lost  # transports that it has, but that it does not do what they need for
+    lost: Lost  # the transports that it has, but for which it refuses a command that they need
 
 
 def init_script(random_address: bytes) -> Script[ControllerFacts]:
-    """RemoteProtocolError: the controller lacks what we cannot do without, or contradicts itself."""
+    """Yields the commands that set up a controller, and returns its facts.
+
+    Raises RemoteProtocolError if the controller cannot do what we need at least, or contradicts itself.
+    """
     yield from _need(commands.Reset())
     version = yield from _ask(commands.ReadLocalVersionInformation(), commands.LocalVersionInformation)
     listed = yield from _ask(commands.ReadLocalSupportedCommands(), commands.LocalSupportedCommands)
@@ -112,7 +115,7 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
 
 
 def _init_le(random_address: bytes, extended: bool, lost: Lost) -> Script[tuple[tuple[int, int] | None, int]]:
-    """LE buffers (None: it shares those of BR/EDR) and the supported states."""
+    """Sets up LE. Returns (the LE buffers, or None if it shares those of BR/EDR; the supported states)."""
     answer = yield from _ask(commands.LeReadLocalSupportedFeatures(), commands.LeLocalSupportedFeatures)
     features = answer.features if answer else 0
     yield from _set(commands.LeSetEventMask(_le_event_mask(features, extended)), lost if extended else {})
@@ -138,12 +141,18 @@ def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:
 
 
 def _event_mask() -> int:
-    """What we act on, and nothing else (7.3.1): the bit of event code n is n - 1. Answers to commands always come."""
+    """Returns the mask of the events that we act on (7.3.1): the bit of event code n is n - 1.
+
+    Answers to commands come without a bit.
+    """
     return sum(1 << code - 1 for code in EVENT_CODES - {CommandComplete.CODE, CommandStatus.CODE})
 
 
 def _le_event_mask(features: int, extended: bool) -> int:
-    """7.8.1, likewise. An older controller may refuse bits of features that it does not have."""
+    """Returns the mask of LE events (7.8.1), without those of features that this controller does not have.
+
+    An older controller may refuse their bits.
+    """
     codes = LeEvent.registry.keys() - {_LE_ENHANCED_CONNECTION_EVENT}
     if not features & _LE_PARAMETERS_REQUEST:
         codes -= {_LE_PARAMETER_REQUEST_EVENT}
@@ -153,6 +162,7 @@ def _le_event_mask(features: int, extended: bool) -> int:
 
 
 def _need(command: HciCommand) -> Script[bytes]:
+    """Yields a command and returns its return parameters. Raises RemoteProtocolError if it fails."""
     if LOSSES[type(command)].cost is not Cost.ADAPTER:
         raise LocalProtocolError(f"{type(command).__name__} is not listed as essential")
     status, returned = yield command
@@ -162,7 +172,7 @@ def _need(command: HciCommand) -> Script[bytes]:
 
 
 def _ask(command: HciCommand, answer: type[A], lost: Lost | None = None) -> Script[A | None]:
-    """None: the controller does not tell. What that costs goes into ``lost``."""
+    """Yields a command and returns its answer. Returns None if it fails, and puts the loss into ``lost``."""
     status, returned = yield command
     if status and lost is not None:
         _lose(command, status, lost)
@@ -170,7 +180,7 @@ def _ask(command: HciCommand, answer: type[A], lost: Lost | None = None) -> Scri
 
 
 def _set(command: HciCommand, lost: Lost) -> Script[None]:
-    """What it costs that the controller does not do it goes into ``lost``."""
+    """Yields a command. If it fails, puts the loss into ``lost``."""
     status, _ = yield command
     if status:
         _lose(command, status, lost)

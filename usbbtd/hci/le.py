@@ -1,6 +1,6 @@
-"""LE scanning and advertising: what is wanted, and the commands that bring the controller there.
+"""Scans and advertises on LE: keeps what is wanted, and sends the commands for it.
 
-A controller is driven by the legacy commands, or by the extended ones where it knows no others; never by both.
+A controller gets the legacy commands, or the extended ones if it knows no others; never both.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from usbbtd.hci.init import ControllerFacts
 
 __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
 
-#: We are random static on LE: it tells peers nothing about the dongle.
+#: Our address on LE is a random static one, which tells peers nothing about the dongle.
 OWN_ADDRESS_TYPE = 1
 MAX_DATA = 31
 
@@ -45,7 +45,7 @@ class Advertising(NamedTuple):
 
 
 class LeAir:
-    """What goes over the advertising channels of one controller. Settings outlive a reset of the controller."""
+    """Scans and advertises with one controller. Its settings outlive a reset of the controller."""
 
     def __init__(self, random_address: bytes, send: Send, emit: Callable[[Event], None]) -> None:
         self.random_address = random_address
@@ -53,13 +53,13 @@ class LeAir:
         self._emit = emit
         self._advertisements = Advertisements()
         self.counters = self._advertisements.counters
-        self._controller: ControllerFacts | None = None  # None: not up, or no LE
-        self._scan: ScanParameters | None = None
-        self._scanning = False  # the controller has been told to
-        self._advertising: Advertising | None = None
-        self._advertised = False  # likewise
-        self._initiating = False
-        self._scans_beside = self._advertises_beside = True  # what the controller can do while it initiates
+        self._controller: ControllerFacts | None = None  # None if it is not up or has no LE
+        self._scan: ScanParameters | None = None  # the scan that is wanted
+        self._scanning = False  # whether the controller was told to scan
+        self._advertising: Advertising | None = None  # the advertising that is wanted
+        self._advertised = False  # whether the controller was told to advertise
+        self._initiating = False  # whether a connection is being created
+        self._scans_beside = self._advertises_beside = True  # whether the controller can do that while it initiates
         self._links = 0
 
     # What is wanted
@@ -73,7 +73,7 @@ class LeAir:
         self._apply_scan()
 
     def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
-        """LocalProtocolError: more than 31 octets of data."""
+        """Starts to advertise, or changes it. Raises LocalProtocolError if there are more than 31 octets of data."""
         if len(data) > MAX_DATA:
             raise LocalProtocolError(f"{len(data)} octets of advertising data, {MAX_DATA} is the most")
         interval = min(max(interval_ms * 8 // 5, 0x0020), 0x4000)
@@ -87,7 +87,7 @@ class LeAir:
     # What happens
 
     def controller_up(self, controller: ControllerFacts) -> None:
-        """Begins anew what is wanted, on a controller that was just reset."""
+        """Starts the scan and the advertising that are wanted, on a controller that was just reset."""
         if not controller.supports_le:
             self.abandon(ErrorCode.UNSUPPORTED_FEATURE)
             return
@@ -104,7 +104,7 @@ class LeAir:
         self._advertisements.clear()
 
     def abandon(self, status: int) -> None:
-        """The controller is of no use: tells who scans or advertises."""
+        """Ends the scan and the advertising with events: the controller is of no use."""
         self.controller_down()
         if self._scan:
             self._scan = None
@@ -114,7 +114,7 @@ class LeAir:
             self._emit(AdvertisingStopped(status))
 
     def set_initiating(self, initiating: bool) -> None:
-        """A connection is being created: what the controller cannot do meanwhile pauses."""
+        """Sets whether a connection is being created. Scan or advertising pause meanwhile if they cannot go on."""
         if initiating != self._initiating:
             self._initiating = initiating
             if not self._scans_beside:
@@ -123,9 +123,9 @@ class LeAir:
                 self._apply_advertising()
 
     def make_way(self) -> None:
-        """The controller creates no connection beside what it does, whatever it says of its states.
+        """Pauses scan and advertising, now and whenever a connection is created from now on.
 
-        What it does pauses, now and from now on whenever it connects. Linux does not even try both.
+        This controller cannot connect beside them, whatever it says of its states. Linux does not even try both.
         """
         if self._scanning:
             self._scans_beside = False
@@ -142,7 +142,7 @@ class LeAir:
 
     def link_down(self) -> None:
         self._links -= 1
-        if not self._advertised:  # there may be room for it now
+        if not self._advertised:  # the controller may be able to do it now
             self._apply_advertising()
 
     def receive_reports(self, event: LeAdvertisingReport | LeExtendedAdvertisingReport, _now: float) -> None:
@@ -150,7 +150,7 @@ class LeAir:
             for advertisement in self._advertisements.receive(event):
                 self._emit(advertisement)
 
-    # How the controller gets there. All commands are sent at once; when one fails, what the others did is undone.
+    # The commands. All that are needed are sent at once; if one fails, the effect of the others is undone.
 
     def _apply_scan(self) -> None:
         if self._controller is None:

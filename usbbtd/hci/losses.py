@@ -1,8 +1,8 @@
-"""What it costs that a controller does not do a command: that it refuses it, or never answers. One row for each.
+"""The table of what is lost if a controller refuses a command or never answers it.
 
-Who is refused is told. After silence the controller is reset, and then asked again, but for what costs nothing: some
-controllers never answer what they do not know. A command that meets silence a second time, without an answer between,
-is given up, with what it costs.
+After a refusal, whoever needs the command is told. After silence the controller is reset, and gets the command again,
+unless its loss costs nothing: some controllers never answer commands that they do not know. A command that meets
+silence twice, without an answer in between, is given up, and its loss is told.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ __all__ = ["FUNCTIONS", "LOSSES", "Cost", "Loss"]
 
 
 class Cost(StrEnum):
-    """What there is not any more; the text is for people."""
+    """What is lost, as people read it."""
 
     NOTHING = "nothing"
     ADAPTER = "the adapter"
@@ -30,7 +30,7 @@ class Cost(StrEnum):
 
 
 class Loss(NamedTuple):
-    """``why``: a whole clause."""
+    """The loss of a command. ``why`` it costs that: a whole clause, for people."""
 
     cost: Cost
     why: str
@@ -40,9 +40,9 @@ _ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     Loss(Cost.ADAPTER, "nothing is known of its state"): (c.Reset,),
     Loss(Cost.ADAPTER, "it does not say which transports it has"): (c.ReadLocalSupportedFeatures,),
     Loss(Cost.BREDR, "it does not say how much data it takes"): (c.ReadBufferSize,),
-    # Vol 4, Part E, 7.3.1: the mask after Reset has the events of BR/EDR, and LE Meta is not among them.
+    # Vol 4, Part E, 7.3.1: after a reset the mask has the events of BR/EDR, but not LE Meta.
     Loss(Cost.LE, "it does not report events of LE"): (c.SetEventMask,),
-    # 7.8.1: likewise with those that belong to the extended commands. With the legacy commands, nothing is lost.
+    # 7.8.1: after a reset the mask lacks the events of the extended commands. With legacy commands nothing is lost.
     Loss(Cost.LE, "it does not report events of the extended commands"): (c.LeSetEventMask,),
     Loss(Cost.LE, "it does not say how much data it takes on LE"): (c.LeReadBufferSize,),
     Loss(Cost.LE, "it does not know our address"): (c.LeSetRandomAddress,),
@@ -97,7 +97,7 @@ _ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     ),
 }
 
-#: What goes with all of its commands: a controller that never answers one of them is told none.
+#: Functions that are lost as a whole: if a controller never answers one of their commands, none of them is sent again.
 FUNCTIONS = frozenset(Cost) - {Cost.NOTHING, Cost.ADAPTER, Cost.BREDR, Cost.LE}
 
 LOSSES = {command: loss for loss, made in _ROWS.items() for command in made}

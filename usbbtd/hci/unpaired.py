@@ -1,4 +1,4 @@
-"""A host without keys: whoever asks for one, for a PIN or for a confirmation is told no, so that nothing waits."""
+"""Refuses each request of a controller for a key, a PIN or a confirmation: this host has no keys and does not pair."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from usbbtd.packets import Packet
 __all__ = ["REFUSALS"]
 
 
-#: The command that says no, by the kind of event that asks.
+#: What makes the command that refuses an event's request, by the kind of event.
 REFUSALS: dict[type[Packet], Callable[[Any], HciCommand]] = {
     incoming.PinCodeRequest: lambda asked: commands.PinCodeRequestNegativeReply(asked.address),
     incoming.LinkKeyRequest: lambda asked: commands.LinkKeyRequestNegativeReply(asked.address),
