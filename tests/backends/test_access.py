@@ -5,7 +5,7 @@ import structlog.testing
 
 from tests.support import air
 from usbbtd.backends.access import Denied, TooOften
-from usbbtd.radio.channel import Exhausted
+from usbbtd.radio.errors import Exhausted
 
 ADDRESS = "C0:FF:EE:00:00:11"
 PEER = air.octets(ADDRESS), 0

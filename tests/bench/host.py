@@ -16,7 +16,8 @@ from usbbtd.dongles.dongle import DongleReceiver
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.radio.controller import Controller
+from usbbtd.radio.controller import Controller, LinkOwner
+from usbbtd.radio.stack import L2capStack
 
 _H4_ACL, _H4_EVENT = b"\x02", b"\x04"
 OUR_RANDOM_ADDRESS = "C0:B7:B7:00:00:01"
@@ -38,7 +39,7 @@ class BenchedHost(Protocol):
 
 
 class Ours:
-    """The service's own pump. This object is the dongle under it and the owner of its channel."""
+    """The service's own pump. This object is the dongle under it, and the user of all above."""
 
     name, serial = "stub", ""
     vendor_id = product_id = 0
@@ -52,10 +53,10 @@ class Ours:
         self._opened = asyncio.Event()
         self._handle = self._cid = 0
         self._controller = Controller(
-            self, self, random_address=bytes.fromhex("010000b7b7c0"), command_timeout_s=60, limits=L2capLimits(mps=MPS),
-            log=structlog.get_logger(),
-        )  # fmt: skip
-        self._mux = self._controller.mux
+            self, self, random_address=bytes.fromhex("010000b7b7c0"), command_timeout_s=60, log=structlog.get_logger()
+        )
+        self._stack = L2capStack(self._controller, self, self, limits=L2capLimits(mps=MPS))
+        self._mux = self._stack.mux
 
     async def open(self) -> None:
         self._controller.start()
@@ -90,19 +91,28 @@ class Ours:
         self._stub.sent += packets
         return len(packets)
 
-    # As the owner
+    # As the user of the controller, and of its only link and channel
+
+    def owner_of(self, link: hci_events.Connected) -> LinkOwner:
+        return self._stack
+
+    def receive_hci_event(self, event: hci_events.Event) -> None:
+        if isinstance(event, hci_events.Ready):
+            self._up.set()
+
+    def controller_lost(self, reason: str) -> None:
+        raise RuntimeError(reason)
+
+    def link_up(self, stack: L2capStack, link: hci_events.Connected) -> None:
+        self._handle = link.handle
+        self._linked.set()
+
+    def link_ending(self, link: hci_events.Disconnected) -> None: ...
+    def link_down(self, link: hci_events.Disconnected) -> None: ...
 
     def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None:
         self.received += [sdu for _, _, sdu in sdus]
         self._mux.release_sdus(self._handle, self._cid, len(sdus))
-
-    def receive_hci_event(self, event: hci_events.Event) -> None:
-        match event:
-            case hci_events.Ready():
-                self._up.set()
-            case hci_events.Connected(handle):
-                self._handle = handle
-                self._linked.set()
 
     def receive_l2cap_event(self, event: l2cap_events.Event) -> None:
         if isinstance(event, l2cap_events.ChannelOpened):
@@ -110,10 +120,6 @@ class Ours:
             self._opened.set()
 
     def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
-    def link_ending(self, handle: int, status: int) -> None: ...
-
-    def controller_lost(self, reason: str) -> None:
-        raise RuntimeError(reason)
 
 
 class Theirs:

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from tests.radio.test_adapter import SET_SCAN_PARAMETERS, advertise, connect, octets, scan_user
 from tests.support import air
-from usbbtd.radio.channel import Advertiser, InUse, NotSupported
+from usbbtd.radio.air import Advertiser
+from usbbtd.radio.errors import InUse, NotSupported
 
 
 async def test_a_scan_reports_until_it_is_stopped(adapter, dongle, peer):

@@ -7,7 +7,7 @@ from usbbtd.bluetooth import LE, format_address
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import SDU_OVERHEAD
-from usbbtd.radio.channel import Refused, Unreachable
+from usbbtd.radio.errors import Refused, Unreachable
 
 User = air.User
 MTU = 1000
@@ -18,7 +18,7 @@ async def channel(adapter, dongle, peer):
     """To a peer that takes SDUs of 500 octets. Without a user."""
     peer.serve(air.BREDR, mtu=500)
     address, address_type = air.PEER[air.BREDR]
-    return await adapter.connect(air.octets(address), address_type, air.PSM[air.BREDR], MTU)
+    return await adapter.channels.connect(air.octets(address), address_type, air.PSM[air.BREDR], MTU)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The pump between a dongle and the cores: a controller on a virtual air, and an owner that keeps what it hears."""
+"""The pump between a dongle and the cores: a controller on a virtual air, and an user that keeps what it hears."""
 
 import asyncio
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.controller import STUCK_S, Controller
+from usbbtd.radio.stack import L2capStack
 
 octets = air.octets
 
@@ -27,10 +28,17 @@ class Sdu(NamedTuple):
     data: bytes
 
 
-class Owner:
-    """``heard``: events and SDUs, in the order in which they came."""
+class User:
+    """Uses a controller, and the links and channels of its ``stack``.
+
+    ``heard``: events and SDUs, in the order in which they came. ``others``: owners of links that the stack does not
+    have, by the peer's address.
+    """
+
+    stack = None
 
     def __init__(self):
+        self.others = {}
         self.heard = []
         self.lost = []
         self.writable = []
@@ -39,13 +47,22 @@ class Owner:
     def receive_sdus(self, sdus):
         self._hear(*(Sdu(sdu) for _, _, sdu in sdus))
 
+    def owner_of(self, link):
+        return self.others.get(link.address, self.stack)
+
+    def link_up(self, stack, link):
+        self._hear(link)
+
+    def link_down(self, link):
+        self._hear(link)
+
     def receive_hci_event(self, event):
         self._hear(event)
 
     def receive_l2cap_event(self, event):
         self._hear(event)
 
-    def link_ending(self, handle, status):
+    def link_ending(self, link):
         pass
 
     def channels_writable(self, channels):
@@ -79,8 +96,8 @@ class Owner:
 
 
 @pytest.fixture
-async def owner():
-    return Owner()
+async def user():
+    return User()
 
 
 @pytest.fixture
@@ -88,80 +105,85 @@ async def dongle(new_dongle):
     return new_dongle()
 
 
-@pytest.fixture
-async def controller(dongle, owner):
-    """Not started."""
+def new_controller(dongle, user):
     made = Controller(
-        H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
-        limits=L2capLimits(mps=1021), log=structlog.get_logger(),
-    )  # fmt: skip
+        dongle, user, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, log=structlog.get_logger()
+    )
+    user.stack = L2capStack(made, user, user, limits=L2capLimits(mps=1021))
+    return made
+
+
+@pytest.fixture
+async def controller(dongle, user):
+    """Not started."""
+    made = new_controller(H2Dongle(dongle), user)
     yield made
     made.close("the test is over")
 
 
-async def start(controller, owner):
+async def start(controller, user):
     controller.start()
-    await owner.hear(hci_events.Ready)
+    await user.hear(hci_events.Ready)
 
 
-async def link_up(controller, owner, transport):
+async def link_up(controller, user, transport):
     address, address_type = air.PEER[transport]
     controller.host.connect(octets(address), address_type, controller.now())
     controller.flush_soon()
-    return (await owner.hear(hci_events.Connected)).handle
+    return (await user.hear(hci_events.Connected)).handle
 
 
-async def open_channel(controller, owner, transport):
-    handle = await link_up(controller, owner, transport)
-    cid = controller.mux.connect(handle, air.PSM[transport], MTU, controller.now())
+async def open_channel(controller, user, transport):
+    handle = await link_up(controller, user, transport)
+    cid = user.stack.mux.connect(handle, air.PSM[transport], MTU, controller.now())
     controller.flush_soon()
-    await owner.hear(l2cap_events.ChannelOpened)
+    await user.hear(l2cap_events.ChannelOpened)
     return handle, cid
 
 
 @pytest.mark.parametrize("transport", [air.BREDR, air.LE])
-async def test_sdus_of_all_sizes_go_there_and_back(controller, owner, peer, transport):
+async def test_sdus_of_all_sizes_go_there_and_back(controller, user, peer, transport):
     peer.serve_echo(transport)
-    await start(controller, owner)
-    handle, cid = await open_channel(controller, owner, transport)
+    await start(controller, user)
+    handle, cid = await open_channel(controller, user, transport)
     sent = [bytes([number]) * size for number, size in enumerate(air.SIZES)]
     for sdu in sent:
-        controller.mux.send_sdu(handle, cid, sdu)
+        user.stack.mux.send_sdu(handle, cid, sdu)
     controller.flush_soon()
-    await owner.until(lambda: len(owner.sdus()) == len(sent))
-    assert owner.sdus() == sent
+    await user.until(lambda: len(user.sdus()) == len(sent))
+    assert user.sdus() == sent
 
 
 @pytest.mark.parametrize("transport", [air.BREDR, air.LE])
 async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_up(
-    controller, owner, peer, dongle, transport
+    controller, user, peer, dongle, transport
 ):
     peer.serve(transport)
-    await start(controller, owner)
-    await open_channel(controller, owner, transport)
+    await start(controller, user)
+    await open_channel(controller, user, transport)
     remote = await peer.accepted.get()
-    begin = len(owner.heard)
+    begin = len(user.heard)
     dongle.held = True
     for number in range(5):
         await remote.send(bytes([number]) * 100)
     (connection,) = peer.device.connections.values()
     await connection.disconnect()
     dongle.release()
-    await owner.hear(hci_events.Disconnected)
-    kinds = [type(event) for event in owner.heard[begin:]]
+    await user.hear(hci_events.Disconnected)
+    kinds = [type(event) for event in user.heard[begin:]]
     assert kinds == [Sdu] * 5 + [l2cap_events.ChannelEnded, hci_events.Disconnected]
-    assert owner.of(l2cap_events.ChannelEnded)[0].reason == l2cap_events.LINK_LOST
+    assert user.of(l2cap_events.ChannelEnded)[0].reason == l2cap_events.LINK_LOST
 
 
-async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, owner, peer, dongle):
-    await start(controller, owner)
-    controller.mux.listen(air.BREDR, air.PSM[air.BREDR])
+async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, user, peer, dongle):
+    await start(controller, user)
+    user.stack.mux.listen(air.BREDR, air.PSM[air.BREDR])
     controller.host.set_connectable(True)
     controller.flush_soon()
     connection = await peer.connect(air.BREDR)
     opening = asyncio.create_task(peer.open(connection, air.BREDR))
-    requested = await owner.hear(l2cap_events.ChannelRequested)
-    controller.mux.accept(requested.handle, requested.cid, MTU, controller.now())
+    requested = await user.hear(l2cap_events.ChannelRequested)
+    user.stack.mux.accept(requested.handle, requested.cid, MTU, controller.now())
     controller.flush_soon()
     remote = await opening
     dongle.held = True
@@ -169,36 +191,36 @@ async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(contro
     closing = asyncio.create_task(remote.close())
     await air.turns(lambda: not closing.done() and len(dongle.waiting) >= 2)
     dongle.release()
-    await owner.hear(l2cap_events.ChannelEnded)
+    await user.hear(l2cap_events.ChannelEnded)
     await closing
-    kinds = [type(event) for event in owner.heard]
+    kinds = [type(event) for event in user.heard]
     assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelEnded)
 
 
-async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, owner, peer, dongle):
+async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, user, peer, dongle):
     peer.serve_echo(air.BREDR)
-    await start(controller, owner)
-    handle, cid = await open_channel(controller, owner, air.BREDR)
+    await start(controller, user)
+    handle, cid = await open_channel(controller, user, air.BREDR)
     dongle.bulk_room = 0
     sent = [bytes([number]) * 2000 for number in range(40)]
     rest = list(sent)
-    while rest and controller.mux.room(handle, cid) > 0:
-        controller.mux.send_sdu(handle, cid, rest.pop(0))
+    while rest and user.stack.mux.room(handle, cid) > 0:
+        user.stack.mux.send_sdu(handle, cid, rest.pop(0))
     assert rest  # the queue was full before
     controller.flush_soon()
-    await air.turns(lambda: not controller.mux.has_pdus(handle) or dongle.bulk_room == 0)
-    assert owner.sdus() == []
+    await air.turns(lambda: not user.stack.mux.has_pdus(handle) or dongle.bulk_room == 0)
+    assert user.sdus() == []
 
     def next_one():
         dongle.make_room(1)
-        if rest and controller.mux.room(handle, cid) > 0:
-            controller.mux.send_sdu(handle, cid, rest.pop(0))
+        if rest and user.stack.mux.room(handle, cid) > 0:
+            user.stack.mux.send_sdu(handle, cid, rest.pop(0))
             controller.flush_soon()
-        return len(owner.sdus()) == len(sent)
+        return len(user.sdus()) == len(sent)
 
     await air.turns(next_one)
-    assert owner.sdus() == sent
-    assert (handle, cid) in owner.writable
+    assert user.sdus() == sent
+    assert (handle, cid) in user.writable
 
 
 @pytest.mark.parametrize(
@@ -211,10 +233,10 @@ async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, own
     ],
 )
 async def test_a_peripheral_gets_the_parameters_that_are_sound(
-    controller, owner, peer, low, high, latency, timeout, accepted
+    controller, user, peer, low, high, latency, timeout, accepted
 ):
-    await start(controller, owner)
-    await link_up(controller, owner, air.LE)
+    await start(controller, user)
+    await link_up(controller, user, air.LE)
     (connection,) = peer.device.connections.values()
     answer = asyncio.create_task(
         peer.device.l2cap_channel_manager.update_connection_parameters(connection, low, high, latency, timeout)
@@ -224,63 +246,63 @@ async def test_a_peripheral_gets_the_parameters_that_are_sound(
     await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.usb.commands) is accepted)
 
 
-async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, owner, dongle):
-    await start(controller, owner)
+async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, user, dongle):
+    await start(controller, user)
     for _ in range(3):
         dongle.inject([b"\x13\x01\x05"])  # Number_Of_Completed_Packets for 5 links without one
-    (reason,) = owner.lost
+    (reason,) = user.lost
     assert reason.startswith("the dongle broke the protocol: ")
     assert dongle.closed
 
 
-async def test_a_dongle_that_goes_away_is_lost_once(controller, owner, dongle):
-    await start(controller, owner)
+async def test_a_dongle_that_goes_away_is_lost_once(controller, user, dongle):
+    await start(controller, user)
     dongle.unplug()
     controller.close("again")
     dongle.inject([b"\x0e"])
     controller.flush_soon()
     await asyncio.sleep(0)
-    assert owner.lost == ["unplugged"]
+    assert user.lost == ["unplugged"]
 
 
-async def test_a_dongle_that_is_lost_while_it_starts(controller, owner, dongle):
+async def test_a_dongle_that_is_lost_while_it_starts(controller, user, dongle):
     dongle.start = lambda receiver: receiver.dongle_lost("gone already")
     controller.start()
-    assert owner.lost == ["gone already"]
+    assert user.lost == ["gone already"]
     assert dongle.commands == []
 
 
-async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, owner, dongle):
-    await start(controller, owner)
+async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, user, dongle):
+    await start(controller, user)
     dongle.loses = {WRITE_SCAN_ENABLE}
     controller.host.set_connectable(True)
     controller.flush_soon()
-    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
-    assert owner.lost == []
+    await user.until(lambda: len(user.of(hci_events.Ready)) == 2)
+    assert user.lost == []
     assert controller.host.statistics()["resets"] == 1
 
 
-async def test_a_controller_that_stays_silent_is_given_up(controller, owner, dongle):
-    await start(controller, owner)
+async def test_a_controller_that_stays_silent_is_given_up(controller, user, dongle):
+    await start(controller, user)
     dongle.deaf = {WRITE_SCAN_ENABLE, RESET}
     controller.host.set_connectable(True)
     controller.flush_soon()
-    await owner.until(lambda: owner.lost)
-    assert len(owner.lost) == 1
-    assert "reset" in owner.lost[0]
-    assert owner.of(hci_events.Failed) == []  # owners hear controller_lost instead
+    await user.until(lambda: user.lost)
+    assert len(user.lost) == 1
+    assert "reset" in user.lost[0]
+    assert user.of(hci_events.Failed) == []  # users hear controller_lost instead
     assert dongle.closed
 
 
-async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(controller, owner, peer, dongle):
+async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(controller, user, peer, dongle):
     shown = []
     controller.set_tap(lambda received, packet_type, packets: shown.extend((received, packet_type, p) for p in packets))
     peer.serve_echo(air.BREDR)
-    await start(controller, owner)
-    handle, cid = await open_channel(controller, owner, air.BREDR)
-    controller.mux.send_sdu(handle, cid, b"seen")
+    await start(controller, user)
+    handle, cid = await open_channel(controller, user, air.BREDR)
+    user.stack.mux.send_sdu(handle, cid, b"seen")
     controller.flush_soon()
-    await owner.until(lambda: owner.sdus() == [b"seen"])
+    await user.until(lambda: user.sdus() == [b"seen"])
     assert [packet for received, kind, packet in shown if (received, kind) == (False, COMMAND)] == dongle.commands
     assert {(received, kind) for received, kind, _ in shown if kind != COMMAND} == {
         (False, ACL_DATA), (True, ACL_DATA), (True, EVENT)
@@ -288,19 +310,19 @@ async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(cont
     assert [received for received, kind, packet in shown if packet.endswith(b"seen")] == [False, True]
     controller.set_tap(None)
     count = len(shown)
-    controller.mux.send_sdu(handle, cid, b"unseen")
+    user.stack.mux.send_sdu(handle, cid, b"unseen")
     controller.flush_soon()
-    await owner.until(lambda: owner.sdus() == [b"seen", b"unseen"])
+    await user.until(lambda: user.sdus() == [b"seen", b"unseen"])
     assert len(shown) == count
 
 
-async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, owner, dongle):
-    await start(controller, owner)
+async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, user, dongle):
+    await start(controller, user)
     assert not controller.is_stuck()
     dongle.deaf = {WRITE_SCAN_ENABLE}
     controller.host.set_connectable(True)
     controller.flush_soon()
-    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    await user.until(lambda: len(user.of(hci_events.Ready)) == 2)
     assert not controller.is_stuck()
     controller._timer.cancel()
     controller.now = lambda: asyncio.get_running_loop().time() + 2 * STUCK_S
@@ -332,14 +354,11 @@ class Deaf(air.DirectDongle):
         pytest.param([EVENT_OF_45[:32]], [b"\x40"], id="both"),
     ],
 )
-async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interrupts, bulks):
+async def test_streams_begin_anew_with_the_controller(radio, user, peer, interrupts, bulks):
     """Half a packet, silence, Reset: its answer is not the rest of that packet."""
     dongle = Deaf(radio)
-    controller = Controller(
-        H2Dongle(dongle), owner, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05,
-        limits=L2capLimits(mps=1021), log=structlog.get_logger(),
-    )  # fmt: skip
-    await start(controller, owner)
+    controller = new_controller(H2Dongle(dongle), user)
+    await start(controller, user)
     dongle.fall_silent()
     dongle.inject(interrupts, bulks)
     controller.host.set_connectable(True)
@@ -350,23 +369,23 @@ async def test_streams_begin_anew_with_the_controller(radio, owner, peer, interr
     dongle.send_control(bytes((0x20, 0, 0, 0, 0, 0, 3, 0)), RESET + b"\0")
     await air.turns(lambda: dongle.commands[-1][:2] != RESET)
     dongle.inject([], bulks)  # what the other endpoint had kept
-    await owner.until(lambda: len(owner.of(hci_events.Ready)) == 2)
+    await user.until(lambda: len(user.of(hci_events.Ready)) == 2)
     assert controller.host.state == "up"
     assert controller.statistics()["dongle_transfers_ignored"] == 2 + 2 * len(bulks)
-    handle, cid = await open_channel_served(controller, owner, peer)
-    assert controller.mux.channel(handle, cid) is not None
-    assert owner.lost == []
+    handle, cid = await open_channel_served(controller, user, peer)
+    assert user.stack.mux.channel(handle, cid) is not None
+    assert user.lost == []
     controller.close("the test is over")
 
 
-async def open_channel_served(controller, owner, peer):
+async def open_channel_served(controller, user, peer):
     peer.serve(air.BREDR)
-    return await open_channel(controller, owner, air.BREDR)
+    return await open_channel(controller, user, air.BREDR)
 
 
 @pytest.mark.parametrize("which", ["event", "data"])
-async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(controller, owner, dongle, which):
-    await start(controller, owner)
+async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(controller, user, dongle, which):
+    await start(controller, user)
     if which == "event":
         dongle.inject([EVENT_OF_45[:16], None, bytes.fromhex("050400400013")])
         assert controller.host.statistics()["link_events_stray"] == 1
@@ -376,3 +395,57 @@ async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet
         dongle.inject([], [bytes.fromhex("ff2f040000000400")])
         assert controller.host.statistics()["acl_unknown_handle"] == 1
     assert controller.statistics()["dongle_transfers_failed"] == 1
+
+
+class PlainOwner:
+    """Owns links without L2CAP, and sends each PDU back."""
+
+    def __init__(self):
+        self.heard, self.echoes = [], []
+
+    def link_up(self, link):
+        self.heard.append(link)
+
+    def link_down(self, link):
+        self.heard.append(link)
+
+    def receive_pdus(self, handle, untrusted_pdus, now):
+        self.heard += [(handle, pdu) for pdu in untrusted_pdus]
+        self.echoes += untrusted_pdus
+
+    def take_pdus(self, handle, limit):
+        pdus, self.echoes = self.echoes[:limit], self.echoes[limit:]
+        return pdus
+
+    def deliver(self): ...
+    def sent(self): ...
+    def next_timeout(self): ...
+    def handle_timeout(self, now): ...
+
+
+async def test_an_owner_has_its_links_to_itself(controller, user, peer):
+    other = user.others[octets(air.PEER_LE_ADDRESS)] = PlainOwner()
+    controller.serve(other)
+    await start(controller, user)
+    handle, cid = await open_channel_served(controller, user, peer)
+    controller.host.connect(octets(air.PEER_LE_ADDRESS), 2, controller.now())
+    controller.flush_soon()
+    await air.turns(lambda: other.heard)
+    (link,), connection = other.heard, peer.links[air.LE]
+    received = []
+    peer.device.l2cap_channel_manager.register_fixed_channel(0x3F, lambda _, data: received.append(data))
+    sent = [bytes([number]) * 100 for number in range(20)]
+    for data in sent:
+        peer.device.send_l2cap_pdu(connection.handle, 0x3F, data)
+    user.stack.mux.send_sdu(handle, cid, b"to the channel")
+    controller.flush_soon()
+    await air.turns(lambda: len(received) == len(sent))
+    assert received == sent
+    assert other.heard[1:] == [(link.handle, b"\x64\0\x3f\0" + data) for data in sent]
+    remote = await peer.accepted.get()
+    assert await remote.recv() == b"to the channel"
+    await connection.disconnect()
+    await air.turns(lambda: isinstance(other.heard[-1], hci_events.Disconnected))
+    assert [event.handle for event in user.of(hci_events.Connected)] == [handle]
+    assert user.of(hci_events.Disconnected) == []
+    assert [user.stack.mux.statistics()[of] for of in ("links", "pdus_without_link")] == [1, 0]

@@ -8,7 +8,7 @@ from bumble.l2cap import L2CAP_Command_Reject, L2CAP_Echo_Response
 from tests.support import air
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.radio import links
-from usbbtd.radio.channel import EchoRejected, Exhausted, NoDongle, NotSupported, Unreachable
+from usbbtd.radio.errors import EchoRejected, Exhausted, NoDongle, NotSupported, Unreachable
 
 PEER = air.octets(air.PEER_ADDRESS)
 
@@ -28,16 +28,16 @@ def answer(peer, with_data):
 
 
 def ask(adapter, data=b"ping"):
-    return asyncio.create_task(adapter.echo(PEER, data))
+    return asyncio.create_task(adapter.echoes.ask(PEER, data))
 
 
 async def test_a_peer_echoes_over_a_link_that_is_made_for_it_and_goes(adapter, dongle, peer, monkeypatch):
-    assert await adapter.echo(PEER, b"") == b""
-    assert await adapter.echo(PEER, bytes(range(44))) == bytes(range(44))
-    (link,) = adapter._links.by_handle.values()
+    assert await adapter.echoes.ask(PEER, b"") == b""
+    assert await adapter.echoes.ask(PEER, bytes(range(44))) == bytes(range(44))
+    (link,) = adapter.links.by_handle.values()
     assert (adapter.statistics()["hci_links_opened"], link.idle is not None, link.in_use) == (1, True, False)
     monkeypatch.setattr(links, "IDLE_LINK_S", 0)
-    assert await adapter.echo(PEER, b"last") == b"last"
+    assert await adapter.echoes.ask(PEER, b"last") == b"last"
     await air.turns(lambda: adapter.statistics()["links"] == 0 and not peer.device.connections)
 
 
@@ -51,7 +51,7 @@ async def test_one_that_waits_holds_its_link(adapter, dongle, peer, monkeypatch)
     await air.turns(lambda: adapter.statistics()["channels"] == 0)
     for _ in range(100):
         await asyncio.sleep(0)
-    assert (adapter.statistics()["links"], adapter.links()[0].channels) == (1, 0)
+    assert (adapter.statistics()["links"], adapter.links.info()[0].channels) == (1, 0)
     waiting.cancel()
     await asyncio.wait([waiting])
     await air.turns(lambda: adapter.statistics()["links"] == 0)
@@ -59,9 +59,9 @@ async def test_one_that_waits_holds_its_link(adapter, dongle, peer, monkeypatch)
 
 async def test_answers_reach_who_asked(adapter, dongle, peer):
     texts = [b"%d" % number for number in range(8)]
-    assert await asyncio.gather(*(adapter.echo(PEER, text) for text in texts)) == texts
+    assert await asyncio.gather(*(adapter.echoes.ask(PEER, text) for text in texts)) == texts
     answer(peer, lambda data: b"other" * 100)
-    assert await adapter.echo(PEER, b"ping") == b"other" * 100
+    assert await adapter.echoes.ask(PEER, b"ping") == b"other" * 100
 
 
 async def test_who_gives_up_leaves_the_late_answer_to_nobody(adapter, dongle, peer):
@@ -73,21 +73,21 @@ async def test_who_gives_up_leaves_the_late_answer_to_nobody(adapter, dongle, pe
     (connection,) = peer.device.connections.values()
     late = L2CAP_Echo_Response(identifier=1, data=b"first")
     peer.device.l2cap_channel_manager.send_control_frame(connection, 1, late)
-    assert await adapter.echo(PEER, b"second") == b"second"
-    assert adapter._echoes._waiters == {}
+    assert await adapter.echoes.ask(PEER, b"second") == b"second"
+    assert adapter.echoes._waiters == {}
 
 
 async def test_a_peer_that_never_answers_and_one_that_rejects(adapter, dongle, peer):
     answer(peer, lambda data: None)
     with pytest.raises(Unreachable, match="the peer did not answer") as silent:
-        await adapter.echo(PEER, b"ping")
+        await adapter.echoes.ask(PEER, b"ping")
     assert silent.value.status == 0
     manager = peer.device.l2cap_channel_manager
     manager.on_l2cap_echo_request = lambda connection, cid, request: manager.send_control_frame(
         connection, cid, L2CAP_Command_Reject(identifier=request.identifier, reason=0, data=b"")
     )
     with pytest.raises(EchoRejected):
-        await adapter.echo(PEER, b"ping")
+        await adapter.echoes.ask(PEER, b"ping")
 
 
 @pytest.mark.parametrize("end", ["link", "dongle"])
@@ -103,7 +103,7 @@ async def test_link_or_dongle_goes_while_it_waits(adapter, dongle, peer, end):
         with pytest.raises(Unreachable if end == "link" else NoDongle) as lost:
             await each
         assert end == "dongle" or lost.value.status == 0x13
-    assert adapter._echoes._waiters == {}
+    assert adapter.echoes._waiters == {}
 
 
 async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
@@ -112,9 +112,9 @@ async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
     waiting = [ask(adapter) for _ in range(most)]
     await air.turns(lambda: len(asked) == most)
     with pytest.raises(Exhausted):
-        await adapter.echo(PEER, b"ping")
+        await adapter.echoes.ask(PEER, b"ping")
     with pytest.raises(Exhausted):
-        await adapter.echo(PEER, bytes(45))
+        await adapter.echoes.ask(PEER, bytes(45))
     for each in waiting:
         each.cancel()
     await asyncio.wait(waiting)
@@ -122,9 +122,9 @@ async def test_so_many_wait_on_a_link_and_no_more(adapter, dongle, peer):
 
 async def test_without_a_dongle_or_without_br_edr_there_is_none(adapter, new_dongle, monkeypatch):
     with pytest.raises(NoDongle):
-        await adapter.echo(PEER, b"ping")
+        await adapter.echoes.ask(PEER, b"ping")
     await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
-    monkeypatch.setattr(type(adapter), "transports", (False, True))
+    monkeypatch.setattr(type(adapter._controller.host), "supports_bredr", False)
     with pytest.raises(NotSupported):
-        await adapter.echo(PEER, b"ping")
+        await adapter.echoes.ask(PEER, b"ping")

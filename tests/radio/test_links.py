@@ -7,7 +7,7 @@ import pytest
 from tests.support import air
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.radio import links
-from usbbtd.radio.channel import Unreachable
+from usbbtd.radio.errors import Unreachable
 
 octets, User = air.octets, air.User
 
@@ -32,13 +32,13 @@ async def test_who_gives_up_an_unreachable_peer_leaves_nothing(adapter, dongle, 
     for transport in TRANSPORTS:
         peer.serve(transport)
         first, second = unreachable(adapter, transport), unreachable(adapter, transport)
-        await air.turns(lambda: len(adapter._links._attempts) == 1)
+        await air.turns(lambda: len(adapter.links._attempts) == 1)
         first.cancel()
         await asyncio.wait([first])
-        assert len(adapter._links._attempts) == 1
+        assert len(adapter.links._attempts) == 1
         second.cancel()
         await asyncio.wait([second])
-        assert adapter._links._attempts == {}
+        assert adapter.links._attempts == {}
         await connect(adapter, transport)  # the controller is free again
 
 
@@ -55,7 +55,7 @@ async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(adapter, d
         asking.cancel()
         await asyncio.wait([asking])
         asking = unreachable(adapter, transport)
-        await air.turns(lambda: adapter._links._attempts)
+        await air.turns(lambda: adapter.links._attempts)
         dongle.release()
     asking.cancel()
     await asyncio.wait([asking])
@@ -68,7 +68,7 @@ async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(adapter, d
 )
 async def test_what_the_host_refuses_is_told_at_once(adapter, dongle, address, address_type):
     with pytest.raises(Unreachable) as refused:
-        await asyncio.wait_for(adapter.connect(octets(address), address_type, 0x81, MTU), air.TIME_LIMIT_S)
+        await asyncio.wait_for(adapter.channels.connect(octets(address), address_type, 0x81, MTU), air.TIME_LIMIT_S)
     assert refused.value.status == 0x0F
     assert adapter.statistics()["hci_commands_sent"] == len(dongle.commands)
     assert not {b"\x05\x04", b"\x0d\x20"} & {command[:2] for command in dongle.commands}
@@ -95,7 +95,7 @@ async def test_an_idle_link_of_ours_goes_and_the_next_connect_does_not_get_it(ad
         user.channel.finish()
         assert await user.closed() == l2cap_events.DISCONNECTED
         dongle.held = True
-        await air.turns(lambda: any(link.closing for link in adapter._links.by_handle.values()))
+        await air.turns(lambda: any(link.closing for link in adapter.links.by_handle.values()))
         again = asyncio.create_task(connect(adapter, air.BREDR))
         await asyncio.sleep(0)
         dongle.release()
@@ -109,7 +109,7 @@ async def test_an_idle_link_is_kept_for_the_next_channel(adapter, dongle, peer):
         user = User(await connect(adapter, air.BREDR))
         user.channel.finish()
         await user.closed()
-        (link,) = adapter._links.by_handle.values()
+        (link,) = adapter.links.by_handle.values()
         assert link.idle is not None
     assert adapter.statistics()["hci_links_opened"] == 1
 
@@ -125,7 +125,7 @@ async def test_a_waiting_offer_holds_a_link_of_ours(adapter, dongle, peer, monke
     await air.turns(lambda: adapter.statistics()["channels"] == 0)
     for _ in range(100):
         await asyncio.sleep(0)
-    accepted = User(await adapter.accept(offer, MTU))
+    accepted = User(await adapter.channels.accept(offer, MTU))
     await opening
     accepted.channel.close()
     await air.turns(lambda: adapter.statistics()["links"] == 0)

@@ -18,7 +18,8 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import ListenerUser, Unreachable
+from usbbtd.radio.channel import ListenerUser
+from usbbtd.radio.errors import Unreachable
 
 octets = air.octets
 
@@ -144,7 +145,7 @@ async def scripted(log):
 @pytest.mark.parametrize("transport", air.TRANSPORTS)
 async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport):
     adapter, dongle = scripted
-    adapter.listen(transport, air.PSM[transport], ListenerUser(adapter.refuse, lambda offer: None))
+    adapter.channels.listen(transport, air.PSM[transport], ListenerUser(adapter.channels.refuse, lambda offer: None))
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     assert adapter.statistics()["links"] == 0
@@ -158,9 +159,9 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transpor
     accepting = []
 
     def accept(offer):
-        accepting.append(asyncio.ensure_future(adapter.accept(offer, air.MTU)))
+        accepting.append(asyncio.ensure_future(adapter.channels.accept(offer, air.MTU)))
 
-    adapter.listen(transport, air.PSM[transport], ListenerUser(accept, lambda offer: None))
+    adapter.channels.listen(transport, air.PSM[transport], ListenerUser(accept, lambda offer: None))
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     with pytest.raises(Unreachable):
@@ -196,12 +197,12 @@ async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
     """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
     adapter, dongle = scripted
     offers = []
-    adapter.listen(air.BREDR, air.PSM[air.BREDR], ListenerUser(offers.append, offers.remove))
+    adapter.channels.listen(air.BREDR, air.PSM[air.BREDR], ListenerUser(offers.append, offers.remove))
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
-    opening = asyncio.create_task(adapter.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
+    opening = asyncio.create_task(adapter.channels.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
     for _ in range(3):
         await asyncio.sleep(0)
-    ((handle, cid),) = adapter._opening
+    ((handle, cid),) = adapter.channels._opening
     opening.cancel()
     dongle.wake_up([disconnected(0x40), *connected(0x40, PEERS[1], air.BREDR, 1)], [])
     adapter._controller.now = lambda: asyncio.get_running_loop().time() + 1  # data is not taken for the old link's
@@ -210,7 +211,7 @@ async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
     await asyncio.wait([opening])
     await asyncio.sleep(0)
     assert opening.cancelled()
-    assert (len(offers), adapter._controller.mux.statistics()["channels"]) == (1, 1)
+    assert (len(offers), adapter._stack.mux.statistics()["channels"]) == (1, 1)
 
 
 # What is a bug costs its own device, and nobody else's.
@@ -236,14 +237,14 @@ async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, w
         dongle = await plug(adapter)
         controller = adapter._controller
         if where == "receive":
-            monkeypatch.setattr(adapter, "receive_hci_event", fail)
+            monkeypatch.setattr(adapter, "owner_of", fail)
             dongle.wake_up(connected(0x40, PEERS[0], air.LE, 1), [])
         elif where == "flush":
             monkeypatch.setattr(controller.host, "take_acl", fail)
             controller.flush_soon()
             await asyncio.sleep(0)
         else:
-            monkeypatch.setattr(controller.mux, "handle_timeout", fail)
+            monkeypatch.setattr(adapter._stack.mux, "handle_timeout", fail)
             controller._loop.call_soon(controller._timeout)
             await asyncio.sleep(0)
         monkeypatch.undo()
@@ -302,7 +303,7 @@ async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log, monkeypatch):
         patched.setattr(guest.served._objects[2], "close", fail)
         with pytest.raises(Bug):
             guest.served.close()
-    assert (list(adapter._listeners), guest.access._objects) == ([(air.BREDR, 0x1005)], {})
+    assert (list(adapter.channels._listeners), guest.access._objects) == ([(air.BREDR, 0x1005)], {})
     guest.connection.close()
     assert guest.xen.held == (0, 0, 0)
     adapter.close()
@@ -375,8 +376,9 @@ class World:
         self.bulks, self.interrupts = [], []
         self.up = set()  # handles in use
         self.dongle = None
+        refusing = ListenerUser(self.adapter.channels.refuse, lambda offer: None)
         for transport in air.TRANSPORTS:
-            self.adapter.listen(transport, REFUSING[transport], ListenerUser(self.adapter.refuse, lambda offer: None))
+            self.adapter.channels.listen(transport, REFUSING[transport], refusing)
         self.late_s = 0.0
 
     async def plug(self):
@@ -491,12 +493,12 @@ async def play(steps, entries):
         await asyncio.sleep(0)
     assert all(request.done() for request in world.asked)
     for transport in air.TRANSPORTS:
-        world.adapter.unlisten(transport, REFUSING[transport])
+        world.adapter.channels.unlisten(transport, REFUSING[transport])
     world.adapter.close()
     assert world.adapter.statistics() == dict.fromkeys(("links", "channels", "listeners"), 0)
     assert world.xen.held == (0, 0, 0)
     assert world.guest.access._objects == world.guest.access._offers == world.guest.access._echoes == {}
-    assert world.adapter._echoes._waiters == {}
+    assert world.adapter.echoes._waiters == {}
     for _ in range(3):
         await asyncio.sleep(0)
     assert (unheard, bugs(entries), world.guest.broken) == ([], [], [])

@@ -301,12 +301,12 @@ async def connect(adapter, transport, psm=None):
     """A channel of an adapter to the peer."""
     address, address_type = PEER[transport]
     async with asyncio.timeout(TIME_LIMIT_S):
-        return await adapter.connect(octets(address), address_type, psm or PSM[transport], MTU)
+        return await adapter.channels.connect(octets(address), address_type, psm or PSM[transport], MTU)
 
 
 def unreachable(adapter, transport=BREDR):
     """An adapter's task that connects to a device that is not there."""
-    return asyncio.create_task(adapter.connect(octets(NOBODY), 2 * transport, PSM[transport], MTU))
+    return asyncio.create_task(adapter.channels.connect(octets(NOBODY), 2 * transport, PSM[transport], MTU))
 
 
 class Taker:
@@ -315,4 +315,6 @@ class Taker:
     def __init__(self, adapter, transport, psm=None):
         self.offers = asyncio.Queue()
         self.withdrawn = []
-        adapter.listen(transport, psm or PSM[transport], ListenerUser(self.offers.put_nowait, self.withdrawn.append))
+        adapter.channels.listen(
+            transport, psm or PSM[transport], ListenerUser(self.offers.put_nowait, self.withdrawn.append)
+        )

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import BREDR, LE, BredrResult, LeResult, format_address
 from usbbtd.policy.rules import ADDRESS_TYPES, AccessRequest, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
-from usbbtd.radio.channel import Exhausted, RadioError
+from usbbtd.radio.errors import Exhausted, RadioError
 
 MINUTE_S = 60.0
 

@@ -106,7 +106,7 @@ class Answers:
                     yield channel._asdict()
 
     async def _links(self) -> Answering:
-        for link in self._adapter.links():
+        for link in self._adapter.links.info():
             yield link._asdict()
 
     async def _stats(self) -> Answering:
@@ -149,7 +149,7 @@ class Answers:
                 self._log.info("capture ended", uid=who.uid, pid=who.pid, dropped=capture.dropped)
 
     def _link_filter(self, untrusted: object) -> LinkFilter:
-        links = self._adapter.links()
+        links = self._adapter.links.info()
         if isinstance(untrusted, int) and not isinstance(untrusted, bool) and 0 <= untrusted <= LAST_HANDLE:
             if untrusted not in {link.handle for link in links}:
                 raise RequestError(f"no link has handle 0x{untrusted:04x}")

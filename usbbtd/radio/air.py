@@ -1,15 +1,37 @@
 """Scans and advertises on LE's advertising channels: scans for any number of users, advertises for one."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.losses import Cost
-from usbbtd.radio.channel import Advertiser, InUse, NoDongle, NotSupported, ScanUser
 from usbbtd.radio.controller import Controller
+from usbbtd.radio.errors import InUse, NoDongle, NotSupported
 
 AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.AdvertisingStopped
+
+
+class ScanUser(NamedTuple):
+    """Takes the reports of a scan.
+
+    ``active``: whether to ask for scan responses. ``duplicates``: whether to report every advertisement, not only every
+    advertiser. ``ended`` is called when the scan has ended by itself.
+    """
+
+    active: bool
+    duplicates: bool
+    report: Callable[[hci_events.Advertisement], None]
+    ended: Callable[[], None]
+
+
+class Advertiser(NamedTuple):
+    """Describes what a user advertises. ``data``: AD structures, 31 octets at most."""
+
+    data: bytes
+    interval_ms: int
+    connectable: bool
 
 
 class Air:

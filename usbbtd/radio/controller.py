@@ -1,7 +1,7 @@
-"""Drives one dongle: moves HCI packets between it and the HCI and L2CAP cores, and SDUs between those and channels.
+"""Drives one dongle: moves HCI packets between it and the HCI core, and PDUs between that and the owners of links.
 
 Everything that is ready is drained at each wake-up, in the order in which data flows, and sent on at the end:
-``dongle -> hci -> l2cap -> owner`` and ``l2cap -> hci -> dongle`` back.
+``dongle -> hci -> owner`` and ``owner -> hci -> dongle`` back.
 """
 
 import asyncio
@@ -10,15 +10,11 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import transport_of
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.tap import Tap, TappedDongle
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
-from usbbtd.l2cap import events as l2cap_events
-from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.mux import Mux
 from usbbtd.pump import contained, explain
 
 #: How many PDUs are taken from one link before the next link has its turn.
@@ -32,44 +28,80 @@ STUCK_S = 5.0
 CallSoon = Callable[[Callable[[], None]], object]
 
 
-class Owner(Protocol):
-    """Takes what a controller has received. None of these methods may raise or wait."""
+class LinkOwner(Protocol):
+    """Owns links of a controller, from their beginnings to their ends. None of these methods may raise or wait.
 
-    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None: ...
+    The first kind is stack.py, which runs L2CAP over its links.
+    """
+
+    def link_up(self, link: hci_events.Connected) -> None:
+        """Takes a new link over."""
+
+    def link_down(self, link: hci_events.Disconnected) -> None:
+        """Gives up a link that has ended."""
+
+    def receive_pdus(self, handle: int, untrusted_pdus: list[bytes], now: float) -> None:
+        """Takes whole PDUs that have come over one of its links; also those that come when the link has ended."""
+
+    def deliver(self) -> None:
+        """Hands on what it has received, which is all that a wake-up has brought."""
+
+    def take_pdus(self, handle: int, limit: int) -> list[bytes]:
+        """Returns what is to be sent over a link, ``limit`` PDUs at most.
+
+        Called while the controller has buffers for the link, which are those of the packets that it has completed.
+        """
+
+    def sent(self) -> None:
+        """Is called when what could be sent is sent, in case somebody waits for room."""
+
+    def next_timeout(self) -> float | None:
+        """Returns when ``handle_timeout`` is due."""
+
+    def handle_timeout(self, now: float) -> None:
+        """Does what is due."""
+
+
+class ControllerUser(Protocol):
+    """Hears what becomes of a controller, and decides whose its links are. None of these methods may raise or wait."""
+
+    def owner_of(self, link: hci_events.Connected) -> LinkOwner: ...
     def receive_hci_event(self, event: hci_events.Event) -> None: ...
-    def receive_l2cap_event(self, event: l2cap_events.Event) -> None: ...
-    def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
-    def link_ending(self, handle: int, status: int) -> None: ...
     def controller_lost(self, reason: str) -> None: ...
 
 
 class Controller:
-    """Runs one dongle with its HCI host and its L2CAP. Ends with the dongle, and closes the dongle if it fails.
+    """Runs one dongle with its HCI host. Ends with the dongle, and closes the dongle if it fails.
 
     ``call_soon`` calls a function when all that is ready has been dealt with; by default in the loop's next turn.
     """
 
     def __init__(
-        self, dongle: Dongle, owner: Owner, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits,
+        self, dongle: Dongle, user: ControllerUser, *, random_address: bytes, command_timeout_s: float,
         log: FilteringBoundLogger, call_soon: CallSoon | None = None,
     ) -> None:  # fmt: skip
         self.dongle = dongle
         self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s)
-        self.mux = Mux(limits=limits)
-        self._owner = owner
+        self._user = user
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._call_soon = call_soon or self._loop.call_soon
         self.now: Callable[[], float] = self._loop.time
+        self._owners: list[LinkOwner] = []  # all that may own links
+        # By a link's handle. The last owner stays when the link has ended, and counts what comes too late.
+        self._owner_of: dict[int, LinkOwner] = {}
         self._waiting: list[bytes] = []  # not taken by the dongle yet; bounded by the controller, see take_acl()
-        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost = False
 
+    def serve(self, owner: LinkOwner) -> None:
+        """Lets ``owner`` own links from now on, until the controller is closed."""
+        self._owners.append(owner)
+
     @contained
     def start(self) -> None:
-        """Begins to receive and starts the init script; the owner then hears ``Ready`` or ``controller_lost``."""
+        """Begins to receive and starts the init script; the user then hears ``Ready`` or ``controller_lost``."""
         self.dongle.start(self)
         self.host.start(self.now())
         self._flush()
@@ -82,26 +114,25 @@ class Controller:
             self.dongle = TappedDongle(self.dongle, tap)
 
     def close(self, reason: str) -> None:
-        """Closes the dongle and tells the owner. Idempotent."""
+        """Closes the dongle and tells the user. Idempotent."""
         if self._lost:
             return
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
         self.dongle.close()
-        self._owner.controller_lost(reason)
+        self._user.controller_lost(reason)
 
     def is_stuck(self) -> bool:
         """Returns whether a timeout of a core is overdue by more than STUCK_S: nothing will deal with it any more."""
-        due = [time for time in (self.host.next_timeout(), self.mux.next_timeout()) if time is not None]
-        return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
+        due = self._next_timeout()
+        return not self._lost and due is not None and due + STUCK_S < self.now()
 
     def statistics(self) -> dict[str, int]:
-        """Returns the counters of the dongle and of both cores; their names begin with dongle_, hci_ and l2cap_."""
+        """Returns the counters of the dongle and of the host; their names begin with dongle_ and hci_."""
         return {
             **{f"dongle_{name}": value for name, value in self.dongle.statistics().items()},
             **{f"hci_{name}": value for name, value in self.host.statistics().items()},
-            **{f"l2cap_{name}": value for name, value in self.mux.statistics().items()},
         }
 
     def flush_soon(self) -> None:
@@ -153,49 +184,26 @@ class Controller:
             self._send_on(now)
 
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
+        owner_of = self._owner_of
         for handle, pdus in self.host.take_pdus():
-            self.mux.receive_pdus(handle, pdus, now)
+            owner_of[handle].receive_pdus(handle, pdus, now)
 
     def _take_hci_events(self) -> None:
         for event in self.host.take_events():
             match event:
-                case hci_events.Connected(handle, _, address_type, role):
-                    self.mux.add_link(handle, transport_of(address_type), role, self.now())
-                case hci_events.Disconnected(handle, status):
-                    self._owner.link_ending(handle, status)
-                    self.mux.remove_link(handle)
-                    self._deliver()  # the owner hears of the ends of its channels first
-                    self._asked.pop(handle, None)
+                case hci_events.Connected(handle):
+                    owner = self._owner_of[handle] = self._user.owner_of(event)
+                    owner.link_up(event)
+                    continue
+                case hci_events.Disconnected(handle):
+                    self._owner_of[handle].link_down(event)
+                    continue
                 case hci_events.Ready():
                     self.dongle.begin_acl()
                 case hci_events.Failed(reason):
                     self.close(reason)
                     return
-            self._owner.receive_hci_event(event)
-
-    def _deliver(self) -> None:  # hot: per wake-up
-        """Hands L2CAP's results to the owner in the order of a channel's life: openings, data, then other events."""
-        events = self.mux.take_events()
-        for event in events:
-            if isinstance(event, l2cap_events.ChannelOpened):
-                self._owner.receive_l2cap_event(event)
-        if sdus := self.mux.take_sdus():
-            self._owner.receive_sdus(sdus)
-        for event in events:
-            if isinstance(event, l2cap_events.ParametersRequested):
-                self._asked[event.handle] = event
-            elif not isinstance(event, l2cap_events.ChannelOpened):
-                self._owner.receive_l2cap_event(event)
-
-    def _answer_parameters(self) -> None:
-        """Accepts the connection parameters that peers ask for, and passes them to the controller.
-
-        Must be called when all HCI events have been taken: until then the host may know a handle as another link's.
-        """
-        asked, self._asked = self._asked, {}
-        for handle, interval_min, interval_max, latency, timeout in asked.values():
-            if self.mux.answer_parameters(handle, accepted=True):
-                self.host.update_connection(handle, interval_min, interval_max, latency, timeout)
+            self._user.receive_hci_event(event)
 
     @contained
     def _flush(self) -> None:
@@ -203,20 +211,19 @@ class Controller:
             self._send_on(self.now())
 
     def _send_on(self, now: float) -> None:  # hot: per wake-up
-        """Tells the owner what there is, and sends what the cores have to send."""
+        """Has owners hand on what there is, and sends what they and the host have to send."""
         self._flush_scheduled = False
         self._take_hci_events()  # some are the host's own: whom it cannot connect to, for one
         if self._lost:
             return
-        host, mux, dongle = self.host, self.mux, self.dongle
-        self._deliver()
-        if self._asked:
-            self._answer_parameters()
+        host, dongle, owner_of = self.host, self.dongle, self._owner_of
+        for owner in self._owners:
+            owner.deliver()
         moved = True
         while moved:
             moved = False
             for handle in host.writable_links():
-                if pdus := mux.take_pdus(handle, LINK_BURST):
+                if pdus := owner_of[handle].take_pdus(handle, LINK_BURST):
                     host.send_pdus(handle, pdus)
                     moved = True
         for command in host.take_commands():
@@ -225,15 +232,20 @@ class Controller:
         waiting += host.take_acl(now)
         if waiting:
             del waiting[: dongle.send_acl(waiting)]
-        if writable := mux.take_writable():
-            self._owner.channels_writable(writable)
+        for owner in self._owners:
+            owner.sent()
         self._set_timer()
 
+    def _next_timeout(self) -> float | None:
+        due = self.host.next_timeout()
+        for owner in self._owners:
+            other = owner.next_timeout()
+            if due is None or (other is not None and other < due):
+                due = other
+        return due
+
     def _set_timer(self) -> None:
-        due, other = self.host.next_timeout(), self.mux.next_timeout()
-        if due is None or (other is not None and other < due):
-            due = other
-        timer = self._timer
+        due, timer = self._next_timeout(), self._timer
         if due is None or (timer is not None and timer.when() <= due):
             return  # one that comes too early sets the next: cheaper than moving it at every packet
         if timer is not None:
@@ -247,7 +259,8 @@ class Controller:
             return
         now = self.now()
         self.host.handle_timeout(now)
-        self.mux.handle_timeout(now)
+        for owner in self._owners:
+            owner.handle_timeout(now)
         self._take_hci_events()
         if not self._lost:
             self._send_on(now)

@@ -2,9 +2,10 @@
 
 import asyncio
 
+from usbbtd.bluetooth import BREDR
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ECHO_REJECTED, EchoFailed, EchoReceived
-from usbbtd.radio.channel import EchoRejected, Exhausted, RadioError, RadioLink, Unreachable
+from usbbtd.radio.errors import EchoRejected, Exhausted, RadioError, Unreachable
 from usbbtd.radio.links import Links, fail
 
 
@@ -15,27 +16,30 @@ class SharedEchoes:
         self._links = links
         self._waiters: dict[tuple[int, int], asyncio.Future[bytes]] = {}  # by the link's handle and the echo's number
 
-    async def ask(self, link: RadioLink, data: bytes) -> bytes:
-        """Returns the data of the peer's answer. Gives up when cancelled.
+    async def ask(self, address: bytes, data: bytes) -> bytes:
+        """Sends a BR/EDR peer an L2CAP echo request, over a new link if there is none, and returns the answer's data.
 
-        Raises Exhausted, EchoRejected, Unreachable, NoDongle.
+        Gives up when cancelled. Raises NoDongle, NotSupported, Exhausted, EchoRejected, Unreachable.
         """
-        controller = link.controller
+        link = await self._links.get(address, BREDR)
+        stack = link.stack
         try:
-            number = controller.mux.echo(link.handle, data, controller.now())
+            number = stack.mux.echo(link.handle, data, stack.now())
         except LocalProtocolError as error:
             raise Exhausted(str(error)) from error
         key = link.handle, number
         waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiters[key] = waiter
-        controller.flush_soon()
+        stack.flush_soon()
         with self._links.hold_for_echo(link):
             try:
                 return await waiter
             finally:
                 if self._waiters.get(key) is waiter:  # otherwise another echo may have its numbers
                     del self._waiters[key]
-                    controller.mux.cancel_echo(*key)
+                    stack.mux.cancel_echo(*key)
+
+    # The channels and the adapter call these.
 
     def receive(self, event: EchoReceived | EchoFailed) -> None:
         """Takes L2CAP's event about an echo. There is none for an echo that was given up."""
@@ -50,8 +54,8 @@ class SharedEchoes:
         else:
             fail(waiter, Unreachable(event.reason, self._links.by_handle[event.handle].end_status))
 
-    def lost(self, error: RadioError) -> None:
-        """Fails all echoes with ``error``, as the controller is gone."""
+    def controller_lost(self, error: RadioError) -> None:
+        """Fails all echoes with ``error``."""
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters.values():
             fail(waiter, error)

@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address
+from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address, transport_of
 from usbbtd.hci import events as hci_events
-from usbbtd.radio.channel import RadioError, RadioLink, Unreachable
-from usbbtd.radio.controller import Controller
+from usbbtd.radio.errors import NoDongle, NotSupported, RadioError, Unreachable
 from usbbtd.radio.info import LinkInfo
-
-LinkEvent = hci_events.Connected | hci_events.ConnectFailed | hci_events.Disconnected
+from usbbtd.radio.stack import L2capStack
 
 #: How long a link that we made and that nothing uses any more is kept for the next user.
 IDLE_LINK_S = 4.0
@@ -21,6 +19,38 @@ IDLE_LINK_S = 4.0
 CENTRAL = 0
 
 Key = tuple[bytes, int]  # address and its type
+
+
+class RadioLink:
+    """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time."""
+
+    __slots__ = (
+        "address", "address_type", "channels", "closing", "echoes", "end_status", "handle", "idle", "ours", "since",
+        "stack",
+    )  # fmt: skip
+
+    def __init__(self, stack: L2capStack, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
+        self.stack = stack
+        self.handle = handle
+        self.address = address
+        self.address_type = address_type
+        self.ours = ours
+        self.since = stack.now()
+        self.closing = False  # we have asked the controller to disconnect it
+        self.end_status = 0  # HCI's reason, once the link ends
+        self.channels = 0  # open, opening, and asked for by the peer
+        self.echoes = 0  # those whose answers are waited for
+        self.idle: asyncio.TimerHandle | None = None  # ends the link, which nobody uses now
+
+    @property
+    def in_use(self) -> bool:
+        """Returns whether a channel or an echo uses the link."""
+        return self.channels + self.echoes > 0
+
+    @property
+    def transport(self) -> int:
+        """Returns the link's transport, BREDR or LE."""
+        return transport_of(self.address_type)
 
 
 class Attempt:
@@ -32,10 +62,14 @@ class Attempt:
 
 
 class Links:
-    """Keeps the links of one adapter, whatever dongle it has. Others may read ``by_handle``, but not change it."""
+    """Keeps the links of one adapter that its stack owns, whatever dongle it has.
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    ``stack`` returns the stack of the controller that is up, or None. Others may read ``by_handle``, but not change it.
+    """
+
+    def __init__(self, stack: Callable[[], L2capStack | None], log: FilteringBoundLogger) -> None:
         self.by_handle: dict[int, RadioLink] = {}
+        self._stack = stack
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[Key, Attempt] = {}
@@ -43,25 +77,24 @@ class Links:
         self._none = asyncio.Event()
         self._none.set()
 
-    async def get(self, controller: Controller, address: bytes, address_type: int) -> RadioLink:
-        """Returns the link to a peer, made if there is none. Gives up when cancelled. Raises Unreachable, NoDongle."""
-        for link in self.by_handle.values():
-            if link.address == address and link.address_type == address_type and not link.closing:
-                return link
-        key = address, address_type
-        if (attempt := self._attempts.get(key)) is None:
-            attempt = self._attempts[key] = Attempt(controller.host.connect(address, address_type, controller.now()))
-            controller.flush_soon()
-        waiter: asyncio.Future[RadioLink] = self._loop.create_future()
-        attempt.waiters.add(waiter)
-        try:
-            return await waiter
-        finally:
-            attempt.waiters.discard(waiter)
-            if not attempt.waiters and self._attempts.get(key) is attempt:
-                del self._attempts[key]
-                controller.host.cancel_connect(address, address_type)
-                controller.flush_soon()
+    def running(self) -> L2capStack:
+        """Returns the stack of the controller that is up. Raises NoDongle if there is none."""
+        if (stack := self._stack()) is None:
+            raise NoDongle("there is no Bluetooth adapter")
+        return stack
+
+    async def get(self, address: bytes, address_type: int) -> RadioLink:
+        """Returns the link to a peer, made if there is none. Gives up when cancelled.
+
+        Raises NoDongle, NotSupported, Unreachable.
+        """
+        stack = self.running()
+        if not _supports(stack, transport_of(address_type)):
+            raise NotSupported("the controller does not have this transport")
+        link = self._find(address, address_type) or await self._make(stack, (address, address_type))
+        if not self._is_up(link):
+            raise Unreachable("the link was lost", link.end_status)
+        return link
 
     def hold(self, link: RadioLink) -> None:
         """Counts a channel that uses the link or is about to, so that the link stays."""
@@ -84,15 +117,17 @@ class Links:
             link.echoes -= 1
             self._leave(link)
 
-    def info(self, controller: Controller) -> list[LinkInfo]:
+    def info(self) -> list[LinkInfo]:
         """Returns the facts about each link that is up."""
-        now = controller.now()
+        if (stack := self._stack()) is None:
+            return []
+        now = stack.now()
         return [
             LinkInfo(
                 handle, format_address(address), ADDRESS_TYPES[address_type], ROLES[role], link.channels,
                 round(now - link.since, 1), queued, outstanding,
             )
-            for handle, address, address_type, role, queued, outstanding in controller.host.links()
+            for handle, address, address_type, role, queued, outstanding in stack.controller.host.links()
             if (link := self.by_handle.get(handle)) is not None
         ]  # fmt: skip
 
@@ -105,8 +140,10 @@ class Links:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._none.wait(), timeout_s)
 
-    def lost(self, error: RadioError) -> None:
-        """Drops all links and fails all attempts with ``error``, as the controller is gone."""
+    # The adapter calls these.
+
+    def controller_lost(self, error: RadioError) -> None:
+        """Drops all links and fails all attempts with ``error``."""
         links, self.by_handle = self.by_handle, {}
         attempts, self._attempts = self._attempts, {}
         for link in links.values():
@@ -116,32 +153,7 @@ class Links:
                 fail(waiter, error)
         self._none.set()
 
-    # The adapter calls these.
-
-    def receive(self, controller: Controller, event: LinkEvent) -> None:
-        """Takes the controller's events about links."""
-        match event:
-            case hci_events.Connected():
-                self._connected(controller, event)
-            case hci_events.ConnectFailed():
-                self._connect_failed(event)
-            case hci_events.Disconnected():
-                self._disconnected(event)
-
-    def _connected(self, controller: Controller, event: hci_events.Connected) -> None:
-        handle, address, address_type, role = event
-        attempt = self._attempts.pop((address, address_type), None)
-        waiters = attempt.waiters if attempt is not None else set()
-        ours = role == CENTRAL or bool(waiters)  # as central we made it, even if nobody waits for it any more
-        link = self.by_handle[handle] = RadioLink(controller, handle, address, address_type, ours=ours)
-        self._none.clear()
-        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(link)
-        self._leave(link)  # in case all waiters have gone
-
-    def _connect_failed(self, event: hci_events.ConnectFailed) -> None:
+    def connect_failed(self, event: hci_events.ConnectFailed) -> None:
         address, address_type, status, number = event
         attempt = self._attempts.get((address, address_type))
         if attempt is None or attempt.number != number:
@@ -150,20 +162,59 @@ class Links:
         for waiter in attempt.waiters:
             fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_error(status)}", status))
 
-    def ending(self, handle: int, status: int) -> None:
-        """Notes why a link ends, before its channels are told of their ends and the link is removed."""
-        if (link := self.by_handle.get(handle)) is not None:
-            link.end_status = status
+    # The stack calls these.
 
-    def _disconnected(self, event: hci_events.Disconnected) -> None:
-        handle, reason = event
-        if (link := self.by_handle.pop(handle, None)) is not None:
-            self._stay(link)
-            self._log.info("link down", addr=format_address(link.address), handle=handle, reason=describe_error(reason))
+    def link_up(self, stack: L2capStack, link: hci_events.Connected) -> None:
+        handle, address, address_type, role = link
+        attempt = self._attempts.pop((address, address_type), None)
+        waiters = attempt.waiters if attempt is not None else set()
+        ours = role == CENTRAL or bool(waiters)  # as central we made it, even if nobody waits for it any more
+        made = self.by_handle[handle] = RadioLink(stack, handle, address, address_type, ours=ours)
+        self._none.clear()
+        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(made)
+        self._leave(made)  # in case all waiters have gone
+
+    def link_ending(self, link: hci_events.Disconnected) -> None:
+        if (ending := self.by_handle.get(link.handle)) is not None:
+            ending.end_status = link.reason
+
+    def link_down(self, link: hci_events.Disconnected) -> None:
+        handle, reason = link
+        if (ended := self.by_handle.pop(handle, None)) is not None:
+            self._stay(ended)
+            self._log.info(
+                "link down", addr=format_address(ended.address), handle=handle, reason=describe_error(reason)
+            )
         if not self.by_handle:
             self._none.set()
 
     # Inside.
+
+    def _find(self, address: bytes, address_type: int) -> RadioLink | None:
+        for link in self.by_handle.values():
+            if link.address == address and link.address_type == address_type and not link.closing:
+                return link
+        return None
+
+    async def _make(self, stack: L2capStack, key: Key) -> RadioLink:
+        """Makes a link together with all others who ask for it; the last who gives up ends the attempt."""
+        host = stack.controller.host
+        if (attempt := self._attempts.get(key)) is None:
+            attempt = self._attempts[key] = Attempt(host.connect(*key, stack.now()))
+            stack.flush_soon()
+        waiter: asyncio.Future[RadioLink] = self._loop.create_future()
+        attempt.waiters.add(waiter)
+        try:
+            return await waiter
+        finally:
+            attempt.waiters.discard(waiter)
+            if not attempt.waiters and self._attempts.get(key) is attempt:
+                del self._attempts[key]
+                host.cancel_connect(*key)
+                stack.flush_soon()
 
     def _stay(self, link: RadioLink) -> None:
         if link.idle is not None:
@@ -185,8 +236,13 @@ class Links:
         link.idle = None
         if self._is_up(link) and not link.in_use:
             link.closing = True
-            link.controller.host.disconnect(link.handle)
-            link.controller.flush_soon()
+            link.stack.controller.host.disconnect(link.handle)
+            link.stack.flush_soon()
+
+
+def _supports(stack: L2capStack, transport: int) -> bool:
+    host = stack.controller.host
+    return (host.supports_bredr, host.supports_le)[transport]
 
 
 def fail(waiter: asyncio.Future[Any], error: RadioError) -> None:

@@ -97,7 +97,7 @@ async def open_rig(rig, adapter, dongle, peer):
     async def start(transport, **options):
         peer.serve(transport, **{"mtu": MTU} | options)
         address, address_type = air.PEER[transport]
-        rig.tested.start(await adapter.connect(air.octets(address), address_type, air.PSM[transport], MTU))
+        rig.tested.start(await adapter.channels.connect(air.octets(address), address_type, air.PSM[transport], MTU))
         return await peer.accepted.get()
 
     return start

@@ -18,7 +18,7 @@ from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
-from usbbtd.radio.channel import EchoRejected, Exhausted, InUse, NoDongle, NotSupported, Refused, Unreachable
+from usbbtd.radio.errors import EchoRejected, Exhausted, InUse, NoDongle, NotSupported, Refused, Unreachable
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
@@ -329,7 +329,7 @@ async def test_a_peer_that_does_not_answer_in_time(guest, dongle, transport):
 
 async def test_a_link_that_cannot_be_made_carries_the_hci_status(guest, dongle, adapter):
     connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: adapter._links._attempts)
+    await air.turns(lambda: adapter.links._attempts)
     dongle.inject([b"\x03\x0b\x04\x00\x00" + NOBODY + b"\x01\x00"])  # Connection Complete: page timeout
     answer = await connecting
     assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, 4)
@@ -362,10 +362,10 @@ async def test_info_tells_of_another_limit(guest):
 @pytest.mark.parametrize("reason", [0x08, 0x13])
 async def test_a_link_that_ends_under_a_connect_carries_its_reason(guest, dongle, adapter, peer, reason):
     connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: adapter._links._attempts)
+    await air.turns(lambda: adapter.links._attempts)
     # Connection Complete, then, with the L2CAP request unanswered, Disconnection Complete.
     dongle.inject([b"\x03\x0b\x00\x77\x00" + NOBODY + b"\x01\x00"])
-    await air.turns(lambda: adapter._opening)
+    await air.turns(lambda: adapter.channels._opening)
     dongle.inject([b"\x05\x04\x00\x77\x00" + bytes([reason])])
     answer = await connecting
     assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, reason)
@@ -513,11 +513,11 @@ async def test_a_channel_that_is_not_allowed_any_more_ends_and_others_go_on(gues
 
 async def test_a_connect_under_way_that_is_not_allowed_any_more_is_answered(guest, dongle, adapter):
     connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: adapter._links._attempts)
+    await air.turns(lambda: adapter.links._attempts)
     change(guest, RULES)
     assert (await connecting).ret == -errno.EACCES
     assert guest.xen.mapped == 1
-    await air.turns(lambda: not adapter._links._attempts)
+    await air.turns(lambda: not adapter.links._attempts)
 
 
 async def test_a_listener_that_is_not_allowed_any_more_answers_what_waits(guest, dongle, peer, adapter):
@@ -609,7 +609,7 @@ async def test_release_at_any_moment_of_a_connect(guest, dongle, peer, adapter, 
     assert (await releasing).ret == 0
     assert (await connecting).ret in (0, -errno.ENOTCONN)
     assert guest.xen.mapped == 1
-    await air.turns(lambda: adapter.statistics()["l2cap_channels"] == 0 and adapter._links._attempts == {})
+    await air.turns(lambda: adapter.statistics()["l2cap_channels"] == 0 and adapter.links._attempts == {})
 
 
 async def test_release_of_a_listener_answers_what_waits_there(guest, dongle, peer):
@@ -749,7 +749,7 @@ async def test_lying_indices_close_the_device_and_nothing_is_left(adapter, xen, 
     assert guest.broken[0].startswith("command ring: ")
     guest.close()
     assert (await waiting).ret == -errno.ENODEV
-    await air.turns(lambda: adapter._links._attempts == {})
+    await air.turns(lambda: adapter.links._attempts == {})
 
 
 @pytest.mark.parametrize(("ref", "port"), [(999_999, None), (None, 999_999)])

@@ -38,7 +38,7 @@ async def test_why_there_is_no_answer(guest, adapter, dongle, peer):
     await peer.links[air.BREDR].disconnect()
     assert ((await lost).ret, lost.result().status) == (-errno.ETIMEDOUT, 0x13)
     assert (await echo(guest, address=NOBODY, timeout_s=0.05)).ret == -errno.ETIMEDOUT
-    assert adapter._links._attempts == {}
+    assert adapter.links._attempts == {}
     dongle.unplug()
     assert (await echo(guest)).ret == -errno.ENODEV
 
@@ -55,9 +55,9 @@ async def test_so_many_wait_and_no_more(adapter, xen, dongle, peer):
     assert [(request.done(), request.done() and request.result().ret) for request in waiting] == [
         (True, -errno.ENODEV), (True, -errno.ENODEV), (False, False),
     ]  # fmt: skip
-    await air.turns(lambda: len(adapter._echoes._waiters) == 1)
+    await air.turns(lambda: len(adapter.echoes._waiters) == 1)
     other.close()
-    await air.turns(lambda: not adapter._echoes._waiters)
+    await air.turns(lambda: not adapter.echoes._waiters)
     assert guest.broken == other.broken == []
 
 
@@ -69,7 +69,7 @@ async def test_one_that_is_given_up_counts_no_more(adapter, xen, dongle, peer):
         await air.turns(lambda number=number: len(asked) == number)
         assert ((await guest.release(waiting.number)).ret, (await waiting).ret) == (0, -errno.ENOTCONN)
         assert (guest.access._echoes, guest.served._echoes._waiting) == ({}, {})
-    await air.turns(lambda: not adapter._echoes._waiters)
+    await air.turns(lambda: not adapter.echoes._waiters)
     assert guest.broken == []
     guest.close()
 
@@ -107,7 +107,7 @@ async def test_what_is_not_allowed_any_more_is_answered_so(guest, dongle, peer, 
     assert not waiting.done()
     change(guest, ONLY_LE)
     assert (await waiting).ret == -errno.EACCES
-    await air.turns(lambda: not adapter._echoes._waiters)
+    await air.turns(lambda: not adapter.echoes._waiters)
     assert (await echo(guest)).ret == -errno.EACCES
 
 

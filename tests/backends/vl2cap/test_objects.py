@@ -12,7 +12,8 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif.wire import unpack_report
-from usbbtd.radio.channel import Advertiser, InUse, NoDongle
+from usbbtd.radio.air import Advertiser
+from usbbtd.radio.errors import InUse, NoDongle
 
 GUEST, DRIVER = 7, 3
 IN_CONS = 64  # in the page of indices

@@ -22,15 +22,14 @@ from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.pump import contained, explain
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import (
-    Advertiser,
+from usbbtd.radio.air import Advertiser
+from usbbtd.radio.channel import Offer, RadioChannel
+from usbbtd.radio.errors import (
     EchoRejected,
     Exhausted,
     InUse,
     NoDongle,
     NotSupported,
-    Offer,
-    RadioChannel,
     RadioError,
     Refused,
     Unreachable,
@@ -109,7 +108,7 @@ class GuestConnection:
             undo.callback(self._echoes.close)
             offers, self._offers = self._offers, {}
             for offer in offers.values():
-                undo.callback(self._adapter.refuse, offer)
+                undo.callback(self._adapter.channels.refuse, offer)
             objects, self._objects = self._objects, {}
             for thing in objects.values():
                 if isinstance(thing, GuestChannel):
@@ -135,7 +134,7 @@ class GuestConnection:
         for number in revoked.offers:
             offer = self._offers.pop(number)
             self._backend.withdraw(number)
-            self._adapter.refuse(offer, REFUSED_BY_POLICY[offer.link.transport])
+            self._adapter.channels.refuse(offer, REFUSED_BY_POLICY[offer.link.transport])
         for id_ in revoked.objects:
             self._backend.revoke(id_)
             match self._objects[id_]:
@@ -184,7 +183,7 @@ class GuestConnection:
                 offer = self._offers.pop(call.offer)
                 self._access.accept(call.offer, call.id)
                 peer = ChannelPeer(offer.link.address, offer.link.address_type, offer.psm)
-                self._open(call, partial(self._adapter.accept, offer, call.mtu), peer, offer, None)
+                self._open(call, partial(self._adapter.channels.accept, offer, call.mtu), peer, offer, None)
             case calls.EchoCall(req_id):
                 try:
                     self._echoes.start(call)
@@ -192,7 +191,7 @@ class GuestConnection:
                     self._fail(req_id, error)
             case calls.RefuseCall(number):
                 self._access.release_offer(number)
-                self._adapter.refuse(self._offers.pop(number))
+                self._adapter.channels.refuse(self._offers.pop(number))
             case calls.ReleaseCall(req_id, id_, calls.Kind.ECHO):
                 self._echoes.cancel(id_)
                 self._backend.complete(req_id)
@@ -281,7 +280,7 @@ class GuestConnection:
         except FAILURES as error:
             self._fail(call.req_id, error)
         else:
-            connect = partial(self._adapter.connect, call.address, call.address_type, call.psm, call.mtu)
+            connect = partial(self._adapter.channels.connect, call.address, call.address_type, call.psm, call.mtu)
             peer = ChannelPeer(call.address, call.address_type, call.psm)
             self._open(call, connect, peer, None, call.timeout_s)
 
@@ -298,14 +297,14 @@ class GuestConnection:
                 raise RemoteProtocolError(f"MTU {call.mtu}, but the ring takes messages of {stream.ring.max_message}")
         except FAILURES as error:
             if offer is not None:
-                self._adapter.refuse(offer)
+                self._adapter.channels.refuse(offer)
             self._not_opened(call, user, error)
         else:
             self._objects[call.id] = user
             user.opening = asyncio.create_task(self._opened(call, user, get_channel, timeout_s))
             user.opening.add_done_callback(self._check_opening)
             if offer is not None:  # given up before the task began: the peer must not wait for that
-                user.opening.add_done_callback(lambda _: self._adapter.refuse(offer))
+                user.opening.add_done_callback(lambda _: self._adapter.channels.refuse(offer))
 
     async def _opened(
         self, call: calls.ConnectCall | calls.AcceptCall, user: GuestChannel,
@@ -351,16 +350,16 @@ class GuestConnection:
         try:
             self._access.offer(number, (link.address, link.address_type), offer.psm)
         except Denied:
-            self._adapter.refuse(offer, REFUSED_BY_POLICY[link.transport])
+            self._adapter.channels.refuse(offer, REFUSED_BY_POLICY[link.transport])
             return
         except Exhausted:
-            self._adapter.refuse(offer)
+            self._adapter.channels.refuse(offer)
             return
         self._offers[number] = offer
         if not self._backend.offer(listener_id, number):
             del self._offers[number]
             self._access.release_offer(number)
-            self._adapter.refuse(offer)
+            self._adapter.channels.refuse(offer)
         self._work()
 
     @contained

@@ -7,7 +7,7 @@ from usbbtd.backends.access import Access
 from usbbtd.bluetooth import BREDR
 from usbbtd.l2capif.calls import EchoCall
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import RadioError
+from usbbtd.radio.errors import RadioError
 
 
 class GuestEchoes:
@@ -48,7 +48,7 @@ class GuestEchoes:
         outcome: bytes | RadioError | TimeoutError
         try:
             async with asyncio.timeout(call.timeout_s):
-                outcome = await self._adapter.echo(call.address, call.data)
+                outcome = await self._adapter.echoes.ask(call.address, call.data)
         except (RadioError, TimeoutError) as error:
             outcome = error
         del self._waiting[call.id]

@@ -14,7 +14,8 @@ from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import Advertiser, ListenerUser, Offer, ScanUser
+from usbbtd.radio.air import Advertiser, ScanUser
+from usbbtd.radio.channel import ListenerUser, Offer
 
 #: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -40,14 +41,14 @@ class GuestListener:
     ) -> None:  # fmt: skip
         self._adapter = adapter
         self._key = transport, psm
-        adapter.listen(transport, psm, ListenerUser(offered, withdrawn))
+        adapter.channels.listen(transport, psm, ListenerUser(offered, withdrawn))
 
     def info(self) -> ListenerInfo:
         transport, psm = self._key
         return ListenerInfo(TRANSPORTS[transport], psm)
 
     def close(self) -> None:
-        self._adapter.unlisten(*self._key)
+        self._adapter.channels.unlisten(*self._key)
 
 
 class GuestScan:

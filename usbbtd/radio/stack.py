@@ -1,0 +1,115 @@
+"""Runs L2CAP over links of one controller: the owner of those links whose channels the adapter's users share."""
+
+from typing import Protocol
+
+from usbbtd.bluetooth import transport_of
+from usbbtd.hci import events as hci_events
+from usbbtd.l2cap import events as l2cap_events
+from usbbtd.l2cap.limits import L2capLimits
+from usbbtd.l2cap.mux import Mux
+from usbbtd.radio.controller import Controller
+
+
+class LinkKeeper(Protocol):
+    """Keeps the links that a stack owns. None of these methods may raise or wait."""
+
+    def link_up(self, stack: "L2capStack", link: hci_events.Connected) -> None: ...
+    def link_ending(self, link: hci_events.Disconnected) -> None:
+        """Learns why a link ends, before its channels are told of their ends."""
+
+    def link_down(self, link: hci_events.Disconnected) -> None: ...
+
+
+class ChannelKeeper(Protocol):
+    """Keeps the channels of a stack. None of these methods may raise or wait."""
+
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None: ...
+    def receive_l2cap_event(self, event: l2cap_events.Event) -> None: ...
+    def channels_writable(self, channels: list[tuple[int, int]]) -> None: ...
+
+
+class L2capStack:
+    """Owns links, and runs L2CAP over them, for as long as their controller lives. See ``LinkOwner``."""
+
+    def __init__(
+        self, controller: Controller, links: LinkKeeper, channels: ChannelKeeper, *, limits: L2capLimits
+    ) -> None:
+        self.controller = controller
+        self.mux = Mux(limits=limits)
+        self._links = links
+        self._channels = channels
+        self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
+        controller.serve(self)
+
+    def statistics(self) -> dict[str, int]:
+        """Returns the counters of the L2CAP core; their names begin with l2cap_."""
+        return {f"l2cap_{name}": value for name, value in self.mux.statistics().items()}
+
+    def now(self) -> float:
+        return self.controller.now()
+
+    def flush_soon(self) -> None:
+        """Has what was asked for sent, when all that is ready has been dealt with."""
+        self.controller.flush_soon()
+
+    # The controller calls these.
+
+    def link_up(self, link: hci_events.Connected) -> None:
+        handle, _, address_type, role = link
+        self.mux.add_link(handle, transport_of(address_type), role, self.now())
+        self._links.link_up(self, link)
+
+    def link_down(self, link: hci_events.Disconnected) -> None:
+        self._links.link_ending(link)
+        self.mux.remove_link(link.handle)
+        self._deliver()  # the users hear of the ends of its channels first
+        self._asked.pop(link.handle, None)
+        self._links.link_down(link)
+
+    def receive_pdus(self, handle: int, untrusted_pdus: list[bytes], now: float) -> None:  # hot: per wake-up
+        self.mux.receive_pdus(handle, untrusted_pdus, now)
+
+    def deliver(self) -> None:  # hot: per wake-up
+        """Hands on what has been received. All HCI events have been taken."""
+        self._deliver()
+        if self._asked:
+            self._answer_parameters()
+
+    def take_pdus(self, handle: int, limit: int) -> list[bytes]:  # hot: per wake-up
+        return self.mux.take_pdus(handle, limit)
+
+    def sent(self) -> None:  # hot: per wake-up
+        if writable := self.mux.take_writable():
+            self._channels.channels_writable(writable)
+
+    def next_timeout(self) -> float | None:
+        return self.mux.next_timeout()
+
+    def handle_timeout(self, now: float) -> None:
+        self.mux.handle_timeout(now)
+
+    # Inside.
+
+    def _deliver(self) -> None:  # hot: per wake-up
+        """Hands L2CAP's results on in the order of a channel's life: openings, data, then other events."""
+        events = self.mux.take_events()
+        for event in events:
+            if isinstance(event, l2cap_events.ChannelOpened):
+                self._channels.receive_l2cap_event(event)
+        if sdus := self.mux.take_sdus():
+            self._channels.receive_sdus(sdus)
+        for event in events:
+            if isinstance(event, l2cap_events.ParametersRequested):
+                self._asked[event.handle] = event
+            elif not isinstance(event, l2cap_events.ChannelOpened):
+                self._channels.receive_l2cap_event(event)
+
+    def _answer_parameters(self) -> None:
+        """Accepts the connection parameters that peers ask for, and passes them to the controller.
+
+        Must be called when all HCI events have been taken: until then the host may know a handle as another link's.
+        """
+        asked, self._asked = self._asked, {}
+        for handle, interval_min, interval_max, latency, timeout in asked.values():
+            if self.mux.answer_parameters(handle, accepted=True):
+                self.controller.host.update_connection(handle, interval_min, interval_max, latency, timeout)
