@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from usbbtd.dongles.driver_side import BULK_OUT_LIMIT, MAX_ERRORS
-from usbbtd.dongles.usbif_dongle import UsbifDongle
+from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED, UsbifDongle
 from usbbtd.usb import enumeration, standard, usbif
 from usbbtd.usb.frontend import QUEUE_LIMIT, UsbifFrontend
 
@@ -18,11 +18,11 @@ HCI_COMMAND = standard.pack_setup(0x20, 0, 0, 0, 3)
 class Bench:
     """The dongle with everything around it; ``requests`` are those in flight, as (id, endpoint, length, setup)."""
 
-    def __init__(self, receiver, depth=1):
+    def __init__(self, receiver, depths=ONE_EACH):
         self.core = UsbifFrontend([(ref, memoryview(bytearray(usbif.PAGE_SIZE))) for ref in range(16)])
         self.flushes = 0
         self.dongle = UsbifDongle(
-            self.core, 1, FOUND, BLUETOOTH, name="a dongle", depth=depth, flush_soon=self._flush_soon,
+            self.core, 1, FOUND, BLUETOOTH, name="a dongle", depths=depths, flush_soon=self._flush_soon,
             log=structlog.stdlib.get_logger(),
         )  # fmt: skip
         self.receiver = receiver
@@ -65,13 +65,13 @@ def test_one_packet_for_events_and_whole_packets_of_a_page_for_data(bench):
     assert {(endpoint, length) for _, endpoint, length, _ in bench.take()} == {(0x81, 16), (0x82, 4096)}
 
 
-@pytest.mark.parametrize("depth", [1, 4])
-def test_as_many_urbs_as_the_backend_can_have(receiver, depth):
-    bench = Bench(receiver, depth)
+@pytest.mark.parametrize("depths", [ONE_EACH, QUEUED])
+def test_as_many_urbs_as_the_backend_can_have(receiver, depths):
+    bench = Bench(receiver, depths)
     bench.dongle.start(bench.receiver)
     bench.dongle.send_bulk([b"x"] * 10)
     endpoints = [endpoint for _, endpoint, _, _ in bench.take()]
-    assert [endpoints.count(endpoint) for endpoint in (0x81, 0x82, 0x02)] == [depth] * 3
+    assert [endpoints.count(endpoint) for endpoint in (0x81, 0x82, 0x02)] == list(depths)
 
 
 def test_what_comes_is_handed_over_once_and_asked_for_again(bench, started):

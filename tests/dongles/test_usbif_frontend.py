@@ -54,8 +54,8 @@ async def test_a_backend_that_says_nothing_of_queues_gets_one_urb_an_endpoint(st
     end = await start_frontend()
     await end.see("dongle")
     await check_echo(end, "ab")
-    end.do("depth", NAME)
-    await end.see("depth", 1)
+    end.do("depths", NAME)
+    assert await end.see("depths") == [1, 1, 1]
 
 
 async def test_an_endpoint_that_stalls_is_cleared(frontend, backend):

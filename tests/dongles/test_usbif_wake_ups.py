@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.sim.dongle import SimulatedDongle
 from tests.support import plain_xen
 from usbbtd.dongles import usbif_frontend
+from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED
 from usbbtd.usb import standard, usbif
 from usbbtd.xen.ring import BackRing
 
@@ -142,14 +143,14 @@ class Driver:
 
 
 class World:
-    def __init__(self, moods, depth):
+    def __init__(self, moods, depths):
         self.now = 0.0
         self.xen = plain_xen.PlainXen()
         self.moods = moods
         self.drivers = []
         self.broken = []
         self.connection = usbif_frontend._Connection(
-            DOMID, self.xen, self.xen, self.take_dongle, name="vusb 0", ports=PORTS, depth=depth,
+            DOMID, self.xen, self.xen, self.take_dongle, name="vusb 0", ports=PORTS, depths=depths,
             broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
         self.backend = Backend(self.xen, self.connection.nodes)
@@ -192,7 +193,7 @@ class World:
         """Everything has been answered that is not to stand: each once, or these counts were wrong."""
         core = self.connection._core
         open_dongles = {dongle for dongle in self.connection._dongles.values() if not dongle.closed.is_set()}
-        standing = sum(2 * dongle.depth for dongle in open_dongles if dongle.started)
+        standing = sum(dongle.depths.standing for dongle in open_dongles if dongle.started)
         assert core.statistics()["urbs_waiting"] == 0
         assert core.statistics()["urbs_in_flight"] == len(self.backend.asked) <= standing
         assert [dongle._bulk_out_count for dongle in open_dongles if dongle._bulk_out_count] == []
@@ -206,11 +207,11 @@ async def turn(count):
         await asyncio.sleep(0)
 
 
-async def play(steps, moods, depth):
+async def play(steps, moods, depths):
     loop = asyncio.get_running_loop()
     unheard = []
     loop.set_exception_handler(lambda _, context: unheard.append(context))
-    world = World(list(moods), depth)
+    world = World(list(moods), depths)
     loop.time = lambda: world.now
     with structlog.testing.capture_logs() as entries:
         for step in steps:
@@ -279,6 +280,6 @@ moods = st.lists(st.sampled_from(("", "", "control", "bulk", "close")), max_size
 
 
 @settings(max_examples=2 * settings().max_examples)
-@given(steps=steps, moods=moods, depth=st.sampled_from((1, 4)))
-def test_whatever_a_backend_says_is_dealt_with_once_and_nothing_is_left(steps, moods, depth):
-    asyncio.run(play(steps, moods, depth))
+@given(steps=steps, moods=moods, depths=st.sampled_from((ONE_EACH, QUEUED)))
+def test_whatever_a_backend_says_is_dealt_with_once_and_nothing_is_left(steps, moods, depths):
+    asyncio.run(play(steps, moods, depths))

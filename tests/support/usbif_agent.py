@@ -122,8 +122,8 @@ class Frontend:
     def close(self, name):
         self._dongles[name].close()
 
-    def depth(self, name):
-        tell("depth", self._dongles[name].depth)
+    def depths(self, name):
+        tell("depths", *self._dongles[name].depths)
 
     def go_on(self, name):
         waiting = self._waiting[name]

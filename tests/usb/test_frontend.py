@@ -67,6 +67,32 @@ def test_standing_urbs_go_back_in_the_order_of_the_answers(frontend, memory):
     assert frontend.take_received() == [(pipe, b"")]
 
 
+def test_standing_urbs_go_back_when_few_are_left_or_with_something_else(frontend):
+    pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=6)
+    out = frontend.open_pipe(1, 1, OUT, usbif.BULK)
+    frontend.receive_on(pipe, 64)
+    requests = frontend.take_requests()
+    frontend.receive_responses([answer(urb_id) for urb_id in ids(requests[:3])])
+    assert frontend.take_requests() == []
+    assert frontend.statistics()["urbs_in_flight"] == 3
+    frontend.receive_responses([answer(ids(requests)[3])])
+    assert frontend.take_requests() == requests[:4]
+    frontend.receive_responses([answer(ids(requests)[4])])
+    assert frontend.take_requests() == []
+    frontend.send(out, b"x")
+    again, _ = frontend.take_requests()
+    assert again == requests[4]
+
+
+def test_the_last_standing_urb_goes_back_at_once_where_others_have_failed(frontend):
+    pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=4)
+    frontend.receive_on(pipe, 64)
+    requests = frontend.take_requests()
+    frontend.receive_responses([answer(urb_id, usbif.STALL) for urb_id in ids(requests[:3])])
+    frontend.receive_responses([answer(ids(requests)[3])])
+    assert frontend.take_requests() == [requests[3]]
+
+
 def test_a_standing_urb_that_fails_stays_away_until_the_pipe_is_filled_again(frontend):
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=2)
     frontend.receive_on(pipe, 64)

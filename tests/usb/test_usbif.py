@@ -49,6 +49,12 @@ def test_a_pipe_comes_back(port, address, endpoint, kind):
     assert usbif.unpack_pipe(usbif.pack_pipe(port, address, endpoint, kind)) == (port, address, endpoint, kind)
 
 
+@given(st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1), st.integers(1, usbif.PAGE_SIZE), st.integers(0, 2**32 - 1))
+def test_a_request_for_one_page_is_the_same_in_one_step(urb_id, pipe, length, ref):
+    whole = usbif.pack_request(urb_id, pipe, length, usbif.NO_SETUP, [(ref, 0, length)])
+    assert usbif.pack_page_request(urb_id, pipe, length, usbif.NO_SETUP, ref) == whole
+
+
 @given(
     st.integers(0, 0xFFFF),
     st.integers(0, 2**32 - 1),

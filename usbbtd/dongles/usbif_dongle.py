@@ -1,6 +1,7 @@
 """Carries the transfers of a Bluetooth dongle over usbif: its four pipes on a ``UsbifFrontend``."""
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -9,26 +10,46 @@ from usbbtd.usb import enumeration, standard, usbif
 from usbbtd.usb.frontend import QUEUE_LIMIT, Completion, UsbifFrontend
 
 
-class UsbifDongle(DriverSide):
-    """Carries a dongle's transfers over the pipes of its endpoints.
+class Depths(NamedTuple):
+    """How many URBs a dongle has in flight on each endpoint. Those of IN endpoints stand there for what may come."""
 
-    ``depth``: how many URBs stand on an IN endpoint. ``flush_soon`` has the ring pushed after this turn of the loop.
-    """
+    interrupt_in: int
+    bulk_in: int
+    bulk_out: int
+
+    @property
+    def standing(self) -> int:
+        """Returns the number of URBs that stand."""
+        return self.interrupt_in + self.bulk_in
+
+
+#: For a backend that fails with several URBs on an endpoint.
+ONE_EACH: Final = Depths(1, 1, 1)
+
+#: For one that does not. The ring has 16 slots; a control request and an unlink need one each, whatever the others do.
+#: An SDU of 2048 bytes comes in 10 pieces over LE. With 6 for them it is echoed in 6 wake-ups, with 4 in 8, and with 8,
+#: for which there is less of the others, in 7.
+QUEUED: Final = Depths(4, 6, 4)
+
+
+class UsbifDongle(DriverSide):
+    """Carries a dongle's transfers over the pipes of its endpoints. ``flush_soon`` has the ring pushed soon."""
 
     def __init__(
         self, frontend: UsbifFrontend, port: int, found: enumeration.Found, bluetooth: enumeration.Bluetooth, *,
-        name: str, depth: int, flush_soon: Callable[[], None], log: FilteringBoundLogger,
+        name: str, depths: Depths, flush_soon: Callable[[], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         super().__init__(found, bluetooth, name=name, log=log)
         self.port = port
-        self.depth = depth
+        self.depths = depths
         self._frontend = frontend
         self._flush_soon = flush_soon
         open_pipe = frontend.open_pipe
         self._control = open_pipe(port, found.address, 0, usbif.CONTROL)
-        self._interrupt_in = open_pipe(port, found.address, bluetooth.interrupt_in, usbif.INTERRUPT, depth=depth)
-        self._bulk_in = open_pipe(port, found.address, bluetooth.bulk_in, usbif.BULK, depth=depth)
-        self._bulk_out = open_pipe(port, found.address, bluetooth.bulk_out, usbif.BULK, depth=depth)
+        at, interrupt, bulk = found.address, usbif.INTERRUPT, usbif.BULK
+        self._interrupt_in = open_pipe(port, at, bluetooth.interrupt_in, interrupt, depth=depths.interrupt_in)
+        self._bulk_in = open_pipe(port, at, bluetooth.bulk_in, bulk, depth=depths.bulk_in)
+        self._bulk_out = open_pipe(port, at, bluetooth.bulk_out, bulk, depth=depths.bulk_out)
         self._endpoints = {self._interrupt_in: bluetooth.interrupt_in, self._bulk_in: bluetooth.bulk_in}
         self._clearing: dict[int, int] = {}  # stalled IN pipes, by the URB of their CLEAR_FEATURE
 

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.h2_dongle import H2Dongle
-from usbbtd.dongles.usbif_dongle import UsbifDongle
+from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED, Depths, UsbifDongle
 from usbbtd.dongles.usbif_ports import detach_ports
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.pump import contained, explain
@@ -31,9 +31,6 @@ REQUEST_TIMEOUT_S = 5.0
 
 #: How long a backend has, before it is disconnected, to answer the URBs that it still has.
 EMPTY_S = 1.0
-
-#: How many URBs stand on an IN endpoint, if the backend says that it can have several.
-DEPTH = 4
 
 #: The most URBs of all dongles that stand on the ring for what may come; its other slots are for what goes out.
 MAX_STANDING = 12
@@ -115,7 +112,7 @@ class _UsbController:
         queued = await device.read_other_int(FEATURE_QUEUED_URBS, 0, 1, default=0)
         self._connection = _Connection(
             device.other_domid, self._evtchn, self._grants, self._on_dongle, name=f"vusb {self._devid}", ports=ports,
-            depth=DEPTH if queued else 1, broken=device.fail, log=self._log,
+            depths=QUEUED if queued else ONE_EACH, broken=device.fail, log=self._log,
         )  # fmt: skip
         return {usbif.DETACH_PORTS: "0", **self._connection.nodes}
 
@@ -125,10 +122,10 @@ class _Connection:
 
     def __init__(
         self, domid: int, evtchn: EventChannels, grants: Grants, on_dongle: OnDongle, *, name: str, ports: int,
-        depth: int, broken: Callable[[str], None], log: FilteringBoundLogger,
+        depths: Depths, broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._name = name
-        self._depth = depth
+        self._depths = depths
         self._on_dongle = on_dongle
         self._broken = broken
         self._log = log
@@ -169,7 +166,8 @@ class _Connection:
         core, dongles = self._core, self._dongles
         try:
             core.receive_responses(self._urb_ring.take())
-            core.receive_conn_responses(self._conn_ring.take())
+            if conn_responses := self._conn_ring.take():
+                core.receive_conn_responses(conn_responses)
         except RemoteProtocolError as error:
             self._fail(f"the USB backend broke the protocol: {error}")
             return
@@ -317,14 +315,15 @@ class _Connection:
         if found.bluetooth is None:
             self._log.info("usb device ignored", device=name, reason="no Bluetooth dongle", usb_class=found.class_code)
             return False
-        standing = sum(2 * dongle.depth for dongle in {*self._dongles.values()})
-        depth = 1 if standing else self._depth
-        if standing + 2 * depth > MAX_STANDING:
+        standing = sum(dongle.depths.standing for dongle in {*self._dongles.values()})
+        depths = ONE_EACH if standing else self._depths
+        if standing + depths.standing > MAX_STANDING:
             self._log.error("dongle has no room", device=name, reason="this controller's ring is full of dongles")
             return False
         dongle = UsbifDongle(
-            self._core, port, found, found.bluetooth, name=name, depth=depth, flush_soon=self._flush_soon, log=self._log
-        )
+            self._core, port, found, found.bluetooth, name=name, depths=depths, flush_soon=self._flush_soon,
+            log=self._log,
+        )  # fmt: skip
         self._dongles |= dict.fromkeys(dongle.pipes, dongle)
         try:
             await self._on_dongle(H2Dongle(dongle))

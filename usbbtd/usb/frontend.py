@@ -1,7 +1,8 @@
 """The frontend of usbif: URBs on a page pool and a ring of 16 slots, towards a backend that is not trusted.
 
 A *pipe* is one endpoint of one device with everything that is under way on it. What goes out is submitted transfer by
-transfer; what comes in is received on standing URBs, which go back onto the ring as soon as they have been answered.
+transfer; what comes in is received on standing URBs. Those that were answered go back onto the ring with whatever goes
+there, or when fewer than half of a pipe's are left: the backend need not be woken for one alone, while it has others.
 """
 
 from collections import deque
@@ -31,14 +32,15 @@ class Completion(NamedTuple):
 
 
 class _Pipe:
-    __slots__ = ("depth", "in_flight", "number", "open", "pending", "wire")
+    __slots__ = ("answered", "depth", "in_flight", "number", "open", "pending", "wire")
 
     def __init__(self, number: int, wire: int, depth: int) -> None:
         self.number = number
         self.wire = wire  # the pipe of usbif; a control pipe gets its direction from each request
         self.depth = depth
         self.open = True
-        self.in_flight = 0
+        self.in_flight = 0  # those too that were answered and are to stand again
+        self.answered = 0  # standing URBs on their way back onto the ring
         self.pending: deque[_Urb] = deque()
 
 
@@ -77,6 +79,7 @@ class UsbifFrontend:
         self._pipe_count = 0
         self._urb_count = 0
         self._answered: list[tuple[int, _Urb]] = []  # standing URBs on their way back onto the ring
+        self._must_return = False  # so many of a pipe's were answered that the backend may soon lack them
         self._unlinks: deque[tuple[int, _Urb]] = deque()
         self._waiting: deque[_Pipe] = deque()  # pipes with something pending, in turn
         self._speeds = bytearray(ports + 1)
@@ -148,11 +151,9 @@ class UsbifFrontend:
 
     def take_requests(self) -> list[bytes]:  # hot: per wake-up
         """Requests for the urb ring, which has room for them: never more than its slots are unanswered."""
-        requests = []
-        for urb_id, urb in self._answered:
-            self._in_flight[urb_id] = 1
-            requests.append(urb.request)
-        self._answered.clear()
+        requests: list[bytes] = []
+        if self._must_return or self._waiting or self._unlinks:
+            self._return_answered(requests)
         if self._unlinks:
             self._take_unlinks(requests)
         waiting, free = self._waiting, self._free_ids
@@ -186,8 +187,12 @@ class UsbifFrontend:
                     f"the backend transferred {untrusted_length} bytes where {urb.length} were asked for"
                 )
             if urb.standing and status == usbif.OK and urb.pipe.open:
-                received.append((urb.pipe.number, self._read(urb, untrusted_length)))
+                pipe = urb.pipe
+                received.append((pipe.number, self._read(urb, untrusted_length)))
                 self._answered.append((urb_id, urb))
+                pipe.answered += 1
+                if 2 * (pipe.in_flight - pipe.answered) < pipe.depth:
+                    self._must_return = True
             else:
                 self._complete(urb_id, urb, status, untrusted_length)
 
@@ -267,9 +272,26 @@ class UsbifFrontend:
 
     def _start(self, pipe: _Pipe, urb_id: int) -> bytes:  # hot: per packet
         urb = pipe.pending.popleft()
+        length = urb.length
+        if 0 < length <= usbif.PAGE_SIZE:
+            page = self._free_pages.pop()
+            urb.pages.append(page)
+            ref, memory = self._pages[page]
+            if not urb.inward:
+                memory[:length] = urb.data
+            urb.request = usbif.pack_page_request(urb_id, _wire(urb), length, urb.setup, ref)
+        else:
+            urb.request = usbif.pack_request(urb_id, _wire(urb), length, urb.setup, self._share(urb))
+        urb.data = b""
+        pipe.in_flight += 1
+        self._urbs[urb_id] = urb
+        self._in_flight[urb_id] = 1
+        return urb.request
+
+    def _share(self, urb: _Urb) -> list[usbif.Segment]:
+        """Takes the pages that a transfer of any length needs, and fills them with what goes out."""
         segments = []
-        start = 0
-        while start < urb.length:
+        for start in range(0, urb.length, usbif.PAGE_SIZE):
             page = self._free_pages.pop()
             urb.pages.append(page)
             ref, memory = self._pages[page]
@@ -277,13 +299,15 @@ class UsbifFrontend:
             if not urb.inward:
                 memory[:size] = urb.data[start : start + size]
             segments.append((ref, 0, size))
-            start += size
-        urb.request = usbif.pack_request(urb_id, _wire(urb), urb.length, urb.setup, segments)
-        urb.data = b""
-        pipe.in_flight += 1
-        self._urbs[urb_id] = urb
-        self._in_flight[urb_id] = 1
-        return urb.request
+        return segments
+
+    def _return_answered(self, requests: list[bytes]) -> None:  # hot: per wake-up
+        for urb_id, urb in self._answered:
+            self._in_flight[urb_id] = 1
+            urb.pipe.answered = 0
+            requests.append(urb.request)
+        self._answered.clear()
+        self._must_return = False
 
     def _take_unlinks(self, requests: list[bytes]) -> None:
         while self._unlinks and self._free_ids:

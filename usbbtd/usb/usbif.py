@@ -66,6 +66,8 @@ _segment = record("struct usbif_request_segment")
 _whole = record("struct usbif_urb_request", "ctrl")
 # The segments end the request, so its head is what is left of the format without them.
 _head = Struct(_whole.format.removesuffix(_segment.format.lstrip("<") * MAX_SEGMENTS))
+# A request for one segment, as nearly all are: everything in one step.
+_one_page = Struct(f"{_head.format}{_segment.format.lstrip('<')}{_segment.size * (MAX_SEGMENTS - 1)}x")
 _unlink = record("struct usbif_urb_request", "unlink")
 _response = record("struct usbif_urb_response")
 _conn_request = record("struct usbif_conn_request")
@@ -116,6 +118,11 @@ def pack_request(
     for segment in segments:
         packed += _segment.pack(*segment)
     return packed.ljust(URB_REQUEST_SIZE, b"\0")
+
+
+def pack_page_request(urb_id: int, pipe: int, length: int, setup: bytes, ref: int) -> bytes:  # hot: per packet
+    """A request of ``length`` bytes, one page at most, at the start of the page ``ref``; else as ``pack_request``."""
+    return _one_page.pack(urb_id, 1, pipe, 0, length, setup, ref, 0, length)
 
 
 def pack_unlink(urb_id: int, pipe: int, unlink_id: int) -> bytes:
