@@ -1,1 +1,1 @@
-"""L2CAP of BR/EDR and LE, without I/O."""
+"""The protocol L2CAP on BR/EDR and LE, without I/O."""

@@ -1,4 +1,4 @@
-"""What the channels of every mode have in common: their state, their queue towards the air, and how they end."""
+"""A channel of any mode: its state, its queue for the air, and its end."""
 
 from collections import deque
 from typing import NamedTuple, Protocol
@@ -30,7 +30,10 @@ from usbbtd.l2cap.states import ChannelState, Input, Transitions
 
 
 class L2capChannelInfo(NamedTuple):
-    """One channel, for people. ``queued``: bytes that wait for the air; ``unread``: SDUs that are not released yet."""
+    """What people are told of a channel.
+
+    ``queued``: the bytes that wait for the air. ``unread``: the number of SDUs that are not released yet.
+    """
 
     handle: int
     cid: int
@@ -45,7 +48,7 @@ class L2capChannelInfo(NamedTuple):
 
 
 class ChannelOpening(Protocol):
-    """The request that a channel came from, ours or the peer's: see opening.py."""
+    """The request that opens a channel, ours or the peer's: see opening.py."""
 
     def accept(self, channel: "L2capChannel", mtu: int, now: float) -> None:
         """Answers the peer's request with success."""
@@ -54,10 +57,10 @@ class ChannelOpening(Protocol):
         """Answers the peer's request with a result other than success."""
 
     def prolong(self, channel: "L2capChannel", now: float) -> bool:
-        """Tells the peer, whose request waits for an answer, to wait longer. Returns whether that was possible."""
+        """Tells the peer, whose request waits for an answer, to wait longer. Returns whether it could."""
 
     def leave(self, channel: "L2capChannel") -> None:
-        """Has no more to do with a channel that is over."""
+        """Forgets a channel that is over."""
 
 
 class ChannelConfiguration(Protocol):
@@ -68,11 +71,11 @@ class ChannelConfiguration(Protocol):
 
 
 class L2capChannel:
-    """A channel of one link. ``cid`` is our end, ``dcid`` the peer's (0: not known yet), MTUs in bytes of SDU.
+    """A channel of one link. ``cid``: our end. ``dcid``: the peer's; 0 if not known yet. MTUs: in bytes of an SDU.
 
-    It has an opening, from the beginning, and a mode, once it is known what it will speak; a channel of BR/EDR has a
-    configuration, too. PDUs for ``cid`` go to the mode while the channel is open, and are taken from it while
-    ``is_ready``. ``credits`` is how many PDUs may be sent; the modes without flow control say 0 or 1: never or always.
+    It has an opening, from the beginning, and a mode, once that is known; a channel of BR/EDR has a configuration, too.
+    PDUs for ``cid`` go to the mode while the channel is open, and come from it while ``is_ready``. ``credits``: how
+    many PDUs may be sent; 1 in modes without flow control, and 0 while nothing may be sent.
     """
 
     __slots__ = (
@@ -109,7 +112,7 @@ class L2capChannel:
     # -- state
 
     def step(self, event: Input) -> None:
-        """Goes on by the table of states. Raises LocalProtocolError if it has no such transition."""
+        """Changes the state as the transitions say. Raises LocalProtocolError if there is no such transition."""
         try:
             self.state = self.transitions[self.state, event]
         except KeyError:
@@ -121,7 +124,7 @@ class L2capChannel:
     # -- opening
 
     def requested(self, dcid: int, deadline: float) -> None:
-        """The peer asks for the channel, and has an answer until then."""
+        """Announces the channel that a peer asks for. Without the owner's answer it expires at the deadline."""
         self.step(Input.CONNECTION_REQ)
         self.dcid = dcid
         self.link.peers[dcid] = self
@@ -129,26 +132,26 @@ class L2capChannel:
         self.link.shared.events.append(ChannelRequested(self.handle, self.cid, self.psm))
 
     def accept(self, mtu: int, now: float) -> None:
-        """The owner wants the channel that the peer asked for."""
+        """Accepts the peer's request, as the owner wants. ``mtu``: the longest SDU that we receive."""
         self.step(Input.OPEN_CHANNEL_RSP)
         self.link.shared.deadlines.pop(self, None)
         self.rx_mtu = mtu
         self.opening.accept(self, mtu, now)
 
     def refuse(self, result: int) -> None:
-        """The owner does not want it; ``result`` is for the peer."""
+        """Refuses the peer's request, as the owner wants, with this result."""
         self.step(Input.OPEN_CHANNEL_RSP_NEG)
         self.opening.refuse(self, result)
         self._leave()
 
     def opened(self, mode: Mode) -> None:
-        """SDUs may go both ways from now on."""
+        """Tells the owner that the channel is open."""
         self.mode = mode
         self.link.receivers[self.cid] = mode
         self.link.shared.events.append(ChannelOpened(self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu))
 
     def adopt(self, untrusted_dcid: int) -> bool:
-        """Learns the peer's end from its response. Without a usable one the channel is over."""
+        """Takes over the peer's CID from its response. Ends the channel and returns False if that is not usable."""
         if untrusted_dcid in DYNAMIC_CIDS[self.link.transport] and untrusted_dcid not in self.link.peers:
             self.dcid = untrusted_dcid
             self.link.peers[untrusted_dcid] = self
@@ -158,7 +161,7 @@ class L2capChannel:
         return False
 
     def refused(self, result: int) -> None:
-        """The peer does not want the channel."""
+        """Ends the channel, which the peer has refused."""
         self.step(Input.CONNECTION_RSP_NEG)
         if not self.is_reported:
             self.is_reported = True
@@ -181,23 +184,23 @@ class L2capChannel:
             self.wake(self)
 
     def room(self) -> int:
-        """Returns how many bytes ``send`` takes still."""
+        """Returns how many bytes ``send`` still takes; see ``Mux.room``."""
         return 0 if self.is_full or self.tx_mtu < 0 else self.queue_bytes - self.queued
 
     def resume(self) -> None:
-        """Sending may have become possible."""
+        """Gets the channel a turn to send, if it has SDUs and credits now."""
         if self.queue and self.credits and not self.is_ready:
             self.is_ready = True
             self.wake(self)
 
     def has_sent(self) -> None:
-        """An SDU left a queue that was full, or that the end of the channel waits for."""
+        """Acts after an SDU left a queue that was full, or is drained before the end of the channel."""
         if self.is_full and self.queued <= self.queue_bytes // 2:
             self.is_full = False
             if not self.is_draining:
                 self.link.shared.writable.append((self.handle, self.cid))
         if self.is_draining and not self.queue:
-            # There is no clock here: RTX runs from the end of the time that draining was given.
+            # The time is not known here: RTX runs from the time until which the queue could drain.
             self.disconnect_now(self.link.shared.deadlines.pop(self))
 
     def _why_not(self, size: int) -> str:
@@ -210,21 +213,21 @@ class L2capChannel:
     # -- from the air
 
     def release(self, count: int) -> None:  # hot: per packet
-        """The oldest ``count`` SDUs that were delivered are read. Raises LocalProtocolError for more than there are."""
+        """Releases the oldest ``count`` SDUs, which are read. Raises LocalProtocolError for more than there are."""
         if self.mode is not None:
             self.mode.release(count)
         elif count:
             raise LocalProtocolError(f"channel {self.cid:#06x} has delivered nothing yet")
 
     def limit_unread(self, octets: int) -> None:
-        """Sets the channel's own ``Limits.unread_bytes``, where the peer cannot be told to wait."""
+        """Sets the channel's own ``L2capLimits.unread_bytes``, if its mode cannot tell the peer to wait."""
         if self.mode is not None:
             self.mode.limit_unread(octets)
 
     # -- closing
 
     def disconnect(self, now: float) -> None:
-        """Ends the channel in order: SDUs in the queue go first. Harmless on a channel that is ending."""
+        """Ends the channel in order, after the SDUs in its queue. Does nothing if it is ending."""
         if self.state is ChannelState.WAIT_CONNECT:
             self.refuse(BredrResult.NO_RESOURCES)
             self.report("refused")
@@ -239,7 +242,7 @@ class L2capChannel:
             self.disconnect_now(now)
 
     def disconnect_now(self, now: float) -> None:
-        """Asks the peer for the end of the channel; what is queued is lost."""
+        """Asks the peer to end the channel. SDUs in the queue are lost."""
         if self.state is not ChannelState.WAIT_DISCONNECT:
             self.step(Input.CLOSE_CHANNEL_REQ)
         self._stop_service()
@@ -250,7 +253,7 @@ class L2capChannel:
         self.link.signalling.send_request(request, self, now, self._disconnection_answered, self.expired)
 
     def fail(self, reason: str, now: float) -> None:
-        """The peer broke a rule, or a limit is reached: the owner learns it at once."""
+        """Ends the channel because the peer broke a rule or a limit is reached. The owner is told at once."""
         self.link.shared.counters["channels_failed"] += 1
         self.report(reason)
         self.disconnect_now(now)
@@ -265,32 +268,32 @@ class L2capChannel:
         self.over(LINK_LOST)
 
     def over(self, reason: str) -> None:
-        """CLOSED is reached."""
+        """Forgets the channel, which is CLOSED, and tells the owner."""
         self.report(reason)
         self._leave()
 
     def report(self, reason: str) -> None:
-        """Tells the owner, once."""
+        """Tells the owner that the channel has ended, unless it was told already."""
         if not self.is_reported:
             self.is_reported = True
             self.link.shared.events.append(ChannelEnded(self.handle, self.cid, reason))
 
     def suspend(self) -> None:
-        """Nothing goes out until there are credits again."""
+        """Sends nothing until there are credits again."""
         self.credits = 0
         if self.is_ready:
             self.is_ready = False
             self.link.ready.remove(self)
 
     def stop_sending(self) -> None:
-        """Nothing of the queue goes out any more."""
+        """Drops the queue, and sends nothing any more."""
         self.is_draining = False
         self.queue.clear()
         self.queued = 0
         self.suspend()
 
     def expire(self, now: float) -> None:
-        """The owner did not answer the peer's request in time, or the queue did not drain in time."""
+        """Acts if the owner did not answer the peer's request in time, or the queue did not drain in time."""
         if self.state is not ChannelState.WAIT_CONNECT:
             self.disconnect_now(now)
         elif not self.opening.prolong(self, now):
@@ -308,13 +311,13 @@ class L2capChannel:
     def _disconnection_answered(self, response: SignallingCommand, _now: float) -> Answer:
         if isinstance(response, DisconnectionResponse) and (response.dcid, response.scid) != (self.dcid, self.cid):
             return Answer.IGNORED
-        # a reject says that the peer knows no such channel: that is as good
+        # after a reject the peer knows no such channel: it has ended, too
         self.step(Input.DISCONNECTION_RSP)
         self.over(DISCONNECTED)
         return Answer.FINAL
 
     def expired(self, _now: float) -> None:
-        """The peer did not answer in time."""
+        """Ends the channel because the peer did not answer in time."""
         self.step(Input.TIMEOUT)
         self.over(NO_ANSWER)
 

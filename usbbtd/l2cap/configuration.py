@@ -1,4 +1,4 @@
-"""The configuration of a BR/EDR channel, by the standard process (Vol 3, Part A, 7.1): it ends with the channel's mode.
+"""The configuration of a BR/EDR channel, by the standard process (Vol 3, Part A, 7.1). It decides the channel's mode.
 
 Basic mode is the only one that options.py accepts; another would be chosen in ``_configured``.
 """
@@ -23,12 +23,12 @@ from usbbtd.l2cap.pdu import (
 from usbbtd.l2cap.signalling import Answer
 from usbbtd.l2cap.states import ChannelState, Input
 
-#: Octets of options that a peer may spread over several requests.
+#: The most octets of options that a peer may spread over several requests.
 _MAXIMUM_OPTIONS = 1024
 
 
 class Configuration:
-    """Both sides' requests, until the channel is open, and again when the peer begins anew."""
+    """Exchanges both sides' requests until the channel is open, and again if the peer configures it anew."""
 
     def __init__(self, channel: L2capChannel) -> None:
         self._channel = channel
@@ -38,7 +38,7 @@ class Configuration:
         self._was_open = False
         self._peer_mtu = DEFAULT_MTU
         self._peer_options = b""
-        self._repeated_options = b""  # what the peer wants to read in our request, beside the MTU
+        self._repeated_options = b""  # the options that the peer wants in our request, beside the MTU
         self._response_options = b""
         self._requests_received = 0
         self._requests_sent = 0
@@ -81,7 +81,7 @@ class Configuration:
                 self._configured()
 
     def _judge(self) -> Verdict:
-        # What the owner was told of an open channel stays true: a reconfiguration cannot make its MTU smaller.
+        # A reconfiguration cannot make the MTU of an open channel smaller: its owner was told the old one.
         minimum = self._peer_mtu if self._was_open else MINIMUM_MTU[BREDR]
         try:
             return judge(self._peer_options, minimum)
@@ -104,7 +104,7 @@ class Configuration:
         if not isinstance(response, ConfigurationResponse):
             channel.fail("the peer rejected our configuration request", now)
             return Answer.FINAL
-        if response.scid not in (channel.cid, 0):  # some peers leave our end of it empty
+        if response.scid not in (channel.cid, 0):  # some peers leave our CID out
             return Answer.IGNORED
         if response.result == CONFIGURATION_PENDING:
             channel.step(Input.CONFIGURATION_RSP_PND)
@@ -130,7 +130,7 @@ class Configuration:
         self._channel.fail(NO_ANSWER, now)
 
     def _take_proposal(self, untrusted_options: bytes) -> None:
-        """Takes a smaller MTU, and whatever else we can promise."""
+        """Takes over a smaller MTU, and the other options of the peer's proposal that we can promise."""
         try:
             mtu, self._repeated_options = counter_proposal(untrusted_options)
         except RemoteProtocolError:
@@ -145,5 +145,5 @@ class Configuration:
             self._was_open = True
             channel.tx_mtu = self._peer_mtu
             channel.opened(BasicMode(channel))
-        channel.credits = 1  # always: basic mode has none
+        channel.credits = 1  # basic mode has no credits: 1 means that the channel may send
         channel.resume()

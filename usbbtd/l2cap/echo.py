@@ -1,4 +1,4 @@
-"""Echo requests of ours on one BR/EDR link: Vol 3, Part A, 4.8 and 4.9. The signalling channel of LE has none."""
+"""Our echo requests on one BR/EDR link: Vol 3, Part A, 4.8 and 4.9. The signalling channel of LE has none."""
 
 from functools import partial
 
@@ -8,15 +8,15 @@ from usbbtd.l2cap.events import ECHO_REJECTED, LINK_LOST, NO_ANSWER, EchoFailed,
 from usbbtd.l2cap.pdu import L2capEchoRequest, L2capEchoResponse, SignallingCommand
 from usbbtd.l2cap.signalling import Answer, Signalling
 
-#: What we put into an echo request fits into the smallest signalling MTU.
+#: The most octets of data in our echo requests: they fit into the smallest signalling MTU.
 MAXIMUM_ECHO = 48 - 4
 
 
 class Echoes:
-    """Each has a number of its own as long as the link lives.
+    """Sends echo requests. Each has a number, which no other has as long as the link lives.
 
-    One that was cancelled keeps its identifier, and counts, until it is answered or has expired: otherwise a late
-    answer, with somebody's data, could be taken for that to another request.
+    A cancelled request keeps its identifier, and counts, until it is answered or has expired: otherwise its answer,
+    with somebody's data, could be taken for that to another request.
     """
 
     def __init__(self, handle: int, transport: int, signalling: Signalling, events: list[Event]) -> None:
@@ -24,11 +24,14 @@ class Echoes:
         self._transport = transport
         self._signalling = signalling
         self._events = events
-        self._in_flight: dict[int, bool] = {}  # whether somebody waits, by number
+        self._in_flight: dict[int, bool] = {}  # by number: whether it was not cancelled
         self._last = 0
 
     def send(self, data: bytes, now: float) -> int:
-        """Returns its number. LocalProtocolError: more data than MAXIMUM_ECHO, too many in flight, or an LE link."""
+        """Sends a request, and returns its number.
+
+        Raises LocalProtocolError if there are more data than MAXIMUM_ECHO or too many requests in flight, and on LE.
+        """
         count = len(self._in_flight)
         if self._transport != BREDR or len(data) > MAXIMUM_ECHO or count >= self._signalling.limits.echoes:
             raise LocalProtocolError(f"no echo of {len(data)} bytes with {count} in flight")
@@ -40,12 +43,12 @@ class Echoes:
         return number
 
     def cancel(self, number: int) -> None:
-        """Nobody waits for it any more, and no event follows. Harmless where it has ended."""
+        """Cancels a request: no event follows. Does nothing if it has ended."""
         if number in self._in_flight:
             self._in_flight[number] = False
 
     def lost(self) -> None:
-        """The link is gone."""
+        """Ends all requests of a link that is gone."""
         for number in tuple(self._in_flight):
             self._end(EchoFailed(self._handle, number, LINK_LOST))
 

@@ -1,23 +1,23 @@
-"""What the mux tells its owner. A channel is named by its link's handle and our own channel identifier.
+"""The events of a mux for its owner. The handle of its link and our CID name a channel.
 
-A channel asked for by ``Mux.connect`` ends with exactly one ChannelRefused or ChannelEnded, with or without a
-ChannelOpened before. One announced by ChannelRequested ends with one ChannelEnded, unless its owner refused it.
+A channel that ``Mux.connect`` asked for ends with exactly one ChannelRefused or ChannelEnded, with or without a
+ChannelOpened before. A channel that ChannelRequested announced ends with one ChannelEnded, unless its owner refused it.
 """
 
 from typing import NamedTuple
 
-#: Reasons of ChannelEnded that owners tell apart. Every other one of a channel that was open is a breach by the peer.
-DISCONNECTED = "disconnected"  # by us, in order
+#: Reasons of ChannelEnded that owners tell apart. After any other one, of an open channel, the peer broke a rule.
+DISCONNECTED = "disconnected"  # we did, in order
 PEER_DISCONNECTED = "the peer disconnected"
 LINK_LOST = "the link was lost"
 NO_ANSWER = "the peer did not answer"
 NOT_READ = "the guest did not read"
-#: Of EchoFailed; the others are LINK_LOST and NO_ANSWER.
+#: A reason of EchoFailed. The others are LINK_LOST and NO_ANSWER.
 ECHO_REJECTED = "the peer rejected the echo request"
 
 
 class ChannelRequested(NamedTuple):
-    """A peer wants a channel to a PSM that we listen on; ``Mux.accept`` or ``Mux.refuse`` answers."""
+    """A peer wants a channel to a PSM on which we listen. ``Mux.accept`` or ``Mux.refuse`` answers it."""
 
     handle: int
     cid: int
@@ -35,9 +35,9 @@ class ChannelOpened(NamedTuple):
 
 
 class ChannelRefused(NamedTuple):
-    """The peer does not want our channel. ``result`` as in its response (Vol 3, Part A, 4.3 and 4.23).
+    """The peer refused our channel. ``result``: that of its response (Vol 3, Part A, 4.3 and 4.23).
 
-    A peer that does not know the request at all counts as 0x0002, PSM not supported.
+    If the peer does not know the request at all it is 0x0002, PSM not supported.
     """
 
     handle: int
@@ -46,7 +46,7 @@ class ChannelRefused(NamedTuple):
 
 
 class ChannelEnded(NamedTuple):
-    """The channel is gone, or never came to be for another reason than the peer's refusal. ``reason`` is for people."""
+    """The channel has ended, or could not be opened other than by the peer's refusal. ``reason``: for people."""
 
     handle: int
     cid: int
@@ -62,7 +62,7 @@ class EchoReceived(NamedTuple):
 
 
 class EchoFailed(NamedTuple):
-    """There is no answer to the ``Mux.echo`` that returned ``number``. ``reason`` is for people."""
+    """The ``Mux.echo`` that returned ``number`` has no answer. ``reason``: for people."""
 
     handle: int
     number: int
@@ -70,9 +70,9 @@ class EchoFailed(NamedTuple):
 
 
 class ParametersRequested(NamedTuple):
-    """Our peripheral asks for other connection parameters; ``Mux.answer_parameters`` answers.
+    """Our peripheral asks for other connection parameters. ``Mux.answer_parameters`` answers it.
 
-    Units as in HCI: intervals in 1.25 ms, timeout in 10 ms. The values are within the ranges of Vol 3, Part A, 4.20.
+    Units are those of HCI: intervals in 1.25 ms, timeout in 10 ms. The values are legal by Vol 3, Part A, 4.20.
     """
 
     handle: int
@@ -83,7 +83,7 @@ class ParametersRequested(NamedTuple):
 
 
 class ParametersAnswered(NamedTuple):
-    """The central's answer to ``Mux.request_parameters``. No answer counts as False."""
+    """The central's answer to ``Mux.request_parameters``. ``accepted``: False also if the central did not answer."""
 
     handle: int
     accepted: bool

@@ -1,6 +1,6 @@
-"""Fixed channels that are not served: an answer so that a peer that tries them does not wait for 30 seconds.
+"""Answers PDUs on fixed channels that are not served, so that a peer that tries them does not wait for 30 seconds.
 
-Pairing, when it comes, takes its two channels out of here.
+Pairing, when it comes, takes its two channels out of this module.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _SMP_PAIRING_NOT_SUPPORTED = 0x05
 
 
 def _att(opcode: int) -> bytes | None:
-    """Error response: request not supported. Requests are the even opcodes without the command flag."""
+    """Returns the error response "request not supported". Requests are the even opcodes without the command flag."""
     if opcode < _ATT_EXCHANGE_MTU_REQ or opcode % 2 or opcode & _ATT_COMMAND_FLAG or opcode == _ATT_CONFIRMATION:
         return None
     return _ATT_ERROR.pack(_ATT_ERROR_RSP, opcode, 0x0000, _ATT_REQUEST_NOT_SUPPORTED)
@@ -48,12 +48,12 @@ _CHANNELS = (
     {_CID_ATT: _att, _CID_SMP: _smp},
 )
 
-#: The channel identifiers by transport that ``answer`` knows.
+#: The CIDs for which there is an ``answer``, by transport.
 FIXED_CIDS: Mapping[int, tuple[int, ...]] = {transport: tuple(_CHANNELS[transport]) for transport in (BREDR, LE)}
 
 
 def answer(transport: int, cid: int, untrusted_pdu: bytes) -> bytes | None:
-    """The whole PDU that answers a whole PDU on a fixed channel that we do not serve; None: nothing to say."""
+    """Returns the whole PDU that answers a whole PDU on one of FIXED_CIDS; None if it needs no answer."""
     if len(untrusted_pdu) == _HEADER_SIZE:
         return None
     payload = _CHANNELS[transport][cid](untrusted_pdu[_HEADER_SIZE])

@@ -1,4 +1,4 @@
-"""One ACL link as L2CAP keeps it: its signalling, its channels by both their ends, and whose turn it is to send."""
+"""An ACL link as L2CAP keeps it: its signalling, its channels by both their ends, and whose turn it is to send."""
 
 from collections import deque
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -24,7 +24,7 @@ COUNTERS = (
 
 
 class Shared(NamedTuple):
-    """What the links of one mux have in common. The lists are emptied in place: their ``append`` may be kept."""
+    """The parts that all links of a mux share. The lists are emptied in place: their ``append`` may be kept."""
 
     limits: L2capLimits
     listeners: set[tuple[int, int]]  # (transport, psm)
@@ -36,7 +36,7 @@ class Shared(NamedTuple):
 
 
 class OnLink(Timed, Protocol):
-    """What a link knows of its channels."""
+    """The interface of a channel to its link."""
 
     cid: int
     dcid: int
@@ -49,7 +49,10 @@ Channel = TypeVar("Channel", bound=OnLink)
 
 
 class L2capLink(Generic[Channel]):
-    """``receivers``: who takes a PDU, by CID. ``ready``: channels that have a PDU to send, whose turn it is first."""
+    """The record of a link. ``receivers``: who takes a PDU, by its CID.
+
+    ``ready``: the channels that have a PDU to send; the first of them has its turn next.
+    """
 
     def __init__(self, shared: Shared, handle: int, transport: int, role: int) -> None:
         self.shared = shared
@@ -58,7 +61,7 @@ class L2capLink(Generic[Channel]):
         self.role = role
         self.ready: deque[Channel] = deque()
         self.channels: dict[int, Channel] = {}
-        self.peers: dict[int, Channel] = {}  # by the peer's end, as soon as it is known
+        self.peers: dict[int, Channel] = {}  # by the peer's CID, once that is known
         self.signalling = Signalling(transport, shared.limits, shared.deadlines, shared.counters)
         self.receivers: dict[int, PduReceiver] = {SIGNALLING_CIDS[transport]: self.signalling}
         self.echoes = Echoes(handle, transport, self.signalling, shared.events)
@@ -66,11 +69,11 @@ class L2capLink(Generic[Channel]):
         self._next_cid = DYNAMIC_CIDS[transport].start
 
     def new_cid(self) -> int:
-        """Returns the identifier of the next channel; 0 where the link has as many as it may."""
+        """Returns the CID for a new channel; 0 if the link has as many as it may."""
         cids = DYNAMIC_CIDS[self.transport]
         if len(self.channels) >= min(self.shared.limits.channels, len(cids)):
             return 0
-        # The longest unused first: what is under way for a channel that was closed does not meet the next one.
+        # The one that was unused for longest: PDUs that are still under way to a closed channel do not meet a new one.
         while self._next_cid in self.channels:
             self._next_cid = _following(self._next_cid, cids)
         cid, self._next_cid = self._next_cid, _following(self._next_cid, cids)
@@ -87,7 +90,7 @@ class L2capLink(Generic[Channel]):
         self.signalling.forget(channel)
 
     def lost(self) -> None:
-        """The link is gone, and all on it."""
+        """Ends all channels and echoes of a link that is gone."""
         for channel in list(self.channels.values()):
             channel.link_lost()
         self.echoes.lost()

@@ -1,7 +1,7 @@
 """L2CAP of all links of one controller, without I/O.
 
-A channel is named by (handle, cid), cid being our end. What a peer sends never raises: its fault costs it that channel,
-or is answered with a reject, or counted. LocalProtocolError means that the owner of the mux made the mistake.
+(handle, cid) names a channel; cid is our end. A peer's mistake costs it that channel, is answered with a reject, or
+counted: it never raises an error. LocalProtocolError is a mistake of the mux's owner.
 """
 
 from typing import Final
@@ -35,14 +35,14 @@ class Mux:
     # -- links
 
     def add_link(self, handle: int, transport: int, role: int, now: float) -> None:
-        """LocalProtocolError: there is a link with this handle."""
+        """Adds a link. Raises LocalProtocolError if there is a link with this handle."""
         if handle in self._links:
             raise LocalProtocolError(f"link {handle:#06x} is there already")
         link = self._links[handle] = L2capLink(self._shared, handle, transport, role)
         PeerRequests(link)
 
     def remove_link(self, handle: int) -> None:
-        """Its channels are closed, with events. Harmless without such a link."""
+        """Removes a link. Its channels end, with events. Does nothing if there is no such link."""
         if (link := self._links.pop(handle, None)) is not None:
             link.lost()
 
@@ -63,7 +63,7 @@ class Mux:
                 receiver.receive(untrusted_pdu, now)
 
     def take_sdus(self) -> list[tuple[int, int, bytes]]:  # hot: per packet
-        """(handle, cid, SDU) in the order received. Each is to be released when it is read."""
+        """Hands over (handle, cid, SDU), in the order of their arrival. Each has to be released when it is read."""
         sdus = self._sdus
         taken = sdus.copy()
         sdus.clear()
@@ -71,23 +71,25 @@ class Mux:
         return taken
 
     def release_sdus(self, handle: int, cid: int, count: int) -> None:  # hot: per packet
-        """The oldest ``count`` SDUs of the channel are read: its peer may send more. Harmless on a dead one.
+        """Releases the oldest ``count`` SDUs of a channel, which are read: its peer may send more.
 
-        LocalProtocolError: more than were taken.
+        Does nothing if the channel is gone. Raises LocalProtocolError for more SDUs than there are.
         """
         link = self._links.get(handle)
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.release(count)
 
     def limit_unread(self, handle: int, cid: int, octets: int) -> None:
-        """Sets a channel's own ``L2capLimits.unread_bytes``. Harmless on a dead one."""
+        """Sets a channel's own ``L2capLimits.unread_bytes``. Does nothing if the channel is gone."""
         link = self._links.get(handle)
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.limit_unread(octets)
 
     def send_sdu(self, handle: int, cid: int, sdu: bytes) -> None:  # hot: per packet
-        """Queue an SDU; empty ones are legal. LocalProtocolError: the channel is not open, the SDU is larger than its
-        ``tx_mtu``, or there is no room."""
+        """Queues an SDU, which may be empty.
+
+        Raises LocalProtocolError if the channel is not open, the SDU longer than its ``tx_mtu``, or there is no room.
+        """
         try:
             channel = self._links[handle].channels[cid]
         except KeyError:
@@ -95,9 +97,9 @@ class Mux:
         channel.send(sdu)
 
     def room(self, handle: int, cid: int) -> int:
-        """Bytes that may be queued; each SDU counts SDU_OVERHEAD more than its length. The last one may exceed it.
+        """Returns how many bytes may be queued. An SDU counts SDU_OVERHEAD more than its size; the last may exceed it.
 
-        0 or less: wait for ``take_writable``, or the channel is not open (any more).
+        0 or less means to wait for ``take_writable``, or that the channel is not open.
         """
         link = self._links.get(handle)
         if link is None or (channel := link.channels.get(cid)) is None:
@@ -105,13 +107,13 @@ class Mux:
         return channel.room()
 
     def take_writable(self) -> list[tuple[int, int]]:
-        """(handle, cid) of channels that were full and have room again."""
+        """Hands over (handle, cid) of the channels that were full and have room again."""
         taken = self._shared.writable.copy()
         self._shared.writable.clear()
         return taken
 
     def take_pdus(self, handle: int, limit: int) -> list[bytes]:  # hot: per packet
-        """At most ``limit`` PDUs for the air: signalling first, then one of each channel in turn."""
+        """Hands over at most ``limit`` PDUs for the air: signalling first, then one of each channel in turn."""
         try:
             link = self._links[handle]
         except KeyError:
@@ -128,7 +130,7 @@ class Mux:
             assert mode is not None
             pdus.append(mode.next_pdu())
             limit -= 1
-            while channel.is_ready and limit > 0 and not ready:  # alone
+            while channel.is_ready and limit > 0 and not ready:  # no other channel has a turn
                 pdus.append(mode.next_pdu())
                 limit -= 1
             if channel.is_ready:
@@ -143,7 +145,10 @@ class Mux:
     # -- channels
 
     def listen(self, transport: int, psm: int) -> None:
-        """Let peers ask for channels to a PSM (BR/EDR) or SPSM (LE). LocalProtocolError: not a valid one, or taken."""
+        """Lets peers ask for channels to a PSM (BR/EDR) or SPSM (LE).
+
+        Raises LocalProtocolError if it is not legal, or listened on already.
+        """
         if not psm_is_legal(transport, psm):
             raise LocalProtocolError(f"{psm:#06x} is no valid PSM")
         if (transport, psm) in self._shared.listeners:
@@ -151,13 +156,14 @@ class Mux:
         self._shared.listeners.add((transport, psm))
 
     def unlisten(self, transport: int, psm: int) -> None:
-        """No more requests; those that wait for an answer still may be answered."""
+        """Lets no more peers ask for channels to a PSM or SPSM. Those that wait for an answer still get it."""
         self._shared.listeners.discard((transport, psm))
 
     def connect(self, handle: int, psm: int, mtu: int, now: float) -> int:
-        """Ask the peer for a channel; returns our cid, events follow. ``mtu``: the largest SDU that we receive.
+        """Asks a peer for a channel, and returns our cid; events follow.
 
-        LocalProtocolError: no such link, PSM or MTU not valid, or the link has as many channels as it may.
+        ``mtu``: the length in bytes of the longest SDU that we receive. Raises LocalProtocolError if there is no such
+        link, if PSM or MTU are not legal, or if the link has as many channels as it may.
         """
         link = self._link(handle)
         if not psm_is_legal(link.transport, psm):
@@ -189,7 +195,7 @@ class Mux:
             channel.refuse(result)
 
     def disconnect(self, handle: int, cid: int, now: float) -> None:
-        """End a channel in any state; SDUs in its queue go first. ChannelEnded follows. Harmless on a dead one."""
+        """Ends a channel in any state, after the SDUs in its queue. ChannelEnded follows, unless it is gone already."""
         link = self._links.get(handle)
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.disconnect(now)
@@ -198,29 +204,31 @@ class Mux:
         return [channel.info() for link in self._links.values() for channel in link.channels.values()]
 
     def channel(self, handle: int, cid: int) -> L2capChannelInfo | None:
-        """None: there is no such channel (any more)."""
+        """Describes a channel. Returns None if there is no such channel, or it is gone."""
         link = self._links.get(handle)
         return None if link is None or (channel := link.channels.get(cid)) is None else channel.info()
 
     # -- the rest of signalling
 
     def echo(self, handle: int, data: bytes, now: float) -> int:
-        """Ask a BR/EDR peer for its echo; returns a number that no other echo of this link has.
+        """Asks a BR/EDR peer for its echo, and returns a number that no other echo of this link has.
 
-        One EchoReceived or EchoFailed follows. LocalProtocolError: not on this link, too much data, too many waiting.
+        One EchoReceived or EchoFailed follows. Raises LocalProtocolError as ``Echoes.send``, and without such a link.
         """
         return self._link(handle).echoes.send(data, now)
 
     def cancel_echo(self, handle: int, number: int) -> None:
-        """Nobody waits for an echo any more, and no event follows. Harmless where it has ended."""
+        """Cancels an echo: no event follows. Does nothing if it has ended."""
         if (link := self._links.get(handle)) is not None:
             link.echoes.cancel(number)
 
     def request_parameters(
         self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int, now: float
     ) -> None:
-        """As the peripheral, ask the central for other connection parameters; ParametersAnswered follows.
-        LocalProtocolError: the link's role or the values are not for it, or one question waits already."""
+        """Asks the central, as its peripheral, for other connection parameters. ParametersAnswered follows.
+
+        Raises LocalProtocolError as ``ParameterUpdates.request``, and without such a link.
+        """
         request = ParameterUpdateRequest(interval_min, interval_max, latency, timeout)
         self._link(handle).parameters.request(request, now)
 
@@ -230,10 +238,10 @@ class Mux:
         return link is not None and link.parameters.answer(accepted)
 
     def take_events(self) -> list[Event]:
-        """In the order in which things happened.
+        """Hands over the events, in the order in which they happened.
 
-        SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelEnded.
-        Whoever takes both in one go handles openings, then SDUs, then closings.
+        SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelEnded. An
+        owner that takes both at once handles openings first, then SDUs, then ends.
         """
         taken = self._shared.events.copy()
         self._shared.events.clear()
@@ -242,14 +250,14 @@ class Mux:
     # -- time
 
     def next_timeout(self) -> float | None:
-        """When ``handle_timeout`` is due; None: nothing waits."""
+        """Returns when ``handle_timeout`` is due; None if no time-out runs."""
         deadlines = self._shared.deadlines
         return min(deadlines.values()) if deadlines else None
 
     def handle_timeout(self, now: float) -> None:
         deadlines = self._shared.deadlines
         for timed in [timed for timed, deadline in deadlines.items() if deadline <= now]:
-            # one may have ended another
+            # the time-out of one may have ended another
             if deadlines.pop(timed, None) is not None:
                 timed.expire(now)
 
@@ -270,9 +278,9 @@ class Mux:
             raise LocalProtocolError(f"no link {handle:#06x}") from None
 
     def _requested(self, handle: int, cid: int) -> L2capChannel | None:
-        """Returns the channel that a peer asked for, None if it waits no more.
+        """Returns the channel that a peer asked for; None if the peer does not wait any more.
 
-        The owner cannot know: its answer is to an event, and what came behind that has been received already.
+        The owner cannot know that: its answer is to an event, and later PDUs have been received already.
         """
         link = self._links.get(handle)
         channel = None if link is None else link.channels.get(cid)

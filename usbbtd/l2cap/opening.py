@@ -1,4 +1,4 @@
-"""How channels come to be: one request, ours or the peer's, and what each of its channels needs until it is open.
+"""Opens channels: by one request, ours or the peer's, and what each of its channels needs until it is open.
 
 A request for one channel is an opening of one; the enhanced requests (Vol 3, Part A, 4.25) ask for up to five.
 """
@@ -27,7 +27,10 @@ Link = L2capLink[L2capChannel]
 
 
 class Opening(ABC):
-    """``channels``: those that it has to do with still. ``identifier``: of the peer's request."""
+    """Opens the channels of one request. ``channels``: those that are not over.
+
+    ``identifier``: that of the request, if it is the peer's.
+    """
 
     def __init__(self, link: Link, cids: list[int], psm: int, transitions: Transitions) -> None:
         self._link = link
@@ -40,7 +43,7 @@ class Opening(ABC):
     # -- our request
 
     def connect(self, mtu: int, now: float) -> None:
-        """Asks the peer. ``mtu``: the largest SDU that we receive."""
+        """Sends our request. ``mtu``: the length in bytes of the longest SDU that we receive."""
         for channel in self.channels:
             channel.step(Input.OPEN_CHANNEL_REQ)
             channel.rx_mtu = mtu
@@ -52,7 +55,7 @@ class Opening(ABC):
 
     @abstractmethod
     def _connected(self, response: SignallingCommand, now: float) -> Answer:
-        """Takes the response to it."""
+        """Takes the response to our request."""
 
     def _answered(self, response: SignallingCommand, now: float) -> Answer:
         if not isinstance(response, CommandReject):
@@ -65,7 +68,7 @@ class Opening(ABC):
         for channel in tuple(self.channels):
             channel.expired(now)
 
-    # -- what a channel calls: see ChannelOpening
+    # -- for channels to call: see ChannelOpening
 
     @abstractmethod
     def accept(self, channel: L2capChannel, mtu: int, now: float) -> None: ...
@@ -91,7 +94,7 @@ class BredrOpening(Opening):
         self._is_pending_sent = False
 
     def requested(self, identifier: int, request: L2capConnectionRequest, now: float) -> None:
-        """The peer asks."""
+        """Takes the peer's request."""
         self.identifier = identifier
         self.channels[0].requested(request.scid, now + self._link.shared.limits.pending_s)
 
@@ -123,9 +126,9 @@ class BredrOpening(Opening):
         if not isinstance(response, ConnectionResponse):
             return Answer.IGNORED
         if response.result not in (BredrResult.SUCCESS, BredrResult.PENDING):
-            channel.refused(response.result)  # whatever the channel identifiers are (4.3)
+            channel.refused(response.result)  # the CIDs have no meaning then (4.3)
             return Answer.FINAL
-        if response.scid not in (channel.cid, 0):  # some peers leave our end of it empty
+        if response.scid not in (channel.cid, 0):  # some peers leave our CID out
             return Answer.IGNORED
         if response.result == BredrResult.PENDING:
             channel.step(Input.CONNECTION_RSP_PND)
@@ -148,7 +151,7 @@ class LeOpening(Opening):
         super().__init__(link, [cid], psm, CREDIT_BASED)
 
     def requested(self, identifier: int, request: LeConnectionRequest, now: float) -> None:
-        """The peer asks, with parameters that are valid."""
+        """Takes the peer's request, whose parameters are valid."""
         self.identifier = identifier
         self._peer = request
         self.channels[0].requested(request.scid, now + self._link.shared.limits.accept_s)
@@ -187,7 +190,7 @@ class LeOpening(Opening):
         return Answer.FINAL
 
 
-#: By transport.
+#: The openings of one channel, by transport.
 OPENINGS = (BredrOpening, LeOpening)
 
 

@@ -1,6 +1,6 @@
-"""Configuration options of BR/EDR channels (Vol 3, Part A, 5): what a peer may ask for and what we answer.
+"""Configuration options of BR/EDR channels (Vol 3, Part A, 5): judges a peer's, and makes ours.
 
-Only basic mode is spoken. The modes of option 4 that a channel may be configured to are in ``MODES``.
+Only basic mode is supported: MODES are the modes that option 4 may choose.
 """
 
 from struct import Struct
@@ -42,14 +42,14 @@ _LENGTHS = {
     _FRAME_CHECK_SEQUENCE: 1,
 }
 
-#: What we propose in place of a value that we cannot accept.
+#: The values that we propose in place of those that we cannot accept.
 _ALTERNATIVES = {
     _FLUSH_TIMEOUT: _U16.pack(_FLUSH_NEVER),
     _QUALITY_OF_SERVICE: _QOS_BEST_EFFORT,
     _RETRANSMISSION_AND_FLOW_CONTROL: _RFC_BASIC,
 }
 
-#: What a response has room for in the smallest signalling MTU (48): less the headers of command and response.
+#: The octets of options that fit into a response of the smallest signalling MTU (48), behind two headers.
 _RESPONSE_ROOM = 48 - 4 - 6
 
 
@@ -58,14 +58,14 @@ class Verdict(NamedTuple):
 
     result: int
     options: bytes
-    #: The largest SDU that the peer receives; None: it said nothing.
+    #: The length of the longest SDU that the peer receives; None if the request does not say.
     mtu: int | None
 
 
 def parse_options(untrusted_data: bytes) -> list[tuple[int, bool, bytes]]:
-    """(type, is a hint, value) of each option.
+    """Returns (type, whether it is a hint, value) of each option.
 
-    RemoteProtocolError: an option ends beyond the data, or has a known type and a length that this type cannot have.
+    Raises RemoteProtocolError if an option ends beyond the data, or has a length that its type cannot have.
     """
     options = []
     offset = 0
@@ -85,9 +85,10 @@ def parse_options(untrusted_data: bytes) -> list[tuple[int, bool, bytes]]:
 
 
 def judge(untrusted_data: bytes, minimum_mtu: int) -> Verdict:
-    """Answer all options of a request (joined, if it came in several parts). RemoteProtocolError as ``parse_options``.
+    """Returns our answer to all options of a request, joined if it came in several parts.
 
-    ``minimum_mtu``: a smaller MTU is unacceptable and this one is proposed.
+    ``minimum_mtu``: the one that is proposed if the peer's MTU is smaller. Raises RemoteProtocolError as
+    ``parse_options``.
     """
     mtu = None
     accepted: dict[int, bytes] = {}
@@ -111,21 +112,21 @@ def judge(untrusted_data: bytes, minimum_mtu: int) -> Verdict:
         return Verdict(CONFIGURATION_UNKNOWN_OPTIONS, _pack(unknown), None)
     if unacceptable:
         return Verdict(CONFIGURATION_UNACCEPTABLE, _pack(unacceptable), None)
-    # Some peers want back what they have asked for. Should there be no room for all of it, the longest is left out: a
-    # quality of service that needs no answer, because its type is "best effort" or "no traffic".
+    # Some peers want their options repeated. If there is no room for all, the longest is left out: a quality of
+    # service, which needs no answer as its type is "best effort" or "no traffic".
     return Verdict(CONFIGURATION_SUCCESS, _pack(dict(sorted(accepted.items(), key=lambda option: len(option[1])))), mtu)
 
 
 def mtu_option(mtu: int) -> bytes:
-    """Makes the only option that our first request has."""
+    """Returns the MTU option, the only one in our first request."""
     return _pack({_MTU: _U16.pack(mtu)})
 
 
 def counter_proposal(untrusted_data: bytes) -> tuple[int | None, bytes]:
-    """Takes from a response that found our request unacceptable what the peer would accept.
+    """Reads the peer's proposal out of a response that found our request unacceptable.
 
-    Returns the MTU, None where it says nothing of it, and the options that our next request repeats: those that we can
-    promise. Raises RemoteProtocolError as ``parse_options``.
+    Returns (the MTU or None, the options to repeat in our next request: those that we can promise). Raises
+    RemoteProtocolError as ``parse_options``.
     """
     mtu = None
     repeated: dict[int, bytes] = {}
@@ -138,7 +139,7 @@ def counter_proposal(untrusted_data: bytes) -> tuple[int | None, bytes]:
 
 
 def _is_acceptable(kind: int, value: bytes) -> bool:
-    """Whether we can live with an option of ``_ALTERNATIVES``, whoever it is about."""
+    """Tells whether we can accept, or promise, an option of ``_ALTERNATIVES``."""
     if kind == _FLUSH_TIMEOUT:
         return _U16.unpack(value) != (0,)  # reserved (5.2)
     if kind == _QUALITY_OF_SERVICE:
@@ -147,9 +148,9 @@ def _is_acceptable(kind: int, value: bytes) -> bool:
 
 
 def _pack(options: dict[int, bytes]) -> bytes:
-    """As many as fit into the smallest signalling MTU: the peer asks again and is told of the others then.
+    """Packs as many options as fit into the smallest signalling MTU; the peer asks again, and is told of the others.
 
-    An option that alone is too large is named without its value.
+    An option that is too long by itself is packed without its value.
     """
     packed = b""
     for kind, value in options.items():

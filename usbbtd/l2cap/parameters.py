@@ -1,4 +1,4 @@
-"""Connection parameters of an LE link: a peripheral asks its central for them (Vol 3, Part A, 4.20 and 4.21)."""
+"""Connection parameter updates of an LE link: a peripheral asks its central for them (Vol 3, Part A, 4.20 and 4.21)."""
 
 from usbbtd.bluetooth import CENTRAL, LE, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
@@ -14,7 +14,7 @@ from usbbtd.l2cap.signalling import Answer, Signalling
 
 
 class ParameterUpdates:
-    """One request of ours, and one of the peer's, may wait for its answer."""
+    """Sends our requests and answers the peer's. One of each may wait for its answer at a time."""
 
     def __init__(self, handle: int, transport: int, role: int, signalling: Signalling, events: list[Event]) -> None:
         self._handle = handle
@@ -22,11 +22,14 @@ class ParameterUpdates:
         self._role = role
         self._signalling = signalling
         self._events = events
-        self._identifier = 0  # of the peer's request that waits for an answer; 0: none
+        self._identifier = 0  # of the peer's request that waits for an answer; 0 if none does
         self._is_asking = False
 
     def request(self, request: ParameterUpdateRequest, now: float) -> None:
-        """Asks the central. Raises LocalProtocolError if that is us, for a second one, or for what is not legal."""
+        """Asks the central for other parameters.
+
+        Raises LocalProtocolError if we are the central, if a request waits already, or if the parameters are not legal.
+        """
         if self._transport != LE or self._role == CENTRAL or self._is_asking or not _are_legal(request):
             raise LocalProtocolError(f"{request} is not for this link now")
         self._is_asking = True

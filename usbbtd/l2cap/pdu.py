@@ -41,7 +41,7 @@ INFORMATION_NOT_SUPPORTED = 0x0001
 PARAMETERS_ACCEPTED = 0x0000
 PARAMETERS_REJECTED = 0x0001
 
-#: Every code that answers a request. Those that match nothing in flight are ignored, whether we know them or not.
+#: The codes of all responses. A response to no request in flight is ignored, whether we know its code or not.
 RESPONSE_CODES = frozenset({0x01, 0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D, 0x0F, 0x11, 0x13, 0x15, 0x18, 0x1A})
 
 
@@ -113,7 +113,7 @@ class DisconnectionRequest(SignallingCommand):
 
 @packet(0x07, "HH")
 class DisconnectionResponse(SignallingCommand):
-    """4.7. The identifiers as in the request."""
+    """4.7. The CIDs are those of the request."""
 
     dcid: int
     scid: int
@@ -190,7 +190,7 @@ class LeConnectionResponse(SignallingCommand):
 
 @packet(0x16, "HH")
 class FlowControlCredit(SignallingCommand):
-    """4.24. ``cid`` is the end of the side that gives the credits. An indication: nobody answers it."""
+    """4.24. ``cid`` is the end of the side that gives the credits. It has no response."""
 
     cid: int
     credits: int

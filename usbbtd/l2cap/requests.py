@@ -1,4 +1,4 @@
-"""What a peer begins with on a link: requests for channels, questions, and PDUs on fixed channels."""
+"""Handles what a peer begins on a link: requests for channels, questions, and PDUs on fixed channels."""
 
 from usbbtd.bluetooth import BredrResult, LeResult
 from usbbtd.l2cap import fixed
@@ -37,7 +37,7 @@ _CODES = tuple(
 _INVALID_SOURCE_CID = (BredrResult.INVALID_SOURCE_CID, LeResult.INVALID_SOURCE_CID)
 _SOURCE_CID_ALLOCATED = (BredrResult.SOURCE_CID_ALLOCATED, LeResult.SOURCE_CID_ALLOCATED)
 
-# 4.12 and 4.13: of the features only "fixed channels supported", of these only the signalling channel
+# 4.12 and 4.13: the only feature is "fixed channels supported", the only such channel is that of signalling
 _INFORMATION = {
     INFORMATION_EXTENDED_FEATURES: (1 << 7).to_bytes(4, "little"),
     INFORMATION_FIXED_CHANNELS: (1 << CID_SIGNALLING).to_bytes(8, "little"),
@@ -45,7 +45,7 @@ _INFORMATION = {
 
 
 class PeerRequests(PduReceiver):
-    """Of one link: those on its signalling channel, and what comes on fixed channels that are not served."""
+    """Handles the peer's requests on one link's signalling channel, and PDUs on fixed channels that are not served."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

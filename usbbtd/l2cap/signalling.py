@@ -1,6 +1,6 @@
-"""The signalling channel of one link: C-frames in and out, requests in flight with their timers, rejects.
+"""The signalling channel of one link: sends and receives C-frames, times requests in flight, rejects commands.
 
-What the commands mean is the link's and the channels' business.
+The link and its channels know what the commands mean.
 """
 
 from collections import deque
@@ -28,12 +28,12 @@ _HEADER_SIZE = BASIC_HEADER.size
 _COMMAND_HEADER_SIZE = COMMAND_HEADER.size
 _MAXIMUM_IDENTIFIER = 0xFF
 
-#: The largest C-frame that we take, by transport. Peers may count on 48 and 23 (4).
+#: The largest C-frame that we receive, by transport. Each side may count on 48 and 23 octets (4).
 SIGNALLING_MTU = (672, 64)
 
 
 class Answer(Enum):
-    """What a response was to the one who sent the request."""
+    """How the sender of a request takes a response."""
 
     FINAL = "final"
     PENDING = "pending"  # the final response is to come; ERTX runs
@@ -41,10 +41,10 @@ class Answer(Enum):
 
 
 class Timed(Protocol):
-    """Who may be entered in the deadlines of a mux."""
+    """An object that can have a deadline in a mux."""
 
     def expire(self, now: float) -> None:
-        """Its deadline, now taken out, has passed."""
+        """Acts on its deadline, which has passed and is no longer in the deadlines."""
 
 
 Deadlines = dict[Timed, float]
@@ -80,13 +80,13 @@ class RequestInFlight:
 
 
 class Signalling(PduReceiver):
-    """Of one link. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
+    """The signalling channel. ``counters`` has "signalling_ignored" and "signalling_dropped"."""
 
     _handler: Callable[[SignallingCommand, int, float], None]
 
     def __init__(self, transport: int, limits: L2capLimits, deadlines: Deadlines, counters: dict[str, int]) -> None:
         self.limits = limits
-        #: Whole PDUs for the air.
+        #: The whole PDUs that wait for the air.
         self.out: deque[bytes] = deque()
         self._transport = transport
         self._cid = SIGNALLING_CIDS[transport]
@@ -96,12 +96,13 @@ class Signalling(PduReceiver):
         self._counters = counters
         self._in_flight: dict[int, tuple[RequestInFlight, bytes]] = {}
         self._identifier = 0
-        self._last_request = b""  # the last request of the peer, to know when it is repeated
+        self._last_request = b""  # the last request of the peer, to notice when it is repeated
         self._last_response: bytes | None = None
 
     def serve(self, codes: Set[int], handler: Callable[[SignallingCommand, int, float], None]) -> None:
-        """Has ``handler`` get those requests and indications of the peer whose code is in ``codes``, with their
-        identifier and the time. Every other one is rejected.
+        """Gives ``handler`` the peer's requests and indications with one of these codes; others are rejected.
+
+        The handler gets (command, identifier, now).
         """
         self._codes, self._handler = codes, handler
 
@@ -115,9 +116,10 @@ class Signalling(PduReceiver):
         answered: Answered,
         expired: Callable[[float], None],
     ) -> None:
-        """``answered`` gets the response or a CommandReject, ``expired`` the time when none came.
+        """Sends a request. ``answered`` gets its response or a CommandReject; ``expired`` is called if none comes.
 
-        RTX runs from ``deadline_from``. ``owner`` is for ``forget``. LocalProtocolError: 255 requests are in flight.
+        RTX runs from ``deadline_from``. ``owner``: the one to ``forget`` it by. Raises LocalProtocolError if 255
+        requests are in flight.
         """
         identifier = self._next_identifier()
         request = RequestInFlight(self, owner, identifier, command.CODE + 1, answered, expired)
@@ -131,11 +133,11 @@ class Signalling(PduReceiver):
         self.out.append(pdu)
 
     def send_indication(self, command: SignallingCommand) -> None:
-        """A command that nobody answers."""
+        """Sends a command that has no response."""
         self.out.append(self._frame(command.pack(self._next_identifier())))
 
     def respond(self, identifier: int, response: SignallingCommand) -> None:
-        """Answer a request of the peer."""
+        """Answers a request of the peer."""
         pdu = self._frame(response.pack(identifier))
         if self._last_request and self._last_request[1] == identifier:
             self._last_response = pdu
@@ -146,22 +148,22 @@ class Signalling(PduReceiver):
         self.respond(identifier, CommandReject(REASON_NOT_UNDERSTOOD, b""))
 
     def reject_cid(self, identifier: int, local: int, remote: int) -> None:
-        """Invalid CID. Both ends as seen from our side; 0 for one that the request did not name."""
+        """Answers that a CID is invalid. ``local``, ``remote``: our CID and the peer's; 0 if the request has none."""
         self.respond(identifier, CommandReject(REASON_INVALID_CID, BASIC_HEADER.pack(local, remote)))
 
     def forget(self, owner: object) -> None:
-        """Responses to the requests of this owner are of no interest any more."""
+        """Forgets the requests of an owner: their responses are ignored."""
         for request, _ in [entry for entry in self._in_flight.values() if entry[0].owner is owner]:
             self._remove(request)
 
     def close(self) -> None:
-        """The link is gone."""
+        """Forgets all requests and PDUs of a link that is gone."""
         for request, _ in list(self._in_flight.values()):
             self._remove(request)
         self.out.clear()
 
     def request_expired(self, request: RequestInFlight, now: float) -> None:
-        """Repeat a request (6.2.1: with its identifier, and twice the time), or give up."""
+        """Repeats a request (6.2.1: with its identifier, and twice the time), or gives it up."""
         request.tries -= 1
         if request.tries > 0:
             request.rtx_s *= 2
@@ -174,7 +176,7 @@ class Signalling(PduReceiver):
     # -- from the peer
 
     def receive(self, untrusted_pdu: bytes, now: float) -> None:
-        """Take one C-frame. Never raises for what is in it."""
+        """Takes one C-frame. Never raises for what is in it."""
         if len(untrusted_pdu) - _HEADER_SIZE > self._mtu:
             self._receive_too_long(untrusted_pdu)
             return
@@ -195,7 +197,7 @@ class Signalling(PduReceiver):
 
     def _receive_request(self, code: int, identifier: int, command: bytes, complete: bool, now: float) -> None:
         if self._transport == BREDR and command == self._last_request:
-            # The peer's RTX expired: the same answer again, or the one that is still to come (6.2.1).
+            # The peer's RTX expired: it gets the same answer again, or the one that is still to come (6.2.1).
             if self._last_response is not None:
                 self.out.append(self._last_response)
             return
@@ -232,7 +234,7 @@ class Signalling(PduReceiver):
                 self._counters["signalling_ignored"] += 1
 
     def _receive_too_long(self, untrusted_pdu: bytes) -> None:
-        """4.1: the reject names the first request in the frame; a frame without one is ignored."""
+        """Rejects a frame that is too long, by the identifier of its first request (4.1). Without one it is ignored."""
         for code, identifier, _ in _commands(untrusted_pdu):
             if identifier and code not in RESPONSE_CODES and len(self.out) < self.limits.signalling_backlog:
                 self.respond(identifier, CommandReject(REASON_MTU_EXCEEDED, self._mtu.to_bytes(2, "little")))
@@ -246,7 +248,7 @@ class Signalling(PduReceiver):
         self._deadlines.pop(request, None)
 
     def _next_identifier(self) -> int:
-        """Never 0, never one in flight, and as late as possible the same again (4)."""
+        """Returns an identifier that is not in flight, and was not used for as long as possible (4). It is never 0."""
         for _ in range(_MAXIMUM_IDENTIFIER):
             self._identifier = self._identifier % _MAXIMUM_IDENTIFIER + 1
             if self._identifier not in self._in_flight:
@@ -258,8 +260,11 @@ class Signalling(PduReceiver):
 
 
 def _commands(untrusted_pdu: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(code, identifier, octets with header) of each command. The last may be shorter than its header says; what is too
-    short for a header has no identifier to answer to and is left out."""
+    """Yields (code, identifier, octets with header) of each command in a C-frame.
+
+    The last may be shorter than its header says. One that is too short for a header has no identifier to answer to, and
+    is left out.
+    """
     offset = _HEADER_SIZE
     while len(untrusted_pdu) - offset >= _COMMAND_HEADER_SIZE:
         code, identifier, length = COMMAND_HEADER.unpack_from(untrusted_pdu, offset)

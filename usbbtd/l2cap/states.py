@@ -1,7 +1,7 @@
-"""The states of a channel and what moves it between them, in the words of the specification (Vol 3, Part A, 6.1).
+"""The states of a channel and the transitions between them, in the words of the specification (Vol 3, Part A, 6.1).
 
-``Channel.step`` is the only writer of a channel's state and takes only the transitions that are listed here. What a
-peer sends in a state that has no transition for it is ignored or rejected, as the handler of that command says.
+Only ``L2capChannel.step`` writes a channel's state, and it makes only the transitions in these tables. A command of the
+peer for which a state has no transition is ignored or rejected, as the handler of that command says.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Input(StrEnum):
 
 Transitions = Mapping[tuple[ChannelState, Input], ChannelState]
 
-#: The states in which the peer knows our end of the channel.
+#: The states during the configuration of a channel, in which the peer knows our end of it.
 CONFIG = (
     ChannelState.WAIT_CONFIG,
     ChannelState.WAIT_SEND_CONFIG,
@@ -68,7 +68,7 @@ _CONNECT_AND_CLOSE: dict[tuple[ChannelState, Input], ChannelState] = {
     (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP_NEG): ChannelState.CLOSED,
     (ChannelState.WAIT_CONNECT_RSP, Input.TIMEOUT): ChannelState.CLOSED,
     (ChannelState.WAIT_CONNECT_RSP, Input.LINK_LOST): ChannelState.CLOSED,
-    # Nothing takes a connection request back: the answer is waited for, then the channel is disconnected.
+    # A connection request cannot be taken back: the channel is disconnected after its answer.
     (ChannelState.WAIT_CONNECT_RSP, Input.CLOSE_CHANNEL_REQ): ChannelState.WAIT_DISCONNECT,
     (ChannelState.WAIT_DISCONNECT, Input.CONNECTION_RSP): ChannelState.WAIT_DISCONNECT,
     (ChannelState.WAIT_DISCONNECT, Input.CONNECTION_RSP_PND): ChannelState.WAIT_DISCONNECT,
@@ -82,7 +82,7 @@ _CONNECT_AND_CLOSE: dict[tuple[ChannelState, Input], ChannelState] = {
     (ChannelState.WAIT_DISCONNECT, Input.LINK_LOST): ChannelState.CLOSED,
 }
 
-#: LE credit based channels (10.1): nothing to configure. The states keep the names that BR/EDR gave them.
+#: LE credit based channels (10.1), which have no configuration. Their states have the names of BR/EDR.
 CREDIT_BASED: Transitions = _CONNECT_AND_CLOSE | {
     (ChannelState.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): ChannelState.OPEN,
     (ChannelState.WAIT_CONNECT_RSP, Input.CONNECTION_RSP): ChannelState.OPEN,
@@ -104,13 +104,13 @@ CLASSIC: Transitions = (
         (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,
         (ChannelState.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ): ChannelState.OPEN,
         (ChannelState.WAIT_CONFIG_REQ, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ,
-        # it changed its mind before we are through: its latest options count
+        # the peer asks again before we have finished: its latest options count
         (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ): ChannelState.WAIT_CONFIG_RSP,
         (ChannelState.WAIT_CONFIG_RSP, Input.CONFIGURATION_REQ_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,
         # reconfiguration of an open channel
         (ChannelState.OPEN, Input.CONFIGURATION_REQ): ChannelState.WAIT_SEND_CONFIG,
         (ChannelState.OPEN, Input.CONFIGURATION_REQ_NEG): ChannelState.OPEN,
-        # the answer to ours
+        # the answer to our request
         (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP): ChannelState.WAIT_CONFIG_REQ,
         (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_PND): ChannelState.WAIT_CONFIG_REQ_RSP,
         (ChannelState.WAIT_CONFIG_REQ_RSP, Input.CONFIGURATION_RSP_NEG): ChannelState.WAIT_CONFIG_REQ_RSP,

@@ -1,4 +1,4 @@
-"""The modes of channels: how SDUs become PDUs, and what the peer is told of those that are read."""
+"""The modes of channels: how SDUs become PDUs, and how the peer learns that SDUs were read."""
 
 from abc import abstractmethod
 
@@ -6,23 +6,23 @@ from usbbtd.l2cap.receiver import PduReceiver
 
 
 class Mode(PduReceiver):
-    """A part of one channel, from when it is known what the channel will speak."""
+    """The mode of one channel. The channel has it once it is known, for BR/EDR after the configuration."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def unread(self) -> int:
-        """How many SDUs were delivered and not released."""
+        """Returns how many SDUs were delivered and not released."""
 
     @abstractmethod
     def next_pdu(self) -> bytes:
-        """Returns the next whole PDU; only while the channel ``is_ready``."""
+        """Returns the next whole PDU. May be called only while the channel ``is_ready``."""
 
     @abstractmethod
     def release(self, count: int) -> None:
-        """The oldest ``count`` SDUs that were delivered are read. Raises LocalProtocolError for more than there are."""
+        """Releases the oldest ``count`` SDUs, which are read. Raises LocalProtocolError for more than there are."""
 
     @abstractmethod
     def limit_unread(self, octets: int) -> None:
-        """Sets the channel's own ``Limits.unread_bytes``, where the peer cannot be told to wait."""
+        """Sets the channel's own ``L2capLimits.unread_bytes``, if this mode cannot tell the peer to wait."""

@@ -1,4 +1,4 @@
-"""Basic mode of BR/EDR channels (Vol 3, Part A, 3.1): an SDU is a PDU, and nothing tells the peer to wait."""
+"""Basic mode of BR/EDR channels (Vol 3, Part A, 3.1): an SDU is a PDU, and a peer cannot be told to wait."""
 
 from typing import Final
 
@@ -12,14 +12,14 @@ _HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 
 
 class BasicMode(Mode):
-    """Has no credits: the channel has one while it may send, and none while it is configured anew."""
+    """Basic mode. The channel's credits are 1 while it may send, and 0 while it is configured anew."""
 
     __slots__ = ("_channel", "_delivered", "_sdus", "_unread_bytes", "_unread_limit")
 
     def __init__(self, channel: L2capChannel) -> None:
         self._channel = channel
         self._sdus = channel.link.shared.sdus
-        self._delivered: list[int] = []  # cost of each SDU that is not released, oldest first
+        self._delivered: list[int] = []  # the bytes that each SDU counts until it is released, oldest first
         self._unread_bytes = 0
         self._unread_limit = channel.limits.unread_bytes
 

@@ -13,15 +13,15 @@ _HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 _LENGTH_SIZE: Final = 2  # of the SDU, in front of its first segment
 _FIRST_SIZE: Final = 6  # both
 
-#: The peer may have so many of the largest SDUs under way, and so many K-frames at least: small SDUs cost a credit too.
+#: A peer may have so many of the longest SDUs under way, and so many K-frames at least: short SDUs cost a credit, too.
 _INITIAL_SDUS: Final = 4
 _MINIMUM_INITIAL_CREDITS: Final = 32
 
 
 class CreditBasedMode(Mode):
-    """``rx_mps``: the largest K-frame payload that we take. ``rx_credits``: K-frames that the peer may send.
+    """LE credit based flow control mode. ``rx_mps``: the largest K-frame payload that we receive.
 
-    Credits bound the memory that the peer may take: that many K-frames of our MPS.
+    ``rx_credits``: how many K-frames the peer may send, which limits the memory that it can take.
     """
 
     __slots__ = (
@@ -30,22 +30,22 @@ class CreditBasedMode(Mode):
     )  # fmt: skip
 
     def __init__(self, channel: L2capChannel) -> None:
-        """For a channel that knows its ``rx_mtu``."""
+        """Makes the mode of a channel whose ``rx_mtu`` is known."""
         self._channel = channel
         self._sdus = channel.link.shared.sdus
         self._delivered: list[int] = []  # credits that each SDU holds until it is released, oldest first
         self.rx_mps = max(MINIMUM_MPS, min(channel.rx_mtu + _LENGTH_SIZE, channel.limits.mps))
         frames = -(-(channel.rx_mtu + _LENGTH_SIZE) // self.rx_mps)
         self._initial_credits = self.rx_credits = max(_INITIAL_SDUS * frames, _MINIMUM_INITIAL_CREDITS)
-        self._owed = 0  # credits of SDUs that are read, not yet given back
+        self._owed = 0  # credits of SDUs that were read, which are not given back yet
         self._segments: list[bytes] = []
-        self._missing = 0  # octets of the SDU under way that are to come; 0: none is under way
-        self._held = 0  # credits that it holds so far
+        self._missing = 0  # octets of the SDU under way that are still to come; 0 if none is under way
+        self._held = 0  # credits that the SDU under way holds so far
         self._tx_mps = 0
-        self._offset = 0  # of what is to be sent next in the first SDU of the queue
+        self._offset = 0  # of the next octet to send, in the first SDU of the queue
 
     def begin(self, mtu: int, mps: int, initial_credits: int) -> None:
-        """Takes what the peer receives: the largest SDU and K-frame payload, and how many of these at first."""
+        """Opens the channel with the peer's MTU, MPS and initial credits."""
         channel = self._channel
         self._tx_mps = mps
         channel.tx_mtu = mtu
@@ -59,7 +59,7 @@ class CreditBasedMode(Mode):
     # -- credits
 
     def credits_received(self, untrusted_credits: int, now: float) -> None:
-        """The peer gives credits; more than 65535 together is its fault (10.1)."""
+        """Takes credits that the peer gives. Ends the channel if the peer gives more than 65535 together (10.1)."""
         channel = self._channel
         if channel.state is not ChannelState.OPEN or not untrusted_credits:
             channel.link.shared.counters["signalling_ignored"] += 1
@@ -75,7 +75,7 @@ class CreditBasedMode(Mode):
             raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
         owed = self._owed + sum(delivered[:count])
         del delivered[:count]
-        # Half of them at once costs few PDUs and keeps the peer going; one that stands still gets what there is.
+        # Giving half of them at once costs few PDUs and keeps the peer going. A peer without any gets what there is.
         if (
             owed
             and (owed * 2 >= self._initial_credits or not self.rx_credits)
@@ -86,7 +86,7 @@ class CreditBasedMode(Mode):
         self._owed = owed
 
     def limit_unread(self, octets: int) -> None:
-        """Credits are its limit."""
+        """Does nothing: credits are the limit."""
 
     # -- data
 
@@ -166,9 +166,9 @@ class CreditBasedMode(Mode):
         return pdu
 
     def _keep_going(self) -> None:
-        """The peer used its last credit in the middle of an SDU, which is nothing that the guest could read.
+        """Gives credits to a peer that used its last one in the middle of an SDU, which no guest can read and release.
 
-        Many peers cut SDUs into smaller segments than our MPS, so that no number of initial credits is enough for all.
+        Many peers cut SDUs into smaller segments than our MPS: no number of initial credits is enough for all.
         """
         self._give(self._owed + self._held)
         self._owed = self._held = 0
