@@ -23,15 +23,18 @@ from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.log import RecentEvents
 from usbbtd.log import configure as configure_log
 from usbbtd.manager import feed_watchdog, notify, notify_reloading
+from usbbtd.nodes import BACKEND, DOMID, FRONTEND, ONLINE, STATE
 from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.retry import Trouble
 from usbbtd.signals import handled
 from usbbtd.state import State
+from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.claim import claim_domain
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
@@ -39,9 +42,6 @@ from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 from usbbtd.xen.watch import Watch
-
-VUSB = "device/vusb"
-VL2CAP = "backend/vl2cap"
 
 #: How long peers have to hear that their links end when the service stops.
 DRAIN_S = 2.0
@@ -167,7 +167,7 @@ class Service:
 
     async def _watch(self) -> None:
         """Scans xenstore whenever a watch fires, whatever path it names: one event may stand for several changes."""
-        async with self._store.watch(VUSB, VL2CAP) as self._changes:
+        async with self._store.watch(VUSB.frontends, VL2CAP.backends) as self._changes:
             async for _ in self._changes:
                 await self._scan()
                 self._scanned.set()
@@ -196,7 +196,7 @@ class Service:
 
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
         """Returns whether all that must run does and the controller is not stuck. Waits for xenstored's answer."""
-        await self._store.read("domid")
+        await self._store.read(DOMID)
         dead = self._evtchn.failure.done() or any(task.done() for task in needed)
         return not dead and not self.adapter.is_stuck()
 
@@ -240,21 +240,21 @@ class Service:
 
     async def _scan(self) -> None:
         """Starts to serve each device that is not served yet; one that cannot be read does not hold up the others."""
-        looked_at = {VUSB, VL2CAP}
-        for devid in await self._numbers(VUSB, parse_u32) if self._serve_dongle is None else ():
-            looked_at.add(path := f"{VUSB}/{devid}")
-            self._keep(self._dongles, path, f"{path}/backend", partial(self._serve_usbif, devid))
-        for guest in await self._numbers(VL2CAP, parse_domid):
-            looked_at.add(directory := f"{VL2CAP}/{guest}")
+        looked_at = {VUSB.frontends, VL2CAP.backends}
+        for devid in await self._numbers(VUSB.frontends, parse_u32) if self._serve_dongle is None else ():
+            looked_at.add(path := VUSB.frontend_path(devid))
+            self._keep(self._dongles, path, f"{path}/{BACKEND}", partial(self._serve_usbif, devid))
+        for guest in await self._numbers(VL2CAP.backends, parse_domid):
+            looked_at.add(directory := f"{VL2CAP.backends}/{guest}")
             for devid in await self._numbers(directory, parse_u32):
-                looked_at.add(path := f"{directory}/{devid}")
+                looked_at.add(path := VL2CAP.backend_path(guest, devid))
                 try:
                     wanted = path not in self._guests and await self._is_wanted(guest, path)
                 except XenError as error:  # perhaps not readable yet: a watch fires again when that changes
                     self._pass_over(path, error)
                     continue
                 if wanted:
-                    self._keep(self._guests, path, f"{path}/frontend", partial(self._serve_guest, guest, devid))
+                    self._keep(self._guests, path, f"{path}/{FRONTEND}", partial(self._serve_guest, guest, devid))
         self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in looked_at}
 
     async def _numbers(self, path: str, parse: Callable[[str], int | None]) -> list[int]:
@@ -275,13 +275,13 @@ class Service:
         hypervisor whether a guest is dead: a living one may have hidden its nodes in xenstore.
         """
         read = self._store.read
-        if await read(f"{path}/frontend") is None:
+        if await read(f"{path}/{FRONTEND}") is None:
             return False  # being made, or being taken away: a watch fires again
         if self._evtchn.is_gone(guest):
             await self._store.remove(path)
             self._log.info("directory of a dead guest removed", domid=guest, path=path)
             return False
-        online, own = await read(f"{path}/online"), await read(f"{path}/state")
+        online, own = await read(f"{path}/{ONLINE}"), await read(f"{path}/{STATE}")
         return online != "0" or own != str(xenbus.CLOSED)
 
     def _keep(self, tasks: Tasks, path: str, link: str, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -323,7 +323,7 @@ class Service:
         return self._troubles.setdefault(path, Trouble())
 
     async def _serve_usbif(self, devid: int) -> None:
-        log = self._log.bind(devid=devid, path=f"{VUSB}/{devid}")
+        log = self._log.bind(devid=devid, path=VUSB.frontend_path(devid))
         await serve_usbif(self._store, self._evtchn, self._grants, devid, self._take_dongle, log)
 
     async def _take_dongle(self, dongle: Dongle) -> None:
@@ -334,7 +334,7 @@ class Service:
             dongle.close()
 
     async def _serve_guest(self, guest: int, devid: int) -> None:
-        path = f"{VL2CAP}/{guest}/{devid}"
+        path = VL2CAP.backend_path(guest, devid)
         log = self._log.bind(domid=guest, devid=devid)
         identity = await read_identity(self._store, path, guest, log)
         log = log.bind(guest=identity.name)

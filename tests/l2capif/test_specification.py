@@ -12,11 +12,12 @@ from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import GuestSettings
-from usbbtd.l2capif import wire
+from usbbtd.l2capif import nodes, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, FrontendLimits
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
+from usbbtd.nodes import BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STATE, home
 from usbbtd.xen import device as xenbus_device
 
 TEXT = (ROOT / "docs" / "l2capif.md").read_text()
@@ -57,6 +58,26 @@ def test_worked_example_refused() -> None:
 
 def test_worked_message() -> None:
     assert example("message") == len(b"hello").to_bytes(4, "little") + b"hello"
+
+
+def rows_of(title: str) -> dict[str, str]:
+    """The second cell of each row that begins with a node, in a part of the section Xenstore, by that node."""
+    part = section("Xenstore").split(f"\n### {title}\n")[1].split("\n### ")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", part, re.MULTILINE))
+
+
+def test_directories() -> None:
+    rows = list(rows_of("Made by the toolstack").items())[:2]
+    frontend, backend = (path.replace("<G>", "7").replace("<D>", "3").replace("<n>", "0") for path, _ in rows)
+    assert frontend == f"{home(7)}/{nodes.VL2CAP.frontend_path(0)}"
+    assert backend == f"{home(3)}/{nodes.VL2CAP.backend_path(7, 0)}"
+
+
+def test_nodes() -> None:
+    titles = ("Made by the toolstack", "Written by the backend", "Written by the frontend")
+    written = [name for title in titles for name in rows_of(title) if not name.startswith("/")]
+    own = [value for name, value in vars(nodes).items() if name.isupper() and isinstance(value, str)]
+    assert {*written} == {BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STATE, *own}
 
 
 @pytest.mark.parametrize("name", ["INFO", "CONNECT", "LISTEN", "ACCEPT", "RELEASE", "SCAN", "ADVERTISE", "ECHO"])

@@ -27,6 +27,7 @@ from tests.sim.xenstored.requests import parse_permissions
 from tests.sim.xenstored.server import XenStored
 from tests.sim.xenstored.tree import PRIVILEGED, TreeTransaction, canonical, parent_of
 from tests.sim.xenstored.wire import StoreError
+from usbbtd.nodes import DOMID, NAME, RECORDS, home
 
 _LINE_MAX = 1 << 20
 
@@ -111,19 +112,19 @@ class Toolstack:
         return None
 
     def create(self, domid: int, name: str) -> None:
-        home = f"/local/domain/{domid}"
+        top = home(domid)
         read_only = ["n0", f"r{domid}"]
-        nodes: list[NodeWrite] = [(home, "", read_only)]
-        nodes += [(f"{home}/domid", str(domid), None), (f"{home}/name", name, None)]
-        nodes += [(f"{home}/{node}", "", read_only) for node in _READ_ONLY]
-        nodes += [(f"{home}/{node}", "", [f"n{domid}"]) for node in _ITS_OWN]
-        nodes += [(path, "", ["n0"]) for path in ("/libxl", f"/libxl/{domid}", f"/libxl/{domid}/device")]
+        nodes: list[NodeWrite] = [(top, "", read_only)]
+        nodes += [(f"{top}/{DOMID}", str(domid), None), (f"{top}/{NAME}", name, None)]
+        nodes += [(f"{top}/{node}", "", read_only) for node in _READ_ONLY]
+        nodes += [(f"{top}/{node}", "", [f"n{domid}"]) for node in _ITS_OWN]
+        nodes += [(path, "", ["n0"]) for path in (RECORDS, f"{RECORDS}/{domid}", f"{RECORDS}/{domid}/device")]
         self._hypervisor.create_domain(domid)
         self._store.introduce(domid)
-        self._store.transact(lambda transaction: _change(transaction, [home], nodes))
+        self._store.transact(lambda transaction: _change(transaction, [top], nodes))
 
     def _destroy(self, domid: int) -> None:
-        nodes = [f"/local/domain/{domid}", f"/libxl/{domid}"]
+        nodes = [home(domid), f"{RECORDS}/{domid}"]
         self._store.transact(lambda transaction: _change(transaction, nodes, []))
         self._hypervisor.destroy_domain(domid)
         self._store.release(domid)

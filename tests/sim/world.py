@@ -17,6 +17,9 @@ from typing import Any
 
 from tests.sim.hypervisor import LIBRARIES
 from tests.sim.toolstack import NodeWrite
+from usbbtd.l2capif.nodes import DOMAIN, VL2CAP
+from usbbtd.nodes import BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, NAME, ONLINE, STATE, DeviceClass, home
+from usbbtd.usb.nodes import NUM_PORTS, PORTS, VUSB
 
 INITIALISING = "1"
 CLOSING = "5"
@@ -81,21 +84,21 @@ class World:
 
     def attach_vl2cap(self, guest: int, driver_domain: int, devid: int = 0, **config: str) -> None:
         """`config`: what the administrator wrote on the config line; nodes of the backend directory, as the name is."""
-        config = {"domain": self.read(f"/local/domain/{guest}/name") or ""} | config
-        self._attach(f"/local/domain/{guest}/device/vl2cap/{devid}", guest, "vl2cap", driver_domain, devid, config)
+        config = {DOMAIN: self.read(f"{home(guest)}/{NAME}") or ""} | config
+        self._attach(VL2CAP, guest, driver_domain, devid, config)
 
     def detach_vl2cap(self, guest: int, driver_domain: int, devid: int = 0, *, timeout_s: float = 10) -> None:
         """Asks the backend to close, gives it `timeout_s` for that, then removes the nodes of both ends in any case."""
-        self._detach(f"/local/domain/{guest}/device/vl2cap/{devid}", guest, "vl2cap", driver_domain, devid, timeout_s)
+        self._detach(VL2CAP, guest, driver_domain, devid, timeout_s)
 
     def attach_vusb(self, frontend: int, backend: int, devid: int = 0, *, ports: int = 4, usb_version: int = 2) -> None:
         """A virtual USB host controller of type qusb, with nothing plugged in."""
-        config = {"type": "qusb", "usb-ver": str(usb_version), "num-ports": str(ports), "port": ""}
-        config |= {f"port/{port}": "" for port in range(1, ports + 1)}
-        self._attach(f"/local/domain/{frontend}/device/vusb/{devid}", frontend, "qusb", backend, devid, config)
+        config = {"type": "qusb", "usb-ver": str(usb_version), NUM_PORTS: str(ports), PORTS: ""}
+        config |= {f"{PORTS}/{port}": "" for port in range(1, ports + 1)}
+        self._attach(VUSB, frontend, backend, devid, config)
 
     def detach_vusb(self, frontend: int, backend: int, devid: int = 0, *, timeout_s: float = 10) -> None:
-        self._detach(f"/local/domain/{frontend}/device/vusb/{devid}", frontend, "qusb", backend, devid, timeout_s)
+        self._detach(VUSB, frontend, backend, devid, timeout_s)
 
     def read(self, path: str) -> str | None:
         """As dom0. None: there is no such node."""
@@ -115,29 +118,25 @@ class World:
         """By domid: shared, mapped (pages), ports, handles, processes; nodes, watches, connections, transactions."""
         return {int(domid): counts for domid, counts in self._ask({"do": "statistics"}).items()}
 
-    def _attach(
-        self, frontend_path: str, frontend: int, backend_class: str, backend: int, devid: int, config: dict[str, str]
-    ) -> None:
+    def _attach(self, kind: DeviceClass, frontend: int, backend: int, devid: int, config: dict[str, str]) -> None:
         """The nodes of libxl__device_generic_add."""
-        backend_path = _backend_path(frontend, backend_class, backend, devid)
+        frontend_path, backend_path = _paths(kind, frontend, backend, devid)
         if self.read(frontend_path) is not None:
             raise FileExistsError(errno.EEXIST, f"{frontend_path}: there is such a device")
-        front = {"backend": backend_path, "backend-id": str(backend), "state": INITIALISING}
-        back = {"frontend": frontend_path, "frontend-id": str(frontend), "online": "1", "state": INITIALISING} | config
+        front = {BACKEND: backend_path, BACKEND_ID: str(backend), STATE: INITIALISING}
+        back = {FRONTEND: frontend_path, FRONTEND_ID: str(frontend), ONLINE: "1", STATE: INITIALISING} | config
         nodes: list[NodeWrite] = [(frontend_path, "", [f"n{frontend}", f"r{backend}"])]
         nodes += [(f"{frontend_path}/{key}", value, None) for key, value in front.items()]
         nodes += [(backend_path, "", [f"n{backend}", f"r{frontend}"])]
         nodes += [(f"{backend_path}/{key}", value, None) for key, value in back.items()]
         self.change_store(write=nodes)
 
-    def _detach(
-        self, frontend_path: str, frontend: int, backend_class: str, backend: int, devid: int, timeout_s: float
-    ) -> None:
-        path = _backend_path(frontend, backend_class, backend, devid)
+    def _detach(self, kind: DeviceClass, frontend: int, backend: int, devid: int, timeout_s: float) -> None:
+        frontend_path, path = _paths(kind, frontend, backend, devid)
         try:
-            if self.read(f"{path}/state") not in (None, CLOSED):
-                self.change_store(write=[(f"{path}/online", "0", None), (f"{path}/state", CLOSING, None)])
-                self.wait_value(f"{path}/state", CLOSED, None, timeout_s=timeout_s)
+            if self.read(f"{path}/{STATE}") not in (None, CLOSED):
+                self.change_store(write=[(f"{path}/{ONLINE}", "0", None), (f"{path}/{STATE}", CLOSING, None)])
+                self.wait_value(f"{path}/{STATE}", CLOSED, None, timeout_s=timeout_s)
         except TimeoutError:
             pass  # as libxl: what does not close in time is taken away
         self.change_store(remove=[frontend_path, path])
@@ -163,5 +162,6 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _backend_path(frontend: int, backend_class: str, backend: int, devid: int) -> str:
-    return f"/local/domain/{backend}/backend/{backend_class}/{frontend}/{devid}"
+def _paths(kind: DeviceClass, frontend: int, backend: int, devid: int) -> tuple[str, str]:
+    """The directories of both ends of a device."""
+    return f"{home(frontend)}/{kind.frontend_path(devid)}", f"{home(backend)}/{kind.backend_path(frontend, devid)}"

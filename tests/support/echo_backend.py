@@ -13,6 +13,15 @@ from usbbtd.abi import layout
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.nodes import (
+    EVENT_CHANNEL,
+    FEATURE_ECHO,
+    FEATURE_INFO_WAIT,
+    MAX_PAGE_ORDER,
+    RING_REF,
+    VERSIONS,
+    VL2CAP,
+)
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.evtchn import EventChannels
@@ -142,14 +151,14 @@ class Driver:
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         match action:
             case Action.PUBLISH:
-                nodes = {"versions": "1", "max-page-order": str(LIMITS.max_page_order)}
-                nodes |= {"feature-echo": "1"} if self.echoes else {}
-                return nodes | ({"feature-info-wait": "1"} if self.tells else {})
+                nodes = {VERSIONS: "1", MAX_PAGE_ORDER: str(LIMITS.max_page_order)}
+                nodes |= {FEATURE_ECHO: "1"} if self.echoes else {}
+                return nodes | ({FEATURE_INFO_WAIT: "1"} if self.tells else {})
             case Action.ATTACH:
                 self.domid = self.device.other_domid
                 self.backend = Backend(LIMITS)
-                ref = await self.device.read_other_int("ring-ref", 0, 1 << 32)
-                port = await self.device.read_other_int("event-channel", 0, 1 << 32)
+                ref = await self.device.read_other_int(RING_REF, 0, 1 << 32)
+                port = await self.device.read_other_int(EVENT_CHANNEL, 0, 1 << 32)
                 self.page = self.grants.map(self.domid, [ref])
                 self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
                 self.event_channel = self.evtchn.bind_interdomain(self.domid, port, self.work)
@@ -249,5 +258,5 @@ async def serve(guest: int, powered: bool = True, tells: bool = False, echoes: b
     ``tells``: INFO can wait for that. ``echoes``: it says that it knows ECHO.
     """
     store = await Store.open()
-    device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
+    device = XenbusDevice(store, "backend", VL2CAP.backend_path(guest, 0))
     await device.run(Driver(device, Grants(), EventChannels(), powered=powered, tells=tells, echoes=echoes).perform)

@@ -10,6 +10,8 @@ import sys
 
 from tests.sim.configuration import write_configuration
 from tests.support.stack import Process
+from usbbtd.l2capif.nodes import VL2CAP
+from usbbtd.nodes import BACKEND, ONLINE, RECORDS, home
 
 DOM0 = 0
 TIME_LIMIT_S = 30
@@ -90,10 +92,10 @@ class Host:
     @staticmethod
     def backend(guest, driver, devid=0):
         """The backend's directory."""
-        return f"/local/domain/{driver}/backend/vl2cap/{guest}/{devid}"
+        return f"{home(driver)}/{VL2CAP.backend_path(guest, devid)}"
 
     def nodes(self, guest, devid=0):
         """What is left of a device: (frontend's backend, the record's backend, the record's online)."""
-        record = f"/libxl/{guest}/device/vl2cap/{devid}"
-        paths = (f"/local/domain/{guest}/device/vl2cap/{devid}/backend", f"{record}/backend", f"{record}/online")
+        record = f"{RECORDS}/{guest}/{VL2CAP.frontend_path(devid)}"
+        paths = (f"{home(guest)}/{VL2CAP.frontend_path(devid)}/{BACKEND}", f"{record}/{BACKEND}", f"{record}/{ONLINE}")
         return tuple(self.world.read(path) for path in paths)

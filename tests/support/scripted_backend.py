@@ -11,6 +11,7 @@ from usbbtd.abi.layout import size_of
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import wire
+from usbbtd.l2capif.nodes import EVENT_CHANNEL, RING_REF
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import BackRing
 
@@ -67,9 +68,9 @@ class Backend:
 
     def __init__(self, xen, nodes):
         self.xen = xen
-        self.page = xen.map(GUEST, [int(nodes["ring-ref"])])
+        self.page = xen.map(GUEST, [int(nodes[RING_REF])])
         self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
-        self.channel = xen.bind_interdomain(GUEST, int(nodes["event-channel"]), lambda: None)
+        self.channel = xen.bind_interdomain(GUEST, int(nodes[EVENT_CHANNEL]), lambda: None)
         self.asked = []  # and not answered yet
         self.listeners = {}
         self.streams = {}

@@ -15,6 +15,9 @@ import time
 
 from tests.demo import plan
 from tests.sim.configuration import ALLOW_ALL, write_configuration
+from usbbtd.l2capif.nodes import VL2CAP
+from usbbtd.nodes import home
+from usbbtd.usb.nodes import VUSB
 
 TIME_LIMIT_S = 15
 CONFIGURATION = """\
@@ -146,7 +149,7 @@ class Stack:
 
     @property
     def qusb(self):
-        return f"/local/domain/{plan.DOM0}/backend/qusb/{self.driver}/0"
+        return f"{home(plan.DOM0)}/{VUSB.backend_path(self.driver, 0)}"
 
     def start_air(self):
         """dom0's process and the remote device, whose controller is in it."""
@@ -196,7 +199,7 @@ class Stack:
         self.world.detach_vl2cap(guest.domid, self.driver)
 
     def backend(self, guest):
-        return f"/local/domain/{self.driver}/backend/vl2cap/{guest.domid}/0"
+        return f"{home(self.driver)}/{VL2CAP.backend_path(guest.domid, 0)}"
 
     def _destroy(self, domid):
         with contextlib.suppress(ProcessLookupError):

@@ -16,6 +16,7 @@ from usbbtd.backends.usbif import UsbifController
 from usbbtd.dongles import usbif_frontend
 from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
+from usbbtd.usb.nodes import CONN_RING_REF, EVENT_CHANNEL, URB_RING_REF, VUSB
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
@@ -24,7 +25,7 @@ from usbbtd.xen.ring import BackRing, FrontRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
-NODES = ("urb-ring-ref", "conn-ring-ref", "event-channel")
+NODES = (URB_RING_REF, CONN_RING_REF, EVENT_CHANNEL)
 LINE_LIMIT = 1 << 22
 ENDPOINTS = (
     descriptors.EndpointDescriptor(0x81, descriptors.INTERRUPT, 16, 1),
@@ -141,7 +142,7 @@ class HostileBackend:
     """Connects as a backend does, and tells one lie."""
 
     def __init__(self, store, evtchn, grants, domid, lie):
-        self._device = XenbusDevice(store, "backend", f"backend/qusb/{domid}/0")
+        self._device = XenbusDevice(store, "backend", VUSB.backend_path(domid, 0))
         self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
         self.connections = 0
 
@@ -181,7 +182,7 @@ class LinuxFrontend:
     """As xen-hcd: with the backend Closing, it unlinks what still waits, and closes only when that is answered."""
 
     def __init__(self, store, evtchn, grants, _domid):
-        self._device = XenbusDevice(store, "frontend", "device/vusb/0")
+        self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
         self._evtchn, self._grants = evtchn, grants
         self._answered = {}
         self._waiting = None
@@ -233,7 +234,7 @@ class HostileFrontend:
     """Connects as a frontend does, and tells one lie."""
 
     def __init__(self, store, evtchn, grants, domid, lie):
-        self._device = XenbusDevice(store, "frontend", "device/vusb/0")
+        self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
         self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
         self.connections = 0
 

@@ -2,6 +2,7 @@
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.l2capif.nodes import DOMAIN, TAGS
 from usbbtd.policy.rules import Identity
 from usbbtd.tags import parse_tags
 from usbbtd.xen.store import Store
@@ -11,7 +12,7 @@ NAME_MAX = 255
 
 async def read_identity(store: Store, path: str, domid: int, log: FilteringBoundLogger) -> Identity:
     """Reads the name and the tags of the guest whose backend directory is ``path``; logs and ignores malformed ones."""
-    name, tags = await store.read(f"{path}/domain"), await store.read(f"{path}/tags")
+    name, tags = await store.read(f"{path}/{DOMAIN}"), await store.read(f"{path}/{TAGS}")
     if name is not None and not (0 < len(name) <= NAME_MAX and name.isprintable()):
         log.warning("name of guest passed over", reason=f"{name!r:.80} cannot be a domain's name")
         name = None

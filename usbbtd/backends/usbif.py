@@ -9,10 +9,9 @@ from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.dongles.usbif_frontend import FEATURE_QUEUED_URBS
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.identifiers import LAST_U32, parse_u32
-from usbbtd.usb import usbif
+from usbbtd.usb import nodes, usbif
 from usbbtd.usb.backend import UsbifBackend
 from usbbtd.usb.device import UsbDevice
 from usbbtd.xen.device import XenbusDevice
@@ -42,7 +41,7 @@ class UsbifController:
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         # Linux's xen-hcd unlinks its requests before it closes, and waits for the answers.
-        path = f"backend/qusb/{frontend_domid}/{devid}"
+        path = nodes.VUSB.backend_path(frontend_domid, devid)
         self._device = XenbusDevice(store, "backend", path, lingers=True, is_gone=evtchn.is_gone)
         self._evtchn = evtchn
         self._grants = grants
@@ -77,7 +76,7 @@ class UsbifController:
     async def _perform(self, action: Action) -> Mapping[str, str] | None:
         match action:
             case Action.PUBLISH:
-                return {FEATURE_QUEUED_URBS: "1"}
+                return {nodes.FEATURE_QUEUED_URBS: "1"}
             case Action.ATTACH:
                 try:
                     await self._attach()
@@ -94,10 +93,10 @@ class UsbifController:
 
     async def _attach(self) -> None:
         device = self._device
-        ports = parse_u32(await device.read_own("num-ports")) or 1
-        urb_ref = await device.read_other_int("urb-ring-ref", 0, LAST_U32)
-        conn_ref = await device.read_other_int("conn-ring-ref", 0, LAST_U32)
-        channel = await device.read_other_int("event-channel", 0, LAST_U32)
+        ports = parse_u32(await device.read_own(nodes.NUM_PORTS)) or 1
+        urb_ref = await device.read_other_int(nodes.URB_RING_REF, 0, LAST_U32)
+        conn_ref = await device.read_other_int(nodes.CONN_RING_REF, 0, LAST_U32)
+        channel = await device.read_other_int(nodes.EVENT_CHANNEL, 0, LAST_U32)
         self._connection = _UsbifConnection(
             device.other_domid, (urb_ref, conn_ref), channel, self._evtchn, self._grants, ports=ports,
             broken=device.fail, log=self._log,

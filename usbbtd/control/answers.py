@@ -23,15 +23,17 @@ from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials
 from usbbtd.control.protocol import Message, RequestError
 from usbbtd.control.xenstore import nodes_below
+from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.log import RecentEvents, readable_octets
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.store import Store
 
 Answer = Mapping[str, Any]
 Answering = AsyncGenerator[Answer, None]
 
 #: The directories of xenstore that hold our devices.
-DIRECTORIES = ("device/vusb", "backend/vl2cap")
+DIRECTORIES = (VUSB.frontends, VL2CAP.backends)
 
 
 class Answers:

@@ -15,7 +15,7 @@ from usbbtd.dongles.usbif_ports import detach_ports
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.pump import contained, explain
 from usbbtd.retry import Retry
-from usbbtd.usb import usbif
+from usbbtd.usb import nodes, usbif
 from usbbtd.usb.enumeration import Found, enumerate_device
 from usbbtd.usb.frontend import Completion, UsbifFrontend
 from usbbtd.xen.device import XenbusDevice
@@ -38,11 +38,6 @@ MAX_STANDING = 12
 #: The number of pages for URBs' data: one for each slot of the ring.
 POOL_PAGES = usbif.URB_SLOTS
 
-#: A node of the backend: several URBs may wait on one endpoint, and when it fails each of them is answered. Without it
-#: we submit one URB an endpoint, which costs a wake-up each: QEMU's backend (7.2, and later as far as we know) dies of
-#: a null pointer when an endpoint with queued URBs fails, as all endpoints do when somebody pulls the dongle out.
-FEATURE_QUEUED_URBS = "feature-queued-urbs"
-
 OnDongle = Callable[[Dongle], Awaitable[None]]
 
 
@@ -56,21 +51,20 @@ async def serve_usbif(
     plugged in again. Returns when the device is gone; closes it in order when cancelled. Raises XenError if there is no
     such device, or another driver has it.
     """
-    _check_not_taken(devid)
-    device = XenbusDevice(store, "frontend", f"device/vusb/{devid}")
-    await detach_ports(store, device.path, log)
+    path = nodes.VUSB.frontend_path(devid)
+    _check_not_taken(devid, path)
+    device = XenbusDevice(store, "frontend", path)
+    await detach_ports(store, path, log)
     controller = _UsbController(device, devid, evtchn, grants, on_dongle, log)
     await device.run(controller.perform)
 
 
-def _check_not_taken(devid: int) -> None:
+def _check_not_taken(devid: int, path: str) -> None:
     try:
         driver = os.path.basename(os.readlink(f"/sys/bus/xen/devices/vusb-{devid}/driver"))
     except OSError:
         return
-    raise XenError(
-        errno.EBUSY, f"device/vusb/{devid} is taken by this kernel's driver {driver}: blacklist it (xen-hcd)"
-    )
+    raise XenError(errno.EBUSY, f"{path} is taken by this kernel's driver {driver}: blacklist it (xen-hcd)")
 
 
 class _UsbController:
@@ -108,13 +102,13 @@ class _UsbController:
 
     async def _offer(self) -> dict[str, str]:
         device = self._device
-        ports = await device.read_other_int("num-ports", 1, usbif.MAX_PORT, default=usbif.MAX_PORT)
-        queued = await device.read_other_int(FEATURE_QUEUED_URBS, 0, 1, default=0)
+        ports = await device.read_other_int(nodes.NUM_PORTS, 1, usbif.MAX_PORT, default=usbif.MAX_PORT)
+        queued = await device.read_other_int(nodes.FEATURE_QUEUED_URBS, 0, 1, default=0)
         self._connection = _Connection(
             device.other_domid, self._evtchn, self._grants, self._on_dongle, name=f"vusb {self._devid}", ports=ports,
             depths=QUEUED if queued else ONE_EACH, broken=device.fail, log=self._log,
         )  # fmt: skip
-        return {usbif.DETACH_PORTS: "0", **self._connection.nodes}
+        return {nodes.DETACH_PORTS: "0", **self._connection.nodes}
 
 
 class _Connection:
@@ -149,9 +143,9 @@ class _Connection:
             self._close_memory()
             raise
         self.nodes = {
-            "urb-ring-ref": str(pages.refs[0]),
-            "conn-ring-ref": str(pages.refs[1]),
-            "event-channel": str(self._channel.port),
+            nodes.URB_RING_REF: str(pages.refs[0]),
+            nodes.CONN_RING_REF: str(pages.refs[1]),
+            nodes.EVENT_CHANNEL: str(self._channel.port),
         }
 
     def pump_failed(self, error: Exception) -> None:

@@ -10,7 +10,8 @@ import asyncio
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd import xenbus
-from usbbtd.usb.usbif import DETACH_PORTS
+from usbbtd.nodes import BACKEND, STATE
+from usbbtd.usb.nodes import DETACH_PORTS, PORTS
 from usbbtd.xen.store import Store
 
 #: How long dom0 has to take the devices off.
@@ -22,20 +23,20 @@ async def detach_ports(store: Store, path: str, log: FilteringBoundLogger) -> No
 
     Returns at once if no connection was left open or nothing is on the ports; goes on with a warning after DETACH_S.
     """
-    state, backend = await store.read(f"{path}/state"), await store.read(f"{path}/backend")
+    state, backend = await store.read(f"{path}/{STATE}"), await store.read(f"{path}/{BACKEND}")
     if backend is None or state not in (str(xenbus.INITIALISED), str(xenbus.CONNECTED)):
         return
 
     async def occupied() -> bool:
-        ports = await store.list(f"{backend}/port") or ()
-        return any([await store.read(f"{backend}/port/{port}") for port in ports])
+        ports = await store.list(f"{backend}/{PORTS}") or ()
+        return any([await store.read(f"{backend}/{PORTS}/{port}") for port in ports])
 
     if not await occupied():
         return
     log.info("usb ports are to be emptied", reason="the last owner of the connection was killed")
     await store.write(f"{path}/{DETACH_PORTS}", "1")
     try:
-        async with asyncio.timeout(DETACH_S), store.watch(f"{backend}/port") as changes:
+        async with asyncio.timeout(DETACH_S), store.watch(f"{backend}/{PORTS}") as changes:
             async for _ in changes:
                 if not await occupied():
                     return

@@ -22,7 +22,9 @@ from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapt
 from usbbtd.guest.remote import RemoteObject, ask
 from usbbtd.guest.scan import Scan
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.l2capif.wire import EchoResponse, InfoResponse, PlainResponse, Response
+from usbbtd.nodes import BACKEND, BACKEND_ID
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
@@ -297,11 +299,11 @@ class Adapter:
         return self._connection
 
     async def _what_is_missing(self) -> str:
-        path = f"device/vl2cap/{self.device}"
-        backend = await self._store.read(f"{path}/backend")
+        path = VL2CAP.frontend_path(self.device)
+        backend = await self._store.read(f"{path}/{BACKEND}")
         if backend is None:
             return f"this guest has no {path}: attach one to it in dom0"
-        domid = await self._store.read(f"{path}/backend-id")
+        domid = await self._store.read(f"{path}/{BACKEND_ID}")
         trouble = f" (last: {self._trouble})" if self._trouble else ""
         return f"{path}: the backend in domain {domid} does not answer: is usbbtd running there?{trouble}"
 
@@ -347,7 +349,7 @@ def _claim(device: int) -> socket.socket:
         claim.bind(f"\0usbbtd/{store}/vl2cap/{device}")
     except OSError:
         claim.close()
-        raise NoAdapter(EBUSY, f"device/vl2cap/{device} is in use by another program of this guest") from None
+        raise NoAdapter(EBUSY, f"{VL2CAP.frontend_path(device)} is in use by another program of this guest") from None
     return claim
 
 

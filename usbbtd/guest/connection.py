@@ -16,8 +16,10 @@ from typing import Protocol
 from usbbtd.abi.layout import constants, record, size_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.identifiers import LAST_U32
+from usbbtd.l2capif import nodes
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, Response
+from usbbtd.nodes import BACKEND
 from usbbtd.pump import contained, explain
 from usbbtd.retry import Retry
 from usbbtd.xen.dataring import DataRing
@@ -128,9 +130,9 @@ class Connection:
             self._resources = undo.pop_all()
         #: The nodes that the frontend writes into xenstore for the backend to connect.
         self.nodes = {
-            "version": str(_VERSION),
-            "ring-ref": str(page.refs[0]),
-            "event-channel": str(self._channel.port),
+            nodes.VERSION: str(_VERSION),
+            nodes.RING_REF: str(page.refs[0]),
+            nodes.EVENT_CHANNEL: str(self._channel.port),
         }
 
     @property
@@ -242,15 +244,15 @@ async def serve_l2capif(
     is tried again. Closes the device in order when cancelled. Raises XenError if our own domain is at the other end of
     the device (EINVAL).
     """
-    path = f"device/vl2cap/{devid}"
+    path = nodes.VL2CAP.frontend_path(devid)
     clock = asyncio.get_running_loop().time
     retry = Retry(_FIRST_RETRY_S, _LAST_RETRY_S)
     while True:
         began = clock()
         try:
-            async with store.watch(f"{path}/backend") as changes:
+            async with store.watch(f"{path}/{BACKEND}") as changes:
                 async for _ in changes:
-                    if await store.read(f"{path}/backend") is not None:
+                    if await store.read(f"{path}/{BACKEND}") is not None:
                         break
             device = XenbusDevice(store, "frontend", path)
             await _Frontend(device, evtchn, grants, on_connected, on_disconnected).run()
@@ -300,15 +302,16 @@ class _Frontend:
     async def _offer(self) -> Mapping[str, str]:
         self._trying = True
         device = self._device
-        untrusted_versions = await device.read_other("versions") or ""
+        untrusted_versions = await device.read_other(nodes.VERSIONS) or ""
         if str(_VERSION) not in untrusted_versions.split(","):
-            raise RemoteProtocolError(f"{device.other_path}/versions is {untrusted_versions!r:.40}, without {_VERSION}")
+            path = f"{device.other_path}/{nodes.VERSIONS}"
+            raise RemoteProtocolError(f"{path} is {untrusted_versions!r:.40}, without {_VERSION}")
         lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
-        order = await device.read_other_int("max-page-order", lowest, LAST_U32)
+        order = await device.read_other_int(nodes.MAX_PAGE_ORDER, lowest, LAST_U32)
         self._connection = Connection(
             self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
-            tells_changes=await device.read_other("feature-info-wait") == "1",
-            has_echo=await device.read_other("feature-echo") == "1",
+            tells_changes=await device.read_other(nodes.FEATURE_INFO_WAIT) == "1",
+            has_echo=await device.read_other(nodes.FEATURE_ECHO) == "1",
         )  # fmt: skip
         return self._connection.nodes
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from usbbtd import xenbus
+from usbbtd.nodes import STATE, error_path
 from usbbtd.toolstack.changes import Change, apply
 from usbbtd.toolstack.devices import (
     Vl2capDevice,
@@ -18,7 +19,7 @@ from usbbtd.toolstack.devices import (
     remove_device,
     remove_record,
 )
-from usbbtd.toolstack.domains import Domain, home, match_domain, read_domains
+from usbbtd.toolstack.domains import Domain, match_domain, name_of, read_domains
 from usbbtd.toolstack.errors import AlreadyAttached, BackendClosed, BackendSilent, BadSpec, NoDevice, NoDomain
 from usbbtd.toolstack.spec import MAX_DEVICES, Spec, lowest_free
 from usbbtd.xen.store import Store
@@ -123,7 +124,7 @@ async def _wait_offered(store: Store, attachment: Attachment, timeout_s: float) 
         raise BackendSilent(f"nothing in {backend} took the device up within {timeout_s:g} s: does usbbtd run there?")
     if state in _REFUSED:
         relative = path.removeprefix(f"{backend.home}/")
-        untrusted_reason = await store.read(f"{backend.home}/error/{relative}/error")
+        untrusted_reason = await store.read(f"{backend.home}/{error_path(relative)}")
         said = f": {untrusted_reason!r:.{_REASON_MAX}}" if untrusted_reason else "; its log says why"
         raise BackendClosed(f"{backend} closed the device{said}")
 
@@ -198,13 +199,13 @@ async def list_devices(store: Store, guest: str | None) -> list[DeviceRow]:
 
 
 def _row(transaction: Transaction, guest: Domain, device: Vl2capDevice) -> DeviceRow:
-    frontend = transaction.read(f"{device.frontend_path}/state")
+    frontend = transaction.read(f"{device.frontend_path}/{STATE}")
     backend, name = None, device.backend_name
     if device.wanted is not None and not is_made(transaction, device):
         device = device._replace(backend=None)
     if device.backend is not None:
-        backend = transaction.read(f"{device.backend_path}/state")
-        name = name or transaction.read(f"{home(device.backend)}/name") or ""
+        backend = transaction.read(f"{device.backend_path}/{STATE}")
+        name = name or name_of(transaction, device.backend) or ""
     return DeviceRow(guest.name, guest.domid, device.devid, name, device.backend, _word(frontend), _word(backend))
 
 
@@ -217,7 +218,7 @@ async def _wait_state(store: Store, directory: str, wanted: tuple[str | None, ..
 
     A state of None is a node that is missing.
     """
-    path = f"{directory}/state"
+    path = f"{directory}/{STATE}"
     state = None
     try:
         async with asyncio.timeout(timeout_s), store.watch(path) as changes:

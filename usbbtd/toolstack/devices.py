@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 from usbbtd import xenbus
 from usbbtd.identifiers import parse_domid
+from usbbtd.l2capif.nodes import DOMAIN, TAGS, VL2CAP
+from usbbtd.nodes import BACKEND, BACKEND_ID, DOMAINS, FRONTEND, FRONTEND_ID, ONLINE, RECORDS, STATE, home
 from usbbtd.toolstack.changes import Change, Write, make_directory, remove_directory
-from usbbtd.toolstack.domains import Domain, devids, home, name_of
+from usbbtd.toolstack.domains import Domain, devids, name_of
 from usbbtd.xen.transaction import Transaction
 
 _NOBODY_ELSE = ("n0",)
+#: A node of the record, besides those that it has in common with the ends.
+_BACKEND_NAME = "backend-name"
 
 
 class Vl2capDevice(NamedTuple):
@@ -40,12 +44,12 @@ class Vl2capDevice(NamedTuple):
 
     @property
     def frontend_path(self) -> str:
-        return f"{home(self.guest)}/device/vl2cap/{self.devid}"
+        return f"{home(self.guest)}/{VL2CAP.frontend_path(self.devid)}"
 
     @property
     def backend_path(self) -> str:
         """Returns the path of the backend's end. The device must have a ``backend``."""
-        return f"{home(self.backend or 0)}/backend/vl2cap/{self.guest}/{self.devid}"
+        return f"{home(self.backend or 0)}/{VL2CAP.backend_path(self.guest, self.devid)}"
 
     @property
     def record_path(self) -> str:
@@ -55,7 +59,7 @@ class Vl2capDevice(NamedTuple):
 def read_devices(transaction: Transaction, guest: int) -> dict[int, Vl2capDevice]:
     """Returns all devices of a guest by devid, with those that were detached by hand."""
     names: set[str] = set()
-    for directory in (_records(guest), f"{home(guest)}/device/vl2cap"):
+    for directory in (_records(guest), f"{home(guest)}/{VL2CAP.frontends}"):
         names.update(transaction.list(directory) or ())
     return {devid: read_device(transaction, guest, devid) for devid in sorted(devids(names))}
 
@@ -64,14 +68,14 @@ def read_device(transaction: Transaction, guest: int, devid: int) -> Vl2capDevic
     """Returns the device as its record has it; without a record, as the guest's directory has it."""
     device = Vl2capDevice(guest, devid)
     online, name, backend, tags = (
-        transaction.read(f"{device.record_path}/{node}") for node in ("online", "backend-name", "backend", "tags")
+        transaction.read(f"{device.record_path}/{node}") for node in (ONLINE, _BACKEND_NAME, BACKEND, TAGS)
     )
     if online is None:
-        backend = transaction.read(f"{device.frontend_path}/backend")
+        backend = transaction.read(f"{device.frontend_path}/{BACKEND}")
     else:
         device = device._replace(wanted=online == "1", backend_name=name or "", tags=tags or "")
     # The guest may have written the path: only a path of this device is accepted.
-    match = re.fullmatch(rf"/local/domain/([0-9]+)/backend/vl2cap/{guest}/{devid}", backend or "")
+    match = re.fullmatch(rf"{DOMAINS}/([0-9]+)/{VL2CAP.backend_path(guest, devid)}", backend or "")
     return device._replace(backend=parse_domid(match[1])) if match else device
 
 
@@ -83,7 +87,7 @@ def is_made(transaction: Transaction, device: Vl2capDevice) -> bool:
     """
     if device.backend is None or name_of(transaction, device.backend) is None:
         return False
-    frontend = transaction.read(f"{device.backend_path}/frontend")
+    frontend = transaction.read(f"{device.backend_path}/{FRONTEND}")
     return frontend == device.frontend_path and transaction.read(device.frontend_path) is not None
 
 
@@ -93,9 +97,9 @@ def make_device(
     """Yields the changes that make a device, in the place of any nodes that it has."""
     device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, tags)
     front, back = device.frontend_path, device.backend_path
-    frontend_nodes = {"backend": back, "backend-id": str(backend.domid), "state": str(xenbus.INITIALISING)}
-    backend_nodes = {"frontend": front, "frontend-id": str(guest.domid), "online": "1", "domain": guest.name}
-    backend_nodes |= {"state": str(xenbus.INITIALISING)} | ({"tags": tags} if tags else {})
+    frontend_nodes = {BACKEND: back, BACKEND_ID: str(backend.domid), STATE: str(xenbus.INITIALISING)}
+    backend_nodes = {FRONTEND: front, FRONTEND_ID: str(guest.domid), ONLINE: "1", DOMAIN: guest.name}
+    backend_nodes |= {STATE: str(xenbus.INITIALISING)} | ({TAGS: tags} if tags else {})
     for path, top, owner, reader, nodes in (
         (front, f"{guest.home}/device", guest.domid, backend.domid, frontend_nodes),
         (back, backend.home, backend.domid, guest.domid, backend_nodes),
@@ -108,12 +112,12 @@ def make_device(
 
 def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """Yields the changes that make a device's record. Without ``backend`` the device waits for its driver domain."""
-    top = f"/libxl/{device.guest}/device"
+    top = f"{RECORDS}/{device.guest}/device"
     yield from make_directory(transaction, device.record_path, top, _NOBODY_ELSE, _NOBODY_ELSE)
-    nodes = {"online": "1" if device.wanted else "0", "backend-name": device.backend_name}
-    nodes |= {"tags": device.tags} if device.tags else {}
+    nodes = {ONLINE: "1" if device.wanted else "0", _BACKEND_NAME: device.backend_name}
+    nodes |= {TAGS: device.tags} if device.tags else {}
     if device.backend is not None:
-        nodes |= {"frontend": device.frontend_path, "backend": device.backend_path}
+        nodes |= {FRONTEND: device.frontend_path, BACKEND: device.backend_path}
     for node, value in nodes.items():
         yield Write(f"{device.record_path}/{node}", value, _NOBODY_ELSE)
 
@@ -121,9 +125,9 @@ def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Chan
 def close_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """Yields the changes that ask the backend to close, and record that the device is not wanted any more."""
     yield from make_record(transaction, device._replace(wanted=False))
-    if device.backend is not None and transaction.read(f"{device.backend_path}/state") is not None:
-        yield Write(f"{device.backend_path}/online", "0")
-        yield Write(f"{device.backend_path}/state", str(xenbus.CLOSING))
+    if device.backend is not None and transaction.read(f"{device.backend_path}/{STATE}") is not None:
+        yield Write(f"{device.backend_path}/{ONLINE}", "0")
+        yield Write(f"{device.backend_path}/{STATE}", str(xenbus.CLOSING))
 
 
 def remove_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
@@ -135,8 +139,8 @@ def remove_device(transaction: Transaction, device: Vl2capDevice) -> Iterator[Ch
 
 def remove_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Change]:
     """Yields the changes that remove a device's record."""
-    yield from remove_directory(transaction, device.record_path, f"/libxl/{device.guest}/device")
+    yield from remove_directory(transaction, device.record_path, f"{RECORDS}/{device.guest}/device")
 
 
 def _records(guest: int) -> str:
-    return f"/libxl/{guest}/device/vl2cap"
+    return f"{RECORDS}/{guest}/{VL2CAP.frontends}"

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from usbbtd.identifiers import parse_domid, parse_u32
+from usbbtd.nodes import DOMAINS, NAME, home
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.xen.transaction import Transaction
-
-DOMAINS = "/local/domain"
 
 
 class Domain(NamedTuple):
@@ -24,14 +23,9 @@ class Domain(NamedTuple):
         return f"{self.name} (domain {self.domid})"
 
 
-def home(domid: int) -> str:
-    """Returns the path of a domain's own directory."""
-    return f"{DOMAINS}/{domid}"
-
-
 def name_of(transaction: Transaction, domid: int) -> str | None:
     """Returns the name of a domain; None if there is no such domain, or if it has no name yet."""
-    return transaction.read(f"{home(domid)}/name")
+    return transaction.read(f"{home(domid)}/{NAME}")
 
 
 def domids(names: Iterable[str] | None) -> list[int]:

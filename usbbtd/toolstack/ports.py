@@ -10,15 +10,15 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.nodes import BACKEND, DOMAINS, RECORDS, home
 from usbbtd.retry import Trouble
-from usbbtd.toolstack.domains import devids, domids, home
-from usbbtd.usb.usbif import DETACH_PORTS
+from usbbtd.toolstack.domains import devids, domids
+from usbbtd.usb.nodes import DETACH_PORTS, DETACHED, PORTS, VUSB
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
-#: libxl's records, which only dom0 can write; and the nodes that change when controllers or their domains come or go.
-_RECORDS = "/libxl"
+#: The nodes among libxl's records that change when controllers or their domains come or go.
 _OF_CONTROLLERS = re.compile(r"/libxl(/[0-9]+(/device(/vusb(/.*)?)?)?)?")
 
 #: The least time between two looks at one controller: its frontend can write as often as it likes.
@@ -40,7 +40,7 @@ class Ports:
         """
         trouble = Trouble()
         try:
-            async with self._store.watch(_RECORDS) as changes:
+            async with self._store.watch(RECORDS) as changes:
                 async for path in changes:
                     if not _OF_CONTROLLERS.fullmatch(path):
                         continue
@@ -51,7 +51,7 @@ class Ports:
                         if trouble.is_news(error):
                             self._log.warning("passed over", reason=str(error))
                         await asyncio.sleep(trouble.next_pause_s(0))
-                        changes.add(_RECORDS)
+                        changes.add(RECORDS)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -59,7 +59,7 @@ class Ports:
     async def _follow(self) -> None:
         """Starts a task for each new controller, and cancels those of controllers that are gone."""
         found: set[tuple[int, int]] = set()
-        for domid in domids(await self._store.list(_RECORDS)):
+        for domid in domids(await self._store.list(RECORDS)):
             found.update((domid, devid) for devid in devids(await self._store.list(_records(domid))))
         for key in self._tasks.keys() - found:
             self._tasks.pop(key).cancel()
@@ -81,7 +81,7 @@ class Ports:
                 await asyncio.sleep(pause_s)
 
     async def _settle(self, domid: int, devid: int) -> None:
-        async with self._store.watch(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") as changes:
+        async with self._store.watch(f"{home(domid)}/{VUSB.frontend_path(devid)}/{DETACH_PORTS}") as changes:
             async for _ in changes:
                 match await self._store.transaction(lambda t: settle_ports(t, domid, devid)):
                     case "emptied":
@@ -93,13 +93,13 @@ class Ports:
 
 def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["emptied", "filled"] | None:
     """Empties the ports, or puts the devices back, as the frontend asks. Returns what was done, None for nothing."""
-    backend = transaction.read(f"{_records(domid)}/{devid}/backend")
-    if backend is None or not re.fullmatch(rf"/local/domain/[0-9]+/backend/qusb/{domid}/{devid}", backend):
+    backend = transaction.read(f"{_records(domid)}/{devid}/{BACKEND}")
+    if backend is None or not re.fullmatch(rf"{DOMAINS}/[0-9]+/{VUSB.backend_path(domid, devid)}", backend):
         return None
-    asked = transaction.read(f"{home(domid)}/device/vusb/{devid}/{DETACH_PORTS}") == "1"
+    asked = transaction.read(f"{home(domid)}/{VUSB.frontend_path(devid)}/{DETACH_PORTS}") == "1"
     done: Literal["emptied", "filled"] | None = None
-    for port in transaction.list(f"{backend}/port") or ():
-        here, aside = f"{backend}/port/{port}", f"{backend}/detached/{port}"
+    for port in transaction.list(f"{backend}/{PORTS}") or ():
+        here, aside = f"{backend}/{PORTS}/{port}", f"{backend}/{DETACHED}/{port}"
         if asked and (device := transaction.read(here)):
             transaction.write(aside, device)
             transaction.write(here, "")
@@ -113,4 +113,4 @@ def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["e
 
 
 def _records(domid: int) -> str:
-    return f"{_RECORDS}/{domid}/device/vusb"
+    return f"{RECORDS}/{domid}/{VUSB.frontends}"

@@ -8,9 +8,11 @@ detached by hand has a record that says so, and stays detached as long as its gu
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from usbbtd.l2capif.nodes import VL2CAP
+from usbbtd.nodes import ERRORS, error_directory, home
 from usbbtd.toolstack.changes import apply, remove_directory
 from usbbtd.toolstack.devices import Vl2capDevice, is_made, make_device, make_record, read_devices, remove_device
-from usbbtd.toolstack.domains import Domain, domids, home, match_domain, name_of
+from usbbtd.toolstack.domains import Domain, domids, match_domain, name_of
 from usbbtd.toolstack.errors import NoDomain
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.transaction import Transaction
@@ -99,16 +101,16 @@ def _find_backend(transaction: Transaction, domains: Mapping[int, str], device: 
 
 def dead_guests(transaction: Transaction, driver: int, domains: Mapping[int, str]) -> list[int]:
     """Returns the guests that are gone, but for which a driver domain still has directories."""
-    guests = domids(transaction.list(f"{home(driver)}/backend/vl2cap"))
+    guests = domids(transaction.list(f"{home(driver)}/{VL2CAP.backends}"))
     return [guest for guest in guests if guest not in domains]
 
 
 def reap(transaction: Transaction, driver: int, guest: int) -> bool:
     """Removes a driver domain's directories for a guest that is gone. Returns whether there were any."""
-    path = f"{home(driver)}/backend/vl2cap/{guest}"
+    path = f"{home(driver)}/{VL2CAP.backends}/{guest}"
     if name_of(transaction, guest) is not None or transaction.read(path) is None:
         return False
     apply(transaction, remove_directory(transaction, path, home(driver)))
-    error = f"{home(driver)}/error"
-    apply(transaction, remove_directory(transaction, f"{error}/backend/vl2cap/{guest}", error))
+    errors = error_directory(f"{VL2CAP.backends}/{guest}")
+    apply(transaction, remove_directory(transaction, f"{home(driver)}/{errors}", f"{home(driver)}/{ERRORS}"))
     return True

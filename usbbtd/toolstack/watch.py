@@ -10,11 +10,13 @@ from pathlib import Path
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.manager import notify
+from usbbtd.nodes import DOMAINS, FRONTEND, NAME, home
 from usbbtd.retry import Retry, Trouble
 from usbbtd.signals import handled
 from usbbtd.toolstack.devices import Vl2capDevice
-from usbbtd.toolstack.domains import DOMAINS, Domain, home, read_names
+from usbbtd.toolstack.domains import Domain, read_names
 from usbbtd.toolstack.files import ConfigFiles
 from usbbtd.toolstack.ports import Ports
 from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
@@ -142,8 +144,8 @@ class Watcher:
         wanted = {*configured, *(device.backend_name for device in self._devices)}
         problems += _name_twice({domid: name for domid, name in domains.items() if name in wanted})
         self._tell(problems)
-        paths = {f"{home(domid)}/name" for domid in names}
-        paths.update(f"{device.backend_path}/frontend" for device in self._devices if device.backend is not None)
+        paths = {f"{home(domid)}/{NAME}" for domid in names}
+        paths.update(f"{device.backend_path}/{FRONTEND}" for device in self._devices if device.backend is not None)
         self._follow_nodes(paths, changes)
 
     def _tell(self, problems: list[str]) -> None:
@@ -211,7 +213,7 @@ class Watcher:
         find = partial(dead_guests, driver=driver.domid, domains=domains)
         for guest in await self._store.transaction(find):
             if await self._store.transaction(partial(reap, driver=driver.domid, guest=guest)):
-                path = f"{driver.home}/backend/vl2cap/{guest}"
+                path = f"{driver.home}/{VL2CAP.backends}/{guest}"
                 self._log.info("directory of a dead guest removed", domid=guest, path=path, backend=driver.name)
 
 

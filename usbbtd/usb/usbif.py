@@ -44,9 +44,6 @@ _ENDPOINT_MASK: int = constants.USBIF_PIPE_EP_MASK
 _KIND_SHIFT: int = constants.USBIF_PIPE_TYPE_SHIFT
 _KIND_MASK: int = constants.USBIF_PIPE_TYPE_MASK
 
-#: A node of our own, in the frontend's directory: "1" asks dom0 to empty the backend's ports until it is "0" again.
-DETACH_PORTS = "detach-ports"
-
 URB_REQUEST_SIZE = size_of("struct usbif_urb_request")
 URB_RESPONSE_SIZE = size_of("struct usbif_urb_response")
 CONN_REQUEST_SIZE = size_of("struct usbif_conn_request")

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from usbbtd import xenbus
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.identifiers import parse_domid, parse_u32
+from usbbtd.nodes import BACKEND, BACKEND_ID, DOMID, FRONTEND, FRONTEND_ID, ONLINE, STATE
 from usbbtd.xen.error import XenError
 from usbbtd.xen.error_node import ErrorNode
 from usbbtd.xen.store import Store
@@ -26,7 +27,8 @@ from usbbtd.xenbus import Action, Handshake, Role
 #: raises XenError or RemoteProtocolError, the device is closed from our side.
 Perform = Callable[[Action], Awaitable[Mapping[str, str] | None]]
 
-_OTHER = {"frontend": "backend", "backend": "frontend"}
+#: The nodes that name the other end's directory and domain.
+_LINKS = {"frontend": (BACKEND, BACKEND_ID), "backend": (FRONTEND, FRONTEND_ID)}
 #: After a failure the device stays Closed for a while: two ends that can never agree must not keep xenstored busy.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
 #: How often a backend looks again for a frontend that it cannot see: no watch tells when a domain is gone.
@@ -84,9 +86,9 @@ class XenbusDevice:
         (ENOENT), or if our own domain is at the other end (EINVAL).
         """
         await self._load()
-        watched = [f"{self.path}/state", f"{self.other_path}/state"]
+        watched = [f"{self.path}/{STATE}", f"{self.other_path}/{STATE}"]
         if self.role == "backend":
-            watched.append(f"{self.path}/online")
+            watched.append(f"{self.path}/{ONLINE}")
         async with self._store.watch(*watched) as changes:
             watcher = asyncio.create_task(self._follow(changes))
             try:
@@ -140,13 +142,13 @@ class XenbusDevice:
         return number
 
     async def _load(self) -> None:
-        other = _OTHER[self.role]
-        nodes = (self._link, f"{self._link}-id", f"{self.path}/state", "domid")
+        other, other_id = _LINKS[self.role]
+        nodes = (self._link, f"{self.path}/{other_id}", f"{self.path}/{STATE}", DOMID)
         path, domid, state, own_domid = await self._store.transaction(lambda t: [t.read(node) for node in nodes])
         if path is None or domid is None:
             raise XenError(errno.ENOENT, f"{self.path}: the device is not attached: it names no {other}")
         if (number := parse_domid(domid)) is None:
-            raise XenError(errno.ENOENT, f"{self._link}-id is {domid!r:.40}, the number of no domain")
+            raise XenError(errno.ENOENT, f"{self.path}/{other_id} is {domid!r:.40}, the number of no domain")
         if domid == own_domid:
             raise XenError(errno.EINVAL, f"{self.path}: a device between domain {domid} and itself")
         self.other_path, self.other_domid = path, number
@@ -160,7 +162,7 @@ class XenbusDevice:
     def _write_first(self, transaction: Transaction) -> None:
         """Writes our first state, if the directory still names the same other end."""
         if transaction.read(self._link) == self.other_path:
-            transaction.write(f"{self.path}/state", str(self.state))
+            transaction.write(f"{self.path}/{STATE}", str(self.state))
 
     async def _follow(self, changes: AsyncIterator[str]) -> None:
         try:
@@ -223,7 +225,7 @@ class XenbusDevice:
             if self._is_ours(transaction.read(self._mark)):
                 for node, value in nodes.items():
                     transaction.write(f"{self.path}/{node}", value)
-                transaction.write(f"{self.path}/state", str(state))
+                transaction.write(f"{self.path}/{STATE}", str(state))
 
         try:
             async with asyncio.timeout(self._write_limit_s):
@@ -249,7 +251,7 @@ class XenbusDevice:
     @property
     def _link(self) -> str:
         """Returns the path of the node that names the other end's directory."""
-        return f"{self.path}/{_OTHER[self.role]}"
+        return f"{self.path}/{_LINKS[self.role][0]}"
 
     @property
     def _mark(self) -> str:
@@ -258,7 +260,7 @@ class XenbusDevice:
         A new device is Initialising, so its state tells it from ours, unless ours is Initialising too: then the node
         that names the other end tells.
         """
-        return self._link if self.state == xenbus.INITIALISING else f"{self.path}/state"
+        return self._link if self.state == xenbus.INITIALISING else f"{self.path}/{STATE}"
 
     def _is_ours(self, mark: str | None) -> bool:
         """Returns whether a node ``_mark`` with this content is still that of our device."""
@@ -286,15 +288,15 @@ class XenbusDevice:
         Uses no transaction: the other end may change its state so often that none would succeed. Writes our state again
         if somebody has changed it, unless ``online`` is 0: then the toolstack did, to tell the frontend to close.
         """
-        own = await self.read_own("state")
+        own = await self.read_own(STATE)
         ours = self._is_ours(own if self._mark != self._link else await self._store.read(self._link))
         try:
-            untrusted_text = await self.read_other("state")
+            untrusted_text = await self.read_other(STATE)
         except XenError as exc:
             if exc.errno != errno.EACCES:
                 raise
             untrusted_text = None
-        online = self.role == "frontend" or await self.read_own("online") != "0"
+        online = self.role == "frontend" or await self.read_own(ONLINE) != "0"
         if ours and online and own != str(self.state):
             await self._write(self.state, {})
         return ours, self._other_state(untrusted_text), online

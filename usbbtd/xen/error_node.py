@@ -2,11 +2,11 @@
 
 import contextlib
 
+from usbbtd.nodes import ERRORS, error_directory, error_path
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 
-_TOP = "error"
 #: Octets of a reason; xenstored lets a node hold 2 KiB.
 _LENGTH = 512
 
@@ -20,13 +20,14 @@ class ErrorNode:
 
     def __init__(self, store: Store, path: str) -> None:
         self._store = store
-        self._directory = f"{_TOP}/{path}"
+        self._path = error_path(path)
+        self._directory = error_directory(path)
         self._written = True
 
     async def write(self, code: int, reason: str) -> None:
         text = reason.encode(errors="backslashreplace")[:_LENGTH].decode(errors="ignore")
         with contextlib.suppress(XenError):
-            await self._store.write(f"{self._directory}/error", f"{code} {text}")
+            await self._store.write(self._path, f"{code} {text}")
             self._written = True
 
     async def remove(self) -> None:
@@ -41,7 +42,7 @@ class ErrorNode:
         path = self._directory
         if transaction.read(path) is None:
             return
-        while path != _TOP:
+        while path != ERRORS:
             transaction.remove(path)
             path = path.rpartition("/")[0]
             if transaction.list(path):

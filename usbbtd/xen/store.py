@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
 from usbbtd.identifiers import parse_domid
+from usbbtd.nodes import DOMID
 from usbbtd.xen.error import XenError
 from usbbtd.xen.transaction import Transaction, decode, encode_path
 from usbbtd.xen.watch import Watch
@@ -119,7 +120,7 @@ class Store:
 
     async def domid(self) -> int:
         """The own domain's number."""
-        text = await self.read("domid")
+        text = await self.read(DOMID)
         if (domid := parse_domid(text)) is None:
             raise XenError(errno.ENOENT, f"xenstore does not say which domain this is: domid is {text!r}")
         return domid

@@ -10,6 +10,7 @@ from usbbtd.backends.access import Access
 from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.backends.vl2cap.info import GuestInfo
 from usbbtd.identifiers import LAST_U32
+from usbbtd.l2capif import nodes
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.policy.rules import GuestPolicy, Identity
 from usbbtd.radio.adapter import SharedAdapter
@@ -74,15 +75,15 @@ class GuestDevice:
 
     def _features(self) -> dict[str, str]:
         return {
-            "versions": str(VERSION),
-            "max-page-order": str(self._limits.max_page_order),
-            "max-channels": str(self._access.channels),
-            "feature-bredr": "1",
-            "feature-le": "1",
-            "feature-scan": "1",
-            "feature-advertise": "1",
-            "feature-echo": "1",
-            "feature-info-wait": "1",
+            nodes.VERSIONS: str(VERSION),
+            nodes.MAX_PAGE_ORDER: str(self._limits.max_page_order),
+            nodes.MAX_CHANNELS: str(self._access.channels),
+            nodes.FEATURE_BREDR: "1",
+            nodes.FEATURE_LE: "1",
+            nodes.FEATURE_SCAN: "1",
+            nodes.FEATURE_ADVERTISE: "1",
+            nodes.FEATURE_ECHO: "1",
+            nodes.FEATURE_INFO_WAIT: "1",
         }
 
     def _own_limits(self) -> FrontendLimits:
@@ -90,9 +91,9 @@ class GuestDevice:
 
     async def _attach(self) -> None:
         device = self._device
-        await device.read_other_int("version", VERSION, VERSION)
-        ref = await device.read_other_int("ring-ref", 0, LAST_U32)
-        port = await device.read_other_int("event-channel", 0, LAST_U32)
+        await device.read_other_int(nodes.VERSION, VERSION, VERSION)
+        ref = await device.read_other_int(nodes.RING_REF, 0, LAST_U32)
+        port = await device.read_other_int(nodes.EVENT_CHANNEL, 0, LAST_U32)
         self._connection = GuestConnection(
             device.other_domid, ref, port, access=self._access, adapter=self._adapter, grants=self._grants,
             evtchn=self._evtchn, limits=self._own_limits(), broken=device.fail, log=self._log,

@@ -4,6 +4,9 @@ import asyncio
 
 from usbbtd.cli.ctl.checks import Finding, Status
 from usbbtd.cli.ctl.output import printable
+from usbbtd.l2capif.nodes import VL2CAP
+from usbbtd.nodes import BACKEND, FRONTEND, STATE, error_path
+from usbbtd.usb.nodes import PORTS, VUSB
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import CLOSED, CLOSING, CONNECTED, INIT_WAIT, INITIALISED, INITIALISING, STATE_NAMES
@@ -44,30 +47,30 @@ async def _look(usbif: bool) -> list[Finding]:
 
 
 async def _look_at_controllers(store: Store) -> list[Finding]:
-    devids = await store.list("device/vusb")
+    devids = await store.list(VUSB.frontends)
     if not devids:
         return [Finding("USB controller", Status.FAILED, "the toolstack has made none", _ATTACH_CONTROLLER)]
-    return [await _look_at_controller(store, f"device/vusb/{devid}") for devid in devids]
+    return [await _look_at_controller(store, f"{VUSB.frontends}/{devid}") for devid in devids]
 
 
 async def _look_at_controller(store: Store, path: str) -> Finding:
-    state, backend = _number(await store.read(f"{path}/state")), await store.read(f"{path}/backend")
+    state, backend = _number(await store.read(f"{path}/{STATE}")), await store.read(f"{path}/{BACKEND}")
     found = STATE_NAMES[state]
     if state in (INITIALISING, CLOSING, CLOSED):
         return Finding(path, Status.WARNING, f"{found}: usbbtd does not use it", _NOT_SERVED)
     if state != CONNECTED:
         return Finding(path, Status.WARNING, f"{found}: its backend has not answered", "see the log of QEMU in dom0")
-    ports = await store.list(f"{backend}/port") or [] if backend else []
-    if not any([await store.read(f"{backend}/port/{port}") for port in ports]):
+    ports = await store.list(f"{backend}/{PORTS}") or [] if backend else []
+    if not any([await store.read(f"{backend}/{PORTS}/{port}") for port in ports]):
         return Finding(path, Status.WARNING, f"{found}, with nothing plugged in", _ATTACH_DONGLE)
     return Finding(path, Status.OK, f"{found}, with a device plugged in")
 
 
 async def _look_at_guests(store: Store) -> list[Finding]:
     paths = [
-        f"backend/vl2cap/{guest}/{devid}"
-        for guest in await store.list("backend/vl2cap") or ()
-        for devid in await store.list(f"backend/vl2cap/{guest}") or ()
+        f"{VL2CAP.backends}/{guest}/{devid}"
+        for guest in await store.list(VL2CAP.backends) or ()
+        for devid in await store.list(f"{VL2CAP.backends}/{guest}") or ()
     ]
     if not paths:
         return [Finding("guests", Status.WARNING, "none has a device of this domain", _ATTACH_GUEST)]
@@ -79,15 +82,15 @@ async def _look_at_guests(store: Store) -> list[Finding]:
 
 
 async def _look_at_guest(store: Store, path: str) -> Finding:
-    state, frontend = _number(await store.read(f"{path}/state")), await store.read(f"{path}/frontend")
+    state, frontend = _number(await store.read(f"{path}/{STATE}")), await store.read(f"{path}/{FRONTEND}")
     try:
-        other = STATE_NAMES[_number(await store.read(f"{frontend}/state"))] if frontend else "not there"
+        other = STATE_NAMES[_number(await store.read(f"{frontend}/{STATE}"))] if frontend else "not there"
     except XenError:
         other = "hidden: the guest is dead, or does not let it be read"
     found = f"{STATE_NAMES[state]}; the guest's end is {printable(other)}"
     if state == INITIALISING:
         return Finding(path, Status.WARNING, found, _NOT_SERVED)
-    reason = await store.read(f"error/{path}/error")
+    reason = await store.read(error_path(path))
     if state == INIT_WAIT or (state == CLOSED and other == STATE_NAMES[CLOSED] and reason is None):
         return Finding(path, Status.OK, "idle: no program in the guest uses it")
     if state in (CONNECTED, INITIALISED):
