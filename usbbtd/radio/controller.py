@@ -125,8 +125,9 @@ class Controller:
 
     def is_stuck(self) -> bool:
         """Returns whether a timeout of a core is overdue by more than STUCK_S: nothing will deal with it any more."""
-        due = self._next_timeout()
-        return not self._lost and due is not None and due + STUCK_S < self.now()
+        times = [self.host.next_timeout(), *(owner.next_timeout() for owner in self._owners)]
+        due = [time for time in times if time is not None]
+        return not self._lost and bool(due) and min(due) + STUCK_S < self.now()
 
     def statistics(self) -> dict[str, int]:
         """Returns the counters of the dongle and of the host; their names begin with dongle_ and hci_."""
@@ -236,16 +237,12 @@ class Controller:
             owner.sent()
         self._set_timer()
 
-    def _next_timeout(self) -> float | None:
-        due = self.host.next_timeout()
+    def _set_timer(self) -> None:  # hot: per wake-up
+        due, timer = self.host.next_timeout(), self._timer
         for owner in self._owners:
             other = owner.next_timeout()
             if due is None or (other is not None and other < due):
                 due = other
-        return due
-
-    def _set_timer(self) -> None:
-        due, timer = self._next_timeout(), self._timer
         if due is None or (timer is not None and timer.when() <= due):
             return  # one that comes too early sets the next: cheaper than moving it at every packet
         if timer is not None:

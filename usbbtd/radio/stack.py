@@ -39,6 +39,10 @@ class L2capStack:
         self._links = links
         self._channels = channels
         self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
+        # The mux does these itself: one call less for each.
+        self.receive_pdus = self.mux.receive_pdus
+        self.take_pdus = self.mux.take_pdus
+        self.next_timeout = self.mux.next_timeout
         controller.serve(self)
 
     def statistics(self) -> dict[str, int]:
@@ -62,37 +66,30 @@ class L2capStack:
     def link_down(self, link: hci_events.Disconnected) -> None:
         self._links.link_ending(link)
         self.mux.remove_link(link.handle)
-        self._deliver()  # the users hear of the ends of its channels first
+        self._deliver_with(self.mux.take_events())  # the users hear of the ends of its channels first
         self._asked.pop(link.handle, None)
         self._links.link_down(link)
 
-    def receive_pdus(self, handle: int, untrusted_pdus: list[bytes], now: float) -> None:  # hot: per wake-up
-        self.mux.receive_pdus(handle, untrusted_pdus, now)
-
     def deliver(self) -> None:  # hot: per wake-up
         """Hands on what has been received. All HCI events have been taken."""
-        self._deliver()
+        if events := self.mux.take_events():
+            self._deliver_with(events)
+        elif sdus := self.mux.take_sdus():
+            self._channels.receive_sdus(sdus)
         if self._asked:
             self._answer_parameters()
-
-    def take_pdus(self, handle: int, limit: int) -> list[bytes]:  # hot: per wake-up
-        return self.mux.take_pdus(handle, limit)
 
     def sent(self) -> None:  # hot: per wake-up
         if writable := self.mux.take_writable():
             self._channels.channels_writable(writable)
-
-    def next_timeout(self) -> float | None:
-        return self.mux.next_timeout()
 
     def handle_timeout(self, now: float) -> None:
         self.mux.handle_timeout(now)
 
     # Inside.
 
-    def _deliver(self) -> None:  # hot: per wake-up
-        """Hands L2CAP's results on in the order of a channel's life: openings, data, then other events."""
-        events = self.mux.take_events()
+    def _deliver_with(self, events: list[l2cap_events.Event]) -> None:
+        """Hands events and SDUs on in the order of a channel's life: openings, data, then other events."""
         for event in events:
             if isinstance(event, l2cap_events.ChannelOpened):
                 self._channels.receive_l2cap_event(event)
