@@ -23,7 +23,7 @@ TARGET = Goal(0.1)
 
 #: Runs are short and there are more of them than of others, so that a moment of a busy machine hits both hosts.
 SDUS = 128
-TURNS = 4
+TURNS = 2
 #: SDUs that a guest has ready when it wakes us.
 GUEST_BATCH = 8
 WAKE_UP = ACL_COUNT // 2

@@ -2,87 +2,84 @@
 
 import argparse
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tests import ROOT
-from tests.bench import hosts, page, path, picture, profile, radio, rings, service, table
+from tests.bench import page, picture, profile, table
 from tests.bench.before import current_commit
+from tests.bench.groups import GROUPS, selected
 from tests.bench.machine import Machine, ProcessorTime
-from tests.bench.runner import BenchRow, Effort, write_rows
+from tests.bench.runner import BenchRow, Effort, join_sessions, write_rows
+from tests.bench.session import rows_of_session
 from tests.demo.display import Display
 from tests.demo.process import DemoError
 
+SESSIONS = 8
 FULL, SHORT = Effort(), Effort(runs=1, part=0.02)
-
-
-class Group(NamedTuple):
-    """``rows`` gets a directory for a simulated Xen, and one for logs."""
-
-    title: str
-    rows: Callable[[Effort, Path, Path], AsyncIterator[BenchRow]]
-
-
-GROUPS = {
-    "host": Group(hosts.TITLE, hosts.rows),
-    "ring": Group(rings.TITLE, rings.rows),
-    "path": Group(path.TITLE, path.rows),
-    "radio": Group(radio.TITLE, radio.rows),
-    "service": Group(service.TITLE, service.rows),
-}
 
 PAGE, PICTURE = Path("performance.md"), Path("performance.svg")
 
 
-async def measure(display: Display, group: Group, effort: Effort, logs: Path) -> list[BenchRow]:
-    rows: list[BenchRow] = []
-    with display.step(group.title), tempfile.TemporaryDirectory(prefix="usbbtd-") as directory:
-        async for row in group.rows(effort, Path(directory), logs):
-            rows.append(row)
-            display.update(row.name)
-    return rows
+class BenchPlan(NamedTuple):
+    """What to measure, how often, and where to write it. ``docs``: a folder whose page is to be renewed."""
+
+    names: Sequence[str]
+    sessions: int
+    effort: Effort
+    output: Path
+    docs: Path | None
 
 
-async def run(display: Display, names: Sequence[str], effort: Effort, output: Path, docs: Path | None) -> None:
+async def measure(display: Display, plan: BenchPlan) -> dict[str, list[BenchRow]]:
+    """Returns the rows of each group. Sessions of all groups take turns, so that a busy moment hits one of each."""
+    found: dict[str, dict[str, list[BenchRow]]] = {name: defaultdict(list) for name in plan.names}
+    for number in range(1, plan.sessions + 1):
+        with display.step(f"session {number} of {plan.sessions}"):
+            for name, rows in found.items():
+                display.update(name)
+                async for row in rows_of_session(name, plan.effort, plan.output / "bench" / name):
+                    rows[row.name].append(row)
+                    display.update(f"{name}: {row.name}")
+    return {name: [join_sessions(each) for each in rows.values()] for name, rows in found.items()}
+
+
+async def run(display: Display, plan: BenchPlan) -> None:
     """Measures groups, shows their rows and writes them. Raises DemoError, and what else goes wrong."""
-    logs = output / "bench"
-    logs.mkdir(parents=True, exist_ok=True)
+    (plan.output / "bench").mkdir(parents=True, exist_ok=True)
     machine, start = Machine.describe(current_commit()), ProcessorTime.now()
-    groups = {GROUPS[name].title: await measure(display, GROUPS[name], effort, logs) for name in names}
+    groups = {GROUPS[name].title: rows for name, rows in (await measure(display, plan)).items()}
     end = ProcessorTime.now()
     machine = machine._replace(others=end.others_since(start))
-    rows = [row for each in groups.values() for row in each]
-    for title, each in groups.items():
+    for title, rows in groups.items():
         display.text()
-        table.show(display, title, each)
-    if "host" in names:
+        table.show(display, title, rows)
+    if "host" in plan.names:
         with display.step("where our time goes"):
-            text = await profile.report(effort)
-        (output / "bench-profile.txt").write_text(text, encoding="utf-8")
-    figures = output / "bench.json"
-    write_rows(rows, figures, machine=machine._asdict())
-    drawn = picture.draw(groups, machine.sentences())
-    figures.with_suffix(".svg").write_text(drawn, encoding="utf-8")
-    if docs is not None:
-        (docs / PICTURE).write_text(drawn, encoding="utf-8")
-        text = (docs / PAGE).read_text(encoding="utf-8")
-        (docs / PAGE).write_text(page.with_rows(text, groups, machine), encoding="utf-8")
-    table.conclude(display, rows, machine, end.at - start.at, figures)
+            text = await profile.report(plan.effort)
+        (plan.output / "bench-profile.txt").write_text(text, encoding="utf-8")
+    all_rows = [row for rows in groups.values() for row in rows]
+    figures = plan.output / "bench.json"
+    write_rows(all_rows, figures, machine=machine._asdict())
+    write_picture(groups, machine, figures.with_suffix(".svg"))
+    if plan.docs is not None:
+        write_picture(groups, machine, plan.docs / PICTURE)
+        text = (plan.docs / PAGE).read_text(encoding="utf-8")
+        (plan.docs / PAGE).write_text(page.with_rows(text, groups, machine), encoding="utf-8")
+    table.conclude(display, all_rows, machine, end.at - start.at, figures)
 
 
-def selected(words: Sequence[str]) -> list[str]:
-    """Returns the groups that are named, in their usual order; all if none is. Raises ValueError for another name."""
-    if unknown := set(words) - set(GROUPS):
-        raise ValueError(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    return [name for name in GROUPS if name in words or not words]
+def write_picture(groups: Mapping[str, Sequence[BenchRow]], machine: Machine, path: Path) -> None:
+    path.write_text(picture.draw(groups, machine.sentences()), encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROWS", help=f"of {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--short", action="store_true", help="one little run of each: to see that everything works")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="how often each row is measured (default: 8)")
     parser.add_argument("--output", type=Path, default=Path("build"), help="folder for bench.json, bench.svg and logs")
     parser.add_argument("--docs", action="store_true", help="renew docs/performance.md and its picture, too")
     arguments = parser.parse_args(argv)
@@ -96,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     display.text("\n  usbbtd beside others who do the same work\n")
     try:
         docs = ROOT / "docs" if arguments.docs else None
-        asyncio.run(run(display, names, SHORT if arguments.short else FULL, arguments.output, docs))
+        sessions, effort = (1, SHORT) if arguments.short else (arguments.sessions, FULL)
+        asyncio.run(run(display, BenchPlan(names, sessions, effort, arguments.output, docs)))
     except (DemoError, OSError, TimeoutError) as error:
         display.text(f"\n  Failed: {error or type(error).__name__}")
         return 1

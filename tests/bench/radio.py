@@ -31,6 +31,7 @@ SHARES = {2048: Goal(3), 64: Goal(10)}
 SMALL_RATES: dict[plan.Transport, float] = {"bredr": 800, "le": 1480}
 #: How long one run takes.
 RUN_S = 0.4
+RUNS = 1
 #: What part of the rate a machine has to reach: slower is not the radio's pace.
 REACHED = 0.9
 
@@ -84,7 +85,7 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
             before = await stack.enter_async_context(BenchLab(directory / "before", logs / "before", tree))
             labs.append((before, await start(before)))
         for case in CASES:
-            results = await runs_in_turn(effort.runs, *(partial(cost, *lab, case, effort) for lab in labs))
+            results = await runs_in_turn(RUNS, *(partial(cost, *lab, case, effort) for lab in labs))
             for row in rows_of(case, results, missing):
                 yield row
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 #: One run: the figures that it gives.
 Measure = Callable[[], Awaitable[tuple[float, ...]]]
@@ -23,7 +23,7 @@ FEWEST_RUNS = 5
 class Effort(NamedTuple):
     """How often each measure runs, and how much one run does, as a part of the usual."""
 
-    runs: int = 11
+    runs: int = 3
     part: float = 1.0
 
     def of(self, count: int) -> int:
@@ -122,6 +122,12 @@ class BenchRow(NamedTuple):
             return Judgement.NOISY
         return Judgement.MET if self.target.is_met(low) else Judgement.MISSED
 
+    @classmethod
+    def from_json(cls, fields: Sequence[Any]) -> Self:
+        """Returns the row that was written as a JSON array."""
+        row = cls(*fields)
+        return row if row.target is None else row._replace(target=Goal(*row.target))
+
     def as_json(self) -> dict[str, object]:
         row: dict[str, object] = {"name": self.name, "unit": self.unit, "peer": self.peer}
         if self.missing:
@@ -135,6 +141,17 @@ class BenchRow(NamedTuple):
         if self.note:
             row["note"] = self.note
         return row | {"our_runs": list(self.our_runs), "peer_runs": list(self.peer_runs)}
+
+
+def join_sessions(sessions: Sequence[BenchRow]) -> BenchRow:
+    """Returns a row with one run for each session: the median of its runs."""
+    last = sessions[-1]
+    if last.missing:
+        return last
+    return last._replace(
+        our_runs=[row.ours for row in sessions],
+        peer_runs=[row.peer_value for row in sessions if row.peer_value is not None],
+    )
 
 
 def count_verdicts(rows: Iterable[BenchRow]) -> dict[Judgement, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.bench.machine import Machine
-from tests.bench.runner import BenchRow, Judgement, count_verdicts
+from tests.bench.runner import FEWEST_RUNS, BenchRow, Judgement, count_verdicts
 from tests.demo.display import Display, bytes_text
 
 _HEADER = ("ours", "peer", "ratio", "range", "goal", "")
@@ -82,7 +82,9 @@ def goal_text(row: BenchRow) -> str:
 
 
 def range_text(row: BenchRow) -> str:
-    """In what range the figure lies that the goal is for."""
+    """In what range the figure lies that the goal is for; nothing if there are too few runs to know."""
+    if len(row.our_runs) < FEWEST_RUNS:
+        return ""
     _, low, high = row.judged
     if row.ratios:
         return f"{low:.2f}–{high:.2f}"

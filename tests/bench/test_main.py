@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.bench.before import PEER
-from tests.bench.main import GROUPS, main, selected
+from tests.bench.groups import GROUPS, selected
+from tests.bench.main import main
 
 
 def test_the_bench_writes_rows_and_prints_tables(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.bench.runner import (
     Runs,
     Spread,
     count_verdicts,
+    join_sessions,
     runs_in_turn,
     write_rows,
 )
@@ -101,6 +102,27 @@ def test_what_was_not_run_is_neither_met_nor_missed() -> None:
 @pytest.mark.parametrize(("goal", "value"), [(Goal(0.5), 0.25), (Goal(2, at_least=True), 4)])
 def test_what_is_used_of_a_goal(goal: Goal, value: float) -> None:
     assert goal.used(value) == 0.5
+
+
+def test_a_session_is_one_run() -> None:
+    sessions = [
+        BenchRow("name", "s", [1.0, 2.0, 9.0], "peer", [4.0, 5.0, 6.0], Goal(0.5)),
+        BenchRow("name", "s", [3.0], "peer", [6.0], Goal(0.5), note="slow"),
+    ]
+    assert join_sessions(sessions) == BenchRow("name", "s", [2.0, 3.0], "peer", [5.0, 6.0], Goal(0.5), note="slow")
+
+
+def test_sessions_without_a_peer_that_is_not_there() -> None:
+    row = BenchRow("name", "s", (), "peer", missing="no peer")
+    assert join_sessions([row, row]) == row
+
+
+@pytest.mark.parametrize(
+    "row",
+    [BenchRow("name", "s", [1.0], "peer", [4.0], Goal(0.5, at_least=True), note="slow"), BenchRow("name", "s", [1.0])],
+)
+def test_a_row_goes_from_process_to_process(row: BenchRow) -> None:
+    assert BenchRow.from_json(json.loads(json.dumps(row))) == row._replace(peer_runs=list(row.peer_runs))
 
 
 def test_rows_as_json(tmp_path: Path) -> None:
