@@ -1,8 +1,8 @@
-"""The frontend of usbif: URBs on a page pool and a ring of 16 slots, towards a backend that is not trusted.
+"""The frontend of usbif: URBs with a pool of pages and a ring of 16 slots, to a backend that is not trusted.
 
-A *pipe* is one endpoint of one device with everything that is under way on it. What goes out is submitted transfer by
-transfer; what comes in is received on standing URBs. Those that were answered go back onto the ring with whatever goes
-there, or when fewer than half of a pipe's are left: the backend need not be woken for one alone, while it has others.
+A *pipe* is one endpoint of one device, with all that is under way on it. Each transfer to the device is submitted by
+itself; transfers from the device come on standing URBs. Standing URBs that were answered go back onto the ring with the
+next requests, or when fewer than half of a pipe's are left: the backend need not be woken for one while it has others.
 """
 
 from collections import deque
@@ -12,18 +12,18 @@ from typing import NamedTuple
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.usb import usbif
 
-#: URBs that may wait on a pipe for a slot of the ring.
+#: The most URBs that may wait on a pipe for a slot of the ring.
 QUEUE_LIMIT = 64
 
-#: The slot that only an unlink may take: a device that answers nothing must not keep us from cancelling.
+#: The slots that only unlinks may take, so that URBs can be cancelled while a device answers none.
 RESERVED_SLOTS = 1
 
-#: The most that the 16-bit buffer_length of a request can say.
+#: The most bytes of a transfer: a request's buffer_length has 16 bits.
 MAX_TRANSFER = 0xFFFF
 
 
 class Completion(NamedTuple):
-    """The answer to one submitted URB. ``data`` is what a control request read."""
+    """The answer to one submitted URB. ``data``: that of an IN control request."""
 
     pipe: int
     urb: int
@@ -36,11 +36,11 @@ class _Pipe:
 
     def __init__(self, number: int, wire: int, depth: int) -> None:
         self.number = number
-        self.wire = wire  # the pipe of usbif; a control pipe gets its direction from each request
+        self.wire = wire  # the number that usbif has for the pipe; each control request adds its direction
         self.depth = depth
         self.open = True
-        self.in_flight = 0  # those too that were answered and are to stand again
-        self.answered = 0  # standing URBs on their way back onto the ring
+        self.in_flight = 0  # URBs of the backend's, and those that were answered and stand again
+        self.answered = 0  # standing URBs that were answered and are not back on the ring yet
         self.pending: deque[_Urb] = deque()
 
 
@@ -54,7 +54,7 @@ class _Urb:
         self.length = length
         self.setup = setup
         self.data = data
-        self.standing = False  # goes back onto the ring when it has been answered
+        self.standing = False  # whether it goes back onto the ring when it has been answered
         self.pages: list[int] = []
         self.request = b""
 
@@ -63,10 +63,10 @@ class UsbifFrontend:
     """One connection to a usbif backend.
 
     ``pages``: the pool, (grant reference, page of PAGE_SIZE bytes) each, shared with the backend for as long as this
-    object lives. ``ports``: how many the backend has. The rings are the caller's: it puts what ``take_requests`` and
-    ``take_conn_requests`` give onto them, at once and in order, and hands what it finds there to ``receive_responses``
-    and ``receive_conn_responses``. These raise RemoteProtocolError when the backend broke a rule; then the connection
-    is over.
+    object lives. ``ports``: how many ports the backend has. The caller has the rings: it puts ``take_requests`` and
+    ``take_conn_requests`` onto them, at once and in order, and moves responses to ``receive_responses`` and
+    ``receive_conn_responses``. These raise RemoteProtocolError if the backend breaks a rule; the connection is over
+    then.
     """
 
     def __init__(self, pages: Sequence[tuple[int, memoryview]], *, ports: int = usbif.MAX_PORT) -> None:
@@ -78,8 +78,8 @@ class UsbifFrontend:
         self._pipes: dict[int, _Pipe] = {}
         self._pipe_count = 0
         self._urb_count = 0
-        self._answered: list[tuple[int, _Urb]] = []  # standing URBs on their way back onto the ring
-        self._must_return = False  # so many of a pipe's were answered that the backend may soon lack them
+        self._answered: list[tuple[int, _Urb]] = []  # standing URBs that were answered and are not back on the ring yet
+        self._must_return = False  # whether so many of a pipe's were answered that the backend may soon lack them
         self._unlinks: deque[tuple[int, _Urb]] = deque()
         self._waiting: deque[_Pipe] = deque()  # pipes with something pending, in turn
         self._speeds = bytearray(ports + 1)
@@ -93,17 +93,19 @@ class UsbifFrontend:
     # What the owner asks for.
 
     def open_pipe(self, port: int, address: int, endpoint: int, kind: int, *, depth: int = 1) -> int:
-        """A pipe to an endpoint; returns its number, which is never used again. ``depth``: URBs in flight at a time."""
+        """Opens a pipe to an endpoint, and returns its number, which is never used again.
+
+        ``depth``: how many URBs may be in flight at a time.
+        """
         number = self._pipe_count
         self._pipe_count += 1
         self._pipes[number] = _Pipe(number, usbif.pack_pipe(port, address, endpoint, kind), depth)
         return number
 
     def control(self, pipe: int, setup: bytes, data: bytes = b"") -> int:
-        """Submits a control request with its eight octets of setup; returns its number for the Completion.
+        """Submits a control request with its eight octets of setup. Returns its number, which the Completion has.
 
-        ``data`` is what an OUT request carries. The buffer always has the length that the setup announces, which
-        QEMU's backend asserts.
+        ``data``: that of an OUT request. The buffer always has the length in the setup: QEMU's backend asserts that.
         """
         length = int.from_bytes(setup[6:8], "little")
         inward = length > 0 and bool(setup[0] & usbif.IN)
@@ -112,24 +114,24 @@ class UsbifFrontend:
         return self._submit(pipe, inward, length, setup, data).number
 
     def send(self, pipe: int, data: bytes) -> int:  # hot: per packet
-        """Submits one transfer to an OUT endpoint; returns its number for the Completion."""
+        """Submits one transfer to an OUT endpoint. Returns its number, which the Completion has."""
         return self._submit(pipe, False, len(data), usbif.NO_SETUP, data).number
 
     def receive_on(self, pipe: int, length: int) -> None:
         """Fills an IN pipe with standing URBs of ``length`` bytes each, as many as it is deep.
 
-        What comes is in ``take_received``. A URB that fails does not go back: see ``take_failures``, and call again.
+        ``take_received`` has what comes. A URB that fails does not go back: see ``take_failures``, and call this again.
         """
         state = self._pipes[pipe]
         for _ in range(state.depth - state.in_flight - len(state.pending)):
             self._submit(pipe, True, length, usbif.NO_SETUP, b"").standing = True
 
     def room(self, pipe: int) -> int:
-        """How many more URBs may wait on the pipe."""
+        """Returns how many more URBs may wait on the pipe."""
         return QUEUE_LIMIT - len(self._pipes[pipe].pending)
 
     def close_pipe(self, pipe: int) -> None:
-        """Cancels what is under way: nothing that is answered from now on is told. Idempotent."""
+        """Cancels all URBs of a pipe: answers that still come are not told. Idempotent."""
         state = self._pipes.pop(pipe, None)
         if state is None:
             return
@@ -147,10 +149,10 @@ class UsbifFrontend:
             if flying is not None and flying.pipe is state:
                 self._unlinks.append((urb_id, flying))
 
-    # What the rings carry.
+    # The rings.
 
     def take_requests(self) -> list[bytes]:  # hot: per wake-up
-        """Requests for the urb ring, which has room for them: never more than its slots are unanswered."""
+        """Hands over requests for the urb ring, which has room for them: no more than its slots are unanswered."""
         requests: list[bytes] = []
         if self._must_return or self._waiting or self._unlinks:
             self._return_answered(requests)
@@ -170,7 +172,7 @@ class UsbifFrontend:
         return requests
 
     def receive_responses(self, responses: Sequence[bytes]) -> None:  # hot: per wake-up
-        """What the urb ring had. What was received is copied out of the shared pages here, once."""
+        """Takes responses from the urb ring, and copies their data out of the shared pages, once."""
         in_flight, urbs, received = self._in_flight, self._urbs, self._received
         for response in responses:
             untrusted_id, _, status, untrusted_length, _ = usbif.unpack_response(response)
@@ -179,7 +181,7 @@ class UsbifFrontend:
             urb_id = untrusted_id
             in_flight[urb_id] = 0
             urb = urbs[urb_id]
-            if urb is None:  # an unlink; how the cancelled URB ended is told by its own answer
+            if urb is None:  # an unlink; the cancelled URB has its own answer
                 self._free_ids.append(urb_id)
                 continue
             if not 0 <= untrusted_length <= urb.length:
@@ -197,12 +199,12 @@ class UsbifFrontend:
                 self._complete(urb_id, urb, status, untrusted_length)
 
     def take_conn_requests(self) -> list[bytes]:
-        """Requests for the conn ring: all of its slots at first, then one for each that was answered."""
+        """Hands over requests for the conn ring: for all of its slots at first, then one for each response."""
         ids, self._free_conn_ids = self._free_conn_ids, []
         return [usbif.pack_conn_request(conn_id) for conn_id in ids]
 
     def receive_conn_responses(self, responses: Sequence[bytes]) -> None:
-        """What the conn ring had: devices that came and went."""
+        """Takes responses from the conn ring, which tell of devices that came and went."""
         for response in responses:
             untrusted_id, untrusted_port, untrusted_speed = usbif.unpack_conn_response(response)
             if untrusted_id >= usbif.CONN_SLOTS:
@@ -217,30 +219,30 @@ class UsbifFrontend:
                 self._speeds[untrusted_port] = untrusted_speed
                 self._port_changes.append((untrusted_port, untrusted_speed))
 
-    # What came of it.
+    # The results.
 
     def take_received(self) -> list[tuple[int, bytes | None]]:
-        """(pipe, one IN transfer), in the order in which the backend answered; None in the place of one that failed."""
+        """Hands over (pipe, data of one IN transfer or None if it failed), in the order of the backend's answers."""
         received, self._received = self._received, []
         return received
 
     def take_completions(self) -> list[Completion]:
-        """The answers to submitted URBs, in order."""
+        """Hands over the answers to submitted URBs, in order."""
         completions, self._completions = self._completions, []
         return completions
 
     def take_failures(self) -> list[tuple[int, int]]:
-        """(pipe, status) of each standing URB that failed."""
+        """Hands over (pipe, status) of each standing URB that failed."""
         failures, self._failures = self._failures, []
         return failures
 
     def take_port_changes(self) -> list[tuple[int, int]]:
-        """(port, speed) of each device that was attached or, with SPEED_NONE, detached."""
+        """Hands over (port, speed) of each device that was attached or, with SPEED_NONE, detached."""
         changes, self._port_changes = self._port_changes, []
         return changes
 
     def is_busy(self) -> bool:
-        """Whether the backend has requests that it did not answer."""
+        """Tells whether the backend has requests that it has not answered."""
         return any(self._in_flight)
 
     def statistics(self) -> dict[str, int]:
@@ -289,7 +291,7 @@ class UsbifFrontend:
         return urb.request
 
     def _share(self, urb: _Urb) -> list[usbif.Segment]:
-        """Takes the pages that a transfer of any length needs, and fills them with what goes out."""
+        """Takes the pages that a transfer of any length needs, and fills them with the data of an OUT transfer."""
         segments = []
         for start in range(0, urb.length, usbif.PAGE_SIZE):
             page = self._free_pages.pop()
@@ -313,7 +315,7 @@ class UsbifFrontend:
         while self._unlinks and self._free_ids:
             target_id, target = self._unlinks.popleft()
             if self._urbs[target_id] is not target:
-                continue  # answered while the unlink waited for a slot
+                continue  # it was answered while the unlink waited for a slot
             urb_id = self._free_ids.pop()
             self._in_flight[urb_id] = 1
             requests.append(usbif.pack_unlink(urb_id, _wire(target), target_id))

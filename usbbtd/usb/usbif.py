@@ -1,7 +1,7 @@
-"""The wire of usbif.h: requests and responses of its two rings, as tuples.
+"""Packs and unpacks the requests and responses of usbif.h's two rings.
 
-``endpoint`` always carries the direction in bit 7 (0x81 is endpoint 1, device to host), as in USB descriptors; the
-32-bit ``pipe`` of usbif exists only here. A port is 1 to 31, an address 0 to 127.
+An ``endpoint`` always has its direction in bit 7 (0x81 is endpoint 1, device to host), as in USB descriptors; only this
+module knows the 32-bit ``pipe`` of usbif. A port is 1 to 31, an address 0 to 127.
 """
 
 from collections.abc import Sequence
@@ -61,9 +61,9 @@ _STATUS_NAMES = {
 
 _segment = record("struct usbif_request_segment")
 _whole = record("struct usbif_urb_request", "ctrl")
-# The segments end the request, so its head is what is left of the format without them.
+# The segments are at the end of a request: its head is the rest of its format.
 _head = Struct(_whole.format.removesuffix(_segment.format.lstrip("<") * MAX_SEGMENTS))
-# A request for one segment, as nearly all are: everything in one step.
+# A request of one segment, as nearly all are, packed in one step.
 _one_page = Struct(f"{_head.format}{_segment.format.lstrip('<')}{_segment.size * (MAX_SEGMENTS - 1)}x")
 _unlink = record("struct usbif_urb_request", "unlink")
 _response = record("struct usbif_urb_response")
@@ -72,19 +72,19 @@ _conn_response = record("struct usbif_conn_response")
 
 NO_SETUP = bytes(8)
 
-#: (gref, offset, length): a piece of one granted page.
+#: A piece of one granted page: (gref, offset, length).
 Segment = tuple[int, int, int]
 #: (id, nr_buffer_segs, pipe, transfer_flags, buffer_length, the eight octets that depend on the kind)
 RequestHead = tuple[int, int, int, int, int, bytes]
 
 
 def describe_status(status: int) -> str:
-    """A status as people read it: ``stall (-32)``."""
+    """Returns a status as people read it: ``stall (-32)``."""
     return f"{_STATUS_NAMES.get(status, 'error')} ({status})"
 
 
 def pack_pipe(port: int, address: int, endpoint: int, kind: int) -> int:
-    """The pipe of a request. ``kind`` is INTERRUPT, CONTROL or BULK."""
+    """Packs the pipe of a request. ``kind``: INTERRUPT, CONTROL or BULK."""
     return (
         port
         | endpoint & IN
@@ -95,7 +95,7 @@ def pack_pipe(port: int, address: int, endpoint: int, kind: int) -> int:
 
 
 def unpack_pipe(pipe: int) -> tuple[int, int, int, int]:
-    """(port, address, endpoint, kind). Every pipe has them; which of them make sense is for the reader to say."""
+    """Returns (port, address, endpoint, kind). None of them is checked."""
     return (
         pipe & _PORT_MASK,
         pipe >> _ADDRESS_SHIFT & MAX_ADDRESS,
@@ -107,7 +107,7 @@ def unpack_pipe(pipe: int) -> tuple[int, int, int, int]:
 def pack_request(
     urb_id: int, pipe: int, length: int, setup: bytes, segments: Sequence[Segment]
 ) -> bytes:  # hot: per packet
-    """A request of ``length`` bytes in ``segments``. ``setup``: eight octets, NO_SETUP unless it is for a control pipe.
+    """Packs a request of ``length`` bytes in ``segments``. ``setup``: eight octets; NO_SETUP unless on a control pipe.
 
     USBIF_SHORT_NOT_OK stays clear: for HCI a short packet is the end of a transfer, never an error.
     """
@@ -118,19 +118,19 @@ def pack_request(
 
 
 def pack_page_request(urb_id: int, pipe: int, length: int, setup: bytes, ref: int) -> bytes:  # hot: per packet
-    """A request of ``length`` bytes, one page at most, at the start of the page ``ref``; else as ``pack_request``."""
+    """Packs a request of ``length`` bytes, one page at most, at the start of the page ``ref``. See ``pack_request``."""
     return _one_page.pack(urb_id, 1, pipe, 0, length, setup, ref, 0, length)
 
 
 def pack_unlink(urb_id: int, pipe: int, unlink_id: int) -> bytes:
-    """A request to cancel the request ``unlink_id``, which went to ``pipe``."""
+    """Packs a request to cancel the request ``unlink_id``, which went to ``pipe``."""
     return _unlink.pack(urb_id, 0, pipe | UNLINK, 0, 0, unlink_id, *bytes(3 * MAX_SEGMENTS))
 
 
 def unpack_request(untrusted_request: bytes) -> tuple[RequestHead, list[Segment]]:
-    """Head and segments, unchecked; a request that announces more than MAX_SEGMENTS comes with MAX_SEGMENTS.
+    """Returns (head, segments), which are not checked. There are MAX_SEGMENTS if the request announces more.
 
-    RemoteProtocolError: not the size of a request.
+    Raises RemoteProtocolError if it does not have the size of a request.
     """
     if len(untrusted_request) != URB_REQUEST_SIZE:
         raise RemoteProtocolError(f"a urb request has {URB_REQUEST_SIZE} bytes, not {len(untrusted_request)}")
@@ -140,7 +140,7 @@ def unpack_request(untrusted_request: bytes) -> tuple[RequestHead, list[Segment]
 
 
 def unlink_id(special: bytes) -> int:
-    """Which request an unlink request is about, from the eight octets of its head."""
+    """Returns the id of the request that an unlink request cancels, from the last eight octets of its head."""
     return int.from_bytes(special[:2], "little")
 
 
@@ -148,7 +148,7 @@ def pack_response(urb_id: int, status: int, actual_length: int) -> bytes:
     return _response.pack(urb_id, 0, status, actual_length, 0)
 
 
-#: (id, start_frame, status, actual_length, error_count); struct.error where the size is not URB_RESPONSE_SIZE.
+#: Returns (id, start_frame, status, actual_length, error_count). Raises struct.error for another size.
 unpack_response = _response.unpack
 
 
@@ -165,5 +165,5 @@ def pack_conn_response(conn_id: int, port: int, speed: int) -> bytes:
     return _conn_response.pack(conn_id, port, speed)
 
 
-#: (id, port, speed); struct.error where the size is not CONN_RESPONSE_SIZE.
+#: Returns (id, port, speed). Raises struct.error for another size.
 unpack_conn_response = _conn_response.unpack

@@ -1,1 +1,1 @@
-"""Everything that opens a Xen device: store, event channels, grants, rings."""
+"""All that opens a Xen device: store, event channels, grants, rings."""

@@ -1,4 +1,4 @@
-"""One process may be a domain's driver of what it is given: a lock on what leads to xenstored."""
+"""Claims a domain's devices for one process, by a lock on the way to xenstored."""
 
 import contextlib
 import fcntl
@@ -9,16 +9,16 @@ _DEVICE = "/dev/xen/xenbus"
 
 
 class ClaimError(Exception):
-    """Another process has it: says so."""
+    """Another process has the domain."""
 
 
 @contextlib.contextmanager
 def claim_domain() -> Iterator[None]:
-    """Has this domain for this process alone as long as it lasts; the lock ends with the process, however that ends.
+    """Keeps this domain for this process during the block; the lock ends with the process, however that ends.
 
-    A lock on the device, which all processes of a domain have in common, whatever their configuration, user and
-    namespaces; where XENSTORED_PATH names a socket, on a file beside it. Does nothing where neither is to be had: then
-    there is no store either. Raises ClaimError.
+    The lock is on the device, which all processes of a domain share, whatever their configuration, user and namespaces.
+    If XENSTORED_PATH names a socket, it is on a file beside that. If neither can be opened nothing is locked: there is
+    no store then. Raises ClaimError if another process has the lock.
     """
     socket = os.environ.get("XENSTORED_PATH")
     path, flags = (f"{socket}.lock", os.O_RDWR | os.O_CREAT) if socket else (_DEVICE, os.O_RDWR)

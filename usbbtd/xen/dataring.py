@@ -1,7 +1,7 @@
 """The data ring of l2capif.h: whole messages both ways through one page of indices and 2^n pages of data.
 
-A ring is used from one thread, and closed before its pages are unmapped. Octets include the four of each
-message's length wherever they are counted, except in ``max_message``.
+A ring is used from one thread, and closed before its pages are unmapped. Counts of octets include the four of each
+message's length, except for ``max_message``.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ from usbbtd.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from usbbtd.xen.ring import PAGE_SIZE, Memory, cut
 
 _MOST_MESSAGES = 256
-#: Bytes that ``read`` takes at once: whoever takes a whole ring and then works on it leaves the other end waiting.
+#: The bytes that ``read`` takes at once: the other end would have to wait while a whole ring is worked on.
 PORTION = 16384
 _LENGTH_SIZE: int = lib.L2CAPIF_LENGTH_SIZE
 _unpack = ffi.unpack
 
-#: The scratch is not cleared: its pages are touched only as far as messages fill it.
+#: The scratch is not cleared, so that only the pages that messages fill are touched.
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class DataRing:
-    """One end of a data ring. Takes up where the indices page says that this end has been: on new pages, at 0.
+    """One end of a data ring. It goes on where the page of indices says that this end has been; on new pages, at 0.
 
-    Read until empty once after attaching: what came before sends no notification. ``max_message`` is the longest
-    message that fits.
+    Once it is attached it has to be read until it is empty: earlier messages bring no notification. ``max_message``:
+    the length in bytes of the longest message that fits.
     """
 
     def __init__(self, indices: Memory, data: Memory, *, frontend: bool) -> None:
@@ -45,16 +45,16 @@ class DataRing:
         lib.data_ring_attach(self._ring, self._indices, self._data, size, frontend)
 
     def write(self, messages: Sequence[bytes]) -> tuple[int, bool]:  # hot: per batch
-        """Gives as many whole messages as fit, in order: their number, and whether to notify the other end.
+        """Writes as many whole messages as fit, in order. Returns (their number, whether to notify the other end).
 
-        When some are left the other end notifies as soon as the first of them fits. Raises LocalProtocolError for a
-        message over ``max_message`` and after ``set_error``, RemoteProtocolError for an impossible index.
+        If some are left, the other end notifies us when the first of them fits. Raises LocalProtocolError for a message
+        longer than ``max_message`` and after ``set_error``, RemoteProtocolError for an impossible index.
         """
         if len(messages) == 1:
             return self._write_batch(messages)
         written, notify = 0, False
         while written < len(messages):
-            # No more at once than could fit if all were as long as the first: what does not fit is work for nothing.
+            # No more at once than would fit if all were as long as the first: the others would be joined for nothing.
             most = min(_MOST_MESSAGES, self.max_message // (len(messages[written]) + _LENGTH_SIZE) + 1)
             batch = messages[written : written + most]
             count, wanted = self._write_batch(batch)
@@ -77,11 +77,11 @@ class DataRing:
         return result >> 1, result & 1 == 1
 
     def read(self, limit_bytes: int = PORTION) -> tuple[list[bytes], bool]:  # hot: per batch
-        """Takes whole messages, and says whether to notify the other end because it waits for room.
+        """Takes whole messages. Returns (messages, whether to notify the other end because it waits for room).
 
-        Takes one message at least, no more than ``limit_bytes`` otherwise. An empty list means that nothing is there
-        and that the next message brings a notification: read until then. Raises RemoteProtocolError for an
-        impossible index or length. A portion at a time lets the other end fill the ring while this one works.
+        Takes one message at least, and more up to ``limit_bytes``: the other end can fill the ring while this one works
+        on a portion. An empty list means that the ring is empty and the next message brings a notification: read until
+        then. Raises RemoteProtocolError for an impossible index or length.
         """
         result = self._read(self._ring, limit_bytes, self._payload, self._lengths, _MOST_MESSAGES)
         if result <= 1:
@@ -90,29 +90,33 @@ class DataRing:
         return cut(self._copied, _unpack(self._lengths, count)), result & 1 == 1
 
     def consumed(self) -> int:
-        """Octets that the other end has consumed since the last call. Raises RemoteProtocolError."""
+        """Returns how many octets the other end has consumed since the last call. Raises RemoteProtocolError."""
         return self._checked(lib.data_ring_consumed(self._open()))
 
     def expect_consumed(self, octets: int) -> bool:
-        """Asks for a notification when ``octets`` more than ``consumed`` told of are consumed; True: they are already.
+        """Asks for a notification when ``octets`` more than ``consumed`` has returned are consumed.
 
-        There is one such wish at a time; a ``write`` that leaves messages over puts its own in the place of this one.
+        Returns True if they are already. There is one such wish at a time: a ``write`` that leaves messages replaces
+        it by its own.
         """
         return self._checked(lib.data_ring_expect_consumed(self._open(), octets)) == 1
 
     def set_error(self, error: int) -> None:
-        """Ends this direction: the negative of a XEN_E*. Notify the other end; it reads what is there first."""
+        """Ends this direction with an error, the negative of a XEN_E*.
+
+        The other end has to be notified; it first reads the messages that are in the ring.
+        """
         lib.data_ring_set_error(self._open(), error)
         self._write = self._fitting = _ended
 
     @property
     def peer_error(self) -> int:
-        """The error with which the other end ended its direction; 0 as long as messages can follow or be read."""
+        """Returns the error with which the other end ended its direction; 0 while messages can follow or be read."""
         error: int = lib.data_ring_peer_error(self._open())
         return error
 
     def close(self) -> None:
-        """Lets go of the pages. Idempotent; every use raises LocalProtocolError from then on."""
+        """Releases the pages. Idempotent. Any later use raises LocalProtocolError."""
         self._write = self._fitting = self._read = _ended
         self._ring = None
         ffi.release(self._indices)

@@ -1,4 +1,4 @@
-"""The one exception of everything that opens a Xen device."""
+"""The one exception of all that opens a Xen device."""
 
 import errno
 import os
@@ -8,11 +8,14 @@ from usbbtd.identifiers import LAST_DOMID
 
 
 class XenError(OSError):
-    """A Xen library refused. ``errno`` as it set it; the message names the path, domain, reference, port or device."""
+    """A call of a Xen library failed. ``errno``: as the library set it.
+
+    The message names the path, domain, reference, port or device.
+    """
 
     @classmethod
     def last(cls, what: str) -> "XenError":
-        """For the call that has just failed: what could not be done."""
+        """Returns the error of the call that has just failed. ``what``: a clause such as "cannot read a/b"."""
         code = ffi.errno
         return cls(code, f"{what}: {os.strerror(code)}")
 
@@ -22,11 +25,11 @@ class XenError(OSError):
         return self.errno in (errno.EACCES, errno.EPERM)
 
     def __str__(self) -> str:
-        return str(self.strerror)  # it ends with the error's text: the number in front, as OSError has it, says no more
+        return str(self.strerror)  # without the number that OSError puts in front: it ends with that number's text
 
 
 def checked_domid(domid: int) -> int:
-    """Returns a domain's number as it is. Raises XenError (EINVAL) for no domain's: Xen would cut it."""
+    """Returns a domain's number. Raises XenError (EINVAL) if no domain can have it: Xen would cut it off."""
     if not 0 <= domid <= LAST_DOMID:
         raise XenError(errno.EINVAL, f"no domain has the number {domid}")
     return domid

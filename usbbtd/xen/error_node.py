@@ -1,4 +1,4 @@
-"""Why a device was closed, for dom0: the node that Linux's xenbus drivers write, too."""
+"""Tells dom0 why a device was closed, by the node that Linux's xenbus drivers write, too."""
 
 import contextlib
 
@@ -12,10 +12,10 @@ _LENGTH = 512
 
 
 class ErrorNode:
-    """``error/<path>/error`` in our own domain's directory: "<errno> <message>".
+    """The node ``error/<path>/error`` in our own domain's directory: "<errno> <message>".
 
-    libxl lets every domain write under ``error``. Where that is not so nothing is told here, and nothing else changes.
-    What an earlier process left of a device is taken for ours.
+    libxl lets every domain write under ``error``. If it is forbidden, the node is not written, and all else goes on. A
+    node that an earlier process has left is removed as if it was ours.
     """
 
     def __init__(self, store: Store, path: str) -> None:
@@ -31,14 +31,14 @@ class ErrorNode:
             self._written = True
 
     async def remove(self) -> None:
-        """Idempotent; costs nothing unless there may be something."""
+        """Removes the node, if there may be one. Idempotent."""
         if self._written:
             self._written = False
             with contextlib.suppress(XenError):
                 await self._store.transaction(self._remove)
 
     def _remove(self, transaction: Transaction) -> None:
-        """With those above it that are empty then: a domain has a limited number of nodes."""
+        """Removes the node, with those above it that are empty then: a domain has a limited number of nodes."""
         path = self._directory
         if transaction.read(path) is None:
             return

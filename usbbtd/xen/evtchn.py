@@ -12,17 +12,17 @@ from usbbtd.xen.error import XenError, checked_domid
 
 _DEVICE = "/dev/xen/evtchn"
 _PORTS_A_WAKEUP = 256
-#: Xen never lets anybody bind to it, but looks for the domain first.
+#: A port to which Xen lets nobody bind; it looks for the domain first.
 _NO_PORT = 0
-#: How often, within one wake-up, what was put off may put something off again: a guest's data goes to the adapter, from
-#: there to the dongle, and its room goes back to the guest. More than that waits for the next turn of the loop.
+#: How often, within one wake-up, callbacks that were put off may put off others: a guest's data goes to the adapter,
+#: from there to the dongle, and its room back to the guest. The others wait for the next turn of the loop.
 _ROUNDS = 4
 
 Handler = Callable[[], None]
 
 
 class EventChannel:
-    """One bound port. ``EventChannels`` makes these."""
+    """One bound port. ``EventChannels`` makes it."""
 
     __slots__ = ("_handle", "_owner", "handler", "port")
 
@@ -33,7 +33,7 @@ class EventChannel:
         self._handle = handle
 
     def notify(self) -> None:  # hot: per batch
-        """Wakes the other end. Raises XenError, LocalProtocolError after ``close``."""
+        """Wakes the other end. Raises XenError; LocalProtocolError after ``close``."""
         if self._handle is None:
             raise LocalProtocolError(f"event channel {self.port} is closed")
         if lib.xenevtchn_notify(self._handle, self.port) < 0:
@@ -50,16 +50,16 @@ class EventChannel:
 class EventChannels:
     """All event channels of a process, handled in the running event loop.
 
-    A port stays masked until its handler has returned: an other end that notifies without pause costs one call a turn
-    of the loop. What a handler raises goes to the loop's exception handler, and its port is closed.
+    A port stays masked until its handler has returned: if the other end notifies without pause, that costs one call a
+    turn of the loop. An exception of a handler goes to the loop's exception handler, and the port is closed.
 
-    A handler that has something to send uses ``call_soon``: it goes out in the same turn of the loop, for all ports.
+    A handler that has data to send uses ``call_soon``: they are sent in the same turn of the loop, for all ports.
 
-    ``failure`` has what went wrong as its result, once somebody who waits for an event may wait in vain.
+    ``failure``: its result is the error after which events may never come.
     """
 
     def __init__(self) -> None:
-        """Raises XenError where there is no device."""
+        """Opens the device. Raises XenError if there is none."""
         self._loop = asyncio.get_running_loop()
         handle = lib.evtchn_open()
         if handle == ffi.NULL:
@@ -67,13 +67,13 @@ class EventChannels:
         self._handle: Any = ffi.gc(handle, lib.xenevtchn_close)
         self._ports = ffi.new("uint32_t[]", _PORTS_A_WAKEUP)
         self._channels: dict[int, EventChannel] = {}
-        self._awake = False  # the handlers of a wake-up are being called
+        self._awake = False  # whether the handlers of a wake-up are being called
         self._put_off: list[Callable[[], None]] = []
         self.failure: asyncio.Future[Exception] = self._loop.create_future()
         self._loop.add_reader(lib.xenevtchn_fd(handle), self._receive_events)
 
     def bind_unbound(self, domid: int, handler: Handler) -> EventChannel:
-        """A new port that domain ``domid`` may bind to."""
+        """Allocates a new port, to which domain ``domid`` may bind."""
         port = lib.xenevtchn_bind_unbound_port(self._open(), checked_domid(domid))
         return self._bound(port, handler, f"cannot allocate an event channel for domain {domid}")
 
@@ -85,16 +85,16 @@ class EventChannels:
         return self._bound(port, handler, f"cannot bind to event channel {remote_port} of domain {domid}")
 
     def is_gone(self, domid: int) -> bool:
-        """Whether there is no such domain any more. The hypervisor's word: in xenstore a living one may hide."""
+        """Tells whether a domain is gone. Asks the hypervisor: a living domain can hide its nodes in xenstore."""
         port = lib.xenevtchn_bind_interdomain(self._open(), checked_domid(domid), _NO_PORT)
         if port >= 0:
             lib.xenevtchn_unbind(self._open(), port)
         return bool(port < 0 and ffi.errno == errno.ESRCH)
 
     def call_soon(self, callback: Callable[[], None]) -> None:  # hot: per wake-up
-        """Calls back after the handlers of all ports that have events now, before these are unmasked.
+        """Calls ``callback`` after the handlers of all ports that have events now, and before these are unmasked.
 
-        Outside of a wake-up: in the next turn of the loop. What it raises goes to the loop's exception handler.
+        Outside of a wake-up it is called in the next turn of the loop. Exceptions go to the loop's exception handler.
         """
         if self._awake:
             self._put_off.append(callback)
@@ -112,7 +112,7 @@ class EventChannels:
         self._handle = None
 
     def forget(self, channel: EventChannel) -> None:
-        """For ``EventChannel.close``."""
+        """Forgets a channel; is for ``EventChannel.close`` only."""
         del self._channels[channel.port]
 
     def _open(self) -> Any:
@@ -135,7 +135,7 @@ class EventChannels:
         for port in ffi.unpack(self._ports, count):
             channel = self._channels.get(port)
             if channel is None:
-                continue  # it was closed with an event under way
+                continue  # it was closed while the event was under way
             try:
                 channel.handler()
             except Exception as error:
@@ -162,7 +162,7 @@ class EventChannels:
             self._loop.call_soon(callback)
 
     def _fail(self, error: XenError) -> None:
-        """The device is of no use any more; who notifies a channel learns of it."""
+        """Closes all channels, because the device fails. ``notify`` raises from now on."""
         self.close()
         self._report("all event channels are closed", error)
 

@@ -1,4 +1,4 @@
-"""Pages shared with other domains: granted by us, granted to us, or copied from and to."""
+"""Shares pages with other domains: grants them ours, maps theirs, and copies from theirs and to them."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from usbbtd.xen.ring import PAGE_SIZE
 _SHARE_DEVICE = "/dev/xen/gntalloc"
 _MAP_DEVICE = "/dev/xen/gntdev"
 
-#: (reference, offset in the page, length), both in bytes.
+#: (reference, offset in the page, length); the latter two are in bytes.
 Segment = tuple[int, int, int]
 
 
@@ -22,7 +22,7 @@ class _Pages:
     """``count`` adjacent pages of memory that both domains see."""
 
     def __init__(self, start: Any, count: int, writable: bool) -> None:
-        """``start`` is a pointer that unmaps the pages when it is released or forgotten."""
+        """Takes over the pages. ``start``: a pointer that unmaps them when it is released or forgotten."""
         self.count = count
         self._start = start
         memory = memoryview(ffi.buffer(ffi.cast("char *", start), count * PAGE_SIZE))
@@ -32,17 +32,17 @@ class _Pages:
 
     @property
     def memory(self) -> memoryview:
-        """All of the pages."""
+        """Returns the memory of all pages."""
         return self._views[0]
 
     def page(self, index: int) -> memoryview:
-        """One of the pages; always the same object."""
+        """Returns the memory of one page, always as the same object."""
         return self._views[index + 1]
 
     def close(self) -> None:
-        """Gives the pages up; using a view of them raises ValueError from then on. Idempotent.
+        """Gives the pages up: any later use of a view of them raises ValueError. Idempotent.
 
-        Raises LocalProtocolError while a ring lives in them: its next access would end the process.
+        Raises LocalProtocolError while a ring is in them, because its next access would end the process.
         """
         for view in self._views:
             try:
@@ -55,7 +55,7 @@ class _Pages:
 
 
 class SharedPages(_Pages):
-    """Pages of ours, zeroed, that another domain may map by ``refs``. What it has mapped it keeps when we close."""
+    """Pages of ours, zeroed, that another domain may map by ``refs``. It keeps what it has mapped when we close."""
 
     def __init__(self, start: Any, refs: list[int]) -> None:
         super().__init__(start, len(refs), True)
@@ -67,7 +67,7 @@ class MappedPages(_Pages):
 
 
 class Grants:
-    """Everything about grants. Each device is opened when it is first needed."""
+    """Makes and maps grants. Each device is opened when it is first needed."""
 
     def __init__(self) -> None:
         self._sharing: Any = None
@@ -75,7 +75,7 @@ class Grants:
         self._closed = False
 
     def share(self, domid: int, count: int, *, writable: bool = True) -> SharedPages:
-        """New pages for domain ``domid``; ``writable``: may it write to them? Raises XenError."""
+        """Makes new pages for domain ``domid``. ``writable``: whether it may write to them. Raises XenError."""
         self._sharing = handle = self._sharing or self._open(lib.gntshr_open, lib.xengntshr_close, _SHARE_DEVICE)
         refs = ffi.new("uint32_t[]", count)
         start = lib.xengntshr_share_pages(handle, checked_domid(domid), count, refs, writable)
@@ -85,7 +85,7 @@ class Grants:
         return SharedPages(start, list(refs))
 
     def map(self, domid: int, refs: Sequence[int], *, writable: bool = True) -> MappedPages:
-        """The pages of domain ``domid`` with these references, in this order. Raises XenError."""
+        """Maps the pages of domain ``domid`` with these references, in this order. Raises XenError."""
         if not all(0 <= ref <= LAST_U32 for ref in refs):
             raise XenError(errno.EINVAL, f"no references of domain {domid}: {', '.join(map(str, refs))}")
         handle, count, domid = self._map_handle(), len(refs), checked_domid(domid)
@@ -97,20 +97,20 @@ class Grants:
         return MappedPages(start, count, writable)
 
     def copy_from(self, domid: int, segments: Sequence[Segment]) -> bytes:  # hot: per batch
-        """The bytes of all segments of pages of domain ``domid``, one after the other. Raises XenError."""
+        """Returns the bytes of segments of pages of domain ``domid``, one after the other. Raises XenError."""
         size = sum(length for _, _, length in segments)
         data = bytearray(size)
         self._copy(domid, segments, data, False)
         return bytes(data)
 
     def copy_to(self, domid: int, segments: Sequence[Segment], data: bytes) -> None:  # hot: per batch
-        """Writes ``data`` into the segments, which are as long together. Raises XenError."""
+        """Writes ``data`` into segments of pages of domain ``domid``, which have its length. Raises XenError."""
         if sum(length for _, _, length in segments) != len(data):
             raise LocalProtocolError(f"{len(data)} bytes for segments of another size")
         self._copy(domid, segments, data, True)
 
     def close(self) -> None:
-        """Nothing more can be shared or mapped; the devices are closed with the last pages. Idempotent."""
+        """Ends the making and mapping of grants; the devices are closed with the last pages. Idempotent."""
         self._closed = True
         self._sharing = self._mapping = None
 

@@ -1,7 +1,7 @@
-"""The request/response ring of Xen's ring.h, one shared page, as the frontend and the backend see it.
+"""The request/response ring of Xen's ring.h in one shared page, as the frontend and the backend see it.
 
-Everything goes in batches: drain with one ``take``, work, ``put`` all that came of it, notify once if it says so.
-A ring is used from one thread, and closed before its page is unmapped.
+It is used in batches: drain it with one ``take``, work, ``put`` all results, and notify once if that says so. A ring is
+used from one thread, and closed before its page is unmapped.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
 PAGE_SIZE: int = lib.RINGOPS_PAGE_SIZE
 
-#: What a ring can live in: shared pages, or for cores on their own and for tests any memory.
+#: The memory that a ring can be in: shared pages, or any, for tests and for cores without Xen.
 Memory = memoryview | bytearray | mmap
 
 
 def cut(packed: Any, lengths: list[int]) -> list[bytes]:  # hot: per batch
-    """The entries of a buffer, which lie one after the other. Equal ones, as in any bulk transfer, are cut in C."""
+    """Cuts a buffer into entries of these lengths. Entries of one length, as in bulk transfers, are cut in C."""
     count, length = len(lengths), lengths[0]
     if count == 1:
         return [packed[:length]]
@@ -40,7 +40,7 @@ def _cutter(length: int, count: int) -> Callable[[Any], tuple[bytes, ...]]:
 
 
 class _Ring:
-    """What both ends do. ``slots`` is the number of entries, a power of two, as ring.h computes it."""
+    """One end of a ring. ``slots``: the number of entries, a power of two, as ring.h computes it."""
 
     def __init__(self, page: Memory, request_size: int, response_size: int, init: Callable[..., None]) -> None:
         if len(page) != PAGE_SIZE:
@@ -57,10 +57,10 @@ class _Ring:
         self._taken = ffi.buffer(self._scratch)
 
     def put(self, entries: Sequence[bytes]) -> bool:  # hot: per batch
-        """Gives all of ``entries`` to the other end, in order; says whether it needs a notification.
+        """Puts entries into the ring, in order. Returns whether the other end needs a notification.
 
-        Each has exactly the size of its kind, padding included. Raises LocalProtocolError for another size and
-        where there is no room: a frontend looks at ``free`` first, a backend answers each request once.
+        Each has exactly the size of a request or response, with padding. Raises LocalProtocolError for another size,
+        and if there is no room: a frontend looks at ``free`` first, a backend answers each request once.
         """
         count = len(entries)
         packed = entries[0] if count == 1 else b"".join(entries)
@@ -72,9 +72,9 @@ class _Ring:
         return notify == 1
 
     def take(self) -> list[bytes]:  # hot: per batch
-        """Takes everything that there is, at most ``slots`` entries, and asks for a notification of the next.
+        """Takes all entries that there are, ``slots`` at most, and asks for a notification of the next.
 
-        Raises RemoteProtocolError when the other end's index is impossible; the ring is of no use from then on.
+        Raises RemoteProtocolError if the other end's index is impossible; the ring is of no use from then on.
         """
         count = self._take(self._ring, self._scratch)
         if count <= 0:
@@ -84,7 +84,7 @@ class _Ring:
         return cut(self._taken, [self._take_size] * count)
 
     def close(self) -> None:
-        """Lets go of the page. Idempotent; a later ``put`` or ``take`` raises LocalProtocolError."""
+        """Releases the page. Idempotent. A later ``put`` or ``take`` raises LocalProtocolError."""
         self._put = self._take = _closed
         ffi.release(self._page)
 
@@ -105,7 +105,7 @@ class FrontRing(_Ring):
 
     @property
     def free(self) -> int:
-        """How many requests may be put now."""
+        """Returns how many requests may be put now."""
         in_flight: int = self._ring.request_index - self._ring.response_index & 0xFFFFFFFF
         return self.slots - in_flight
 
@@ -113,7 +113,7 @@ class FrontRing(_Ring):
 class BackRing(_Ring):
     """The end that takes requests and puts responses.
 
-    Attaches to a ring in use as well: the requests that the page shows as not answered are taken again.
+    It can also attach to a ring in use: requests that the page shows as unanswered are taken again.
     """
 
     def __init__(self, page: Memory, request_size: int, response_size: int) -> None:

@@ -1,7 +1,7 @@
-"""xenstore for the event loop: calls in a thread of their own, watches by file descriptor, reconnection.
+"""xenstore for the event loop: makes calls in a thread, watches by a file descriptor, and reconnects.
 
-The loop never waits for xenstored. When the connection is lost, calls wait until there is one again and are made anew,
-and every watch is set again. So a call may reach xenstored twice, and what is written must be the same both times.
+The loop never waits for xenstored. When the connection is lost, calls wait until there is one again and are repeated,
+and every watch is set again. So a call may reach xenstored twice, and must write the same both times.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ T = TypeVar("T")
 _DEVICE = "/dev/xen/xenbus"
 _SOCKET = "/var/run/xenstored/socket"
 
-#: What libxenstore says of a connection that is gone, among other things.
+#: The errors of libxenstore after the connection is lost; they have other causes, too.
 _PERHAPS_LOST = frozenset({errno.EBADF, errno.EINVAL, errno.EPIPE, errno.ECONNRESET, errno.EIO})
-#: libxenstore's watch descriptor is silent when xenstored goes away, so that somebody has to ask.
+#: How often to ask whether the connection is lost: libxenstore's watch descriptor does not tell.
 _PROBE_S = 1.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 5.0
 _MOST_CONFLICTS = 64
@@ -35,14 +35,14 @@ _EVENTS_A_WAKEUP = 256
 
 
 class _Cover:
-    """A watch of xenstored's, and all of ours that live by it, each with its path at or below this one's."""
+    """A watch that xenstored has for us, and the Watches that it tells, each with its path at or below this one's."""
 
     def __init__(self, path: str, told: list[tuple[Watch, str]]) -> None:
         self.path = path
         self.told = told
 
     def receive_event(self, path: str) -> None:
-        """``path`` has changed, or, when it is above a watched one, may have gone with all below it."""
+        """Tells the Watches that ``path`` has changed. If it is above a watched path, that may have gone with it."""
         for watch, watched in self.told:
             if _is_below(path, watched):
                 watch.add(path)
@@ -55,7 +55,7 @@ class _Cover:
 
 
 def _is_below(path: str, top: str) -> bool:
-    """At ``top`` itself, too."""
+    """Tells whether a path is at or below ``top``."""
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
@@ -63,10 +63,10 @@ class Store:
     """A connection to xenstored. Paths are absolute, or relative to the own domain's directory."""
 
     def __init__(self) -> None:
-        """For ``Store.open``."""
+        """Is for ``Store.open`` only."""
         self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="xenstore")
-        self._handle: Any = None  # of libxenstore; None: not connected
+        self._handle: Any = None  # of libxenstore; None if it is not connected
         self._connecting = asyncio.Lock()
         self._reconnection: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Store:
 
     @classmethod
     async def open(cls) -> Self:
-        """Connects. Raises XenError that names what is missing."""
+        """Connects to xenstored. Raises XenError, which tells what is missing."""
         store = cls()
         try:
             await store._connect()
@@ -86,19 +86,19 @@ class Store:
         return store
 
     async def read(self, path: str) -> str | None:
-        """The value of a node; None when there is no such node."""
+        """Returns the value of a node; None if there is no such node."""
         return await self._call(lambda handle: Transaction(handle).read(path))
 
     async def write(self, path: str, value: str) -> None:
-        """Sets a node's value; makes it and its parents where they are missing."""
+        """Sets a node's value. Makes the node and its parents if they are missing."""
         await self._call(lambda handle: Transaction(handle).write(path, value))
 
     async def remove(self, path: str) -> None:
-        """Removes a node and all below it; nothing happens when there is none."""
+        """Removes a node and all below it. Does nothing if there is no such node."""
         await self._call(lambda handle: Transaction(handle).remove(path))
 
     async def permissions(self, path: str) -> list[str] | None:
-        """A node's permissions, the owner's first, as in ``["n3", "r0"]``; None when there is no such node."""
+        """Returns a node's permissions, the owner's first, as in ``["n3", "r0"]``; None if there is no such node."""
         return await self._call(lambda handle: Transaction(handle).permissions(path))
 
     async def set_permissions(self, path: str, permissions: Sequence[str]) -> None:
@@ -106,20 +106,20 @@ class Store:
         await self._call(lambda handle: Transaction(handle).set_permissions(path, permissions))
 
     async def list(self, path: str) -> list[str] | None:
-        """The names of a node's children; None when there is no such node."""
+        """Returns the names of a node's children; None if there is no such node."""
         return await self._call(lambda handle: Transaction(handle).list(path))
 
     async def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Runs ``work`` in the store's thread, once or more: until no other change came between.
+        """Runs ``work`` in the store's thread, again and again until no other change conflicts with it.
 
-        What it raises abandons the transaction and comes out here; but EIO is xenstored's answer where another has
-        removed what a list that ``work`` has read still names, so that is a conflict, too. Raises XenError (EAGAIN, or
-        that EIO) after too many of them.
+        An exception of ``work`` abandons the transaction and is raised here. EIO is a conflict, too: xenstored answers
+        so if a node that a list has named to ``work`` was removed meanwhile. Raises XenError (EAGAIN or that EIO) after
+        too many conflicts.
         """
         return await self._call(lambda handle: _transact(handle, work))
 
     async def domid(self) -> int:
-        """The own domain's number."""
+        """Returns the number of our own domain. Raises XenError if xenstore does not tell it."""
         text = await self.read(DOMID)
         if (domid := parse_domid(text)) is None:
             raise XenError(errno.ENOENT, f"xenstore does not say which domain this is: domid is {text!r}")
@@ -129,8 +129,8 @@ class Store:
     async def watch(self, *paths: str) -> AsyncIterator[Watch]:
         """Watches paths and all below them: ``async with store.watch(...) as watch: async for path in watch: ...``
 
-        Each path fires when it is set, and again when the connection was lost and is back. xenstored lets a domain have
-        few watches, so what is below a path that is watched already costs none.
+        Each path fires at once, and again when the connection was lost and is back. xenstored lets a domain have few
+        watches: a path below one that is watched already needs no watch of its own. Raises XenError.
         """
         watch = Watch(paths)
         new = self._cover(watch)
@@ -159,12 +159,12 @@ class Store:
         await self._loop.run_in_executor(None, self._worker.shutdown)
 
     def _cover(self, watch: Watch) -> dict[str, _Cover]:
-        """Has ``watch`` told of its paths; returns what is to be set for that, by token."""
+        """Has ``watch`` told of its paths. Returns the watches of xenstored that this needs anew, by token."""
         new = {}
         for path in watch.paths:
             cover = next((cover for cover in self._covers.values() if _is_below(path, cover.path)), None)
             if cover is not None:
-                watch.add(path)  # xenstored says it of those only that are set anew
+                watch.add(path)  # xenstored fires only for a watch that is set anew
             else:
                 token, self._next_token = str(self._next_token), self._next_token + 1
                 cover = self._covers[token] = new[token] = _Cover(path, [])
@@ -197,7 +197,7 @@ class Store:
             await self._reconnect(handle)
 
     async def _reconnect(self, lost: Any) -> None:
-        """Gives up the connection ``lost`` and returns with another, however long that takes."""
+        """Gives up the connection ``lost``, and connects again, however long that takes."""
         async with self._connecting:
             if self._handle is not lost or self._closed:
                 return
@@ -224,7 +224,7 @@ class Store:
         self._probe = self._loop.call_later(_PROBE_S, self._check_connection)
 
     def _disconnect(self) -> None:
-        """The handle is closed by the worker, behind every call that has it already."""
+        """Has the worker close the handle, after all calls that use it."""
         if self._probe:
             self._probe.cancel()
         if self._handle is not None:
@@ -249,11 +249,14 @@ class Store:
                 self._covers[token].receive_event(path)
 
 
-# What runs in the worker.
+# Functions that run in the worker.
 
 
 def _open(covers: Iterable[tuple[str, _Cover]]) -> tuple[Any, dict[str, XenError]]:
-    """A connected handle, closed when it is released or forgotten, and the watches that it could not set."""
+    """Connects and sets the watches. Returns (the handle, the errors of watches that it could not set, by token).
+
+    The handle is closed when it is released or forgotten.
+    """
     handle = lib.xs_open(0)
     if handle == ffi.NULL:
         socket = os.environ.get("XENSTORED_PATH", f"{_SOCKET} nor {_DEVICE}")

@@ -1,4 +1,4 @@
-"""What can be asked of xenstore, one blocking call each."""
+"""The requests to xenstore, each in one blocking call."""
 
 import errno
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ _LETTERS = {bits: letter for letter, bits in _PERMISSIONS.items()}
 
 
 def encode_path(path: str) -> bytes:
-    """Raises XenError for a path that would be another path in C."""
+    """Encodes a path for C. Raises XenError if it would be another path there."""
     if "\0" in path:
         raise XenError(errno.EINVAL, f"no xenstore path: {path!r}")
     return path.encode()
 
 
 def decode(raw: bytes) -> str:
-    """A string that another domain may have written: octets that are not UTF-8 become \\xNN."""
+    """Decodes a string that another domain may have written: octets that are not UTF-8 become \\xNN."""
     return raw.decode(errors="backslashreplace")
 
 
 class Transaction:
-    """A view of xenstore: all or nothing with an ``identity`` of xs_transaction_start, single calls with 0.
+    """A transaction, whose ``identity`` is from xs_transaction_start; with the identity 0, each call is by itself.
 
-    Paths are absolute, or relative to the own domain's directory. Every method raises XenError that names the path.
+    Paths are absolute, or relative to the own domain's directory. All methods raise XenError, which names the path.
     """
 
     def __init__(self, handle: Any, identity: int = 0) -> None:
@@ -34,7 +34,7 @@ class Transaction:
         self._identity = identity
 
     def read(self, path: str) -> str | None:
-        """The value of a node; None when there is no such node."""
+        """Returns the value of a node; None if there is no such node."""
         length = ffi.new("unsigned int *")
         value = lib.xs_read(self._handle, self._identity, encode_path(path), length)
         if value == ffi.NULL:
@@ -44,18 +44,18 @@ class Transaction:
             return decode(ffi.buffer(value, length[0])[:])
 
     def write(self, path: str, value: str) -> None:
-        """Sets a node's value; makes it and its parents where they are missing."""
+        """Sets a node's value. Makes the node and its parents if they are missing."""
         data = value.encode()
         if not lib.xs_write(self._handle, self._identity, encode_path(path), data, len(data)):
             raise XenError.last(f"cannot write {path}")
 
     def remove(self, path: str) -> None:
-        """Removes a node and all below it; nothing happens when there is none."""
+        """Removes a node and all below it. Does nothing if there is no such node."""
         if not lib.xs_rm(self._handle, self._identity, encode_path(path)):
             self._missing(f"cannot remove {path}")
 
     def permissions(self, path: str) -> list[str] | None:
-        """A node's permissions, the owner's first, as in ``["n3", "r0"]``; None when there is no such node."""
+        """Returns a node's permissions, the owner's first, as in ``["n3", "r0"]``; None if there is no such node."""
         count = ffi.new("unsigned int *")
         entries = lib.xs_get_permissions(self._handle, self._identity, encode_path(path), count)
         if entries == ffi.NULL:
@@ -73,7 +73,7 @@ class Transaction:
             raise XenError.last(f"cannot set the permissions of {path} to {', '.join(permissions)}")
 
     def list(self, path: str) -> list[str] | None:
-        """The names of a node's children; None when there is no such node."""
+        """Returns the names of a node's children; None if there is no such node."""
         count = ffi.new("unsigned int *")
         names = lib.xs_directory(self._handle, self._identity, encode_path(path), count)
         if names == ffi.NULL:

@@ -1,4 +1,4 @@
-"""The changes of watched xenstore paths, coalesced: a guest can write to its own nodes as often as it likes."""
+"""Collects the changes of watched xenstore paths: a guest can write to its own nodes as often as it likes."""
 
 import asyncio
 from typing import Self
@@ -9,10 +9,10 @@ _MOST_PATHS = 256
 
 
 class Watch:
-    """Yields each path at or below ``paths`` that has changed, once however often it did.
+    """Yields each path at or below ``paths`` that has changed; once, however often it has.
 
-    Yields ``paths`` themselves at first, after xenstored was away, and in the place of all others when too many wait to
-    be taken. Ends when the store is closed.
+    Yields ``paths`` themselves at first, after xenstored was away, and instead of all others when too many of these
+    wait. Ends when the store is closed.
     """
 
     def __init__(self, paths: tuple[str, ...]) -> None:
@@ -35,13 +35,13 @@ class Watch:
         return path
 
     def add(self, path: str) -> None:
-        """A path has changed."""
+        """Adds a path that has changed."""
         self._changed[path] = None
         if len(self._changed) > _MOST_PATHS:
             self._changed = dict.fromkeys(self.paths)
         self._wakeup.set()
 
     def end(self, error: XenError | None = None) -> None:
-        """Nothing follows; the iteration ends, or raises ``error``."""
+        """Ends the iteration after the paths that wait, or has it raise ``error``."""
         self._end = error or StopAsyncIteration()
         self._wakeup.set()
