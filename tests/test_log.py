@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -21,14 +21,12 @@ import structlog
 from tests import ROOT
 from tests.sim.configuration import write_configuration
 from tests.sim.world import World
+from tests.support.domain import NewDomain
 from tests.support.journald import Journald
 from usbbtd import journal, log
 from usbbtd.config import LogSettings
 from usbbtd.events.table import by_phrase
 from usbbtd.flood import BURST
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 

@@ -1,7 +1,5 @@
 """usbbt-guest as people and programs run it, in a guest whose driver domain runs tests/guest/echo_backend.py."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -9,16 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import Domain, NewDomain
 from tests.support.echo_backend import serve
 from usbbtd.cli.guest import main
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain, NewDomain
-
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, DEAF, SAYS_GOODBYE, LOST, TAKEN = "0x1001", "0x1003", "0x100B", "0x1011", "0x1015", "0x1017"

@@ -1,14 +1,11 @@
 """A guest whose driver domain runs echo_backend.py."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.conftest import Domain, DomainProcess, NewDomain
+from tests.support.domain import Domain, DomainProcess, NewDomain
 from tests.support.echo_backend import serve
 
 

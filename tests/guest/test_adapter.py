@@ -1,12 +1,12 @@
-from __future__ import annotations
-
 import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.guest.conftest import Pair
+from tests.support.domain import Domain, NewDomain
 from tests.support.echo_backend import serve
 from usbbtd.guest import (
     MAX_ECHO,
@@ -29,11 +29,6 @@ from usbbtd.toolstack import domains as toolstack
 from usbbtd.toolstack.devices import make_device
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain, NewDomain
-    from tests.guest.conftest import Pair
-
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, FORBIDDEN, SILENT, NEVER_ANSWERS, DEAF = 0x1001, 0x1003, 0x1005, 0x1007, 0x1009, 0x100B

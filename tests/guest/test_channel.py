@@ -1,19 +1,14 @@
-from __future__ import annotations
-
 import asyncio
 import errno
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.domain import Domain
 from usbbtd.guest import AdapterError, Channel, Peer, open_adapter
 from usbbtd.guest.channel import ring_order
 from usbbtd.l2capif.wire import largest_message
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, TAKEN = 0x1001, 0x1017

@@ -1,15 +1,13 @@
 """The frontend's pump against backends that behave, and some that do not."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import Domain, DomainCode, DomainProcess, NewDomain
 from tests.support.echo_backend import serve
 from usbbtd.errors import LocalProtocolError
 from usbbtd.guest.connection import Connection, serve_l2capif
@@ -21,10 +19,6 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain, DomainCode, DomainProcess, NewDomain
-
 
 PEER = bytes.fromhex("010000eeffc0")
 ECHO, REFUSES, NEVER_ANSWERS = 0x1001, 0x1003, 0x1009

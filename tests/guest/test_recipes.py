@@ -1,22 +1,18 @@
 """docs/guest-api.md: each of its programs prints what stands after it."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from tests import ROOT
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain
-    from tests.guest.conftest import Pair
+from tests.guest.conftest import Pair
+from tests.support.domain import Domain
 
 PAGE = (ROOT / "docs/guest-api.md").read_text(encoding="utf-8")
 

@@ -1,15 +1,10 @@
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import Domain
 from usbbtd.guest import L2capRefused, LimitReached, open_adapter
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, REFUSES, NEVER_ANSWERS = 0x1001, 0x1003, 0x1009

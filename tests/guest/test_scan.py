@@ -1,17 +1,12 @@
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.domain import Domain
 from usbbtd.guest import LimitReached, Report, open_adapter
 from usbbtd.guest.scan import structures
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain
 
 # Core specification, Vol 3, Part C, 11: flags, complete list of 16-bit UUIDs, complete local name.
 EXAMPLE = bytes.fromhex("020106 03030f18 06095468696e67".replace(" ", ""))

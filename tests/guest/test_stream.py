@@ -1,19 +1,14 @@
 """Streams as channels have them, against the peers of echo_backend.py."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import Domain
 from usbbtd.guest import Adapter, Channel, ChannelClosed, open_adapter
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO, DEAF, FLOODS, REPORTS, SAYS_GOODBYE, LIES = 0x1001, 0x100B, 0x100D, 0x100F, 0x1011, 0x1013

@@ -5,10 +5,10 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import Domain, NewDomain
 from usbbtd.abi import layout
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif import calls, wire
@@ -20,9 +20,6 @@ from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain, NewDomain
 
 HEADERS = Path(layout.__file__).parent / "include"
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", f"-I{HEADERS}"]

@@ -3,21 +3,26 @@
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Callable, Sequence, Set
+from typing import Any
 
 import structlog
 from bumble import hci
 from bumble.core import PhysicalTransport
-from bumble.device import Device, DeviceConfiguration
+from bumble.device import Connection, Device, DeviceConfiguration
 from bumble.host import Host
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
+from bumble.link import LocalLink
 from bumble.transport.common import AsyncPipeSink
 
 from tests.demo.peers import PeerChannel
 from tests.sim.controller import new_controller
 from usbbtd.backends.access import Access
+from usbbtd.dongles.usb_dongle import TransferReceiver
 from usbbtd.policy.files import compile_policy
-from usbbtd.policy.rules import Identity, RuleLimits
-from usbbtd.radio.channel import ListenerUser
+from usbbtd.policy.rules import GuestPolicy, Identity, RuleLimits
+from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import ListenerUser, Offer, RadioChannel
 from usbbtd.tomlfile import parse_document
 
 BREDR, LE = 0, 1
@@ -41,16 +46,16 @@ _CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL, _LE_CREATE_CONNECTION_CANCEL = b"
 ALLOW_ALL = '[[rule]]\nguest = "any"\naction = "any"\nverdict = "allow"\n'
 
 
-def guest_policy(text=ALLOW_ALL):
+def guest_policy(text: str = ALLOW_ALL) -> GuestPolicy:
     """Of the guest 7, "work"."""
     return compile_policy([parse_document(text, "policy.toml")]).for_guest(Identity(7, "work"))
 
 
-def access(text=ALLOW_ALL, channels=64):
+def access(text: str = ALLOW_ALL, channels: int = 64) -> Access:
     return Access(guest_policy(text), RuleLimits(channels, 1 << 18, 600), structlog.get_logger())
 
 
-def octets(address):
+def octets(address: str) -> bytes:
     """An address as HCI has it."""
     return bytes.fromhex(address.replace(":", ""))[::-1]
 
@@ -66,26 +71,28 @@ class DirectDongle:
     vendor_id, product_id, serial = 0x1209, 0xB7B7, "0001"
     interrupt_packet_size, bulk_packet_size = EVENT_PACKET_SIZE, 64
 
-    def __init__(self, link, address=OUR_ADDRESS):
+    def __init__(self, link: LocalLink, address: str = OUR_ADDRESS) -> None:
         self.name = f"direct {address}"
         self.closed = self.held = False
-        self.deaf, self.loses = frozenset(), set()
-        self.bulk_room = None
-        self.commands = []
+        self.deaf: Set[bytes] = frozenset()
+        self.loses: set[bytes] = set()
+        self.bulk_room: int | None = None
+        self.commands: list[bytes] = []
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._receiver = None
-        self._interrupts, self.waiting = [], []  # what was not delivered yet
+        self._receiver: TransferReceiver | None = None
+        self._interrupts: list[bytes] = []  # what was not delivered yet, as what waits
+        self.waiting: list[bytes] = []
         self._scheduled = False
         self._controller = new_controller(link, self.name, address)
         self._controller.set_packet_sink(self)
 
     # The adapter calls these.
 
-    def start(self, receiver):
+    def start(self, receiver: TransferReceiver) -> None:
         self._receiver = receiver
 
-    def send_control(self, setup, data):
+    def send_control(self, setup: bytes, data: bytes) -> None:
         assert setup == bytes((0x20, 0, 0, 0, 0, 0, len(data), 0))  # Vol 4, Part B, 2.2.2
         self.commands.append(data)
         opcode = data[:2]
@@ -103,7 +110,7 @@ class DirectDongle:
         else:
             self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
 
-    def send_bulk(self, transfers):
+    def send_bulk(self, transfers: list[bytes]) -> int:
         taken = len(transfers) if self.bulk_room is None else min(self.bulk_room, len(transfers))
         if self.bulk_room is not None:
             self.bulk_room -= taken
@@ -111,32 +118,35 @@ class DirectDongle:
             self._loop.call_soon(self._controller.on_packet, b"\x02" + transfer)
         return taken
 
-    def close(self):
+    def close(self) -> None:
         if not self.closed:
             self.closed = True
             self._link.remove_controller(self._controller)
 
     # A test calls these.
 
-    def make_room(self, transfers):
+    def make_room(self, transfers: int | None) -> None:
         self.bulk_room = transfers
+        assert self._receiver
         self._receiver.dongle_ready_to_send()
 
-    def unplug(self, reason="unplugged"):
+    def unplug(self, reason: str = "unplugged") -> None:
         if not self.closed:
             self.close()
+            assert self._receiver
             self._receiver.dongle_lost(reason)
 
-    def inject(self, interrupts=(), bulks=()):
+    def inject(self, interrupts: Sequence[bytes | None] = (), bulks: Sequence[bytes | None] = ()) -> None:
+        assert self._receiver
         self._receiver.receive(list(interrupts), list(bulks))
 
-    def release(self):
+    def release(self) -> None:
         self.held = False
         self._deliver()
 
     # The controller calls this.
 
-    def on_packet(self, packet):
+    def on_packet(self, packet: bytes) -> None:
         if packet[:1] == b"\x04":
             event = packet[1:]
             self._interrupts += [event[at : at + EVENT_PACKET_SIZE] for at in range(0, len(event), EVENT_PACKET_SIZE)]
@@ -146,27 +156,28 @@ class DirectDongle:
             self._scheduled = True
             self._loop.call_soon(self._deliver)
 
-    def _deliver(self):
+    def _deliver(self) -> None:
         self._scheduled = False
         if self.held or self.closed or not (self._interrupts or self.waiting):
             return
         interrupts, self._interrupts = self._interrupts, []
         bulks, self.waiting = self.waiting, []
+        assert self._receiver
         self._receiver.receive(interrupts, bulks)
 
-    def _cancel(self, address):
+    def _cancel(self, address: bytes) -> None:
         """Command Complete, then Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.1.7."""
         self.on_packet(b"\x04\x0e\x0a\x01" + _CREATE_CONNECTION_CANCEL + b"\x00" + address)
         self.on_packet(b"\x04\x03\x0b\x02\x00\x00" + address + b"\x01\x00")
 
-    def _cancel_le(self):
+    def _cancel_le(self) -> None:
         """As ``_cancel``, with LE Connection Complete: Vol 4, Part E, 7.8.13."""
         self._controller.pending_le_connection = None
         self.on_packet(b"\x04\x0e\x04\x01" + _LE_CREATE_CONNECTION_CANCEL + b"\x00")
         self.on_packet(b"\x04\x3e\x13\x01\x02" + bytes(17))
 
 
-def spec(transport, psm, mtu=2048, **options):
+def spec(transport: int, psm: int, mtu: int = 2048, **options: int) -> Any:
     if transport == BREDR:
         return ClassicChannelSpec(psm=psm, mtu=mtu)
     return LeCreditBasedChannelSpec(psm=psm, mtu=mtu, **{"mps": 1021, "max_credits": 64} | options)
@@ -175,13 +186,13 @@ def spec(transport, psm, mtu=2048, **options):
 class Remote:
     """A remote device. ``accepted``: PeerChannels that our side opened to one of its servers."""
 
-    def __init__(self, device):
+    def __init__(self, device: Device) -> None:
         self.device = device
-        self.accepted = asyncio.Queue()
-        self._echoing = set()
+        self.accepted: asyncio.Queue[PeerChannel] = asyncio.Queue()
+        self._echoing: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def start(cls, link, address=PEER_ADDRESS, le_address=PEER_LE_ADDRESS):
+    async def start(cls, link: LocalLink, address: str = PEER_ADDRESS, le_address: str = PEER_LE_ADDRESS) -> "Remote":
         controller = new_controller(link, address, address)
         configuration = DeviceConfiguration(
             name=address, address=hci.Address(le_address), classic_enabled=True, classic_sc_enabled=False,
@@ -194,30 +205,30 @@ class Remote:
         return cls(device)
 
     @property
-    def links(self):
+    def links(self) -> dict[int, Connection]:
         """Its link by transport."""
         return {
             LE if connection.transport == PhysicalTransport.LE else BREDR: connection
             for connection in self.device.connections.values()
         }
 
-    def serve(self, transport, psm=None, **options):
+    def serve(self, transport: int, psm: int | None = None, **options: int) -> None:
         psm = PSM[transport] if psm is None else psm
         self.device.create_l2cap_server(
             spec(transport, psm, **options), lambda channel: self.accepted.put_nowait(PeerChannel(channel))
         )
 
-    def serve_echo(self, transport, psm=None, **options):
+    def serve_echo(self, transport: int, psm: int | None = None, **options: int) -> None:
         psm = PSM[transport] if psm is None else psm
 
-        def accept(channel):
+        def accept(channel: Any) -> None:
             task = asyncio.create_task(self._echo(PeerChannel(channel)))
             self._echoing.add(task)
             task.add_done_callback(self._echoing.discard)
 
         self.device.create_l2cap_server(spec(transport, psm, **options), accept)
 
-    async def connect(self, transport):
+    async def connect(self, transport: int) -> Connection:
         """A link to our adapter."""
         address, over = hci.Address(OUR_LE_ADDRESS), PhysicalTransport.LE
         if transport == BREDR:
@@ -225,12 +236,12 @@ class Remote:
             over = PhysicalTransport.BR_EDR
         return await self.device.connect(address, over)
 
-    async def open(self, connection, transport, psm=None, **options):
+    async def open(self, connection: Connection, transport: int, psm: int | None = None, **options: int) -> PeerChannel:
         psm = PSM[transport] if psm is None else psm
         return PeerChannel(await connection.create_l2cap_channel(spec(transport, psm, **options)))
 
     @staticmethod
-    async def _echo(channel):
+    async def _echo(channel: PeerChannel) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 await channel.send(await channel.recv())
@@ -239,56 +250,59 @@ class Remote:
 class User:
     """The user of a channel: releases what it reads, unless ``reads`` is False."""
 
-    def __init__(self, channel=None, *, reads=True):
+    def __init__(self, channel: RadioChannel | None = None, *, reads: bool = True) -> None:
         self.channel = channel
         self.reads = reads
-        self.sdus = []
-        self.reason = None
+        self.sdus: list[bytes] = []
+        self.reason: str | None = None
         self.writable = asyncio.Event()
         self._changed = asyncio.Event()
         if channel is not None:
             channel.set_user(self)
 
-    def receive_sdus(self, sdus):
+    def receive_sdus(self, sdus: list[bytes]) -> None:
         assert self.reason is None
         self.sdus += sdus
         if self.reads:
+            assert self.channel
             self.channel.release_sdus(len(sdus))
         self._changed.set()
 
-    def channel_writable(self):
+    def channel_writable(self) -> None:
         self.writable.set()
 
-    def channel_closed(self, reason):
+    def channel_closed(self, reason: str) -> None:
         assert self.reason is None
         self.reason = reason
         self._changed.set()
 
-    async def receive(self, count):
+    async def receive(self, count: int) -> list[bytes]:
         """Waits until so many SDUs have come in all."""
         await self._until(lambda: len(self.sdus) >= count)
         return self.sdus
 
-    async def closed(self):
+    async def closed(self) -> str:
         await self._until(lambda: self.reason is not None)
+        assert self.reason is not None
         return self.reason
 
-    async def send(self, sdus):
+    async def send(self, sdus: list[bytes]) -> None:
         """As many as there are, as room comes."""
+        assert self.channel
         while sdus:
             self.writable.clear()
             if not (sdus := sdus[self.channel.send_sdus(sdus) :]):
                 return
             await self.writable.wait()
 
-    async def _until(self, condition):
+    async def _until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(TIME_LIMIT_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
 
-async def turns(condition):
+async def turns(condition: Callable[[], object]) -> None:
     """Lets everything else run until the condition holds. For states that nothing announces."""
     for pause_s in itertools.chain(itertools.repeat(0, 5_000), itertools.repeat(0.01, 500)):
         if condition():
@@ -297,14 +311,14 @@ async def turns(condition):
     raise TimeoutError("it did not come to that")
 
 
-async def connect(adapter, transport, psm=None):
+async def connect(adapter: SharedAdapter, transport: int, psm: int | None = None) -> RadioChannel:
     """A channel of an adapter to the peer."""
     address, address_type = PEER[transport]
     async with asyncio.timeout(TIME_LIMIT_S):
         return await adapter.channels.connect(octets(address), address_type, psm or PSM[transport], MTU)
 
 
-def unreachable(adapter, transport=BREDR):
+def unreachable(adapter: SharedAdapter, transport: int = BREDR) -> asyncio.Task[RadioChannel]:
     """An adapter's task that connects to a device that is not there."""
     return asyncio.create_task(adapter.channels.connect(octets(NOBODY), 2 * transport, PSM[transport], MTU))
 
@@ -312,9 +326,9 @@ def unreachable(adapter, transport=BREDR):
 class Taker:
     """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
 
-    def __init__(self, adapter, transport, psm=None):
-        self.offers = asyncio.Queue()
-        self.withdrawn = []
+    def __init__(self, adapter: SharedAdapter, transport: int, psm: int | None = None) -> None:
+        self.offers: asyncio.Queue[Offer] = asyncio.Queue()
+        self.withdrawn: list[Offer] = []
         adapter.channels.listen(
             transport, psm or PSM[transport], ListenerUser(self.offers.put_nowait, self.withdrawn.append)
         )

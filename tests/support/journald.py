@@ -6,6 +6,8 @@ touches nothing of the machine's journal.
 
 import socket
 import subprocess
+from pathlib import Path
+from typing import Self
 
 SETUP = """\
 mount -t tmpfs tmpfs /run
@@ -20,16 +22,16 @@ TIME_LIMIT_S = 60
 
 
 class Journald:
-    def __init__(self, directory, catalog):
+    def __init__(self, directory: Path, catalog: Path) -> None:
         self._directory = directory
         self._catalog = catalog
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         catalogs = self._directory / "catalog"
         catalogs.mkdir()
         (catalogs / self._catalog.name).write_bytes(self._catalog.read_bytes())
         ready = self._directory / "journald-ready"
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", SETUP, "sh", catalogs]
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", SETUP, "sh", str(catalogs)]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.settimeout(TIME_LIMIT_S)
             manager.bind(str(ready))
@@ -38,16 +40,16 @@ class Journald:
                 pass
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         assert self._process.wait(TIME_LIMIT_S) == 0
 
-    def inside(self, *command):
+    def inside(self, *command: object) -> list[str]:
         """A command that runs where this journal is the machine's."""
         target = str(self._process.pid)
         return ["nsenter", "--user", "--mount", "--preserve-credentials", "--target", target, *map(str, command)]
 
-    def read(self, *arguments):
+    def read(self, *arguments: str) -> list[str]:
         """The lines of journalctl."""
         for command in (["--sync"], ["--quiet", "--no-pager", *arguments]):
             result = subprocess.run(

@@ -7,9 +7,12 @@ At ``{"psm": n}`` it asks our adapter for a BR/EDR channel, and reports ``{"said
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from bumble import hci
 from bumble.core import PhysicalTransport
+from bumble.device import Device
 from bumble.l2cap import L2capError
 
 from tests.demo import lines, plan
@@ -22,23 +25,23 @@ TIME_LIMIT_S = 10
 FLOOD_SDU = bytes(range(250)) * 4
 
 
-async def echo(channel):
+async def echo(channel: PeerChannel) -> None:
     while True:
         await channel.send(await channel.recv())
 
 
-async def flood(channel):
+async def flood(channel: PeerChannel) -> None:
     while True:
         await channel.send(FLOOD_SDU)
         await asyncio.sleep(0)
 
 
-async def be_silent(channel):
+async def be_silent(channel: PeerChannel) -> None:
     while True:
         await channel.recv()
 
 
-async def call(device, psm):
+async def call(device: Device, psm: int) -> str:
     adapter = hci.Address(plan.DONGLE_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS)
     try:
         async with asyncio.timeout(TIME_LIMIT_S):
@@ -50,19 +53,19 @@ async def call(device, psm):
     return ""
 
 
-async def run(socket):
+async def run(socket: str) -> None:
     device = await power_on(socket, plan.ECHO)
     device.on("connection", lambda link: sys.stderr.write(f"{link.transport.name} {link.peer_address}\n"))
     tasks = set()
 
-    def serve(transport, psm, does):
-        def start(channel):
+    def serve(transport: plan.Transport, psm: int, does: Callable[[PeerChannel], Coroutine[Any, Any, None]]) -> None:
+        def start(channel: Any) -> None:
             task = asyncio.create_task(does(PeerChannel(channel)))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             channel.on("close", task.cancel)
 
-        def accept(channel):
+        def accept(channel: Any) -> None:
             if transport == "le":
                 start(channel)
             else:  # it is configured first

@@ -1,17 +1,17 @@
-"""Runs coroutine functions of test files, each in a process of its own: see conftest.py.
+"""Runs coroutine functions, each in a process of its own: see conftest.py.
 
 A new Python that imports what these functions want costs 0.5 s, a fork of one that has it 0.01 s. So this is started
 once, with the simulated Xen's libraries in LD_LIBRARY_PATH. It opens no Xen device itself: no handle survives a fork.
 
-Standard input is a socket of requests, each a JSON list [environment, file, function, arguments] with three files: the
-function's result goes into the first as JSON, standard error into the second; the third, a socket, gets the process's
-descriptor and, when it has ended, its status.
+Standard input is a socket of requests, each a JSON list [environment, module, function, arguments] with three files:
+the function's result goes into the first as JSON, standard error into the second; the third, a socket, gets the
+process's descriptor and, when it has ended, its status.
 """
 
 import asyncio
 import contextlib
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import select
@@ -20,12 +20,12 @@ import sys
 from typing import NamedTuple
 
 _REQUEST_LIMIT = 1 << 17
-_IMPORTED = ("hypothesis", "pytest", "usbbtd.guest", "usbbtd.l2capif.backend", "usbbtd.guest.connection")
+_IMPORTED = ("hypothesis", "tests.support.domain", "usbbtd.guest", "usbbtd.l2capif.backend")
 
 
 class Request(NamedTuple):
     environment: dict[str, str]
-    file: str
+    module: str
     function: str
     arguments: list[object]
 
@@ -73,12 +73,8 @@ def _tell(starter: socket.socket, message: str, files: list[int]) -> None:
 
 def run(request: Request) -> None:
     os.environ.update(request.environment)
-    specification = importlib.util.spec_from_file_location("in_domain", request.file)
-    assert specification
-    assert specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    json.dump(asyncio.run(getattr(module, request.function)(*request.arguments)), sys.stdout)
+    function = getattr(importlib.import_module(request.module), request.function)
+    json.dump(asyncio.run(function(*request.arguments)), sys.stdout)
 
 
 if __name__ == "__main__":

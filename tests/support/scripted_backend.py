@@ -4,7 +4,9 @@ For test_wake_ups.py, in one process with the guest.
 """
 
 import errno
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from tests.support import plain_xen
 from usbbtd.abi.layout import size_of
@@ -32,7 +34,7 @@ class Xen(plain_xen.PlainXen):
 
     poor = False
 
-    def share(self, domid, count):
+    def share(self, domid: int, count: int) -> plain_xen.PlainPages:
         if self.poor:
             raise XenError(errno.ENOSPC, "no page is left")
         return super().share(domid, count)
@@ -41,16 +43,16 @@ class Xen(plain_xen.PlainXen):
 class Shared(GuestStream):
     """The backend's end of a data ring, with its page of indices laid open."""
 
-    def __init__(self, xen, request):
+    def __init__(self, xen: Any, request: Any) -> None:
         super().__init__(xen, xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
         self.indices = xen.map(GUEST, [request.ref])
         self.scribbled = False
 
-    def scribble(self, at, octets):
+    def scribble(self, at: int, octets: bytes) -> None:
         self.scribbled = True
         self.indices.memory[at : at + len(octets)] = octets
 
-    def finish(self):
+    def finish(self) -> None:
         """The guest has no more to wait for."""
         with suppress(RemoteProtocolError, LocalProtocolError):
             self.end(-errno.ENOTCONN)
@@ -58,7 +60,7 @@ class Shared(GuestStream):
             self.scribble(0, b"\x7f" * INDICES_SIZE)
         self.notify()
 
-    def close(self):
+    def close(self) -> None:
         super().close()
         self.indices.close()
 
@@ -66,22 +68,22 @@ class Shared(GuestStream):
 class Backend:
     """The other end of one connection, which does what it is told to."""
 
-    def __init__(self, xen, nodes):
+    def __init__(self, xen: Any, nodes: Mapping[str, str]) -> None:
         self.xen = xen
         self.page = xen.map(GUEST, [int(nodes[RING_REF])])
         self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
         self.channel = xen.bind_interdomain(GUEST, int(nodes[EVENT_CHANNEL]), lambda: None)
-        self.asked = []  # and not answered yet
-        self.listeners = {}
-        self.streams = {}
+        self.asked: list[Any] = []  # and not answered yet
+        self.listeners: dict[int, wire.ListenRequest] = {}
+        self.streams: dict[int, Shared] = {}
         self.generation = 1
 
-    def take(self):
+    def take(self) -> None:
         for octets in self.ring.take():
             header = wire.unpack(wire.PlainRequest, octets)
             self.asked.append(wire.unpack(REQUESTS[header.cmd], octets))
 
-    def answer(self, which, ret, lie=None):
+    def answer(self, which: int, ret: int, lie: tuple[str, Any] | None = None) -> None:
         """Answers a request, honestly unless there is a ``lie``: (field, value). To notify is another step."""
         if not self.asked:
             return
@@ -97,7 +99,7 @@ class Backend:
             self.obey(request)
         self.ring.put([wire.pack(response)])
 
-    def response_to(self, request, ret):
+    def response_to(self, request: Any, ret: int) -> Any:
         header = request.req_id, request.cmd, request.id, ret
         match request:
             case wire.InfoRequest():
@@ -114,7 +116,7 @@ class Backend:
                 return wire.ChannelResponse(*header[:3], -errno.ENOTCONN)
         return wire.PlainResponse(*header)
 
-    def obey(self, request):
+    def obey(self, request: Any) -> None:
         match request:
             case wire.ListenRequest():
                 self.listeners[request.id] = request
@@ -125,7 +127,7 @@ class Backend:
                 if (stream := self.streams.pop(request.id, None)) is not None:
                     stream.close()
 
-    def answer_all(self):
+    def answer_all(self) -> None:
         """With success, all but who waits for a change that has not come."""
         self.take()
         due = [request for request in self.asked if getattr(request, "generation", 0) != self.generation]
@@ -136,7 +138,7 @@ class Backend:
             stream.finish()
         self.channel.notify()
 
-    def close(self):
+    def close(self) -> None:
         for stream in self.streams.values():
             stream.close()
         self.channel.close()

@@ -12,9 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
 
 from tests.demo import plan
 from tests.sim.configuration import ALLOW_ALL, write_configuration
+from tests.sim.world import World
+from tests.support.domain import Domain, NewDomain
 from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.nodes import home
 from usbbtd.usb.nodes import VUSB
@@ -36,39 +41,44 @@ socket = "{socket}"
 class Process:
     """Python code that runs as a process of a domain, ``"-m", module`` or a file; what it logs is kept."""
 
-    def __init__(self, world, domid, *arguments, **environment):
+    def __init__(self, world: World, domid: int | None, *arguments: object, **environment: str) -> None:
         own = {} if domid is None else world.environment(domid)
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             env=os.environ | own | environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
         )  # fmt: skip
-        self.log = []
+        assert self._process.stdin
+        assert self._process.stdout
+        assert self._process.stderr
+        self._stdin, self._stdout, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        self.log: list[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     @property
-    def pid(self):
+    def pid(self) -> int:
         return self._process.pid
 
     @property
-    def running(self):
+    def running(self) -> bool:
         return self._process.poll() is None
 
-    def wait_printed(self):
+    def wait_printed(self) -> None:
         """A line on standard output: the process is ready."""
-        assert self._process.stdout.readline(), self.tail()
+        assert self._stdout.readline(), self.tail()
 
-    def ask(self, **command):
+    def ask(self, **command: object) -> dict[str, Any]:
         """A command of tests.demo.lines, and its report."""
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        self._stdin.write(json.dumps(command) + "\n")
+        self._stdin.flush()
+        line = self._stdout.readline()
         assert line, self.tail()
-        return json.loads(line)
+        report: dict[str, Any] = json.loads(line)
+        return report
 
-    def wait_logged(self, *words, since=0):
+    def wait_logged(self, *words: str, since: int = 0) -> str:
         """The first line from ``since`` on with all these words. ``len(log)`` before something gives a ``since``."""
         end = time.monotonic() + TIME_LIMIT_S
         with self._changed:
@@ -79,55 +89,54 @@ class Process:
                 if not self._changed.wait(end - time.monotonic()):
                     raise TimeoutError(f"never logged {words}:\n{self.tail()}")
 
-    def terminate(self, number=signal.SIGTERM):
+    def terminate(self, number: int = signal.SIGTERM) -> int:
         """Asks it to end: its exit status."""
         self._process.send_signal(number)
         return self._end()
 
-    def signal(self, number):
+    def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def kill(self):
+    def kill(self) -> int:
         """As a crash. Also when it has ended."""
         self._process.kill()
         return self._end()
 
-    def tail(self):
+    def tail(self) -> str:
         return "\n".join(self.log[-30:])
 
-    def _end(self):
+    def _end(self) -> int:
         try:
             return self._process.wait(TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise TimeoutError(f"it did not end:\n{self.tail()}") from None
         finally:
-            self._process.stdin.close()
-            self._process.stdout.close()
+            self._stdin.close()
+            self._stdout.close()
             self._reader.join()
 
-    def _read(self):
-        for line in self._process.stderr:
+    def _read(self) -> None:
+        for line in self._stderr:
             with self._changed:
                 self.log.append(re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip())
                 self._changed.notify_all()
-        self._process.stderr.close()
+        self._stderr.close()
 
 
 class Stack:
     """``driver``: the domid of the driver domain. The remote device of remote_peer.py is on the air."""
 
-    def __init__(self, world, directory, domids):
+    def __init__(self, world: World, directory: Path, domids: Iterator[int]) -> None:
         self.world = world
         self.driver = next(domids)
         self._domids = domids
         self._directory = directory
         self.config, self.socket = directory / "usbbtd.toml", directory / "control"
         self._undo = contextlib.ExitStack()
-        self.daemon = self.air = self.peer = None
         self._policy = ALLOW_ALL
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.push(self._undo)
             self.world.create_domain(self.driver, "sys-bluetooth")
@@ -142,16 +151,16 @@ class Stack:
             self._undo = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for process in (self.daemon, self.air, self.peer):
             process.kill()
         self._undo.close()
 
     @property
-    def qusb(self):
+    def qusb(self) -> str:
         return f"{home(plan.DOM0)}/{VUSB.backend_path(self.driver, 0)}"
 
-    def start_air(self):
+    def start_air(self) -> None:
         """dom0's process and the remote device, whose controller is in it."""
         socket = self._directory / "remote"
         socket.unlink(missing_ok=True)
@@ -163,44 +172,44 @@ class Stack:
         self.peer = Process(self.world, None, "-m", "tests.support.remote_peer", socket)
         self.peer.wait_printed()
 
-    def kill_air(self):
+    def kill_air(self) -> None:
         self.peer.kill()
         self.air.kill()
 
-    def start_daemon(self, addresses="shown", **environment):
+    def start_daemon(self, addresses: str = "shown", **environment: str) -> None:
         configuration = CONFIGURATION.format(state=self.state, addresses=addresses, socket=self.socket)
         write_configuration(self._directory, configuration, self._policy)
         self.daemon = Process(self.world, self.driver, "-m", "usbbtd", "run", "--config", self.config, **environment)
 
-    def set_policy(self, policy):
+    def set_policy(self, policy: str) -> None:
         """For the next start, or the next SIGHUP."""
         self._policy = policy
         (self._directory / "policy.d" / "guests.toml").write_text(policy)
 
-    def held(self):
+    def held(self) -> dict[str, int]:
         """What the driver domain has of the hypervisor: pages shared and mapped, ports."""
         statistics = self.world.statistics()[self.driver]
         return {name: statistics[name] for name in ("shared", "mapped", "ports")}
 
-    def wait_held(self, expected):
+    def wait_held(self, expected: dict[str, int]) -> None:
         end = time.monotonic() + TIME_LIMIT_S
         while (held := self.held()) != expected:
             if time.monotonic() > end:
                 raise TimeoutError(f"the driver domain holds {held}, expected was {expected}")
             time.sleep(0.01)  # the simulated hypervisor has no watch on its counters
 
-    def new_guest(self, new_domain, **config):
+    def new_guest(self, new_domain: "NewDomain", **config: str) -> "Domain":
         """A domain with device 0; ``config``: nodes that the toolstack adds for the backend."""
         guest = new_domain()
-        self.world.attach_vl2cap(guest.domid, self.driver, **config)
+        self.world.attach_vl2cap(guest.domid, self.driver, 0, **config)
         return guest
 
-    def detach(self, guest):
+    def detach(self, guest: "Domain") -> None:
         self.world.detach_vl2cap(guest.domid, self.driver)
 
-    def backend(self, guest):
+    def backend(self, guest: Domain) -> str:
         return f"{home(self.driver)}/{VL2CAP.backend_path(guest.domid, 0)}"
 
-    def _destroy(self, domid):
+    def _destroy(self, domid: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.world.destroy_domain(domid)

@@ -5,12 +5,13 @@ import os
 import pty
 import socket
 import tty
+from collections.abc import Iterator
 
 KINDS = ("pipe", "socket", "terminal")
 
 
 @contextlib.contextmanager
-def unread(kind):
+def unread(kind: str) -> Iterator[tuple[int, int]]:
     """(the end to read from, the full one to write to), both as they are by default: who uses them waits."""
     reading, writing = {"pipe": os.pipe, "socket": _sockets, "terminal": pty.openpty}[kind]()
     try:
@@ -28,7 +29,7 @@ def unread(kind):
         os.close(writing)
 
 
-def drain(reading):
+def drain(reading: int) -> bytes:
     """All that is there to be read now."""
     os.set_blocking(reading, False)
     octets = b""
@@ -39,5 +40,6 @@ def drain(reading):
     return octets
 
 
-def _sockets():
-    return [end.detach() for end in socket.socketpair()]
+def _sockets() -> tuple[int, int]:
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()

@@ -10,10 +10,15 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from usbbtd import retry
 from usbbtd.backends.usbif import UsbifController
 from usbbtd.dongles import usbif_frontend
+from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.dongles.usbif_dongle import UsbifDongle
 from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
 from usbbtd.usb.nodes import CONN_RING_REF, EVENT_CHANNEL, URB_RING_REF, VUSB
@@ -34,15 +39,31 @@ ENDPOINTS = (
 )
 
 
-def tell(*event):
+def tell(*event: object) -> None:
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
 
-class Device(UsbDevice):
+class Log:
+    """A structlog logger that tells what it is told."""
+
+    def info(self, event: str, **values: object) -> None:
+        tell("info", event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        tell("warning", event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        tell("error", event, values)
+
+
+LOG: Any = Log()
+
+
+class EchoingDevice(UsbDevice):
     """Echoes bulk transfers, and answers a class request with an event that repeats it."""
 
-    def __init__(self, class_code):
+    def __init__(self, class_code: int) -> None:
         super().__init__(
             descriptors.DeviceDescriptor(descriptors.USB_2_0, class_code, 1, 1, 64, 0x1209, 0xB7B7, 0x0100, 0, 0, 1, 1),
             descriptors.ConfigurationDescriptor(
@@ -51,44 +72,44 @@ class Device(UsbDevice):
             {1: "0001"},
         )
 
-    def receive_control(self, setup, data):
+    def receive_control(self, setup: bytes, data: bytes) -> bytes | None:
         if setup[0] != 0x20:
             return None
         self.send(0x81, data)
         return b""
 
-    def receive_data(self, endpoint, data):
+    def receive_data(self, endpoint: int, data: bytes) -> None:
         self.send(0x82, data)
 
 
 class Backend:
     controller = UsbifController
 
-    def __init__(self, store, evtchn, grants, domid):
-        self._controller = self.controller(store, evtchn, grants, domid, 0, Log())
-        self._devices = {}
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int) -> None:
+        self._controller = self.controller(store, evtchn, grants, domid, 0, LOG)
+        self._devices: dict[int, EchoingDevice] = {}
 
-    async def run(self):
+    async def run(self) -> None:
         await self._controller.run()
 
-    def plug(self, port, class_code=0xE0):
-        self._devices[port] = Device(class_code)
+    def plug(self, port: int, class_code: int = 0xE0) -> None:
+        self._devices[port] = EchoingDevice(class_code)
         self._controller.plug(port, self._devices[port])
 
-    def unplug(self, port):
+    def unplug(self, port: int) -> None:
         self._controller.unplug(port)
 
-    def send(self, port, endpoint, transfer):
+    def send(self, port: int, endpoint: int, transfer: str) -> None:
         self._devices[port].send(endpoint, bytes.fromhex(transfer))
 
-    def halt(self, port, endpoint):
+    def halt(self, port: int, endpoint: int) -> None:
         self._devices[port].halt(endpoint)
 
 
 class PlainController(UsbifController):
     """As QEMU: with no node that we have invented."""
 
-    async def _perform(self, action):
+    async def _perform(self, action: Action) -> Mapping[str, str] | None:
         return None if action is Action.PUBLISH else await super()._perform(action)
 
 
@@ -97,41 +118,43 @@ class PlainBackend(Backend):
 
 
 class Frontend:
-    def __init__(self, store, evtchn, grants, _domid):
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, _domid: int) -> None:
         self._handles = store, evtchn, grants
-        self._dongles = {}
-        self._waiting = {}
+        self._dongles: dict[str, UsbifDongle] = {}
+        self._waiting: dict[str, list[bytes]] = {}
 
-    async def run(self):
-        await usbif_frontend.serve_usbif(*self._handles, 0, self._take, Log())
+    async def run(self) -> None:
+        await usbif_frontend.serve_usbif(*self._handles, 0, self._take, LOG)
 
-    async def _take(self, packets):
+    async def _take(self, packets: Dongle) -> None:
+        assert isinstance(packets, H2Dongle)
+        assert isinstance(packets.usb, UsbifDongle)
         dongle = self._dongles[packets.name] = packets.usb
         tell("dongle", dongle.name, dongle.interrupt_packet_size, dongle.bulk_packet_size, dongle.serial)
 
-    def start(self, name):
+    def start(self, name: str) -> None:
         self._waiting[name] = []
         self._dongles[name].start(Receiver(self, name))
 
-    def control(self, name, setup, data):
+    def control(self, name: str, setup: str, data: str) -> None:
         self._dongles[name].send_control(bytes.fromhex(setup), bytes.fromhex(data))
 
-    def bulk(self, name, *transfers):
+    def bulk(self, name: str, *transfers: str) -> None:
         self._waiting[name] += map(bytes.fromhex, transfers)
         self.go_on(name)
 
-    def close(self, name):
+    def close(self, name: str) -> None:
         self._dongles[name].close()
 
-    def depths(self, name):
+    def depths(self, name: str) -> None:
         tell("depths", *self._dongles[name].depths)
 
-    def go_on(self, name):
+    def go_on(self, name: str) -> None:
         waiting = self._waiting[name]
         del waiting[: self._dongles[name].send_bulk(waiting)]
 
 
-async def once(end):
+async def once(end: "HostileBackend | HostileFrontend") -> None:
     """A second connection never comes about: the honest end would wait longer after each failure."""
     end.connections += 1
     if end.connections > 1:
@@ -141,15 +164,15 @@ async def once(end):
 class HostileBackend:
     """Connects as a backend does, and tells one lie."""
 
-    def __init__(self, store, evtchn, grants, domid, lie):
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int, lie: str) -> None:
         self._device = XenbusDevice(store, "backend", VUSB.backend_path(domid, 0))
         self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
         self.connections = 0
 
-    async def run(self):
+    async def run(self) -> None:
         await self._device.run(self._perform)
 
-    async def _perform(self, action):
+    async def _perform(self, action: Action) -> None:
         if action is Action.ATTACH:
             await once(self)
             number = [await self._device.read_other_int(node, 0, 1 << 31) for node in NODES]
@@ -161,7 +184,7 @@ class HostileBackend:
             self._conns.put([usbif.pack_conn_response(0, 31 if self._lie == "port" else 1, usbif.SPEED_FULL)])
             self._channel.notify()
 
-    def _receive(self):
+    def _receive(self) -> None:
         for request in self._urbs.take():
             head, _ = usbif.unpack_request(request)
             if head[2] & usbif.UNLINK:
@@ -181,16 +204,16 @@ class HostileBackend:
 class LinuxFrontend:
     """As xen-hcd: with the backend Closing, it unlinks what still waits, and closes only when that is answered."""
 
-    def __init__(self, store, evtchn, grants, _domid):
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, _domid: int) -> None:
         self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
         self._evtchn, self._grants = evtchn, grants
-        self._answered = {}
-        self._waiting = None
+        self._answered: dict[int, asyncio.Future[int]] = {}
+        self._waiting: asyncio.Future[int] | None = None
 
-    async def run(self):
+    async def run(self) -> None:
         await self._device.run(self._perform)
 
-    async def _perform(self, action):
+    async def _perform(self, action: Action) -> Mapping[str, str] | None:
         match action:
             case Action.OFFER:
                 domid = self._device.other_domid
@@ -217,14 +240,14 @@ class LinuxFrontend:
                 self._pages.close()
         return None
 
-    def _ask(self, urb_id, request):
+    def _ask(self, urb_id: int, request: bytes) -> asyncio.Future[int]:
         """The status of the answer."""
-        self._answered[urb_id] = asyncio.get_running_loop().create_future()
+        answered = self._answered[urb_id] = asyncio.get_running_loop().create_future()
         if self._urbs.put([request]):
             self._channel.notify()
-        return self._answered[urb_id]
+        return answered
 
-    def _receive(self):
+    def _receive(self) -> None:
         for response in self._urbs.take():
             urb_id, _, status, *_ = usbif.unpack_response(response)
             self._answered[urb_id].set_result(status)
@@ -233,20 +256,20 @@ class LinuxFrontend:
 class HostileFrontend:
     """Connects as a frontend does, and tells one lie."""
 
-    def __init__(self, store, evtchn, grants, domid, lie):
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int, lie: str) -> None:
         self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
         self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
         self.connections = 0
 
-    async def run(self):
+    async def run(self) -> None:
         await self._device.run(self._perform)
 
-    async def _perform(self, action):
+    async def _perform(self, action: Action) -> Mapping[str, str] | None:
         if action is Action.OFFER:
             await once(self)
             self._pages = self._grants.share(self._domid, 2)
             self._channel = self._evtchn.bind_unbound(self._domid, lambda: None)
-            values = [*self._pages.refs, self._channel.port]
+            values: list[int | str] = [*self._pages.refs, self._channel.port]
             if self._lie == "reference":
                 values[1] = 999_999
             if self._lie == "text":
@@ -260,37 +283,24 @@ class HostileFrontend:
 
 
 class Receiver:
-    def __init__(self, owner, name):
+    def __init__(self, owner: Frontend, name: str) -> None:
         self._owner = owner
         self._name = name
 
-    def receive(self, interrupts, bulks):
+    def receive(self, interrupts: Sequence[bytes | None], bulks: Sequence[bytes | None]) -> None:
         """Of transfers that failed nothing is told."""
         came = [[transfer.hex() for transfer in each if transfer is not None] for each in (interrupts, bulks)]
         if any(came):
             tell("receive", *came)
 
-    def dongle_ready_to_send(self):
+    def dongle_ready_to_send(self) -> None:
         self._owner.go_on(self._name)
 
-    def dongle_lost(self, reason):
+    def dongle_lost(self, reason: str) -> None:
         tell("lost", self._name, reason)
 
 
-class Log:
-    """A structlog logger that tells what it is told."""
-
-    def info(self, event, **values):
-        tell("info", event, values)
-
-    def warning(self, event, **values):
-        tell("warning", event, values)
-
-    def error(self, event, **values):
-        tell("error", event, values)
-
-
-async def main(role, domid, *lie):
+async def main(role: str, domid: str, *lie: str) -> None:
     store = await Store.open()
     evtchn, grants = EventChannels(), Grants()
     end = ROLES[role](store, evtchn, grants, int(domid), *lie)
@@ -324,7 +334,7 @@ ROLES = {
 }
 
 
-async def _obey(reader, end):
+async def _obey(reader: asyncio.StreamReader, end: Any) -> None:
     while line := await reader.readline():
         method, *arguments = json.loads(line)
         getattr(end, method)(*arguments)

@@ -1,19 +1,13 @@
 """What is true when the transaction runs counts, not what was true when the domains were listed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.support.domain import Domain as SimulatedDomain
+from tests.support.domain import NewDomain
 from usbbtd.toolstack.domains import Domain
 from usbbtd.toolstack.settle import reap, settle_guest
 from usbbtd.toolstack.spec import Spec
 from usbbtd.xen.store import Store
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain as TestDomain
-    from tests.conftest import NewDomain
 
 
 async def settle(guest: tuple[int, str], driver: tuple[int, str]) -> list[list[object]]:
@@ -27,7 +21,7 @@ async def settle(guest: tuple[int, str], driver: tuple[int, str]) -> list[list[o
 
 
 @pytest.mark.parametrize("renamed", [False, True])
-def test_a_guest_that_is_gone_gets_nothing(dom0: TestDomain, new_domain: NewDomain, renamed: bool) -> None:
+def test_a_guest_that_is_gone_gets_nothing(dom0: SimulatedDomain, new_domain: NewDomain, renamed: bool) -> None:
     guest, driver = new_domain(), new_domain()
     name = f"guest-{guest.domid}"
     if renamed:  # it may be another domain
@@ -39,7 +33,7 @@ def test_a_guest_that_is_gone_gets_nothing(dom0: TestDomain, new_domain: NewDoma
         assert dom0.world.read(path) is None
 
 
-def test_a_driver_domain_that_is_gone_is_waited_for(dom0: TestDomain, new_domain: NewDomain) -> None:
+def test_a_driver_domain_that_is_gone_is_waited_for(dom0: SimulatedDomain, new_domain: NewDomain) -> None:
     guest, driver = new_domain(), new_domain()
     driver.destroy()
     names = [(domain.domid, f"guest-{domain.domid}") for domain in (guest, driver)]
@@ -49,7 +43,7 @@ def test_a_driver_domain_that_is_gone_is_waited_for(dom0: TestDomain, new_domain
     assert dom0.run(settle, *names) == []
 
 
-def test_a_guest_is_not_attached_to_itself(dom0: TestDomain, new_domain: NewDomain) -> None:
+def test_a_guest_is_not_attached_to_itself(dom0: SimulatedDomain, new_domain: NewDomain) -> None:
     guest = new_domain()
     itself = (guest.domid, f"guest-{guest.domid}")
     assert dom0.run(settle, itself, itself) == [["waits", None]]
@@ -62,7 +56,7 @@ async def reap_all(driver: int, guests: list[int]) -> list[bool]:
     return reaped
 
 
-def test_only_what_dead_guests_had_is_removed(dom0: TestDomain, new_domain: NewDomain) -> None:
+def test_only_what_dead_guests_had_is_removed(dom0: SimulatedDomain, new_domain: NewDomain) -> None:
     guest, dead, driver = new_domain(), new_domain(), new_domain()
     for domain in (guest, dead):
         dom0.world.attach_vl2cap(domain.domid, driver.domid)

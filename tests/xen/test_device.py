@@ -1,14 +1,13 @@
 """Both ends of a device in their domains, through all that can happen to either."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
+from tests.support.domain import Domain, NewDomain
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.toolstack import changes
 from usbbtd.toolstack import domains as toolstack
@@ -18,9 +17,6 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
-
-if TYPE_CHECKING:
-    from tests.conftest import Domain, NewDomain
 
 FRONTEND = "device/vl2cap/0"
 NO_NUMBERS = ["", "10", "07", "4294967303", "-1", " 7", "7\n", "٧", "0x7", "9" * 1000]

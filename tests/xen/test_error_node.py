@@ -1,14 +1,8 @@
 """What is told there, what is left, and that it is no harm where it cannot be told."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from tests.support.domain import NewDomain
 from usbbtd.xen.error_node import ErrorNode
 from usbbtd.xen.store import Store
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 PATH = "backend/vl2cap/7/0"
 

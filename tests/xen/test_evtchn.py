@@ -2,17 +2,14 @@ import asyncio
 import errno
 import os
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import NewDomain
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannel, EventChannels, Handler
 from usbbtd.xen.store import Store
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 
 class Bell:

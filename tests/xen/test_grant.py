@@ -2,19 +2,16 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import NewDomain
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.error import XenError
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing, FrontRing
 from usbbtd.xen.store import Store
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 
 async def sharing(guest: int, path: str) -> str:

@@ -5,19 +5,16 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import NewDomain
 from usbbtd.abi._xen import ffi, lib
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
 from usbbtd.xen.watch import Watch
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 
 @asynccontextmanager

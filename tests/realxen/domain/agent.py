@@ -25,8 +25,11 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Iterator
+from typing import IO, Any
 
 REQUEST, ANSWER = b"?", b"!"
+Message = dict[str, Any]
 _FIND_PERIOD_S = 0.1
 #: Octets before the mark of a line are the kernel's, or an end of line that got lost.
 _LINE = {mark: re.compile(re.escape(mark) + rb"(\{.*\})\s*$") for mark in (REQUEST, ANSWER)}
@@ -35,19 +38,19 @@ _LINE = {mark: re.compile(re.escape(mark) + rb"(\{.*\})\s*$") for mark in (REQUE
 class Wire:
     """JSON lines over a terminal or port: ``sends`` is the mark of what goes out, ``takes`` of what comes in."""
 
-    def __init__(self, path, sends, takes):
+    def __init__(self, path: str, sends: bytes, takes: bytes) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
         self._sends, self._takes = sends, _LINE[takes]
         self._lock = threading.Lock()
         make_raw(self._descriptor)
 
-    def send(self, message):
+    def send(self, message: Message) -> None:
         rest = memoryview(b"\n" + self._sends + json.dumps(message).encode() + b"\n")
         with self._lock:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def messages(self):
+    def messages(self) -> Iterator[Any]:
         """Messages, and as bytes whatever else comes, until the other end is gone."""
         pending = b""
         while True:
@@ -66,7 +69,7 @@ class Wire:
                     yield line
 
 
-def make_raw(descriptor):
+def make_raw(descriptor: int) -> None:
     if not os.isatty(descriptor):
         return
     attributes = termios.tcgetattr(descriptor)
@@ -76,27 +79,27 @@ def make_raw(descriptor):
 
 
 class Agent:
-    def __init__(self, wire):
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._started = {}
+        self._started: dict[int, subprocess.Popen[bytes]] = {}
 
-    def answer(self, request):
+    def answer(self, request: Message) -> None:
         try:
             answer = self._do(request)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         self._wire.send({"id": request["id"], **answer})
 
-    def _do(self, request):
+    def _do(self, request: Message) -> Message:
         match request:
             case {"run": command, "timeout_s": timeout_s}:
                 return self._run(command, timeout_s)
             case {"start": command, "log": path}:
                 return self._start(request["id"], command, path)
             case {"of": started, "text": None}:
-                self._started[started].stdin.close()
+                self._input(started).close()
             case {"of": started, "text": text}:
-                self._started[started].stdin.write(text.encode())
+                self._input(started).write(text.encode())
             case {"of": started, "signal": number}:
                 self._started[started].send_signal(number)
             case {"read": path, "offset": offset, "size": size}:
@@ -112,7 +115,12 @@ class Agent:
                 raise ValueError(f"no such request: {request}")
         return {}
 
-    def _run(self, command, timeout_s):
+    def _input(self, started: int) -> IO[bytes]:
+        pipe = self._started[started].stdin
+        assert pipe
+        return pipe
+
+    def _run(self, command: list[str], timeout_s: float) -> Message:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
         return {
             "status": done.returncode,
@@ -120,7 +128,7 @@ class Agent:
             "err": done.stderr.decode(errors="replace"),
         }
 
-    def _find(self, text, path, count, timeout_s):
+    def _find(self, text: str, path: str, count: int, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
         pending = ""
         with open(path, errors="replace") as file:
@@ -133,7 +141,7 @@ class Agent:
                     raise TimeoutError(f"not within {timeout_s:g} s")
                 time.sleep(_FIND_PERIOD_S)
 
-    def _start(self, number, command, path):
+    def _start(self, number: int, command: list[str], path: str) -> Message:
         with open(path, "ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0, start_new_session=True
@@ -142,7 +150,8 @@ class Agent:
         threading.Thread(target=self._follow, args=(number, process), daemon=True).start()
         return {"pid": process.pid}
 
-    def _follow(self, number, process):
+    def _follow(self, number: int, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout
         for line in os.fdopen(os.dup(process.stdout.fileno()), errors="replace"):
             self._wire.send({"of": number, "line": line.rstrip("\n")})
         self._wire.send({"of": number, "status": process.wait()})
@@ -151,12 +160,12 @@ class Agent:
 class Relay:
     """dom0's: to and from the other domains' agents. What else their consoles say goes to a log."""
 
-    def __init__(self, wire):
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._consoles = {}
+        self._consoles: dict[int, Wire] = {}
         self._lock = threading.Lock()
 
-    def pass_on(self, request):
+    def pass_on(self, request: Message) -> None:
         domid = request.pop("domain")
         try:
             with self._lock:
@@ -166,7 +175,7 @@ class Relay:
         except OSError as error:
             self._wire.send({"id": request["id"], "domain": domid, "error": str(error)})
 
-    def _open(self, domid):
+    def _open(self, domid: int) -> Wire:
         path = subprocess.run(
             ["xenstore-read", f"/local/domain/{domid}/console/tty"], capture_output=True, text=True, check=False
         ).stdout.strip()
@@ -176,7 +185,7 @@ class Relay:
         threading.Thread(target=self._listen, args=(domid, console), daemon=True).start()
         return console
 
-    def _listen(self, domid, console):
+    def _listen(self, domid: int, console: Wire) -> None:
         with open(f"/var/log/console-{domid}", "ab", buffering=0) as log:
             for message in console.messages():
                 if isinstance(message, bytes):
@@ -187,7 +196,7 @@ class Relay:
         self._wire.send({"domain": domid, "gone": True})
 
 
-def main():
+def main() -> None:
     wire = Wire(sys.argv[1], ANSWER, REQUEST)
     agent = Agent(wire)
     relay = Relay(wire) if sys.argv[2:] == ["relay"] else None

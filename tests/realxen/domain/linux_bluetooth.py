@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 #: From Linux's include/net/bluetooth/hci_sock.h.
 HCIDEVUP, HCIGETDEVINFO = 0x400448C9, 0x800448D3
@@ -42,5 +43,7 @@ def echo(address: str, psm: str, *lengths: str) -> dict[str, object]:
     return {"echoed": echoed}
 
 
+COMMANDS: dict[str, Callable[..., dict[str, object]]] = {"up": up, "echo": echo}
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({"up": up, "echo": echo}[sys.argv[1]](*sys.argv[2:])) + "\n")
+    sys.stdout.write(json.dumps(COMMANDS[sys.argv[1]](*sys.argv[2:])) + "\n")

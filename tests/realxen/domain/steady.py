@@ -10,7 +10,7 @@ import sys
 
 from tests.demo import lines
 from tests.demo.traffic import sdu_of
-from usbbtd.guest import Adapter, AdapterError, open_adapter
+from usbbtd.guest import Adapter, AdapterError, AddressType, open_adapter
 
 PAUSE_S = 0.2  # between SDUs: others want the processor too
 RETRY_S = 0.5
@@ -21,7 +21,7 @@ counts = {"bredr": 0, "le": 0}
 
 
 async def exchange(adapter: Adapter, transport: str, address: str, psm: int) -> None:
-    kind = "random" if transport == "le" else "bredr"
+    kind: AddressType = "random" if transport == "le" else "bredr"
     number = 0
     while True:
         try:

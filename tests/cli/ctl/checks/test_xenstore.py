@@ -1,14 +1,9 @@
 """What doctor finds in xenstore, as the driver domain of guests whose service does not run."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
+from tests.support.domain import NewDomain
 from usbbtd.cli.ctl.checks.xenstore import check_xenstore
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 
 async def findings() -> list[tuple[str, str, str]]:
