@@ -58,10 +58,7 @@ class Flood:
         return False
 
     def take_suppressed(self, now: float | None) -> list[tuple[Key, int]]:
-        """Returns (kind, number of suppressed events) of those kinds that may be logged again by ``now``; None: of all.
-
-        What is returned is forgotten.
-        """
+        """Hands over (kind, number of suppressed events) of kinds that may be logged by ``now``, or of all for None."""
         taken = []
         for key in tuple(self._suppressing):
             bucket = self._buckets[key]

@@ -1,4 +1,4 @@
-"""The nodes of xenstore that do not depend on a device's protocol, as Xen's toolstacks and xenbus have them.
+"""The names of xenstore nodes that do not depend on a device's protocol, as Xen's toolstacks and xenbus have them.
 
 A path that does not begin with a slash is relative to the home of a domain: ``home(domid)``.
 """
@@ -6,7 +6,7 @@ A path that does not begin with a slash is relative to the home of a domain: ``h
 from typing import NamedTuple
 
 DOMAINS = "/local/domain"
-#: What libxl notes of each domain, for dom0 only.
+#: libxl's records of each domain, which are for dom0 only.
 RECORDS = "/libxl"
 
 # In the home of a domain
@@ -17,11 +17,11 @@ ERRORS = "error"
 # In the directory of a device, at both ends
 STATE = "state"
 
-# In the frontend's directory: where the backend is
+# In the frontend's directory: the backend's directory and domain
 BACKEND = "backend"
 BACKEND_ID = "backend-id"
 
-# In the backend's directory: where the frontend is, and "0" where the toolstack takes the device away
+# In the backend's directory: the frontend's directory and domain; "0" when the toolstack takes the device away
 FRONTEND = "frontend"
 FRONTEND_ID = "frontend-id"
 ONLINE = "online"
@@ -48,7 +48,7 @@ def home(domid: int) -> str:
 
 
 def error_directory(path: str) -> str:
-    """Returns the directory in which the domain that has a device's end at ``path`` says what went wrong with it."""
+    """Returns the directory in which the domain of a device's end, at ``path``, reports errors of the device."""
     return f"{ERRORS}/{path}"
 
 

@@ -151,7 +151,7 @@ async def _open(adapter: Adapter, arguments: Arguments) -> Channel:
 
 
 async def _echo(channel: Channel) -> None:
-    with _until_goodbye():
+    with _until_disconnected():
         while True:
             await channel.send_many(await channel.recv_many())
 
@@ -188,7 +188,7 @@ async def _happens(event: asyncio.Event, other: asyncio.Task[None], limit_s: flo
 
 
 async def _print_sdus(channel: Channel, arguments: Arguments, heard: asyncio.Event) -> None:
-    with _until_goodbye():
+    with _until_disconnected():
         while True:
             sdus = await channel.recv_many()
             heard.set()
@@ -203,7 +203,7 @@ async def _print_sdus(channel: Channel, arguments: Arguments, heard: asyncio.Eve
 
 
 async def _send_input(channel: Channel, standard_input: StandardInput, arguments: Arguments) -> None:
-    with _until_goodbye():
+    with _until_disconnected():
         if arguments.raw:
             while chunk := await standard_input.read():
                 size = channel.tx_mtu
@@ -214,7 +214,7 @@ async def _send_input(channel: Channel, standard_input: StandardInput, arguments
 
 
 @contextmanager
-def _until_goodbye() -> Iterator[None]:
+def _until_disconnected() -> Iterator[None]:
     """Ends the block without an error, but with a message, when the peer disconnects in order."""
     try:
         yield

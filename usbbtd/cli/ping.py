@@ -42,7 +42,7 @@ async def ping(adapter: Adapter, arguments: argparse.Namespace, connect: Callabl
     times_us: list[float] = []
     start = 0.0
     try:
-        async with _way(adapter, arguments, connect) as ask:
+        async with _asker(adapter, arguments, connect) as ask:
             for sequence in range(arguments.count):
                 if sequence and arguments.interval:
                     await asyncio.sleep(start + arguments.interval - time.perf_counter())
@@ -59,15 +59,16 @@ async def ping(adapter: Adapter, arguments: argparse.Namespace, connect: Callabl
 
 
 @asynccontextmanager
-async def _way(
+async def _asker(
     adapter: Adapter, arguments: argparse.Namespace, connect: Callable[[], Awaitable[Channel]]
 ) -> AsyncIterator[Ask]:
+    """Yields the function that asks for a round trip: through a channel to the PSM, or by the L2CAP echo."""
     if arguments.psm is not None:
         async with await connect() as channel:
             yield partial(_ask_channel, channel, arguments.timeout)
         return
     ask = partial(adapter.echo, arguments.address, timeout=arguments.timeout)
-    await ask()  # not counted: it makes the link
+    await ask()  # makes the link; its time does not count
     yield ask
 
 

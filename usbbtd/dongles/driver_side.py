@@ -39,9 +39,9 @@ class DriverSide(ABC):
         self._receiver: TransferReceiver | None = None
         self._telling: asyncio.Handle | None = None
         self._bulk_out_count = 0  # transfers under way
-        self._refused = False  # send_bulk() took less than it was given: dongle_ready_to_send() is due
+        self._refused = False  # whether send_bulk() took less than it was given: dongle_ready_to_send() is due then
         self._errors = 0  # failed IN transfers since the last one that succeeded
-        self._interrupts: list[bytes | None] = []  # received, for deliver(); None: a transfer that failed
+        self._interrupts: list[bytes | None] = []  # received, for deliver(); None for a transfer that failed
         self._bulks: list[bytes | None] = []
 
     @property
@@ -49,7 +49,7 @@ class DriverSide(ABC):
         """Returns whether a driver has started the dongle."""
         return self._receiver is not None
 
-    # What its driver calls; ``send_control`` is the subclass's.
+    # For its driver to call; the subclass has ``send_control``.
 
     def start(self, receiver: TransferReceiver) -> None:
         self._receiver = receiver
@@ -76,7 +76,7 @@ class DriverSide(ABC):
             self._telling.cancel()
         self.end("given up by its driver")
 
-    # What carries the transfers calls.
+    # For the carrier of the transfers to call.
 
     def end(self, reason: str) -> None:
         """Closes the dongle without a word to its driver. Does nothing if it is closed already."""
@@ -102,11 +102,11 @@ class DriverSide(ABC):
         if self._receiver is not None:
             self._receiver.dongle_lost(reason)
 
-    # What the subclass adds, and what it uses.
+    # For the subclass to define, and to use.
 
     @abstractmethod
     def _begin(self) -> None:
-        """Submits transfers of ``_in_length`` on both IN endpoints, which stand there for what may come."""
+        """Submits transfers of ``_in_length`` on both IN endpoints, which stand there until data comes."""
 
     @abstractmethod
     def _submit_bulk(self, transfers: list[bytes]) -> None:

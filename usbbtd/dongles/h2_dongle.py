@@ -44,7 +44,7 @@ class H2Dongle(DongleLayer):
     def statistics(self) -> Mapping[str, int]:
         return {"transfers_failed": self._events.failed + self._acl.failed, "transfers_ignored": self._ignored}
 
-    # What carries the transfers calls these.
+    # For the carrier of the transfers to call.
 
     def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
         if self._reset_answer is not None:

@@ -83,7 +83,7 @@ class _Source:
         self._libusb.on_events = None
         self._libusb.usb.hotplugDeregisterCallback(self._hotplug)
 
-    # What comes from libusb.
+    # For libusb to call.
 
     def _take_note(self, _: Any, usb: Any, event: int) -> bool:
         self._changes.append((usb, event))

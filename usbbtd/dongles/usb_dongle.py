@@ -1,4 +1,4 @@
-"""The interface of what carries the transfers of a USB dongle: usbif, or libusb."""
+"""The interface to a USB dongle, whose transfers are carried by usbif or libusb."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -11,7 +11,7 @@ from usbbtd.usb.frontend import QUEUE_LIMIT, Completion, UsbifFrontend
 
 
 class Depths(NamedTuple):
-    """How many URBs a dongle has in flight on each endpoint. Those of IN endpoints stand there for what may come."""
+    """How many URBs a dongle has in flight on each endpoint. Those of IN endpoints stand there until data comes."""
 
     interrupt_in: int
     bulk_in: int
@@ -23,12 +23,12 @@ class Depths(NamedTuple):
         return self.interrupt_in + self.bulk_in
 
 
-#: For a backend that fails with several URBs on an endpoint.
+#: The depths for a backend that fails with several URBs on an endpoint.
 ONE_EACH: Final = Depths(1, 1, 1)
 
-#: For one that does not. The ring has 16 slots; a control request and an unlink need one each, whatever the others do.
-#: An SDU of 2048 bytes comes in 10 pieces over LE. With 6 for them it is echoed in 6 wake-ups, with 4 in 8, and with 8,
-#: for which there is less of the others, in 7.
+#: The depths for other backends. The ring has 16 slots, of which a control request and an unlink always need one each.
+#: An SDU of 2048 bytes comes in 10 pieces over LE. With 6 bulk IN URBs it is echoed in 6 wake-ups, with 4 in 8, with 8,
+#: which leave fewer for the other endpoints, in 7.
 QUEUED: Final = Depths(4, 6, 4)
 
 
@@ -58,7 +58,7 @@ class UsbifDongle(DriverSide):
         """Returns the numbers of the dongle's pipes: control, interrupt IN, bulk IN, bulk OUT."""
         return self._control, self._interrupt_in, self._bulk_in, self._bulk_out
 
-    # What its driver calls.
+    # For its driver to call.
 
     def send_control(self, setup: bytes, data: bytes) -> None:
         if self.closed.is_set():
@@ -69,7 +69,7 @@ class UsbifDongle(DriverSide):
         self._frontend.control(self._control, setup, data)
         self._flush_soon()
 
-    # What the pump calls.
+    # For the pump to call.
 
     def receive(self, pipe: int, transfer: bytes | None) -> None:  # hot: per packet
         """Keeps a transfer of an IN pipe for ``deliver``; None stands for one that failed."""

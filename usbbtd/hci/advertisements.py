@@ -43,8 +43,8 @@ class Advertisements:
     def __init__(self) -> None:
         self._partial: dict[Source, bytes] = {}
         self.counters = {
-            "reports_malformed": 0,  # cut short, or of an address type that there is not
-            "reports_anonymous": 0,  # without an address there is nobody to connect to
+            "reports_malformed": 0,  # cut short, or with an unknown type of address
+            "reports_anonymous": 0,  # without an address, to which nobody can connect
             "reports_incomplete": 0,  # the rest was lost, is too long, or did not come before those of many others
         }
 

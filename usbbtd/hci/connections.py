@@ -104,7 +104,7 @@ class Connections:
             "link_events_stray": 0,
         }
 
-    # What the user asks for
+    # The user's wishes
 
     def connect(self, target: Target, now: float) -> int:
         """Connects to a target. Returns the number of the attempt, which a ConnectFailed names."""
@@ -178,7 +178,7 @@ class Connections:
         self._bredr.abandon(status)
         self._le.abandon(status)
 
-    # What the controller reports
+    # The controller's side
 
     def receive_request(self, event: incoming.ConnectionRequest, now: float) -> None:
         """Accepts or rejects a BR/EDR peer that pages us."""

@@ -62,7 +62,7 @@ class LeAir:
         self._scans_beside = self._advertises_beside = True  # whether the controller can do that while it initiates
         self._links = 0
 
-    # What is wanted
+    # The user's wishes
 
     def start_scan(self, *, active: bool, duplicates: bool) -> None:
         self._scan = ScanParameters(active, duplicates)
@@ -84,7 +84,7 @@ class LeAir:
         self._advertising = None
         self._apply_advertising()
 
-    # What happens
+    # The controller's side
 
     def controller_up(self, controller: ControllerFacts) -> None:
         """Starts the scan and the advertising that are wanted, on a controller that was just reset."""

@@ -12,7 +12,7 @@ from usbbtd.packets import Packet
 __all__ = ["REFUSALS"]
 
 
-#: What makes the command that refuses an event's request, by the kind of event.
+#: For each kind of event, a function that makes the command to refuse its request.
 REFUSALS: dict[type[Packet], Callable[[Any], HciCommand]] = {
     incoming.PinCodeRequest: lambda asked: commands.PinCodeRequestNegativeReply(asked.address),
     incoming.LinkKeyRequest: lambda asked: commands.LinkKeyRequestNegativeReply(asked.address),

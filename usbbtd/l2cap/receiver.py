@@ -1,4 +1,4 @@
-"""The interface of what takes PDUs of a link."""
+"""The interface of all that takes PDUs of a link."""
 
 from abc import ABC, abstractmethod
 

@@ -33,7 +33,7 @@ class Channels:
     def statistics(self) -> dict[str, int]:
         return {"channels": len(self._channels), "listeners": len(self._listeners)}
 
-    # What users ask for.
+    # For users to call.
 
     async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> RadioChannel:
         """Opens a channel, over a new link if there is none; gives up when cancelled. ``mtu``: for what we receive.

@@ -36,11 +36,11 @@ class RadioLink:
         self.address_type = address_type
         self.ours = ours
         self.since = stack.now()
-        self.closing = False  # we have asked the controller to disconnect it
+        self.closing = False  # whether we have asked the controller to disconnect it
         self.end_status = 0  # HCI's reason, once the link ends
         self.channels = 0  # open, opening, and asked for by the peer
-        self.echoes = 0  # those whose answers are waited for
-        self.idle: asyncio.TimerHandle | None = None  # ends the link, which nobody uses now
+        self.echoes = 0  # echoes without an answer yet
+        self.idle: asyncio.TimerHandle | None = None  # will end the link, which is not in use
 
     @property
     def in_use(self) -> bool:
@@ -157,7 +157,7 @@ class Links:
         address, address_type, status, number = event
         attempt = self._attempts.get((address, address_type))
         if attempt is None or attempt.number != number:
-            return  # those who waited for it have gone
+            return  # its waiters have gone
         del self._attempts[address, address_type]
         for waiter in attempt.waiters:
             fail(waiter, Unreachable(f"no link to the peer: HCI status {describe_error(status)}", status))
@@ -168,7 +168,7 @@ class Links:
         handle, address, address_type, role = link
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
-        ours = role == CENTRAL or bool(waiters)  # as central we made it, even if nobody waits for it any more
+        ours = role == CENTRAL or bool(waiters)  # as central we made it, even if it has no waiter any more
         made = self.by_handle[handle] = RadioLink(stack, handle, address, address_type, ours=ours)
         self._none.clear()
         self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])

@@ -9,13 +9,13 @@ VUSB = DeviceClass("device/vusb", "backend/qusb")
 NUM_PORTS = "num-ports"
 #: A directory with a node for each port, which names the device that is plugged in there.
 PORTS = "port"
-#: A node of our own toolstack: what was on a port that is emptied for a while.
+#: A node of our own toolstack: the device of a port that is emptied for a while.
 DETACHED = "detached"
 
 # Written by the backend
-#: Several URBs may wait on one endpoint, and when it fails each of them is answered. Without it we submit one URB an
-#: endpoint, which costs a wake-up each: QEMU's backend (7.2, and later as far as we know) dies of a null pointer when
-#: an endpoint with queued URBs fails, as all endpoints do when somebody pulls the dongle out.
+#: "1" if several URBs may wait on one endpoint, and each of them is answered when the endpoint fails. Without it we
+#: submit one URB an endpoint, each of which costs a wake-up: QEMU's backend (7.2, and as far as we know later) dies of
+#: a null pointer when an endpoint with queued URBs fails, as all endpoints do when the dongle is pulled out.
 FEATURE_QUEUED_URBS = "feature-queued-urbs"
 
 # Written by the frontend
