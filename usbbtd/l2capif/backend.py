@@ -5,32 +5,21 @@ the calls of ``take_calls``, and tells their results by the ``complete`` methods
 request names a call: a frontend can have only one request with a number in flight.
 """
 
-from collections.abc import Callable
-from errno import EACCES, EEXIST, EINVAL, EMFILE, ENODEV, ENOTCONN
+from collections.abc import Callable, Hashable
+from errno import EACCES, EINVAL, EMFILE, ENODEV, ENOTCONN
 from typing import Any, ClassVar
 
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2capif.calls import (
-    AcceptCall,
-    AdvertiseCall,
-    Call,
-    ConnectCall,
-    EchoCall,
-    InfoCall,
-    Kind,
-    ListenCall,
-    RefuseCall,
-    ReleaseCall,
-    ScanCall,
-)
+from usbbtd.l2capif.calls import MAKERS, Call, InfoCall, Kind, ReleaseCall
 from usbbtd.l2capif.checks import FrontendLimits
-from usbbtd.l2capif.objects import Object, ObjectInfo, ObjectState
+from usbbtd.l2capif.in_flight import RequestsInFlight
+from usbbtd.l2capif.listeners import Listeners
+from usbbtd.l2capif.objects import ObjectBook, ObjectInfo, ObjectState
 from usbbtd.l2capif.requests import (
     ACCEPT,
     ADVERTISE,
     CONNECT,
-    DEFAULT_INTERVAL_MS,
     ECHO,
     INFO,
     LISTEN,
@@ -38,25 +27,17 @@ from usbbtd.l2capif.requests import (
     SCAN,
     failure,
     parse_request,
-    timeout_s,
 )
 from usbbtd.l2capif.wire import (
     REQUEST_SIZE,
     AcceptRequest,
-    AdvertiseRequest,
     ChannelResponse,
-    ConnectRequest,
-    EchoRequest,
     EchoResponse,
     InfoRequest,
     InfoResponse,
-    ListenRequest,
     PlainRequest,
     PlainResponse,
     Request,
-    Response,
-    ScanRequest,
-    pack,
     unpack,
 )
 
@@ -68,16 +49,22 @@ class Backend:
     """
 
     def __init__(self, limits: FrontendLimits) -> None:
-        self.limits = limits  # can be replaced, for requests from then on
-        self._objects: dict[int, Object] = {}
-        self._in_flight: dict[int, Request] = {}
+        self._book = ObjectBook(limits)
+        self._in_flight = RequestsInFlight()
+        self._calls: list[Call] = []
+        self._listeners = Listeners(self._book, self._in_flight, self._calls)
         self._generation = 1  # of the facts that INFO answers
         self._waiting: list[int] = []  # the req_ids of INFOs that wait for the next generation
-        self._offers: dict[int, Object] = {}  # the listener at which an offer waits, or the channel that it becomes
-        self._calls: list[Call] = []
-        self._responses: list[bytes] = []
         self._closed = False
-        self._counts = {"requests": 0, "responses": 0, "errors": 0, "offers": 0, "offers_refused": 0}
+
+    @property
+    def limits(self) -> FrontendLimits:
+        """Returns the limits of the frontend. They can be replaced, for requests from then on."""
+        return self._book.limits
+
+    @limits.setter
+    def limits(self, limits: FrontendLimits) -> None:
+        self._book.limits = limits
 
     def receive_requests(self, requests: list[bytes]) -> None:
         """Takes requests in ring order, each a copy that the frontend cannot change.
@@ -87,19 +74,32 @@ class Backend:
         for untrusted in requests:
             if len(untrusted) != REQUEST_SIZE:
                 raise RemoteProtocolError(f"a request of {len(untrusted)} octets")
-            self._counts["requests"] += 1
+            self._in_flight.counts["requests"] += 1
             if error := self._receive_request(untrusted):
-                self._respond(failure(unpack(PlainRequest, untrusted), error))
+                self._in_flight.respond(failure(unpack(PlainRequest, untrusted), error))
 
     def take_calls(self) -> list[Call]:
         """Hands over the calls that the adapter has to perform, in order."""
-        calls, self._calls = self._calls, []
+        calls = self._calls.copy()
+        self._calls.clear()  # in place: the listeners add to it too
         return calls
 
     def take_responses(self) -> list[bytes]:
         """Hands over the responses for the ring, in order."""
-        responses, self._responses = self._responses, []
-        return responses
+        return self._in_flight.take()
+
+    # What serves the objects.
+
+    def serve(self, number: int, server: Any) -> None:
+        """Keeps the driver's ``server`` with an object that a call is about, for as long as the object has its id.
+
+        It is forgotten when ``withdraw`` makes the object wait again.
+        """
+        self._book[number].server = server
+
+    def server(self, number: int) -> Any:
+        """Returns what the driver serves an object with, None if it does not yet."""
+        return self._book[number].server
 
     # The results of calls.
 
@@ -112,12 +112,12 @@ class Backend:
         if request is None:
             return
         if request.cmd == RELEASE:
-            made_by: Request = self._objects.pop(request.id).request
-            if self._in_flight.get(made_by.req_id) is made_by:
-                self._answer(failure(made_by, ENOTCONN))
+            made_by: Request = self._book.pop(request.id).request
+            if self._in_flight.is_expected(made_by):
+                self._in_flight.answer(failure(made_by, ENOTCONN))
         else:
-            self._objects[request.id].enter(ObjectState.OPEN)
-        self._answer(PlainResponse(req_id, request.cmd, request.id, 0))
+            self._book[request.id].enter(ObjectState.OPEN)
+        self._in_flight.answer(PlainResponse(req_id, request.cmd, request.id, 0))
 
     def complete_info(
         self, req_id: int, address: bytes, address_type: int, *, powered: bool, features: int,
@@ -125,9 +125,10 @@ class Backend:
     ) -> None:  # fmt: skip
         """Answers an InfoCall. ``features``: L2CAPIF_FEATURE_* bits. ``le_address``: zeros if there is none."""
         if self._answerable(req_id, INFO) is not None:
-            channels = self.limits.channels, self._count(Kind.CHANNEL)
+            channels = self.limits.channels, self._book.count(Kind.CHANNEL)
             facts = (address, address_type, powered, features, *channels, self.limits.max_mtu)
-            self._answer(InfoResponse(req_id, INFO, 0, 0, *facts, le_address, self._generation, le_address_type))
+            le_facts = le_address, self._generation, le_address_type
+            self._in_flight.answer(InfoResponse(req_id, INFO, 0, 0, *facts, *le_facts))
 
     def change_info(self) -> None:
         """Answers the INFOs that wait for a change: a fact of INFO, other than the channels in use, has changed."""
@@ -144,19 +145,19 @@ class Backend:
         """
         request = self._answerable(req_id, CONNECT, ACCEPT)
         if request is not None:
-            opened = self._objects[request.id]
+            opened = self._book[request.id]
             opened.enter(ObjectState.OPEN)
-            self._forget_offer(opened)
+            self._listeners.forget(opened)
             facts = (address, address_type, security, psm, tx_mtu, rx_mtu)
-            self._answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
+            self._in_flight.answer(ChannelResponse(req_id, request.cmd, request.id, 0, *facts))
 
     def complete_echo(self, req_id: int, data: bytes) -> None:
         """Answers an ECHO with the peer's ``data``, as much of it as a response holds."""
         request = self._answerable(req_id, ECHO)
         if request is not None:
-            del self._objects[request.id]
+            self._book.pop(request.id)
             first = data[: constants.L2CAPIF_ECHO_DATA_SIZE]
-            self._answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
+            self._in_flight.answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
 
     def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
         """Answers a call, other than a ReleaseCall, that did not succeed. ``error``: positive.
@@ -167,57 +168,39 @@ class Backend:
         request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
         if request is not None:
             if request.cmd != INFO:
-                self._forget_offer(self._objects.pop(request.id))
-            self._answer(failure(request, error, result, status))
+                self._listeners.forget(self._book.pop(request.id))
+            self._in_flight.answer(failure(request, error, result, status))
 
     # Peers that come to listeners.
 
-    def offer(self, listener: int, offer: int) -> bool:
-        """Offers a listener a channel that a peer wants. ``offer``: the driver's number for it.
+    def offer(self, listener: int, offer: Hashable) -> bool:
+        """Offers a listener a channel that a peer wants. ``offer``: the driver's own, which stands for it.
 
         Returns False if there is no such listener or its backlog is full: the driver refuses the peer. Otherwise an
-        AcceptCall or a RefuseCall with this number follows, at once or later, unless ``withdraw`` comes first.
+        AcceptCall or a RefuseCall with this offer follows, at once or later, unless ``withdraw`` comes first.
         """
-        if offer in self._offers:
-            raise LocalProtocolError(f"offer {offer} waits already")
-        self._counts["offers"] += 1
-        found = self._objects.get(listener)
-        if found is None or not found.listens() or found.backlog_is_full(self.limits.backlog):
-            self._counts["offers_refused"] += 1
-            return False
-        self._offers[offer] = found
-        found.offers.append(offer)
-        self._match(found)
-        return True
+        return self._listeners.offer(listener, offer)
 
-    def withdraw(self, offer: int) -> None:
+    def withdraw(self, offer: Hashable) -> None:
         """Withdraws an offer whose peer has gone. If an ACCEPT was being completed with it, that waits for the next.
 
         The driver has unmapped the ring of that ACCEPT before. Does nothing if the offer is not known: it may have been
         refused meanwhile.
         """
-        holder = self._offers.pop(offer, None)
-        if holder is None:
-            return
-        listener = holder.listener
-        if listener is None:  # the holder is the listener
-            holder.offers.remove(offer)
-            return
-        holder.offer = None
-        if not listener.listens():
-            del self._objects[holder.request.id]
-            self._answer(failure(holder.request, EACCES if listener.state is ObjectState.ENDED else ENOTCONN))
-            return
-        holder.enter(ObjectState.WAITING)
-        listener.accepts.appendleft(holder.request.id)
-        self._match(listener)
+        self._listeners.withdraw(offer)
+
+    def offers(self) -> list[Any]:
+        """Returns the offers for which there is no AcceptCall yet."""
+        return self._listeners.waiting()
+
+    # Objects that end.
 
     def end_object(self, number: int) -> None:
         """Notes that a channel or scan has ended by itself. Its data ring says why; it keeps its id until its RELEASE.
 
         Does nothing if there is no such object, or it is being released: the end and the RELEASE may cross.
         """
-        found = self._objects.get(number)
+        found = self._book.get(number)
         if found is not None and found.state not in (ObjectState.ENDED, ObjectState.RELEASING):
             found.enter(ObjectState.ENDED)
 
@@ -227,15 +210,15 @@ class Backend:
         Requests that wait for it are answered with -EACCES, and peers that wait for it are refused. An object that was
         open keeps its id until its RELEASE. Does nothing if there is no such object, or it has ended.
         """
-        found = self._objects.get(number)
+        found = self._book.get(number)
         if found is None:
             return
         if found.state is ObjectState.OPENING:
-            del self._objects[number]
-            self._forget_offer(found)
-            self._answer(failure(found.request, EACCES))
+            self._book.pop(number)
+            self._listeners.forget(found)
+            self._in_flight.answer(failure(found.request, EACCES))
         elif found.state is ObjectState.OPEN:
-            self._abandon(found, EACCES)
+            self._listeners.abandon(found, EACCES)
             found.enter(ObjectState.ENDED)
 
     # The device as a whole.
@@ -248,150 +231,77 @@ class Backend:
         self._closed = True
         self._calls.clear()
         self._waiting.clear()
-        self._objects.clear()
-        self._offers.clear()
-        for request in tuple(self._in_flight.values()):
-            self._answer(failure(request, ENODEV))
+        self._book.clear()
+        self._listeners.clear()
+        for request in tuple(self._in_flight.by_req_id.values()):
+            self._in_flight.answer(failure(request, ENODEV))
 
     def objects(self) -> list[ObjectInfo]:
         """Returns all objects that have an id."""
-        return [ObjectInfo(number, found.kind, found.state) for number, found in self._objects.items()]
+        return self._book.info()
 
     def statistics(self) -> dict[str, int]:
-        return self._counts | {kind.plural: self._count(kind) for kind in Kind} | {"in_flight": len(self._in_flight)}
+        objects = {kind.plural: self._book.count(kind) for kind in Kind}
+        return self._in_flight.counts | self._listeners.counts | objects | {"in_flight": len(self._in_flight.by_req_id)}
 
     # Inside: the requests. Handlers return 0, or the error number to answer with.
 
     def _receive_request(self, untrusted: bytes) -> int:
         if self._closed:
             return ENODEV
-        request = parse_request(untrusted, self._in_flight, self.limits)
+        request = parse_request(untrusted, self._in_flight.by_req_id, self.limits)
         if isinstance(request, int):
             return request
-        # A RELEASE is always taken: there is at most one for each object.
-        unanswered = sum(other.cmd != RELEASE for other in self._in_flight.values())
-        if request.cmd != RELEASE and unanswered >= self.limits.requests:
+        if request.cmd != RELEASE and self._in_flight.limited >= self.limits.requests:
             return EMFILE
         return self._HANDLERS[request.cmd](self, request)
 
     def _info(self, request: InfoRequest) -> int:
-        self._in_flight[request.req_id] = request
+        self._in_flight.expect(request)
         if request.flags and request.generation == self._generation:
             self._waiting.append(request.req_id)
         else:
             self._calls.append(InfoCall(request.req_id))
         return 0
 
-    def _connect(self, request: ConnectRequest) -> int:
-        req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
-        call = ConnectCall(
-            req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms)
-        )
-        return self._make(Kind.CHANNEL, request, call)
-
-    def _listen(self, request: ListenRequest) -> int:
-        req_id, _, number, _, psm, mtu, _, transport, security = request
-        return self._make(Kind.LISTENER, request, ListenCall(req_id, number, transport, psm, mtu, security))
-
-    def _accept(self, request: AcceptRequest) -> int:
-        listener = self._objects.get(request.listener)
-        if listener is not None and listener.kind is Kind.LISTENER and listener.state is ObjectState.ENDED:
-            return EACCES  # a listener never ends by itself, only by ``revoke``
-        if listener is None or not listener.listens():
-            return EINVAL
-        if error := self._make(Kind.CHANNEL, request, listener):
+    def _make(self, request: Any) -> int:
+        kind, make_call = MAKERS[request.cmd]
+        if error := self._book.add(kind, ObjectState.OPENING, request):
             return error
-        listener.accepts.append(request.id)
-        self._match(listener)
+        self._in_flight.expect(request)
+        self._calls.append(make_call(request))
         return 0
 
-    def _scan(self, request: ScanRequest) -> int:
-        req_id, _, number, flags, ref, evtchn, transport = request
-        active = bool(flags & constants.L2CAPIF_SCAN_ACTIVE)
-        duplicates = bool(flags & constants.L2CAPIF_SCAN_DUPLICATES)
-        return self._make(Kind.SCAN, request, ScanCall(req_id, number, transport, active, duplicates, ref, evtchn))
-
-    def _advertise(self, request: AdvertiseRequest) -> int:
-        req_id, _, number, flags, interval_ms, data_length, data = request
-        connectable = bool(flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
-        call = AdvertiseCall(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
-        return self._make(Kind.ADVERTISEMENT, request, call)
-
-    def _echo(self, request: EchoRequest) -> int:
-        req_id, _, number, _, address, _, length, timeout_ms, data = request
-        return self._make(Kind.ECHO, request, EchoCall(req_id, number, address, data[:length], timeout_s(timeout_ms)))
+    def _accept(self, request: AcceptRequest) -> int:
+        return self._listeners.accept(request)
 
     def _release(self, request: PlainRequest) -> int:
-        found = self._objects.get(request.id)
+        found = self._book.get(request.id)
         if found is None or found.state is ObjectState.RELEASING:
             return EINVAL
         if found.state is ObjectState.WAITING:  # no call was made for it
-            assert found.listener is not None
-            found.listener.accepts.remove(request.id)
-            del self._objects[request.id]
-            self._answer(failure(found.request, ENOTCONN))
-            self._respond(PlainResponse(request.req_id, RELEASE, request.id, 0))
+            self._listeners.give_up(found)
+            self._in_flight.respond(PlainResponse(request.req_id, RELEASE, request.id, 0))
             return 0
-        self._abandon(found, ENOTCONN)
-        self._forget_offer(found)
+        self._listeners.abandon(found, ENOTCONN)
+        self._listeners.forget(found)
         found.enter(ObjectState.RELEASING)
-        self._in_flight[request.req_id] = request
+        self._in_flight.expect(request)
         self._calls.append(ReleaseCall(request.req_id, request.id, found.kind))
         return 0
 
     _HANDLERS: ClassVar[dict[int, Callable[[Any, Any], int]]] = {
         INFO: _info,
-        CONNECT: _connect,
-        LISTEN: _listen,
+        CONNECT: _make,
+        LISTEN: _make,
         ACCEPT: _accept,
         RELEASE: _release,
-        SCAN: _scan,
-        ADVERTISE: _advertise,
-        ECHO: _echo,
+        SCAN: _make,
+        ADVERTISE: _make,
+        ECHO: _make,
     }
 
-    # Inside: parts of the handlers.
-
-    def _make(self, kind: Kind, request: Request, by: Call | Object) -> int:
-        """Makes an object. ``by``: the call that opens it, or the listener whose next peer it waits for."""
-        if request.id in self._objects:
-            return EEXIST
-        if self._count(kind) >= getattr(self.limits, kind.plural):
-            return EMFILE
-        if isinstance(by, Object):
-            self._objects[request.id] = Object(kind, ObjectState.WAITING, request, by)
-        else:
-            self._objects[request.id] = Object(kind, ObjectState.OPENING, request)
-            self._calls.append(by)
-        self._in_flight[request.req_id] = request
-        return 0
-
-    def _match(self, listener: Object) -> None:
-        """Makes an AcceptCall for each pair of a waiting peer and a waiting ACCEPT, in the order in which they came."""
-        while listener.offers and listener.accepts:
-            offer, channel = listener.offers.popleft(), self._objects[listener.accepts.popleft()]
-            channel.enter(ObjectState.OPENING)
-            channel.offer = offer
-            self._offers[offer] = channel
-            accept, mtu = channel.request, listener.request.mtu
-            self._calls.append(AcceptCall(accept.req_id, accept.id, offer, mtu, accept.ref, accept.evtchn))
-
-    def _abandon(self, listener: Object, error: int) -> None:
-        """Answers the ACCEPTs that wait at a listener, and refuses its peers. Other objects have neither."""
-        while listener.accepts:
-            self._answer(failure(self._objects.pop(listener.accepts.popleft()).request, error))
-        while listener.offers:
-            offer = listener.offers.popleft()
-            del self._offers[offer]
-            self._calls.append(RefuseCall(offer))
-
-    def _forget_offer(self, channel: Object) -> None:
-        if channel.offer is not None:
-            del self._offers[channel.offer]
-            channel.offer = None
-
-    def _count(self, kind: Kind) -> int:
-        return sum(found.kind is kind for found in self._objects.values())
+    # Inside: parts of the above.
 
     def _answerable(self, req_id: int, *commands: int) -> Request | None:
         """Returns the request in flight that the driver completes; None if it is to be passed over.
@@ -400,22 +310,10 @@ class Backend:
         """
         if self._closed:
             return None
-        request = self._in_flight.get(req_id)
-        if request is None or request.cmd not in commands:
-            raise LocalProtocolError(f"request {req_id} is {request}, which is not answered so")
+        request = self._in_flight.find(req_id, commands)
         if request.cmd in (INFO, RELEASE):
             return request
-        state = self._objects[request.id].state
+        state = self._book[request.id].state
         if state is ObjectState.WAITING:
             raise LocalProtocolError(f"ACCEPT {req_id} waits for a peer")
         return request if state is ObjectState.OPENING else None
-
-    def _answer(self, response: Response) -> None:
-        """Answers a request in flight."""
-        del self._in_flight[response.req_id]
-        self._respond(response)
-
-    def _respond(self, response: Response) -> None:
-        self._counts["responses"] += 1
-        self._counts["errors"] += response.ret != 0
-        self._responses.append(pack(response))

@@ -1,7 +1,12 @@
 """The calls of a vl2cap backend to the adapter. Each is answered with ``Backend.complete*`` or ``Backend.fail``."""
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+from usbbtd.abi.layout import constants
+from usbbtd.l2capif.requests import ADVERTISE, CONNECT, DEFAULT_INTERVAL_MS, ECHO, LISTEN, SCAN, timeout_s
+from usbbtd.l2capif.wire import AdvertiseRequest, ConnectRequest, EchoRequest, ListenRequest, ScanRequest
 
 
 class Kind(StrEnum):
@@ -58,7 +63,7 @@ class AcceptCall(NamedTuple):
 
     req_id: int
     id: int
-    offer: int
+    offer: Any
     mtu: int
     ref: int
     evtchn: int
@@ -67,7 +72,7 @@ class AcceptCall(NamedTuple):
 class RefuseCall(NamedTuple):
     """Refuses the peer of an offer. It is not answered."""
 
-    offer: int
+    offer: Any
 
 
 class ReleaseCall(NamedTuple):
@@ -113,3 +118,41 @@ class EchoCall(NamedTuple):
 Call: TypeAlias = (
     InfoCall | ConnectCall | ListenCall | AcceptCall | RefuseCall | ReleaseCall | ScanCall | AdvertiseCall | EchoCall
 )
+
+
+def _connect(request: ConnectRequest) -> ConnectCall:
+    req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
+    return ConnectCall(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms))
+
+
+def _listen(request: ListenRequest) -> ListenCall:
+    req_id, _, number, _, psm, mtu, _, transport, security = request
+    return ListenCall(req_id, number, transport, psm, mtu, security)
+
+
+def _scan(request: ScanRequest) -> ScanCall:
+    req_id, _, number, flags, ref, evtchn, transport = request
+    active = bool(flags & constants.L2CAPIF_SCAN_ACTIVE)
+    duplicates = bool(flags & constants.L2CAPIF_SCAN_DUPLICATES)
+    return ScanCall(req_id, number, transport, active, duplicates, ref, evtchn)
+
+
+def _advertise(request: AdvertiseRequest) -> AdvertiseCall:
+    req_id, _, number, flags, interval_ms, data_length, data = request
+    connectable = bool(flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
+    return AdvertiseCall(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
+
+
+def _echo(request: EchoRequest) -> EchoCall:
+    req_id, _, number, _, address, _, length, timeout_ms, data = request
+    return EchoCall(req_id, number, address, data[:length], timeout_s(timeout_ms))
+
+
+#: The kind of object that a command makes, and what makes its call of a request; for commands with a call at once.
+MAKERS: dict[int, tuple[Kind, Callable[[Any], Call]]] = {
+    CONNECT: (Kind.CHANNEL, _connect),
+    LISTEN: (Kind.LISTENER, _listen),
+    SCAN: (Kind.SCAN, _scan),
+    ADVERTISE: (Kind.ADVERTISEMENT, _advertise),
+    ECHO: (Kind.ECHO, _echo),
+}

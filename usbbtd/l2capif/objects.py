@@ -2,10 +2,12 @@
 
 from collections import deque
 from enum import StrEnum
+from errno import EEXIST, EMFILE
 from typing import Any, NamedTuple
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif.calls import Kind
+from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.wire import Request
 
 
@@ -31,30 +33,33 @@ NEXT: dict[ObjectState, frozenset[ObjectState]] = {
 
 
 class ObjectInfo(NamedTuple):
-    """What people are told of an object."""
+    """The facts about an object. ``server``: see ``Object``."""
 
     id: int
     kind: Kind
     state: ObjectState
+    server: Any = None
 
 
 class Object:
     """An object that an id names. ``request``: the one that made it.
 
-    ``listener``: the listener of a channel that an ACCEPT made; None for others.
+    ``listener``: the listener of a channel that an ACCEPT made; None for others. ``server``: what the driver serves the
+    object with, None before it does; it is kept here so that the driver needs no second book of ids.
     """
 
-    __slots__ = ("accepts", "kind", "listener", "offer", "offers", "request", "state")
+    __slots__ = ("accepts", "kind", "listener", "offer", "offers", "request", "server", "state")
 
     def __init__(self, kind: Kind, state: ObjectState, request: Request, listener: "Object | None" = None) -> None:
         self.kind = kind
         self.state = state
         self.request: Any = request
         self.listener = listener
-        self.offer: int | None = None  # the peer for which such a channel is being opened
+        self.server: Any = None
+        self.offer: Any = None  # the peer for which such a channel is being opened
         # A listener's peers and ACCEPTs (ids of their channels) wait for each other: one of the two is always empty.
         # The backlog limits the offers, the limit of requests the ACCEPTs.
-        self.offers: deque[int] = deque()
+        self.offers: deque[Any] = deque()
         self.accepts: deque[int] = deque()
 
     def listens(self) -> bool:
@@ -70,3 +75,39 @@ class Object:
         if state not in NEXT[self.state]:
             raise LocalProtocolError(f"{self.kind} {self.request.id} cannot go from {self.state} to {state}")
         self.state = state
+
+
+class ObjectBook:
+    """The objects of one frontend, by id."""
+
+    def __init__(self, limits: FrontendLimits) -> None:
+        self.limits = limits
+        self._objects: dict[int, Object] = {}
+
+    def __getitem__(self, number: int) -> Object:
+        return self._objects[number]
+
+    def get(self, number: int) -> Object | None:
+        return self._objects.get(number)
+
+    def add(self, kind: Kind, state: ObjectState, request: Any, listener: Object | None = None) -> int:
+        """Adds the object that a request makes. Returns 0, or the error number if its id is taken or it is too many."""
+        if request.id in self._objects:
+            return EEXIST
+        if self.count(kind) >= getattr(self.limits, kind.plural):
+            return EMFILE
+        self._objects[request.id] = Object(kind, state, request, listener)
+        return 0
+
+    def pop(self, number: int) -> Object:
+        """Removes an object, whose id may then be used for another."""
+        return self._objects.pop(number)
+
+    def clear(self) -> None:
+        self._objects.clear()
+
+    def count(self, kind: Kind) -> int:
+        return sum(found.kind is kind for found in self._objects.values())
+
+    def info(self) -> list[ObjectInfo]:
+        return [ObjectInfo(number, found.kind, found.state, found.server) for number, found in self._objects.items()]

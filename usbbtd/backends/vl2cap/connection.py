@@ -82,7 +82,7 @@ class GuestConnection:
 
     def info(self, domid: int, devid: int) -> ConnectionInfo:
         """Returns what the guest has. ``domid`` and ``devid`` of its device are put into each channel's facts."""
-        states = {number: state for number, _, state in self._backend.objects()}
+        states = {found.id: found.state for found in self._backend.objects()}
         channels = [
             thing.info(domid, devid, number, states[number])
             for number, thing in self._objects.items()
