@@ -54,7 +54,7 @@ types: build ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
 .PHONY: bench
-bench: build ## ours beside others; table, build/bench.json and .svg; some rows: ROWS="host ring path radio service"
+bench: build ## ours beside others; table, build/bench.json and .svg; some rows: ROWS="host ring path radio scale service"
 	@$(BIN)/python -m tests.bench $(ROWS)
 
 .PHONY: performance

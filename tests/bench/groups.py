@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import hosts, path, radio, rings, service
+from tests.bench import hosts, path, radio, rings, scale, service
 from tests.bench.runner import BenchRow, Effort
 
 
@@ -20,6 +20,7 @@ GROUPS = {
     "ring": RowGroup(rings.TITLE, rings.rows),
     "path": RowGroup(path.TITLE, path.rows),
     "radio": RowGroup(radio.TITLE, radio.rows),
+    "scale": RowGroup(scale.TITLE, scale.rows),
     "service": RowGroup(service.TITLE, service.rows),
 }
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +17,7 @@ from tests.demo.process import Process
 from tests.sim.configuration import write_configuration
 from tests.sim.world import World
 
-_GUEST, _BUMBLE = "tests.bench.path_end", "tests.bench.path_bumble"
+_GUEST, _GUESTS, _BUMBLE = "tests.bench.path_end", "tests.bench.scale_end", "tests.bench.path_bumble"
 READY_TIMEOUT_S = 20
 _CPUCLOCK_SCHED = 2  # clock_getcpuclockid(3), which Python does not have: the pid's complement, and what is counted
 
@@ -32,15 +32,20 @@ class Started(NamedTuple):
 class BenchLab:
     """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block.
 
-    ``tree``: what has usbbtd run from another tree, in its environment.
+    ``tree``: what has usbbtd run from another tree, in its environment. ``configuration``: more of usbbtd's.
     """
 
-    def __init__(self, directory: Path, logs: Path, tree: Mapping[str, str] | None = None) -> None:
-        directory.mkdir(exist_ok=True)
+    def __init__(
+        self, directory: Path, logs: Path, *, tree: Mapping[str, str] | None = None,
+        peers: Sequence[plan.PlannedPeer] = PEERS[:2], configuration: str = "",
+    ) -> None:  # fmt: skip
+        directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._logs = logs
         self._tree = tree or {}
+        self._peers = peers
+        self._more_configuration = configuration
         self._stack = AsyncExitStack()
         self._guests = 0
         self._usbbtd: Process | None = None
@@ -57,11 +62,13 @@ class BenchLab:
             self._stack.callback(loop.remove_reader, self._notified)
             self._world.create_domain(plan.DRIVER_DOMAIN, "sys-bluetooth")
             self._world.attach_vusb(plan.DRIVER_DOMAIN, plan.DOM0)
-            self._configuration = write_configuration(self._directory, CONFIGURATION.format(control=""))
-            on_air = [word for peer in (*PEERS, DIRECT) for word in ("--peer", peer.address, self._socket(peer))]
+            self._configuration = write_configuration(
+                self._directory, CONFIGURATION.format(control="") + self._more_configuration
+            )
+            on_air = [word for peer in (*self._peers, DIRECT) for word in ("--peer", peer.address, self._socket(peer))]
             arguments = ["--frontend", str(plan.DRIVER_DOMAIN), "--address", plan.DONGLE_ADDRESS, *on_air]
             await self._start("air", "tests.sim.air", *arguments, domid=plan.DOM0)
-            await self._start("peers", _BUMBLE, "peers", *map(self._socket, PEERS))
+            await self._start("peers", _BUMBLE, "peers", *map(self._socket, self._peers))
             self._stack = self._stack.pop_all()
         return self
 
@@ -109,11 +116,19 @@ class BenchLab:
 
     async def start_guest(self, *arguments: str) -> Process:
         """A guest of its own, which waits for commands."""
+        return await self._start_domain(1, _GUEST, *arguments)
+
+    async def start_guests(self, devices: int) -> Process:
+        """A domain with many devices, which waits for commands."""
+        return await self._start_domain(devices, _GUESTS)
+
+    async def _start_domain(self, devices: int, module: str, *arguments: str) -> Process:
         domid = plan.GUESTS[0] + self._guests
         self._guests += 1
         self._world.create_domain(domid, f"guest-{domid}")
-        self._world.attach_vl2cap(domid, plan.DRIVER_DOMAIN)
-        return await self._start(f"guest-{domid}", _GUEST, *arguments, domid=domid)
+        for number in range(devices):
+            self._world.attach_vl2cap(domid, plan.DRIVER_DOMAIN, number)
+        return await self._start(f"guest-{domid}", module, *arguments, domid=domid)
 
     async def start_direct(self) -> Process:
         """The Bumble host to compare with, which waits for commands."""
@@ -137,8 +152,16 @@ class BenchLab:
 
 def memory_of(pid: int) -> tuple[float, float]:
     """Bytes: of all that the process has in memory (RSS), and with only its share of what several have (Pss)."""
-    found = {}
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]:
-        name, kilobytes, _ = line.split()
-        found[name] = float(kilobytes) * 1024
-    return found["Rss:"], found["Pss:"]
+    found = _read_memory(pid)
+    return found["Rss"], found["Pss"]
+
+
+def private_bytes(pid: int) -> float:
+    """Returns how much memory the process has that no other has too."""
+    found = _read_memory(pid)
+    return found["Private_Clean"] + found["Private_Dirty"]
+
+
+def _read_memory(pid: int) -> dict[str, float]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
+    return {name.rstrip(":"): float(kilobytes) * 1024 for name, kilobytes, _ in map(str.split, lines)}

@@ -1,7 +1,7 @@
 """The ends of the whole path that are Bumble's: ``python -m tests.bench.path_bumble ROLE SOCKET ...``.
 
-``peers SOCKET SOCKET``: two peers, one for the guest and one for whom it is compared with. That is ``direct SOCKET``:
-it obeys like the guest, but has a controller of its own, without Xen and without us.
+``peers SOCKET ...``: peers, the first for the guest and the second for whom it is compared with. That is
+``direct SOCKET``: it obeys like the guest, but has a controller of its own, without Xen and without us.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def peers(*sockets: str) -> None:
         task.add_done_callback(serving.discard)
 
     devices: list[Device] = []
-    for peer, socket in zip(PEERS, sockets, strict=True):
+    for peer, socket in zip(PEERS, sockets, strict=False):
         device = await power_on(socket, peer)
         devices.append(device)
         for transport in plan.TRANSPORTS:

@@ -30,8 +30,14 @@ WINDOW = 32
 HALF = WINDOW // 2
 SMALL, LARGE = 64, MTU
 
-#: Whom the guest connects to, and whom the direct host connects to.
-PEERS = (plan.ECHO, plan.PlannedPeer("echo 2", "C0:FF:EE:00:00:21", "F0:F1:F2:00:00:21"))
+#: Whom the guest connects to, and whom the direct host connects to; more for guests with many channels.
+PEERS = (
+    plan.ECHO,
+    *(
+        plan.PlannedPeer(f"echo {number}", f"C0:FF:EE:00:00:{0x20 + number:X}", f"F0:F1:F2:00:00:{0x20 + number:X}")
+        for number in range(2, 9)
+    ),
+)
 DIRECT = plan.CALLER
 
 Kind = Literal["echo", "send", "receive"]
@@ -39,6 +45,11 @@ KINDS: tuple[Kind, ...] = ("echo", "send", "receive")
 _task = struct.Struct("<BI")  # index of the kind, count
 
 Open = Callable[[plan.Transport], Awaitable[AnyChannel]]
+
+
+def task_of(kind: Kind, count: int) -> bytes:
+    """Returns the SDU that tells a peer what comes."""
+    return _task.pack(KINDS.index(kind), count)
 
 
 async def send(channel: AnyChannel, count: int) -> None:
@@ -121,7 +132,7 @@ async def obey(connect: Open) -> None:
             lines.report(open=True)
             continue
         channel, count = channels[transport], command["count"]
-        await channel.send(_task.pack(KINDS.index("echo" if kind == "pace" else kind), count))
+        await channel.send(task_of("echo" if kind == "pace" else kind, count))
         start = perf_counter()
         match kind:
             case "echo":

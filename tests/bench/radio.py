@@ -82,7 +82,7 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
         except NoTreeError as error:
             missing = str(error)
         else:
-            before = await stack.enter_async_context(BenchLab(directory / "before", logs / "before", tree))
+            before = await stack.enter_async_context(BenchLab(directory / "before", logs / "before", tree=tree))
             labs.append((before, await start(before)))
         for case in CASES:
             results = await runs_in_turn(RUNS, *(partial(cost, *lab, case, effort) for lab in labs))

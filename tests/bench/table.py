@@ -68,6 +68,8 @@ def value_text(value: float, unit: str) -> str:
             return f"{bytes_text(value)}/s"
         case "s":
             return f"{value:.2f} s"
+        case "a second":
+            return f"{value:,.0f} {unit}"
         case "%":
             return f"{value:.2f} %"
         case _:
