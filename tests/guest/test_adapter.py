@@ -404,6 +404,16 @@ def test_a_quota_that_is_used_up_for_a_while(guest: Domain) -> None:
     program.result()
 
 
+@pytest.mark.parametrize(
+    ("spin", "kind"),
+    [(-1e-6, ValueError), (0.0011, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)],
+)
+async def test_how_long_a_program_may_spin(spin: float, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="spin"):
+        async with open_adapter(spin=spin):
+            pass
+
+
 async def missing(device: int) -> list[object]:
     try:
         async with open_adapter(device, timeout=0.2):

@@ -16,6 +16,7 @@ MTU = 1024
 FLOOD_SDU = bytes(range(256)) * 4
 HALF = 4 * (MTU + 4)  # rings are made for four SDUs, so this is the least that they hold
 MOST = 16384  # and this more than any of order 2 holds
+SPINS = pytest.mark.parametrize("spin", [0.0, 0.0002])
 
 
 async def flooded(reports: Channel) -> int:
@@ -24,8 +25,8 @@ async def flooded(reports: Channel) -> int:
     return int(await reports.recv())
 
 
-async def all_sizes() -> int:
-    async with open_adapter() as adapter, await adapter.connect(PEER, ECHO, mtu=MTU) as channel:
+async def all_sizes(spin: float) -> int:
+    async with open_adapter(spin=spin) as adapter, await adapter.connect(PEER, ECHO, mtu=MTU) as channel:
         sizes = [0, 1, 2, 3, 4, 5, MTU - 1, MTU, 0, MTU, 0] + [random.Random(7).randint(0, MTU) for _ in range(300)]
         sdus = [number.to_bytes(2, "big") * (size // 2) + b"." * (size % 2) for number, size in enumerate(sizes)]
         for sdu in sdus[:20]:
@@ -40,8 +41,9 @@ async def all_sizes() -> int:
         return len(received)
 
 
-def test_sdus_of_all_sizes_stay_whole(guest: Domain) -> None:
-    assert guest.run(all_sizes) == 311
+@SPINS
+def test_sdus_of_all_sizes_stay_whole(guest: Domain, spin: float) -> None:
+    assert guest.run(all_sizes, spin) == 311
 
 
 async def slow_reader() -> list[int]:
@@ -68,9 +70,9 @@ def test_who_does_not_read_is_not_sent_more(guest: Domain) -> None:
     assert 102 <= last <= 102 + 2 * first
 
 
-async def deaf_peer() -> None:
+async def deaf_peer(spin: float) -> None:
     async with (
-        open_adapter() as adapter,
+        open_adapter(spin=spin) as adapter,
         await adapter.connect(PEER, DEAF, mtu=MTU) as channel,
         await adapter.connect(PEER, REPORTS) as reports,
         await adapter.connect(PEER, ECHO) as echo,
@@ -92,8 +94,9 @@ async def deaf_peer() -> None:
         assert await channel.recv() == b"and on"
 
 
-def test_senders_wait_for_room_in_turn(guest: Domain) -> None:
-    guest.run(deaf_peer)
+@SPINS
+def test_senders_wait_for_room_in_turn(guest: Domain, spin: float) -> None:
+    guest.run(deaf_peer, spin)
 
 
 async def cancelled() -> None:
@@ -129,8 +132,8 @@ async def end_of(adapter: Adapter, psm: int) -> tuple[list[bytes], int | None, s
         return received, sending.value.errno, sending.value.reason
 
 
-async def ends() -> None:
-    async with open_adapter() as adapter:
+async def ends(spin: float) -> None:
+    async with open_adapter(spin=spin) as adapter:
         assert await end_of(adapter, SAYS_GOODBYE) == (
             [b"one", b"", b"three"],
             errno.ENOTCONN,
@@ -144,8 +147,9 @@ async def ends() -> None:
             assert await channel.recv() == b"still here"
 
 
-def test_how_streams_end(guest: Domain) -> None:
-    guest.run(ends)
+@SPINS
+def test_how_streams_end(guest: Domain, spin: float) -> None:
+    guest.run(ends, spin)
 
 
 async def closing() -> None:

@@ -33,9 +33,11 @@ TURNS = 8  # of the loop: in these, whatever has come is dealt with
 class World:
     """One program, with an adapter that is connected to a backend, or not."""
 
-    def __init__(self):
+    def __init__(self, spin_ns=0):
         self.xen = scripted.Xen()
-        self.adapter = Adapter(None, None, None, 0)  # not served: the steps do what ``serve_l2capif`` does
+        self.adapter = Adapter(
+            None, None, None, 0, spin_ns=spin_ns
+        )  # not served: the steps do what ``serve_l2capif`` does
         self.now = 0.0
         self.connection = self.backend = None
         self.broken = []  # why the present connection is of no use
@@ -258,9 +260,9 @@ async def test_a_channel_whose_ring_is_broken_does_not_linger():
     world.lose(backend_first=True)
 
 
-async def play(steps, orderly):
+async def play(steps, orderly, spin_ns=0):
     loop = asyncio.get_running_loop()
-    world, unheard = World(), []
+    world, unheard = World(spin_ns), []
     loop.time = lambda: world.now
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     sys.unraisablehook = unheard.append
@@ -336,11 +338,11 @@ steps = st.lists(st.one_of(stories(), stories(), single.map(lambda one: [one])),
 )
 
 
-@given(steps=steps, orderly=st.sampled_from((True, True, False)))
+@given(steps=steps, orderly=st.sampled_from((True, True, False)), spin_ns=st.sampled_from((0, 1)))
 @settings(max_examples=2 * settings().max_examples)
-def test_whatever_a_program_asks_is_answered_and_nothing_is_left(steps, orderly):
+def test_whatever_a_program_asks_is_answered_and_nothing_is_left(steps, orderly, spin_ns):
     hook = sys.unraisablehook
     try:
-        asyncio.run(play(steps, orderly))
+        asyncio.run(play(steps, orderly, spin_ns))
     finally:
         sys.unraisablehook = hook

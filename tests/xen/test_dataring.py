@@ -1,6 +1,7 @@
 import mmap
 import os
 import select
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
@@ -144,6 +145,23 @@ def test_consumed_octets_bring_a_notification_when_asked_for() -> None:
     assert pair.front.consumed() == 300
     assert pair.front.consumed() == 0
     assert not pair.front.expect_consumed(1)
+
+
+def test_spinning_ends_with_what_it_looks_for() -> None:
+    pair = Pair(2**32 - 3)
+    assert not pair.back.spin(1000)
+    pair.front.write([b"message"])
+    long = 10**9
+    start = time.monotonic()
+    assert pair.back.spin(long)
+    assert not pair.front.spin(1000, for_room=True)
+    pair.back.read()
+    assert pair.front.spin(long, for_room=True)
+    assert time.monotonic() - start < 1
+    assert pair.front.consumed() == 11
+    assert not pair.front.spin(1000, for_room=True)
+    assert not pair.back.spin(1000)
+    assert pair.front.write([b"m"]) == (1, False), "the reader has not asked for a notification"
 
 
 def test_an_error_is_seen_behind_the_last_message() -> None:

@@ -4,6 +4,7 @@
 #include "ringops.h"
 
 #include <string.h>
+#include <time.h>
 
 #define LOAD(word)          __atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define STORE(word, value)  __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
@@ -300,6 +301,42 @@ int data_ring_expect_consumed(struct data_ring *ring, uint32_t octets)
     if (load_consumed(ring))
         return RINGOPS_BAD_INDEX;
     return (uint32_t)(ring->sent_consumed - ring->reported) >= octets;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Leaves the processor's other thread its turn. */
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+int data_ring_spin(const struct data_ring *ring, int for_room, uint32_t nanoseconds)
+{
+    const uint32_t *index = for_room ? &ring->send->consumer.cons : &ring->receive->producer.prod;
+    uint32_t seen = for_room ? ring->sent_consumed : ring->received;
+    uint64_t end = 0;
+
+    while (LOAD(*index) == seen) {
+        uint64_t now = clock_ns();
+
+        if (!end)
+            end = now + nanoseconds;
+        if (now >= end)
+            return 0;
+        relax();
+    }
+    return 1;
 }
 
 void data_ring_set_error(struct data_ring *ring, int32_t error)

@@ -89,6 +89,12 @@ int data_ring_consumed(struct data_ring *ring);
 /* Arms cons_event for `octets` more than data_ring_consumed told of. Returns whether they are consumed already. */
 int data_ring_expect_consumed(struct data_ring *ring, uint32_t octets);
 
+/*
+ * Looks, without a pause, until there may be something to read or, with `for_room`, the other end may have consumed
+ * something; for `nanoseconds` at most. Returns whether that is so. Takes and arms nothing.
+ */
+int data_ring_spin(const struct data_ring *ring, int for_room, uint32_t nanoseconds);
+
 /* Errors, after which no message follows. The peer's is seen when its last message has been read. */
 void data_ring_set_error(struct data_ring *ring, int32_t error);
 int32_t data_ring_peer_error(const struct data_ring *ring);

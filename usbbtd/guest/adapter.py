@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU, check_psm, format_address, parse_address
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport, address_type_name
-from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds
+from usbbtd.guest.arguments import check_bytes, check_flag, check_integer, check_seconds, check_spin
 from usbbtd.guest.channel import Channel, Listener, open_channel, ring_order
 from usbbtd.guest.connection import Connection, serve_l2capif
 from usbbtd.guest.errors import AdapterError, AdapterGone, L2capRefused, NoAdapter, NoController
@@ -70,9 +70,10 @@ class Adapter:
     The program has to open it again, after ``await adapter.wait_ready()``.
     """
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, device: int) -> None:
+    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, device: int, *, spin_ns: int = 0) -> None:
         """Is for ``open_adapter`` only. ``device``: the number N of ``device/vl2cap/N``."""
         self.device = device
+        self._spin_ns = spin_ns
         self._store, self._evtchn, self._grants = store, evtchn, grants
         self._connection: Connection | None = None
         self._info: AdapterInfo | None = None
@@ -255,6 +256,7 @@ class Adapter:
         self._ready.set()
 
     def _receive_connection(self, connection: Connection) -> None:
+        connection.spin_ns = self._spin_ns
         self._connection = connection
         self._ask_info(connection, None)
 
@@ -310,17 +312,21 @@ class Adapter:
 
 @asynccontextmanager
 async def open_adapter(
-    device: int = 0, *, timeout: float | None = 10.0, powered: bool = True
+    device: int = 0, *, timeout: float | None = 10.0, powered: bool = True, spin: float = 0.0
 ) -> AsyncIterator[Adapter]:
     """Opens the adapter of ``device/vl2cap/<device>``: ``async with open_adapter() as adapter: ...``
 
     Waits until the backend is connected and, unless ``powered`` is False, until its controller works. Raises NoAdapter
     if there is no Xen here, if another program of this guest has the device open, or if the backend is not connected
     after ``timeout`` seconds (None waits for ever); NoController if only the controller is missing then.
+
+    ``spin``: for how many seconds, LONGEST_SPIN_S at most, a call that waits on a channel or a scan looks for data or
+    room itself, before it leaves that to the event loop and sleeps. Nothing else runs in the event loop meanwhile.
     """
     check_integer("device", device, 0, _U32_MAX)
     check_seconds("timeout", timeout, zero=True)
     check_flag("powered", powered)
+    check_spin(spin)
     async with AsyncExitStack() as undo:
         undo.enter_context(_claim(device))
         try:
@@ -332,7 +338,7 @@ async def open_adapter(
         undo.callback(evtchn.close)
         grants = Grants()
         undo.callback(grants.close)
-        adapter = Adapter(store, evtchn, grants, device)
+        adapter = Adapter(store, evtchn, grants, device, spin_ns=int(spin * 1e9))
         undo.push_async_callback(_stop, asyncio.create_task(adapter.serve()))
         await (adapter.wait_ready(timeout) if powered else adapter.wait_connected(timeout))
         yield adapter

@@ -6,6 +6,10 @@ A wrong type raises TypeError, a wrong value ValueError.
 from __future__ import annotations
 
 from math import isnan
+from typing import Final
+
+#: The longest time for which a program may keep its processor busy instead of sleeping: the event loop stands still.
+LONGEST_SPIN_S: Final = 0.001
 
 
 def check_integer(name: str, value: object, lowest: int | None = None, highest: int | None = None) -> None:
@@ -24,6 +28,14 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
         raise TypeError(f"{name} is {value!r:.40}: it must be a number of seconds, or None")
     if isnan(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"a {name} of {value} s: it must be {'0 or more' if zero else 'above 0'}")
+
+
+def check_spin(value: object) -> None:
+    """Raises TypeError or ValueError unless ``value`` is a number of seconds from 0 to LONGEST_SPIN_S."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"spin is {value!r:.40}: it must be a number of seconds")
+    if not 0 <= value <= LONGEST_SPIN_S:
+        raise ValueError(f"a spin of {value} s: it must be from 0 to {LONGEST_SPIN_S}")
 
 
 def check_flag(name: str, value: object) -> None:

@@ -103,13 +103,14 @@ class Connection:
 
     ``max_page_order``: the highest order of data rings that the backend takes. ``tells_changes``: whether its INFO can
     wait for a change. ``has_echo``: whether it knows ECHO. ``fail`` is called with a reason when the backend breaks a
-    rule, or we fail.
+    rule, or we fail. ``spin_ns``: how long new streams look at their rings themselves before they sleep.
     """
 
     def __init__(
         self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None],
         *, tells_changes: bool = False, has_echo: bool = False,
     ) -> None:  # fmt: skip
+        self.spin_ns = 0
         self.max_page_order = max_page_order
         self.tells_changes = tells_changes
         self.has_echo = has_echo

@@ -41,6 +41,7 @@ class Stream:
         self._finisher: asyncio.Future[None] | None = None  # what finish() waits for
         self.shared: SharedStream = connection.share(order, self)
         self._ring, self._notify = self.shared.ring, self.shared.notify
+        self._spin_ns = connection.spin_ns
         self.max_message = self._ring.max_message
 
     async def receive(self) -> bytes:  # hot: per message
@@ -129,6 +130,8 @@ class Stream:
     def _fill(self) -> bool:
         """Reads the ring into the inbox. Returns False if nothing is there; the next message then brings an event."""
         if self._attached:
+            if self._end is None:
+                self._spin(for_room=False)
             if self._drain():
                 return True
             if self._end is None and (error := self._ring.peer_error):
@@ -136,6 +139,10 @@ class Stream:
         if self._end is not None:
             raise self._end()
         return False
+
+    def _spin(self, *, for_room: bool) -> bool:
+        """Returns whether there may be a message, or room, by now: looks as long as the program has asked for that."""
+        return self._spin_ns > 0 and self._ring.spin(self._spin_ns, for_room=for_room)
 
     def _drain(self) -> bool:
         try:
@@ -185,7 +192,7 @@ class Stream:
                     messages = messages[sent:]
                 elif self._end is not None:
                     raise self._end()
-                else:
+                elif not (self._writers[0] is turn and self._spin(for_room=True)):
                     await turn
                     self._writers[self._writers.index(turn)] = turn = loop.create_future()
         finally:

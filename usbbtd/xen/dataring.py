@@ -5,7 +5,7 @@ message's length, except for ``max_message``.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from usbbtd.abi._layout import ffi, lib
 from usbbtd.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -13,7 +13,7 @@ from usbbtd.xen.ring import PAGE_SIZE, Memory, cut
 
 _MOST_MESSAGES = 256
 #: The bytes that ``read`` takes at once: the other end would have to wait while a whole ring is worked on.
-PORTION = 16384
+PORTION: Final = 32768
 _LENGTH_SIZE: int = lib.L2CAPIF_LENGTH_SIZE
 _unpack = ffi.unpack
 
@@ -100,6 +100,14 @@ class DataRing:
         it by its own.
         """
         return self._checked(lib.data_ring_expect_consumed(self._open(), octets)) == 1
+
+    def spin(self, nanoseconds: int, *, for_room: bool = False) -> bool:
+        """Looks without a pause whether there may be something to read, or whether the other end has made room.
+
+        Returns True as soon as it is so, and False after ``nanoseconds``; keeps a processor busy meanwhile. Asks for no
+        notification: call ``read`` or ``write`` then, whatever it returns.
+        """
+        return bool(lib.data_ring_spin(self._open(), for_room, nanoseconds))
 
     def set_error(self, error: int) -> None:
         """Ends this direction with an error, the negative of a XEN_E*.
