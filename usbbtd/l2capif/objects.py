@@ -1,6 +1,6 @@
 """The objects of a vl2cap frontend, as its backend keeps them, and their states."""
 
-from collections import deque
+from collections import Counter, deque
 from enum import StrEnum
 from errno import EEXIST, EMFILE
 from typing import Any, NamedTuple
@@ -83,6 +83,7 @@ class ObjectBook:
     def __init__(self, limits: FrontendLimits) -> None:
         self.limits = limits
         self._objects: dict[int, Object] = {}
+        self._counts: Counter[Kind] = Counter()
 
     def __getitem__(self, number: int) -> Object:
         return self._objects[number]
@@ -97,17 +98,21 @@ class ObjectBook:
         if self.count(kind) >= getattr(self.limits, kind.plural):
             return EMFILE
         self._objects[request.id] = Object(kind, state, request, listener)
+        self._counts[kind] += 1
         return 0
 
     def pop(self, number: int) -> Object:
         """Removes an object, whose id may then be used for another."""
-        return self._objects.pop(number)
+        found = self._objects.pop(number)
+        self._counts[found.kind] -= 1
+        return found
 
     def clear(self) -> None:
         self._objects.clear()
+        self._counts.clear()
 
     def count(self, kind: Kind) -> int:
-        return sum(found.kind is kind for found in self._objects.values())
+        return self._counts[kind]
 
     def info(self) -> list[ObjectInfo]:
         return [ObjectInfo(number, found.kind, found.state, found.server) for number, found in self._objects.items()]
