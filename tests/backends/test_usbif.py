@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from usbbtd.usb import usbif
+from usbbtd.usb.wire import usbif
 
 
 @pytest.mark.parametrize(

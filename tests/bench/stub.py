@@ -12,7 +12,7 @@ from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.events import ChannelRequested
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BASIC_HEADER, CID_LE_SIGNALLING, FlowControlCredit
+from usbbtd.l2cap.wire import BASIC_HEADER, CID_LE_SIGNALLING, FlowControlCredit
 
 PSM = (0x1001, 0x0080)
 MTU, MPS = 2048, 1024

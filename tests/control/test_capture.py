@@ -6,7 +6,7 @@ from usbbtd.control import btsnoop, capture
 from usbbtd.control.capture import Capture, Captures, LinkFilter, without_payload
 from usbbtd.control.protocol import RequestError
 from usbbtd.dongles.tap import ACL_DATA, COMMAND, EVENT, Tap
-from usbbtd.hci.controller_events import parse_event
+from usbbtd.hci.wire.events import parse_event
 
 ADDRESS = bytes.fromhex("110000eeffc0")
 OTHER = bytes.fromhex("220000eeffc0")

@@ -7,8 +7,9 @@ import structlog
 
 from usbbtd.dongles.driver_side import BULK_OUT_LIMIT, MAX_ERRORS
 from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED, UsbifDongle
-from usbbtd.usb import enumeration, standard, usbif
+from usbbtd.usb import enumeration
 from usbbtd.usb.frontend import QUEUE_LIMIT, UsbifFrontend
+from usbbtd.usb.wire import standard, usbif
 
 BLUETOOTH = enumeration.Bluetooth(0x81, 16, 0x82, 0x02, 64)
 FOUND = enumeration.Found(1, 0x1209, 0xB7B7, "0001", 0xE0, BLUETOOTH)

@@ -13,7 +13,7 @@ from tests.sim.dongle import SimulatedDongle
 from tests.support import plain_xen
 from usbbtd.dongles import usbif_frontend
 from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED
-from usbbtd.usb import standard, usbif
+from usbbtd.usb.wire import standard, usbif
 from usbbtd.xen.ring import BackRing
 
 DOMID = 3

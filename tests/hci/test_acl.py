@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci.acl import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, AclData
-from usbbtd.hci.controller_events import NUMBER_OF_COMPLETED_PACKETS
+from usbbtd.hci.wire.events import NUMBER_OF_COMPLETED_PACKETS
 
 ADDRESS = bytes(6)
 FIRST_TO_CONTROLLER, CONTINUATION, FIRST = 0, 1, 2

@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from usbbtd.hci.advertisements import MAX_DATA, MAX_PARTIAL, Advertisements
-from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport
 from usbbtd.hci.events import Advertisement
+from usbbtd.hci.wire.events import LeAdvertisingReport, LeExtendedAdvertisingReport
 
 PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
 WHOLE, MORE, TRUNCATED = 0, 1, 2

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from usbbtd.hci.command_queue import MAX_WAITING, CommandQueue
-from usbbtd.hci.commands import (
+from usbbtd.hci.wire.commands import (
     AcceptConnectionRequest,
     Disconnect,
     HciCommand,

@@ -6,8 +6,8 @@ from bumble import hci
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.hci.commands import Disconnect, HciCommand, Reset
 from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, control_setup
+from usbbtd.hci.wire.commands import Disconnect, HciCommand, Reset
 
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:

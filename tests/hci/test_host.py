@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci import commands, events
-from usbbtd.hci.controller_events import HciEvent, LeEvent
+from usbbtd.hci import events
 from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
 from usbbtd.hci.losses import LOSSES, Cost
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire.events import HciEvent, LeEvent
 
 PEER = bytes.fromhex("0300000000c3")  # C3:00:00:00:00:03, Bumble's device on LE
 PEER_PUBLIC = bytes.fromhex("0200000000c2")

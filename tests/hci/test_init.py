@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci import commands
 from usbbtd.hci.init import init_script
 from usbbtd.hci.losses import LOSSES, Cost
+from usbbtd.hci.wire import commands
 
 RANDOM_ADDRESS = bytes.fromhex("0100000000c0")
 BREDR_NOT_SUPPORTED, LE, SIMPLE_PAIRING, NON_FLUSHABLE = 1 << 37, 1 << 38, 1 << 51, 1 << 54

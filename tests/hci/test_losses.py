@@ -1,5 +1,5 @@
-from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.losses import LOSSES
+from usbbtd.hci.wire.commands import HciCommand
 
 
 def test_every_command_has_one_row() -> None:

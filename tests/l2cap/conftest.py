@@ -11,7 +11,7 @@ from usbbtd.l2cap import events
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.options import mtu_option
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.wire import (
     ConfigurationRequest,
     ConfigurationResponse,
     ConnectionResponse,

@@ -9,8 +9,8 @@ from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, PEER_DISCONNECTED, ChannelEnded, ChannelRequested
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.pdu import CommandReject, DisconnectionRequest, DisconnectionResponse
 from usbbtd.l2cap.states import ChannelState, Input
+from usbbtd.l2cap.wire import CommandReject, DisconnectionRequest, DisconnectionResponse
 
 PeerOf = Callable[..., Any]
 both_transports = pytest.mark.parametrize("transport", [BREDR, LE])

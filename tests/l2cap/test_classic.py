@@ -9,7 +9,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.options import mtu_option
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.wire import (
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,

@@ -11,7 +11,7 @@ from usbbtd.bluetooth import LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ChannelOpened, ChannelRefused
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.wire import (
     DisconnectionRequest,
     DisconnectionResponse,
     FlowControlCredit,

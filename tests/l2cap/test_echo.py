@@ -9,7 +9,7 @@ from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import EchoFailed, EchoReceived
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.pdu import CommandReject, L2capEchoRequest, L2capEchoResponse
+from usbbtd.l2cap.wire import CommandReject, L2capEchoRequest, L2capEchoResponse
 
 PeerOf = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from usbbtd.bluetooth import BREDR, CENTRAL, LE, PERIPHERAL
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ParametersAnswered, ParametersRequested
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.wire import (
     CommandReject,
     DisconnectionRequest,
     L2capConnectionRequest,

@@ -12,7 +12,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused, ChannelRequested
 from usbbtd.l2cap.limits import SDU_OVERHEAD, L2capLimits
 from usbbtd.l2cap.mux import Mux
-from usbbtd.l2cap.pdu import BASIC_HEADER, L2capEchoRequest, L2capEchoResponse, SignallingCommand
+from usbbtd.l2cap.wire import BASIC_HEADER, L2capEchoRequest, L2capEchoResponse, SignallingCommand
 
 PeerOf = Callable[..., Any]
 

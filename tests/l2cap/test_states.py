@@ -8,7 +8,8 @@ import pytest
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused
 from usbbtd.l2cap.options import mtu_option
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Transitions
+from usbbtd.l2cap.wire import (
     CommandReject,
     ConfigurationRequest,
     ConfigurationResponse,
@@ -27,7 +28,6 @@ from usbbtd.l2cap.pdu import (
     ParameterUpdateResponse,
     SignallingCommand,
 )
-from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Transitions
 
 PeerOf = Callable[..., Any]
 DCID = 0x70

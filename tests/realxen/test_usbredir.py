@@ -7,9 +7,9 @@ import pytest
 from tests.realxen import usbredir
 from tests.realxen.usbredir import UsbRedirHost
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import descriptors
 from usbbtd.usb.device import UsbDevice
-from usbbtd.usb.usbif import IN
+from usbbtd.usb.wire import descriptors
+from usbbtd.usb.wire.usbif import IN
 
 HELLO = struct.pack("<III", 0, 68, 0) + b"qemu".ljust(64, b"\0") + struct.pack("<I", usbredir.CAPABILITIES)
 EVENTS, DATA = 1 | IN, 2 | IN

@@ -10,8 +10,8 @@ from struct import Struct
 from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
+from usbbtd.usb.wire import descriptors, standard, usbif
 
 SUCCESS, CANCELLED, INVALID, IO_ERROR, STALL, TIMED_OUT, BABBLE = range(7)
 SPEED_FULL = 1

@@ -6,9 +6,9 @@ the controller's side packets are those of H4, Vol 4, Part A, 2.
 
 from collections.abc import Callable
 
-from usbbtd.usb import descriptors
 from usbbtd.usb.device import UsbDevice
-from usbbtd.usb.usbif import IN
+from usbbtd.usb.wire import descriptors
+from usbbtd.usb.wire.usbif import IN
 
 VENDOR_ID, PRODUCT_ID = 0x1209, 0xB7B7
 EVENTS_IN, ACL_OUT, ACL_IN = 1 | IN, 2, 2 | IN

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.sim.dongle import ACL_IN, ACL_OUT, EVENTS_IN, SimulatedDongle
-from usbbtd.usb import descriptors, usbif
+from usbbtd.usb.wire import descriptors, usbif
 
 SET_CONFIGURATION = bytes.fromhex("0009010000000000")
 COMPLETE, DATA = bytes.fromhex("0e 04 01 030c 00"), bytes.fromhex("0120 0300 616263")

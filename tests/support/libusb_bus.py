@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import usb1
 
-from usbbtd.usb import descriptors, standard
+from usbbtd.usb.wire import descriptors, standard
 
 BLUETOOTH_CLASS = (0xE0, 0x01, 0x01)
 HCI = ((0x81, 3, 16), (0x02, 2, 64), (0x82, 2, 64))

@@ -19,9 +19,9 @@ from usbbtd.dongles import usbif_frontend
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.usbif_dongle import UsbifDongle
-from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import UsbDevice
 from usbbtd.usb.nodes import CONN_RING_REF, EVENT_CHANNEL, URB_RING_REF, VUSB
+from usbbtd.usb.wire import descriptors, standard, usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels

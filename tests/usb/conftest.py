@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.backend import UsbifBackend
 from usbbtd.usb.device import UsbDevice
 from usbbtd.usb.frontend import UsbifFrontend
+from usbbtd.usb.wire import descriptors, standard, usbif
 
 INTERRUPT_IN, BULK_OUT, BULK_IN = 0x81, 0x02, 0x82
 INTERRUPT_SIZE, BULK_SIZE = 16, 64

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.usb import standard, usbif
 from usbbtd.usb.backend import UsbifBackend
-from usbbtd.usb.standard import pack_setup
+from usbbtd.usb.wire import standard, usbif
+from usbbtd.usb.wire.standard import pack_setup
 
 INTERRUPT_IN, BULK_OUT, BULK_IN = 0x81, 0x02, 0x82
 GET_DESCRIPTOR = pack_setup(standard.DEVICE_IN, standard.GET_DESCRIPTOR, 0x0100, 0, 18)

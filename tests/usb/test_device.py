@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError
-from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.device import QUEUE_LIMIT
-from usbbtd.usb.standard import pack_setup
+from usbbtd.usb.wire import descriptors, standard, usbif
+from usbbtd.usb.wire.standard import pack_setup
 
 INTERRUPT_IN, BULK_OUT, BULK_IN = 0x81, 0x02, 0x82
 SET_CONFIGURATION = pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, 1, 0, 0)

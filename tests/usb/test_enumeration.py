@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import descriptors, standard, usbif
 from usbbtd.usb.enumeration import Bluetooth, enumerate_device, find_bluetooth
+from usbbtd.usb.wire import descriptors, standard, usbif
 
 
 def run(steps, answer):

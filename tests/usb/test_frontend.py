@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.usb import standard, usbif
 from usbbtd.usb.frontend import QUEUE_LIMIT, UsbifFrontend
+from usbbtd.usb.wire import standard, usbif
 
 GET_STATUS = standard.pack_setup(standard.DEVICE_IN, standard.GET_STATUS, 0, 0, 2)
 IN, OUT = 0x82, 0x02

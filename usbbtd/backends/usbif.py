@@ -11,9 +11,10 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.identifiers import LAST_U32, parse_u32
-from usbbtd.usb import nodes, usbif
+from usbbtd.usb import nodes
 from usbbtd.usb.backend import UsbifBackend
 from usbbtd.usb.device import UsbDevice
+from usbbtd.usb.wire import usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels

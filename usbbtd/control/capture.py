@@ -12,8 +12,8 @@ from usbbtd.control import btsnoop
 from usbbtd.control.protocol import RequestError
 from usbbtd.dongles.tap import ACL_DATA, EVENT, Tap
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci import controller_events as hci_events
-from usbbtd.l2cap.pdu import SIGNALLING_CIDS
+from usbbtd.hci.wire import events as incoming
+from usbbtd.l2cap.wire import SIGNALLING_CIDS
 
 MAX_CAPTURES = 4
 
@@ -47,19 +47,19 @@ class LinkFilter:
 
     def _wants_event(self, packet: bytes) -> bool:
         try:
-            event = hci_events.parse_event(packet)
+            event = incoming.parse_event(packet)
         except RemoteProtocolError:
             return False
         match event:
-            case hci_events.DisconnectionComplete():
+            case incoming.DisconnectionComplete():
                 wanted = event.handle in self._handles
                 if not event.status:
                     self._handles.discard(event.handle)
                 return wanted
             case (
-                hci_events.ConnectionComplete()
-                | hci_events.LeConnectionComplete()
-                | hci_events.LeEnhancedConnectionComplete()
+                incoming.ConnectionComplete()
+                | incoming.LeConnectionComplete()
+                | incoming.LeEnhancedConnectionComplete()
             ) if event.address == self._address:
                 if not event.status:
                     self._handles.add(event.handle)

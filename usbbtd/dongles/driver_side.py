@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.usb_dongle import TransferReceiver
-from usbbtd.usb import usbif
 from usbbtd.usb.enumeration import Bluetooth, Found
+from usbbtd.usb.wire import usbif
 
 #: The most bulk OUT transfers under way; more than the HCI core needs to keep a radio busy.
 BULK_OUT_LIMIT = 16

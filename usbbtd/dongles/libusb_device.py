@@ -10,8 +10,8 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.dongle import DongleError
 from usbbtd.dongles.libusb_dongle import status_of
-from usbbtd.usb import descriptors, standard
 from usbbtd.usb.enumeration import BLUETOOTH_CLASS, Bluetooth, Found, find_bluetooth, is_bluetooth, read_serial
+from usbbtd.usb.wire import descriptors, standard
 
 #: How long a device may take for one request while it is being examined.
 REQUEST_TIMEOUT_S = 5.0

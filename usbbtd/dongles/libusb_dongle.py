@@ -8,8 +8,8 @@ import usb1
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.driver_side import DriverSide
-from usbbtd.usb import standard, usbif
 from usbbtd.usb.enumeration import Bluetooth, Found
+from usbbtd.usb.wire import standard, usbif
 
 #: How many transfers stand on an IN endpoint for what may come.
 DEPTH = 4

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.driver_side import GONE, DriverSide
-from usbbtd.usb import enumeration, standard, usbif
+from usbbtd.usb import enumeration
 from usbbtd.usb.frontend import QUEUE_LIMIT, Completion, UsbifFrontend
+from usbbtd.usb.wire import standard, usbif
 
 
 class Depths(NamedTuple):

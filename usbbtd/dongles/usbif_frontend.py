@@ -15,9 +15,10 @@ from usbbtd.dongles.usbif_ports import detach_ports
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.pump import contained, explain
 from usbbtd.retry import Retry
-from usbbtd.usb import nodes, usbif
+from usbbtd.usb import nodes
 from usbbtd.usb.enumeration import Found, enumerate_device
 from usbbtd.usb.frontend import Completion, UsbifFrontend
+from usbbtd.usb.wire import usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.evtchn import EventChannels

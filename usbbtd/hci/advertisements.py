@@ -6,7 +6,8 @@ Reports may be lost anyway: a wrong one is dropped and counted.
 from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci.controller_events import (
+from usbbtd.hci.events import Advertisement
+from usbbtd.hci.wire.events import (
     COMPLETE,
     MORE_TO_COME,
     AdvertisingReport,
@@ -14,7 +15,6 @@ from usbbtd.hci.controller_events import (
     LeExtendedAdvertisingReport,
     advertising_reports,
 )
-from usbbtd.hci.events import Advertisement
 
 __all__ = ["Advertisements"]
 

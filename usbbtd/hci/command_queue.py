@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
+from usbbtd.hci.wire.commands import HciCommand
 
 __all__ = ["CommandQueue", "Done", "Send"]
 

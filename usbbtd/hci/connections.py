@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
-from usbbtd.hci import commands
-from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData, AclLink
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import HciCommand
-from usbbtd.hci.dialler import Dialler, Target
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
 from usbbtd.hci.init import ControllerFacts
+from usbbtd.hci.initiator import Initiator, Target
 from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire import events as incoming
+from usbbtd.hci.wire.commands import HciCommand
 
 __all__ = ["AclLinkInfo", "Connections"]
 
@@ -74,7 +74,7 @@ class Connections:
         self._attempts = count(1)
         self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request was accepted, and until when that counts
         self._ending: dict[int, _Ending] = {}  # links that the controller has been told to end, by handle
-        self._bredr = Dialler(
+        self._bredr = Initiator(
             self._create_bredr,
             lambda target: commands.CreateConnectionCancel(target.address),
             lambda busy: None,
@@ -85,7 +85,7 @@ class Connections:
             patience_s=_BREDR_PATIENCE_S,
             takes_turns=False,
         )
-        self._le = Dialler(
+        self._le = Initiator(
             self._create_le,
             lambda target: commands.LeCreateConnectionCancel(),
             air.set_initiating,
@@ -113,10 +113,10 @@ class Connections:
             self._emit(ConnectFailed(*target, status, attempt))
             return attempt
         link = self._find(target)
-        return self._dialler(target).connect(target, attempt, now) if link is None or link.closing else attempt
+        return self._initiator(target).connect(target, attempt, now) if link is None or link.closing else attempt
 
     def cancel_connect(self, target: Target) -> None:
-        self._dialler(target).cancel(target)
+        self._initiator(target).cancel(target)
 
     def disconnect(self, handle: int, reason: int) -> None:
         link = self._acl.links.get(handle)
@@ -276,7 +276,7 @@ class Connections:
     def _is_linked(self, target: Target) -> bool:
         return self._find(target) is not None
 
-    def _dialler(self, target: Target) -> Dialler:
+    def _initiator(self, target: Target) -> Initiator:
         return self._le if target.address_type else self._bredr
 
     def _create_bredr(self, target: Target) -> HciCommand:
@@ -294,7 +294,7 @@ class Connections:
         """Adds a link that is up. ``expected``: whether a peer's request for it was accepted."""
         known = self._acl.links.get(handle)
         if known is not None:
-            expected = expected or target == self._dialler(target).current
+            expected = expected or target == self._initiator(target).current
             if (known.address, known.address_type) == target and not expected:
                 self.counters["link_events_stray"] += 1  # the event came twice
                 return
@@ -304,7 +304,7 @@ class Connections:
         self._emit(Connected(handle, target.address, target.address_type, role))
         if target.address_type:
             self._air.link_up(role)
-        self._dialler(target).receive_connected(target, now)
+        self._initiator(target).receive_connected(target, now)
 
     def _link_down(self, link: AclLink, reason: int, now: float) -> None:
         self._acl.remove(link.handle, now)
@@ -313,7 +313,7 @@ class Connections:
         self._emit(Disconnected(link.handle, reason))
         if link.address_type:
             self._air.link_down()
-        (self._le if link.address_type else self._bredr).dial(now)
+        (self._le if link.address_type else self._bredr).begin_next(now)
 
     def _tell_to_end(self, link: AclLink, reason: int, tries: int) -> None:
         command = commands.Disconnect(link.handle, reason)

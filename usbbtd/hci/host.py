@@ -9,17 +9,17 @@ from typing import Any
 
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci import commands
-from usbbtd.hci import controller_events as incoming
 from usbbtd.hci.acl import AclData
+from usbbtd.hci.authentication import REFUSALS
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
-from usbbtd.hci.dialler import Target
 from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
 from usbbtd.hci.init import ControllerFacts, Script, init_script
+from usbbtd.hci.initiator import Target
 from usbbtd.hci.le import LeAir
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
-from usbbtd.hci.unpaired import REFUSALS
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
 
 __all__ = ["Host"]

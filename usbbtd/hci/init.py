@@ -8,11 +8,11 @@ from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci import commands
 from usbbtd.hci.acl import MIN_ACL_LENGTH
-from usbbtd.hci.commands import HciCommand, Returned
-from usbbtd.hci.controller_events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
 from usbbtd.hci.losses import LOSSES, Cost
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire.commands import HciCommand, Returned
+from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
 
 __all__ = ["ControllerFacts", "Script", "init_script"]
 

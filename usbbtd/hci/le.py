@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError
-from usbbtd.hci import commands
 from usbbtd.hci.advertisements import Advertisements
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import HciCommand
-from usbbtd.hci.controller_events import LeAdvertisingReport, LeExtendedAdvertisingReport
 from usbbtd.hci.events import AdvertisingStopped, Event, ScanStopped
 from usbbtd.hci.init import ControllerFacts
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire.commands import HciCommand
+from usbbtd.hci.wire.events import LeAdvertisingReport, LeExtendedAdvertisingReport
 
 __all__ = ["OWN_ADDRESS_TYPE", "LeAir"]
 

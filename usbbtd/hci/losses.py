@@ -8,7 +8,7 @@ silence twice, without an answer in between, is given up, and its loss is told.
 from enum import StrEnum
 from typing import NamedTuple
 
-from usbbtd.hci import commands as c
+from usbbtd.hci.wire import commands as c
 
 __all__ = ["FUNCTIONS", "LOSSES", "Cost", "Loss"]
 

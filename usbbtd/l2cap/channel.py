@@ -18,15 +18,15 @@ from usbbtd.l2cap.events import (
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.link import L2capLink
 from usbbtd.l2cap.modes import Mode
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.signalling import Answer
+from usbbtd.l2cap.states import ChannelState, Input, Transitions
+from usbbtd.l2cap.wire import (
     DYNAMIC_CIDS,
     ConfigurationRequest,
     DisconnectionRequest,
     DisconnectionResponse,
     SignallingCommand,
 )
-from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import ChannelState, Input, Transitions
 
 
 class L2capChannelInfo(NamedTuple):

@@ -9,7 +9,9 @@ from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.events import NO_ANSWER
 from usbbtd.l2cap.modes.basic import BasicMode
 from usbbtd.l2cap.options import Verdict, counter_proposal, judge, mtu_option
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.signalling import Answer
+from usbbtd.l2cap.states import ChannelState, Input
+from usbbtd.l2cap.wire import (
     CONFIGURATION_PENDING,
     CONFIGURATION_REJECTED,
     CONFIGURATION_SUCCESS,
@@ -20,8 +22,6 @@ from usbbtd.l2cap.pdu import (
     ConfigurationResponse,
     SignallingCommand,
 )
-from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import ChannelState, Input
 
 #: The most octets of options that a peer may spread over several requests.
 _MAXIMUM_OPTIONS = 1024

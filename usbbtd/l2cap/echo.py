@@ -5,8 +5,8 @@ from functools import partial
 from usbbtd.bluetooth import BREDR
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import ECHO_REJECTED, LINK_LOST, NO_ANSWER, EchoFailed, EchoReceived, Event
-from usbbtd.l2cap.pdu import L2capEchoRequest, L2capEchoResponse, SignallingCommand
 from usbbtd.l2cap.signalling import Answer, Signalling
+from usbbtd.l2cap.wire import L2capEchoRequest, L2capEchoResponse, SignallingCommand
 
 #: The most octets of data in our echo requests: they fit into the smallest signalling MTU.
 MAXIMUM_ECHO = 48 - 4

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from struct import Struct
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.pdu import BASIC_HEADER
+from usbbtd.l2cap.wire import BASIC_HEADER
 
 _HEADER_SIZE = BASIC_HEADER.size
 

@@ -7,9 +7,9 @@ from usbbtd.l2cap.echo import Echoes
 from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.parameters import ParameterUpdates
-from usbbtd.l2cap.pdu import DYNAMIC_CIDS, SIGNALLING_CIDS
 from usbbtd.l2cap.receiver import PduReceiver
 from usbbtd.l2cap.signalling import Deadlines, Signalling, Timed
+from usbbtd.l2cap.wire import DYNAMIC_CIDS, SIGNALLING_CIDS
 
 #: All counters of a mux that are not sums over its channels.
 COUNTERS = (

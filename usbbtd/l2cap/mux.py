@@ -13,9 +13,9 @@ from usbbtd.l2cap.events import Event
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
 from usbbtd.l2cap.opening import OPENINGS, Link
-from usbbtd.l2cap.pdu import ParameterUpdateRequest
 from usbbtd.l2cap.requests import PeerRequests
 from usbbtd.l2cap.states import ChannelState
+from usbbtd.l2cap.wire import ParameterUpdateRequest
 
 _HEADER_SIZE: Final = 4  # length and channel identifier, two octets each
 _MAXIMUM_MTU: Final = 0xFFFF

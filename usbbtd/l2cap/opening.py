@@ -10,7 +10,9 @@ from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.configuration import Configuration
 from usbbtd.l2cap.link import L2capLink
 from usbbtd.l2cap.modes.credit_based import CreditBasedMode
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.signalling import Answer
+from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Input, Transitions
+from usbbtd.l2cap.wire import (
     MAXIMUM_MPS,
     MINIMUM_MPS,
     CommandReject,
@@ -20,8 +22,6 @@ from usbbtd.l2cap.pdu import (
     LeConnectionResponse,
     SignallingCommand,
 )
-from usbbtd.l2cap.signalling import Answer
-from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Input, Transitions
 
 Link = L2capLink[L2capChannel]
 

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.wire import (
     CONFIGURATION_SUCCESS,
     CONFIGURATION_UNACCEPTABLE,
     CONFIGURATION_UNKNOWN_OPTIONS,

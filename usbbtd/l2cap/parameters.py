@@ -3,14 +3,14 @@
 from usbbtd.bluetooth import CENTRAL, LE, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import Event, ParametersAnswered, ParametersRequested
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.signalling import Answer, Signalling
+from usbbtd.l2cap.wire import (
     PARAMETERS_ACCEPTED,
     PARAMETERS_REJECTED,
     ParameterUpdateRequest,
     ParameterUpdateResponse,
     SignallingCommand,
 )
-from usbbtd.l2cap.signalling import Answer, Signalling
 
 
 class ParameterUpdates:

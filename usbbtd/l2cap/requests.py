@@ -4,7 +4,8 @@ from usbbtd.bluetooth import BredrResult, LeResult
 from usbbtd.l2cap import fixed
 from usbbtd.l2cap.modes.credit_based import CreditBasedMode
 from usbbtd.l2cap.opening import BredrOpening, LeOpening, Link, parameters_are_valid, refuse_bredr, refuse_le
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.receiver import PduReceiver
+from usbbtd.l2cap.wire import (
     CID_SIGNALLING,
     DYNAMIC_CIDS,
     INFORMATION_EXTENDED_FEATURES,
@@ -23,7 +24,6 @@ from usbbtd.l2cap.pdu import (
     ParameterUpdateRequest,
     SignallingCommand,
 )
-from usbbtd.l2cap.receiver import PduReceiver
 
 #: The commands that a peer may begin with, by transport (Table 4.2).
 _CODES = tuple(

@@ -11,7 +11,8 @@ from typing import Protocol
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2cap.pdu import (
+from usbbtd.l2cap.receiver import PduReceiver
+from usbbtd.l2cap.wire import (
     BASIC_HEADER,
     COMMAND_HEADER,
     REASON_INVALID_CID,
@@ -22,7 +23,6 @@ from usbbtd.l2cap.pdu import (
     CommandReject,
     SignallingCommand,
 )
-from usbbtd.l2cap.receiver import PduReceiver
 
 _HEADER_SIZE = BASIC_HEADER.size
 _COMMAND_HEADER_SIZE = COMMAND_HEADER.size

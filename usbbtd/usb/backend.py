@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.usb import standard, usbif
 from usbbtd.usb.device import UsbDevice
-from usbbtd.usb.usbif import RequestHead, Segment
+from usbbtd.usb.wire import standard, usbif
+from usbbtd.usb.wire.usbif import RequestHead, Segment
 
 #: Read and write the frontend's memory. Raise OSError if the frontend has not granted it.
 CopyFrom = Callable[[Sequence[Segment]], bytes]

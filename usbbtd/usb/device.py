@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from usbbtd.errors import LocalProtocolError
-from usbbtd.usb import descriptors, standard, usbif
+from usbbtd.usb.wire import descriptors, standard, usbif
 
 #: The most transfers that may wait on one IN endpoint; more are dropped and counted.
 QUEUE_LIMIT = 4096

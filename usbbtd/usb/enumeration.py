@@ -7,8 +7,8 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import descriptors, standard, usbif
-from usbbtd.usb.standard import pack_setup
+from usbbtd.usb.wire import descriptors, standard, usbif
+from usbbtd.usb.wire.standard import pack_setup
 
 #: Wireless controller, RF controller, Bluetooth programming interface: the SIG's USB transport, Vol 4, Part B, 3.
 BLUETOOTH_CLASS = (0xE0, 0x01, 0x01)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.usb import usbif
+from usbbtd.usb.wire import usbif
 
 #: The most URBs that may wait on a pipe for a slot of the ring.
 QUEUE_LIMIT = 64

@@ -6,8 +6,8 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode
-from usbbtd.l2cap.pdu import MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
 from usbbtd.l2cap.states import ChannelState
+from usbbtd.l2cap.wire import MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
 
 _HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 _LENGTH_SIZE: Final = 2  # of the SDU, in front of its first segment

@@ -1,6 +1,6 @@
 """Vectors: USB 2.0, table 9-3."""
 
-from usbbtd.usb import standard
+from usbbtd.usb.wire import standard
 
 
 def test_setups_of_the_specification():

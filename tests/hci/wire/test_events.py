@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.controller_events import (
+from usbbtd.hci.wire import events as incoming
+from usbbtd.hci.wire.events import (
     AdvertisingReport,
     HciEvent,
     LeEvent,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.commands import HciCommand
 from usbbtd.hci.events import ConnectFailed
+from usbbtd.hci.wire.commands import HciCommand
 
-__all__ = ["Dialler", "Target"]
+__all__ = ["Initiator", "Target"]
 
 
 MAX_WAITING = 64
@@ -29,7 +29,7 @@ class Target(NamedTuple):
     address_type: int
 
 
-class Dialler:
+class Initiator:
     """Answers every connect() once, unless it is cancelled: by a link (receive_connected), or by ConnectFailed.
 
     ``create`` and ``cancel`` make the commands. ``busy`` is called with True before the controller begins, and with
@@ -92,7 +92,7 @@ class Dialler:
             self._emit(ConnectFailed(*target, ErrorCode.LIMITED_RESOURCES, attempt))
         else:
             self._waiting[target] = attempt
-            self.dial(now)
+            self.begin_next(now)
         return attempt
 
     def cancel(self, target: Target) -> None:
@@ -101,7 +101,7 @@ class Dialler:
             self._wanted = None
             self._stop()
 
-    def dial(self, now: float) -> None:
+    def begin_next(self, now: float) -> None:
         """Begins the next attempt if none is under way. A target that still has its old link has to wait."""
         if self._current is not None:
             return
@@ -188,7 +188,7 @@ class Dialler:
     def _end(self, now: float) -> None:
         """Forgets the current attempt and begins the next."""
         self._current = self.deadline = None
-        self.dial(now)
+        self.begin_next(now)
 
     def _stop(self) -> None:
         if self._current is None or self._stopping or self._pausing:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import descriptors
+from usbbtd.usb.wire import descriptors
 
 CSR_DEVICE = bytes.fromhex("12010002 e0010140 120a0100 91880002 0001")
 CSR_HCI_INTERFACE = bytes.fromhex("09040000 03e00101 00 07058103 100001 07050202 400001 07058202 400001")

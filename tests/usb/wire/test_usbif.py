@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.usb import usbif
+from usbbtd.usb.wire import usbif
 
 
 def test_a_control_request_as_the_header_draws_it():

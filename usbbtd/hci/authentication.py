@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci import commands
-from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.commands import HciCommand
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire import events as incoming
+from usbbtd.hci.wire.commands import HciCommand
 from usbbtd.packets import Packet
 
 __all__ = ["REFUSALS"]

@@ -7,36 +7,36 @@ from hypothesis import strategies as st
 
 from usbbtd.bluetooth import BREDR, LE, psm_is_legal
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.l2cap import pdu
-from usbbtd.l2cap.pdu import SignallingCommand
+from usbbtd.l2cap import wire
+from usbbtd.l2cap.wire import SignallingCommand
 
 VECTORS = [
-    ("01 05 0200 0000", pdu.CommandReject(0x0000, b"")),
-    ("01 05 0400 0100 a002", pdu.CommandReject(0x0001, b"\xa0\x02")),
-    ("01 05 0600 0200 4000 4100", pdu.CommandReject(0x0002, b"\x40\x00\x41\x00")),
-    ("02 01 0400 0110 4000", pdu.L2capConnectionRequest(0x1001, 0x0040)),
-    ("03 01 0800 4100 4000 0100 0200", pdu.ConnectionResponse(0x0041, 0x0040, 1, 2)),
-    ("04 02 0800 4100 0000 0102a002", pdu.ConfigurationRequest(0x0041, 0, b"\x01\x02\xa0\x02")),
-    ("05 02 0600 4000 0000 0000", pdu.ConfigurationResponse(0x0040, 0, 0, b"")),
-    ("06 03 0400 4100 4000", pdu.DisconnectionRequest(0x0041, 0x0040)),
-    ("07 03 0400 4100 4000", pdu.DisconnectionResponse(0x0041, 0x0040)),
-    ("08 c8 0300 616263", pdu.L2capEchoRequest(b"abc")),
-    ("09 c8 0000", pdu.L2capEchoResponse(b"")),
-    ("0a 04 0200 0200", pdu.InformationRequest(2)),
-    ("0b 04 0800 0200 0000 80000000", pdu.InformationResponse(2, 0, b"\x80\0\0\0")),
-    ("12 01 0800 0600 800c 0000 c800", pdu.ParameterUpdateRequest(6, 3200, 0, 200)),
-    ("13 01 0200 0100", pdu.ParameterUpdateResponse(1)),
-    ("14 01 0a00 8000 4000 0002 1700 0a00", pdu.LeConnectionRequest(0x80, 0x40, 512, 23, 10)),
-    ("15 01 0a00 4000 0002 1700 0a00 0000", pdu.LeConnectionResponse(0x40, 512, 23, 10, 0)),
-    ("16 ff 0400 4000 ffff", pdu.FlowControlCredit(0x40, 0xFFFF)),
+    ("01 05 0200 0000", wire.CommandReject(0x0000, b"")),
+    ("01 05 0400 0100 a002", wire.CommandReject(0x0001, b"\xa0\x02")),
+    ("01 05 0600 0200 4000 4100", wire.CommandReject(0x0002, b"\x40\x00\x41\x00")),
+    ("02 01 0400 0110 4000", wire.L2capConnectionRequest(0x1001, 0x0040)),
+    ("03 01 0800 4100 4000 0100 0200", wire.ConnectionResponse(0x0041, 0x0040, 1, 2)),
+    ("04 02 0800 4100 0000 0102a002", wire.ConfigurationRequest(0x0041, 0, b"\x01\x02\xa0\x02")),
+    ("05 02 0600 4000 0000 0000", wire.ConfigurationResponse(0x0040, 0, 0, b"")),
+    ("06 03 0400 4100 4000", wire.DisconnectionRequest(0x0041, 0x0040)),
+    ("07 03 0400 4100 4000", wire.DisconnectionResponse(0x0041, 0x0040)),
+    ("08 c8 0300 616263", wire.L2capEchoRequest(b"abc")),
+    ("09 c8 0000", wire.L2capEchoResponse(b"")),
+    ("0a 04 0200 0200", wire.InformationRequest(2)),
+    ("0b 04 0800 0200 0000 80000000", wire.InformationResponse(2, 0, b"\x80\0\0\0")),
+    ("12 01 0800 0600 800c 0000 c800", wire.ParameterUpdateRequest(6, 3200, 0, 200)),
+    ("13 01 0200 0100", wire.ParameterUpdateResponse(1)),
+    ("14 01 0a00 8000 4000 0002 1700 0a00", wire.LeConnectionRequest(0x80, 0x40, 512, 23, 10)),
+    ("15 01 0a00 4000 0002 1700 0a00 0000", wire.LeConnectionResponse(0x40, 512, 23, 10, 0)),
+    ("16 ff 0400 4000 ffff", wire.FlowControlCredit(0x40, 0xFFFF)),
 ]
 
 
 @pytest.mark.parametrize(("octets", "command"), VECTORS, ids=[type(command).__name__ for _, command in VECTORS])
 def test_vectors(octets: str, command: SignallingCommand) -> None:
-    wire = bytes.fromhex(octets)
-    assert command.pack(wire[1]) == wire
-    assert SignallingCommand.registry[wire[0]].parse(wire[4:]) == command
+    packed = bytes.fromhex(octets)
+    assert command.pack(packed[1]) == packed
+    assert SignallingCommand.registry[packed[0]].parse(packed[4:]) == command
 
 
 def test_every_command_has_a_vector() -> None:
@@ -59,10 +59,10 @@ def test_other_lengths_are_the_peers_fault(command: type[SignallingCommand]) -> 
 def test_bumble_reads_what_we_write(command: type[SignallingCommand], data: st.DataObject) -> None:
     tail = data.draw(st.binary(max_size=20)) if command.HAS_TAIL else b""
     payload = data.draw(st.binary(min_size=command.LAYOUT.size, max_size=command.LAYOUT.size)) + tail
-    wire = command.parse(payload).pack(7)
-    assert wire[4:] == payload
-    if command is not pdu.L2capConnectionRequest:  # there Bumble reads a PSM with an even upper octet as a longer one
-        frame = bumble.L2CAP_Control_Frame.from_bytes(wire)
+    packed = command.parse(payload).pack(7)
+    assert packed[4:] == payload
+    if command is not wire.L2capConnectionRequest:  # there Bumble reads a PSM with an even upper octet as a longer one
+        frame = bumble.L2CAP_Control_Frame.from_bytes(packed)
         assert (frame.code, frame.identifier, frame.payload) == (command.CODE, 7, payload)
 
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from usbbtd.hci import controller_events as incoming
-from usbbtd.hci.unpaired import REFUSALS
+from usbbtd.hci.authentication import REFUSALS
+from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
 
 ADDRESS = b"abcdef"

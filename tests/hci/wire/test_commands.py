@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from bumble import hci
 
-from usbbtd.hci import commands
-from usbbtd.hci.commands import HciCommand, Returned
+from usbbtd.hci.wire import commands
+from usbbtd.hci.wire.commands import HciCommand, Returned
 
 TAIL = 5
 #: Where Bumble's parser counts by a field: one PHY, one advertising set, and the octets of advertising data.
