@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from tests.bench import page, picture, profile, table
 from tests.bench.before import current_commit
 from tests.bench.groups import GROUPS, selected
 from tests.bench.machine import Machine, ProcessorTime
-from tests.bench.runner import BenchRow, Effort, join_sessions, write_rows
+from tests.bench.runner import FEWEST_RUNS, BenchRow, Effort, join_sessions, write_rows
 from tests.bench.session import rows_of_session
 from tests.demo.display import Display
 from tests.demo.process import DemoError
 
 SESSIONS = 8
+#: When no other session begins, if there are enough to judge rows.
+ENOUGH_S = 300
 FULL, SHORT = Effort(), Effort(runs=1, part=0.02)
 
 PAGE, PICTURE = Path("performance.md"), Path("performance.svg")
@@ -36,7 +39,11 @@ class BenchPlan(NamedTuple):
 async def measure(display: Display, plan: BenchPlan) -> dict[str, list[BenchRow]]:
     """Returns the rows of each group. Sessions of all groups take turns, so that a busy moment hits one of each."""
     found: dict[str, dict[str, list[BenchRow]]] = {name: defaultdict(list) for name in plan.names}
+    start = time.monotonic()
     for number in range(1, plan.sessions + 1):
+        if number > FEWEST_RUNS and time.monotonic() - start > ENOUGH_S:
+            display.text(f"  No more sessions after {number - 1}: the machine is slow or busy.")
+            break
         with display.step(f"session {number} of {plan.sessions}"):
             for name, rows in found.items():
                 display.update(name)

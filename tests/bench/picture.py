@@ -22,6 +22,7 @@ _STYLE = """\
     .goal, .range { stroke: #e6edf3 } .met { fill: #2ea043 } .missed { fill: #da3633 } .noisy { fill: #9e6a03 }
   }
 """
+_LEGEND = "✓ met, ✗ missed, ? too noisy to say. A bar is what is used of the goal, a thin line the range of its median."
 _SIGNS = {Judgement.MET: "✓", Judgement.MISSED: "✗", Judgement.NOISY: "?"}
 _CLASSES = {Judgement.MET: "met", Judgement.MISSED: "missed", Judgement.NOISY: "noisy"}
 
@@ -44,7 +45,8 @@ def draw(groups: Mapping[str, Sequence[BenchRow]], caption: Sequence[str]) -> st
     line = _x(1)
     parts.append(f'<line class="goal" x1="{line}" x2="{line}" y1="{MARGIN + TITLE - 6}" y2="{y}"/>')
     parts.append(_text(line, MARGIN + 12, "goal", "faint"))
-    for sentence in caption:
+    parts.append(_text(RIGHT, MARGIN + 12, "twice", "faint"))
+    for sentence in (_LEGEND, *caption):
         y += ROW
         parts.append(_text(MARGIN, y, sentence, "faint"))
     height = y + MARGIN

@@ -45,7 +45,7 @@ class RadioCase(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{NAMES[self.transport]}, {self.rate:.0f} SDUs of {self.size} bytes a second"
+        return f"{NAMES[self.transport]}, {self.rate:.0f} × {self.size} bytes a second"
 
 
 CASES = tuple(
