@@ -63,8 +63,8 @@ performance: build ## all rows of the bench, into docs/performance.md and its pi
 
 .PHONY: catalog
 catalog: build ## the journal's catalog and docs/events.md, from the table of events
-	@$(BIN)/python -m usbbtd.events catalog > systemd/usbbtd.catalog
-	@$(BIN)/python -m usbbtd.events page > docs/events.md
+	@$(BIN)/python -m usbbtd.log.catalog catalog > systemd/usbbtd.catalog
+	@$(BIN)/python -m usbbtd.log.catalog page > docs/events.md
 
 .PHONY: xen-image
 xen-image: build $(XEN_SYSTEM) ## a real Xen for QEMU, from Debian's packages, in ~/.cache/usbbtd: docs/testbed.md

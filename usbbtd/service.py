@@ -24,14 +24,14 @@ from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.nodes import VL2CAP
-from usbbtd.log import RecentEvents
-from usbbtd.log import configure as configure_log
-from usbbtd.manager import feed_watchdog, notify, notify_reloading
+from usbbtd.log.setup import RecentEvents
+from usbbtd.log.setup import configure as configure_log
 from usbbtd.nodes import BACKEND, DOMID, FRONTEND, ONLINE, STATE
 from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.retry import Trouble
+from usbbtd.sd_notify import feed_watchdog, notify, notify_reloading
 from usbbtd.signals import handled
 from usbbtd.state import State
 from usbbtd.usb.nodes import VUSB

@@ -17,8 +17,8 @@ from tests.bench.path_end import DIRECT, PEERS, obey, serve
 from tests.demo import lines, plan
 from tests.demo.peers import PeerChannel, open_channel, power_on, spec_of
 from tests.demo.traffic import AnyChannel
-from usbbtd import log
 from usbbtd.config import LogSettings
+from usbbtd.log.setup import configure as configure_log
 
 
 async def direct(socket: str) -> None:
@@ -58,6 +58,6 @@ async def peers(*sockets: str) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(LogSettings(level="warning", target="stderr"))
+    configure_log(LogSettings(level="warning", target="stderr"))
     roles: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"direct": direct, "peers": peers}
     asyncio.run(roles[sys.argv[1]](*sys.argv[2:]))

@@ -21,9 +21,9 @@ from typing import Literal
 
 from tests.demo import lines, plan
 from tests.demo.traffic import MTU, AnyChannel
-from usbbtd import log
 from usbbtd.config import LogSettings
 from usbbtd.guest import open_adapter
+from usbbtd.log.setup import configure as configure_log
 
 #: Large SDUs that may be on their way: BR/EDR has no flow control of its own. Half of them are acknowledged at a time.
 WINDOW = 32
@@ -169,6 +169,6 @@ def new_precise_loop() -> asyncio.SelectorEventLoop:
 
 
 if __name__ == "__main__":
-    log.configure(LogSettings(level="warning", target="stderr"))
+    configure_log(LogSettings(level="warning", target="stderr"))
     with asyncio.Runner(loop_factory=new_precise_loop if sys.argv[1:] == ["precise"] else None) as runner:
         runner.run(guest())

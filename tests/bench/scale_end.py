@@ -14,9 +14,9 @@ from time import perf_counter
 
 from tests.bench.path_end import PEERS, SMALL, task_of
 from tests.demo import lines, plan
-from usbbtd import log
 from usbbtd.config import LogSettings
 from usbbtd.guest import Adapter, Channel, open_adapter
+from usbbtd.log.setup import configure as configure_log
 
 #: Channels of one link.
 CHANNELS_A_PEER = 64
@@ -90,5 +90,5 @@ async def run() -> None:
 
 
 if __name__ == "__main__":
-    log.configure(LogSettings(level="warning", target="stderr"))
+    configure_log(LogSettings(level="warning", target="stderr"))
     asyncio.run(run())

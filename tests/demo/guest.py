@@ -15,10 +15,10 @@ from contextlib import AsyncExitStack
 
 from tests.demo import lines, plan
 from tests.demo.traffic import MTU, Counts, Sender, echo
-from usbbtd import log
 from usbbtd.config import LogSettings
 from usbbtd.guest import Adapter, AdapterError, Channel, PermissionDenied, open_adapter
 from usbbtd.guest.channel import Listener
+from usbbtd.log.setup import configure as configure_log
 
 PING_LENGTH = 64
 PROGRESS_INTERVAL_S = 0.1
@@ -115,7 +115,7 @@ async def run(domid: int) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(LogSettings(level="warning", target="stderr"))
+    configure_log(LogSettings(level="warning", target="stderr"))
     failure = None
     try:
         asyncio.run(run(int(sys.argv[1])))

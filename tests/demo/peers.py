@@ -20,8 +20,8 @@ from bumble.transport import open_transport
 
 from tests.demo import lines, plan
 from tests.demo.traffic import MTU, Counts, Sender, echo
-from usbbtd import log
 from usbbtd.config import LogSettings
+from usbbtd.log.setup import configure as configure_log
 
 ADVERTISING_INTERVAL_MS = 20
 LE_MPS = 1021
@@ -162,5 +162,5 @@ async def run(echo_socket: str, caller_socket: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(LogSettings(level="warning", target="stderr"))
+    configure_log(LogSettings(level="warning", target="stderr"))
     asyncio.run(run(*sys.argv[1:]))

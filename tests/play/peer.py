@@ -10,11 +10,11 @@ from bumble.l2cap import L2capError
 
 from tests.demo import plan
 from tests.demo.peers import CallingPeer, open_channel, power_on
-from usbbtd import log
 from usbbtd.bluetooth import BREDR, LE, check_psm, result_name
 from usbbtd.cli.arguments import number
 from usbbtd.cli.program import program
 from usbbtd.config import LogSettings
+from usbbtd.log.setup import configure as configure_log
 
 TIME_LIMIT_S = 10
 _USAGE = 2
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("psm", type=number, metavar="PSM", help="which a guest listens on; 0x1005, for example")
     parser.add_argument("text", help="what to send, as one SDU")
     arguments = parser.parse_args(argv)
-    log.configure(LogSettings(level="error", target="stderr"))
+    configure_log(LogSettings(level="error", target="stderr"))
     transport: plan.Transport = "le" if arguments.le else "bredr"
     try:
         check_psm(LE if arguments.le else BREDR, arguments.psm)

@@ -17,9 +17,9 @@ from bumble.link import LocalLink
 from bumble.transport.common import PacketParser
 
 from tests.sim.controller import SENT_TO_LINUX, SimulatedController, new_dongle
-from usbbtd import log
 from usbbtd.backends.usbif import offer_usbif
 from usbbtd.config import LogSettings
+from usbbtd.log.setup import configure as configure_log
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--address", required=True, help="the dongle's Bluetooth address")
     parser.add_argument("--peer", nargs=2, action="append", default=[], metavar=("ADDRESS", "SOCKET"))
     arguments = parser.parse_args()
-    log.configure(LogSettings(target="stderr"))
+    configure_log(LogSettings(target="stderr"))
     peers = [(address, Path(path)) for address, path in arguments.peer]
     asyncio.run(serve(arguments.frontend, arguments.devid, arguments.address, peers))
 

@@ -61,16 +61,18 @@ def serve(config: Config, policy: Policy) -> int:
     """
     from functools import partial
 
-    from usbbtd import log, service
+    from usbbtd import service
     from usbbtd.cli.signals import run_service
     from usbbtd.control.server import ControlError
     from usbbtd.dongles.dongle import DongleError
+    from usbbtd.log.setup import RecentEvents
+    from usbbtd.log.setup import configure as configure_log
     from usbbtd.xen.claim import ClaimError
     from usbbtd.xen.error import XenError
 
     never_wait()
-    recent = log.RecentEvents()
-    log.configure(config.log, recent=recent)
+    recent = RecentEvents()
+    configure_log(config.log, recent=recent)
     try:
         run_service(partial(service.run, config, policy, recent))
     except (ClaimError, DongleError, ControlError) as error:

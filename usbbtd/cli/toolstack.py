@@ -117,12 +117,13 @@ async def _list(store: Store, arguments: Arguments) -> None:
 
 async def _watch(store: Store, arguments: Arguments) -> None:
     # Imported here, so that the other commands need not wait for what only a service needs.
-    from usbbtd import log
+    from usbbtd.log.setup import LogDefaults
+    from usbbtd.log.setup import configure as configure_log
     from usbbtd.toolstack import watch
     from usbbtd.toolstack.files import DIRECTORIES
 
     never_wait()
-    log.configure(log.LogDefaults(), "usbbt-toolstack")
+    configure_log(LogDefaults(), "usbbt-toolstack")
     await watch.run(store, arguments.config_dir or DIRECTORIES)
 
 

@@ -11,9 +11,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.l2capif.nodes import VL2CAP
-from usbbtd.manager import notify
 from usbbtd.nodes import DOMAINS, FRONTEND, NAME, home
 from usbbtd.retry import Retry, Trouble
+from usbbtd.sd_notify import notify
 from usbbtd.signals import handled
 from usbbtd.toolstack.devices import Vl2capDevice
 from usbbtd.toolstack.domains import Domain, read_names

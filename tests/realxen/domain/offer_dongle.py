@@ -17,9 +17,9 @@ from pathlib import Path
 import structlog
 
 from tests.sim.dongle import ACL, EVENT, SimulatedDongle
-from usbbtd import log
 from usbbtd.backends.usbif import UsbifController
 from usbbtd.config import LogSettings
+from usbbtd.log.setup import configure as configure_log
 from usbbtd.xen.evtchn import EventChannels
 from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
@@ -98,7 +98,7 @@ async def make_nodes(store: Store, frontend: int, devid: int) -> None:
 
 
 async def main(frontend: int, devid: int, path: str) -> None:
-    log.configure(LogSettings(target="stderr", level="debug"))
+    configure_log(LogSettings(target="stderr", level="debug"))
     dongle = SimulatedDongle()
     await open_port(path, dongle)
     store, evtchn, grants = await Store.open(), EventChannels(), Grants()

@@ -1,17 +1,21 @@
-"""Makes the journal's catalog and the page of docs from the table of events."""
+"""Makes the journal's catalog and the page of docs from the table of events.
 
+``python -m usbbtd.log.catalog catalog`` prints the one, ``page`` the other.
+"""
+
+import sys
 import textwrap
 from collections.abc import Iterator
 
-from usbbtd.events.fields import field_of
-from usbbtd.events.table import EVENTS, LogEvent
+from usbbtd.log.events import EVENTS, LogEvent
+from usbbtd.log.fields import field_of
 
 _WIDTH = 79
 _HEAD = """\
 # Events
 
 What the log says, what it means and what to do. This page and the journal's catalog, `systemd/usbbtd.catalog`, are
-made by `make catalog` from `usbbtd/events/table.py`: do not edit them.
+made by `make catalog` from `usbbtd/log/events.py`: do not edit them.
 
 - `journalctl -x -u usbbtd` explains each event below it. `journalctl -u usbbtd -o verbose` shows the fields.
 - `journalctl XEN_DOMID=7` is all that concerns guest 7, `journalctl USBBTD_EVENT="channel open"` all events of a kind;
@@ -25,12 +29,12 @@ made by `make catalog` from `usbbtd/events/table.py`: do not edit them.
 """
 
 
-def catalog() -> str:
+def make_catalog() -> str:
     """Returns the file that journalctl --update-catalog reads, in the form of systemd.catalog(5)."""
     return "\n".join(_entry(program, event) for program, events in EVENTS.items() for event in events)
 
 
-def page() -> str:
+def make_page() -> str:
     """Returns docs/events.md."""
     return _HEAD + "".join(f"\n## {program}\n\n{_table(events)}" for program, events in EVENTS.items())
 
@@ -68,3 +72,7 @@ def _field(fact: str) -> str:
         inner = fact.strip("()")
         return "(*statistics*)" if inner == "statistics" else f"(`{field_of(inner)}`)"
     return f"`{field_of(fact)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write({"catalog": make_catalog, "page": make_page}[sys.argv[1]]())

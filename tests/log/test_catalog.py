@@ -4,19 +4,19 @@ import subprocess
 from pathlib import Path
 
 from tests import ROOT
-from usbbtd.events import pages
-from usbbtd.events.table import by_phrase
+from usbbtd.log import catalog
+from usbbtd.log.events import by_phrase
 
 CATALOG = ROOT / "systemd" / "usbbtd.catalog"
 
 
 def test_the_committed_files_are_up_to_date() -> None:
-    assert CATALOG.read_text() == pages.catalog(), "make catalog"
-    assert (ROOT / "docs" / "events.md").read_text() == pages.page(), "make catalog"
+    assert CATALOG.read_text() == catalog.make_catalog(), "make catalog"
+    assert (ROOT / "docs" / "events.md").read_text() == catalog.make_page(), "make catalog"
 
 
 def test_every_event_has_its_row() -> None:
-    rows = [line for line in pages.page().splitlines() if line.startswith("|") and "`" in line]
+    rows = [line for line in catalog.make_page().splitlines() if line.startswith("|") and "`" in line]
     assert len(rows) == len(by_phrase())
     [row] = [row for row in rows if row.startswith("| channel open †")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]

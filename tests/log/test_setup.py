@@ -23,10 +23,10 @@ from tests.sim.configuration import write_configuration
 from tests.sim.world import World
 from tests.support.domain import NewDomain
 from tests.support.journald import Journald
-from usbbtd import journal, log
 from usbbtd.config import LogSettings
-from usbbtd.events.table import by_phrase
-from usbbtd.flood import BURST
+from usbbtd.log import journal, setup
+from usbbtd.log.events import by_phrase
+from usbbtd.log.flood import BURST
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 
@@ -42,7 +42,7 @@ def _leave_no_configuration() -> Iterator[None]:
 
 
 def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogSettings(target="stderr"))
+    setup.configure(LogSettings(target="stderr"))
     structlog.get_logger().info("channel opened", domid=3, psm=0x1001, addr=ADDRESS)
     line = capsys.readouterr().err
     assert "\x1b" not in line
@@ -50,7 +50,7 @@ def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogSettings(level="warning", target="stderr"))
+    setup.configure(LogSettings(level="warning", target="stderr"))
     structlog.get_logger().info("not this")
     structlog.get_logger().warning("but this")
     assert "but this" in (text := capsys.readouterr().err)
@@ -60,7 +60,7 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
 def test_fields_of_the_journal() -> None:
     sent: list[tuple[str, dict[str, str]]] = []
     ids = {"channel opened": "0123456789abcdef0123456789abcdef"}
-    sender = log.JournalSender(lambda message, **fields: sent.append((message, fields)), "usbbtd", ids)
+    sender = setup.JournalSender(lambda message, **fields: sent.append((message, fields)), "usbbtd", ids)
     event = {"domid": 3, "devid": 0, "state": "Connected", "path": "device/vl2cap/0", "addr": ADDRESS}
     event |= {
         "psm": 0x1001,
@@ -71,7 +71,7 @@ def test_fields_of_the_journal() -> None:
         "level": "warning",
     }
     with pytest.raises(structlog.DropEvent):
-        sender(None, "warning", log.readable_facts(None, "warning", event))
+        sender(None, "warning", setup.readable_facts(None, "warning", event))
     message = (
         "channel opened domid=3 devid=0 state=Connected path=device/vl2cap/0 addr=C0:FF:EE:00:00:01 psm=0x1001 "
         "cid=0x0040 limit=64 key=0102"
@@ -99,8 +99,8 @@ def test_fields_of_the_journal() -> None:
 
 
 def test_the_last_events_are_remembered_as_they_are_shown() -> None:
-    recent = log.RecentEvents(2)
-    log.configure(LogSettings(target="stderr"), recent=recent)
+    recent = setup.RecentEvents(2)
+    setup.configure(LogSettings(target="stderr"), recent=recent)
     for number in range(3):
         structlog.get_logger().info("channel opened", addr=ADDRESS, psm=number)
     structlog.get_logger().debug("below the level")
@@ -112,7 +112,7 @@ def test_the_last_events_are_remembered_as_they_are_shown() -> None:
 
 def journal_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
     sent: list[tuple[str, dict[str, str]]] = []
-    monkeypatch.setattr("usbbtd.journal.send", lambda message, **fields: sent.append((message, fields)))
+    monkeypatch.setattr("usbbtd.log.journal.send", lambda message, **fields: sent.append((message, fields)))
     return sent
 
 
@@ -123,17 +123,17 @@ def test_auto_takes_the_journal_where_standard_error_is_connected_to_it(monkeypa
         status = os.fstat(write_end)
         monkeypatch.setattr(sys, "stderr", stderr)
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        log.configure(LogSettings())
+        setup.configure(LogSettings())
         structlog.get_logger().info("to the journal")
         monkeypatch.setenv("JOURNAL_STREAM", "1:1")
-        log.configure(LogSettings())
+        setup.configure(LogSettings())
         structlog.get_logger().info("to standard error")
     assert [message for message, _fields in sent] == ["to the journal"]
 
 
 def test_a_traceback_is_in_the_message_of_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = journal_of(monkeypatch)
-    log.configure(LogSettings(target="journal"))
+    setup.configure(LogSettings(target="journal"))
     try:
         raise KeyError("lost")
     except KeyError:
@@ -145,7 +145,7 @@ def test_a_traceback_is_in_the_message_of_the_journal(monkeypatch: pytest.Monkey
 
 
 async def test_exceptions_that_nobody_awaited_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure(LogSettings(target="stderr"))
+    setup.configure(LogSettings(target="stderr"))
     error = RuntimeError("nobody looked")
     asyncio.get_running_loop().call_exception_handler({"message": "forgotten task", "exception": error})
     text = capsys.readouterr().err
@@ -156,9 +156,9 @@ async def test_exceptions_that_nobody_awaited_are_logged(capsys: pytest.CaptureF
 
 def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
     code = (
-        "import sys; from usbbtd import config, log, service\n"
+        "import sys; from usbbtd import config, service; from usbbtd.log import setup\n"
         "for target in ('stderr', 'journal'):\n"
-        "    log.configure(config.LogSettings(target=target)); print('usbbtd.events.table' in sys.modules)"
+        "    setup.configure(config.LogSettings(target=target)); print('usbbtd.log.events' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"]
@@ -166,7 +166,7 @@ def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
 
 def test_hashed_addresses(capsys: pytest.CaptureFixture[str]) -> None:
     def lines_with(key: bytes | None) -> list[str]:
-        log.configure(LogSettings(target="stderr", addresses="hashed"), address_key=key)
+        setup.configure(LogSettings(target="stderr", addresses="hashed"), address_key=key)
         logger = structlog.get_logger()
         logger.info("one", addr=ADDRESS)
         logger.info("two", addr="c0:ff:ee:00:00:01", reason="C0:FF:EE:00:00:02 and C0:FF:EE:00:00:01 said no")
@@ -197,8 +197,8 @@ async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: 
         if fields["USBBTD_EVENT"] == "events suppressed":
             told.set()
 
-    monkeypatch.setattr("usbbtd.journal.send", send)
-    log.configure(LogSettings(target="journal"))
+    monkeypatch.setattr("usbbtd.log.journal.send", send)
+    setup.configure(LogSettings(target="journal"))
     logger = structlog.get_logger().bind(domid=3)
     for _ in range(BURST + 9):
         logger.info("link up")
@@ -221,8 +221,8 @@ async def test_a_flood_is_cut_and_its_count_is_told_when_it_pauses(monkeypatch: 
 
 def test_what_was_suppressed_is_told_at_the_latest_when_the_process_ends() -> None:
     code = (
-        "from usbbtd import config, log; import structlog\n"
-        "log.configure(config.LogSettings(target='stderr'))\n"
+        "from usbbtd import config; from usbbtd.log import setup; import structlog\n"
+        "setup.configure(config.LogSettings(target='stderr'))\n"
         f"for _ in range({BURST} + 500): structlog.get_logger().info('link up', domid=3)"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
@@ -281,7 +281,7 @@ def test_events_that_the_journal_does_not_take_are_counted_and_told() -> None:
             raise OSError(28, "No space left on device")
         sent.append(message)
 
-    sender = log.JournalSender(send, "usbbtd", {})
+    sender = setup.JournalSender(send, "usbbtd", {})
     with structlog.testing.capture_logs() as told:
         for number in range(4):
             full = number < 2  # the closure reads it
@@ -293,7 +293,7 @@ def test_events_that_the_journal_does_not_take_are_counted_and_told() -> None:
 
 def test_a_journal_that_nobody_reads_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "socket"))
-    sender = log.JournalSender(journal.send, "usbbtd", {})
+    sender = setup.JournalSender(journal.send, "usbbtd", {})
 
     def log_one(number: int) -> None:
         with pytest.raises(structlog.DropEvent):

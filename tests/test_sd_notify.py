@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from usbbtd.manager import feed_watchdog, notify, watchdog_period_s
+from usbbtd.sd_notify import feed_watchdog, notify, watchdog_period_s
 
 TIME_LIMIT_S = 30
 

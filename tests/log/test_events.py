@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests import ROOT
-from usbbtd.events.table import EVENTS, LogEvent, by_phrase
+from usbbtd.log.events import EVENTS, LogEvent, by_phrase
 
 PACKAGE = ROOT / "usbbtd"
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")

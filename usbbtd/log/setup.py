@@ -21,10 +21,10 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from usbbtd import journal
 from usbbtd.bluetooth import ADDRESS, format_address
-from usbbtd.events.fields import field_of
-from usbbtd.flood import RATE, Flood
+from usbbtd.log import journal
+from usbbtd.log.fields import field_of
+from usbbtd.log.flood import RATE, Flood
 
 #: How many of the last events are remembered.
 MOST_RECENT = 200
@@ -228,13 +228,13 @@ class _LibraryHandler(logging.Handler):
 
 
 def _message_ids() -> dict[str, str]:
-    from usbbtd.events.table import by_phrase  # only here: a program that logs to standard error needs no table
+    from usbbtd.log.events import by_phrase  # only here: a program that logs to standard error needs no table
 
     return {phrase: event.message_id for phrase, event in by_phrase().items()}
 
 
 def _is_limited(phrase: str) -> bool:
-    from usbbtd.events.table import by_phrase
+    from usbbtd.log.events import by_phrase
 
     event = by_phrase().get(phrase)
     return event is not None and event.limited

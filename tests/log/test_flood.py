@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.flood import BURST, RATE, Flood
+from usbbtd.log.flood import BURST, RATE, Flood
 
 
 @pytest.fixture
