@@ -8,11 +8,12 @@ from typing import NamedTuple
 from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.acl import AclData, AclLink
+from usbbtd.hci.advertising import Advertising
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
-from usbbtd.hci.init import ControllerFacts
+from usbbtd.hci.init import OWN_ADDRESS_TYPE, ControllerFacts
 from usbbtd.hci.initiator import Initiator, Target
-from usbbtd.hci.le import OWN_ADDRESS_TYPE, LeAir
+from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.hci.wire.commands import HciCommand
@@ -64,10 +65,15 @@ class AclLinkInfo(NamedTuple):
 class Connections:
     """All links of one controller, and the attempts to make more."""
 
-    def __init__(self, acl: AclData, air: LeAir, send: Send, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, acl: AclData, random_address: bytes, scanning: Scanning, advertising: Advertising, send: Send,
+        emit: Callable[[Event], None],
+    ) -> None:  # fmt: skip
         self.connectable = False
         self._acl = acl
-        self._air = air
+        self._random_address = random_address
+        self._scanning = scanning
+        self._advertising = advertising
         self._send = send
         self._emit = emit
         self._controller: ControllerFacts | None = None
@@ -88,8 +94,8 @@ class Connections:
         self._le = Initiator(
             self._create_le,
             lambda target: commands.LeCreateConnectionCancel(),
-            air.set_initiating,
-            air.make_way,
+            self._set_initiating,
+            self._make_way,
             self._is_linked,
             send,
             emit,
@@ -271,13 +277,21 @@ class Connections:
     def _is_own(self, target: Target, controller: ControllerFacts) -> bool:
         """Tells whether the target has our own address: a peer that claims it can undo pairing (CVE-2020-26555)."""
         random = target.address_type == ADDRESS_LE_RANDOM
-        return target.address == (self._air.random_address if random else controller.address)
+        return target.address == (self._random_address if random else controller.address)
 
     def _is_linked(self, target: Target) -> bool:
         return self._find(target) is not None
 
     def _initiator(self, target: Target) -> Initiator:
         return self._le if target.address_type else self._bredr
+
+    def _set_initiating(self, initiating: bool) -> None:
+        self._scanning.set_initiating(initiating)
+        self._advertising.set_initiating(initiating)
+
+    def _make_way(self) -> None:
+        self._scanning.make_way()
+        self._advertising.make_way()
 
     def _create_bredr(self, target: Target) -> HciCommand:
         return commands.CreateConnection(target.address, _PACKET_TYPES, _PAGE_SCAN_R2, 0, 0, 1)
@@ -303,7 +317,7 @@ class Connections:
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))
         if target.address_type:
-            self._air.link_up(role)
+            self._advertising.link_up(role)
         self._initiator(target).receive_connected(target, now)
 
     def _link_down(self, link: AclLink, reason: int, now: float) -> None:
@@ -312,7 +326,7 @@ class Connections:
         self.counters["links_closed"] += 1
         self._emit(Disconnected(link.handle, reason))
         if link.address_type:
-            self._air.link_down()
+            self._advertising.link_down()
         (self._le if link.address_type else self._bredr).begin_next(now)
 
     def _tell_to_end(self, link: AclLink, reason: int, tries: int) -> None:

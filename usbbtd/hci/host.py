@@ -10,14 +10,15 @@ from typing import Any
 from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci.acl import AclData
+from usbbtd.hci.advertising import Advertising
 from usbbtd.hci.authentication import REFUSALS
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
 from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
 from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.initiator import Target
-from usbbtd.hci.le import LeAir
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
+from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
@@ -57,9 +58,11 @@ class Host:
         self._last_reset: tuple[float, str] | None = None  # when, and why
         self._acl = AclData()
         self._commands = CommandQueue(command_timeout_s)
-        self._air = LeAir(random_address, self._commands.send, self._emit)
-        self._connections = Connections(self._acl, self._air, self._commands.send, self._emit)
-        links = self._connections
+        send = self._commands.send
+        self._scanning = Scanning(send, self._emit)
+        self._advertising = Advertising(random_address, send, self._emit)
+        links = Connections(self._acl, random_address, self._scanning, self._advertising, send, self._emit)
+        self._connections = links
         self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
             incoming.ConnectionRequest: links.receive_request,
             incoming.ConnectionComplete: links.receive_complete,
@@ -69,8 +72,8 @@ class Host:
             incoming.LeEnhancedConnectionComplete: links.receive_le_complete,
             incoming.LeConnectionUpdateComplete: links.receive_le_updated,
             incoming.LeRemoteConnectionParameterRequest: links.receive_le_parameters_request,
-            incoming.LeAdvertisingReport: self._air.receive_reports,
-            incoming.LeExtendedAdvertisingReport: self._air.receive_reports,
+            incoming.LeAdvertisingReport: self._scanning.receive_reports,
+            incoming.LeExtendedAdvertisingReport: self._scanning.receive_reports,
         }
         self._counters = dict.fromkeys(
             ("resets", "resets_unasked", "events_ignored", "events_malformed", "advertisements_dropped"), 0
@@ -114,7 +117,7 @@ class Host:
             **self._commands.counters,
             **self._connections.counters,
             **self._acl.statistics(),
-            **self._air.counters,
+            **self._scanning.counters,
         }
 
     # The user's side
@@ -153,17 +156,17 @@ class Host:
 
         It ends with stop_scan(), or with ScanStopped.
         """
-        self._air.start_scan(active=active, duplicates=duplicates)
+        self._scanning.start(active=active, duplicates=duplicates)
 
     def stop_scan(self) -> None:
-        self._air.stop_scan()
+        self._scanning.stop()
 
     def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
         """Advertises until stop_advertising() or AdvertisingStopped, also after a peer has connected."""
-        self._air.start_advertising(data, interval_ms=interval_ms, connectable=connectable)
+        self._advertising.start(data, interval_ms=interval_ms, connectable=connectable)
 
     def stop_advertising(self) -> None:
-        self._air.stop_advertising()
+        self._advertising.stop()
 
     def update_connection(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
         """Asks for other connection parameters of an LE link. ConnectionUpdated follows if they are changed.
@@ -305,7 +308,8 @@ class Host:
         self._state = "up"
         self._connections.controller_up(controller)
         self._emit(Ready())
-        self._air.controller_up(controller)
+        for activity in (self._scanning, self._advertising):
+            activity.controller_up(controller)
         if self._connections.connectable:  # after a reset no peer can connect
             self.set_connectable(True)
 
@@ -322,7 +326,8 @@ class Host:
             self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)
-        self._air.controller_down()
+        for activity in (self._scanning, self._advertising):
+            activity.controller_down()
         self._begin(now, forgive=False)
 
     def _fail(self, reason: str) -> None:
@@ -330,7 +335,8 @@ class Host:
         self._script = None
         self._commands.clear(forgive=False)
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, self._commands.now)
-        self._air.abandon(ErrorCode.HARDWARE_FAILURE)
+        for activity in (self._scanning, self._advertising):
+            activity.abandon(ErrorCode.HARDWARE_FAILURE)
         if self._last_reset:
             reason += f"; it had been reset because it {self._last_reset[1]}"
         self._emit(Failed(reason))

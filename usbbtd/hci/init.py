@@ -14,7 +14,10 @@ from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.commands import HciCommand, Returned
 from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
 
-__all__ = ["ControllerFacts", "Script", "init_script"]
+__all__ = ["OWN_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
+
+#: Our address on LE is a random static one, which tells peers nothing about the dongle.
+OWN_ADDRESS_TYPE = 1
 
 R = TypeVar("R")
 A = TypeVar("A", bound=Returned)
