@@ -33,11 +33,12 @@ class BenchLab:
     """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block.
 
     ``tree``: what has usbbtd run from another tree, in its environment. ``configuration``: more of usbbtd's.
+    ``paced``: whether the dongle's radio takes the time that a real one does.
     """
 
     def __init__(
         self, directory: Path, logs: Path, *, tree: Mapping[str, str] | None = None,
-        peers: Sequence[plan.PlannedPeer] = PEERS[:2], configuration: str = "",
+        peers: Sequence[plan.PlannedPeer] = PEERS[:2], configuration: str = "", paced: bool = False,
     ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,7 @@ class BenchLab:
         self._logs = logs
         self._tree = tree or {}
         self._peers = peers
+        self._pace = ["--paced"] if paced else []
         self._more_configuration = configuration
         self._stack = AsyncExitStack()
         self._guests = 0
@@ -66,7 +68,7 @@ class BenchLab:
                 self._directory, CONFIGURATION.format(control="") + self._more_configuration
             )
             on_air = [word for peer in (*self._peers, DIRECT) for word in ("--peer", peer.address, self._socket(peer))]
-            arguments = ["--frontend", str(plan.DRIVER_DOMAIN), "--address", plan.DONGLE_ADDRESS, *on_air]
+            arguments = ["--frontend", str(plan.DRIVER_DOMAIN), "--address", plan.DONGLE_ADDRESS, *on_air, *self._pace]
             await self._start("air", "tests.sim.air", *arguments, domid=plan.DOM0)
             await self._start("peers", _BUMBLE, "peers", *map(self._socket, self._peers))
             self._stack = self._stack.pop_all()

@@ -18,7 +18,6 @@ from tests.bench.session import rows_of_session
 from tests.demo.display import Display
 from tests.demo.process import DemoError
 
-SESSIONS = 8
 #: When no other session begins, if there are enough to judge rows.
 ENOUGH_S = 300
 FULL, SHORT = Effort(), Effort(runs=1, part=0.02)
@@ -27,10 +26,14 @@ PAGE, PICTURE = Path("performance.md"), Path("performance.svg")
 
 
 class BenchPlan(NamedTuple):
-    """What to measure, how often, and where to write it. ``docs``: a folder whose page is to be renewed."""
+    """What to measure, how often, and where to write it.
+
+    ``sessions``: how often each group is measured; None if as often as is usual for it. ``docs``: a folder whose page
+    is to be renewed.
+    """
 
     names: Sequence[str]
-    sessions: int
+    sessions: int | None
     effort: Effort
     output: Path
     docs: Path | None
@@ -40,15 +43,18 @@ async def measure(display: Display, plan: BenchPlan) -> dict[str, list[BenchRow]
     """Returns the rows of each group. Sessions of all groups take turns, so that a busy moment hits one of each."""
     found: dict[str, dict[str, list[BenchRow]]] = {name: defaultdict(list) for name in plan.names}
     start = time.monotonic()
-    for number in range(1, plan.sessions + 1):
+    sessions = {name: plan.sessions or GROUPS[name].sessions for name in plan.names}
+    most = max(sessions.values())
+    for number in range(1, most + 1):
         if number > FEWEST_RUNS and time.monotonic() - start > ENOUGH_S:
             display.text(f"  No more sessions after {number - 1}: the machine is slow or busy.")
             break
-        with display.step(f"session {number} of {plan.sessions}"):
-            for name, rows in found.items():
+        due = [name for name in plan.names if number <= sessions[name]]
+        with display.step(f"session {number} of {most}: {', '.join(due)}"):
+            for name in due:
                 display.update(name)
                 async for row in rows_of_session(name, plan.effort, plan.output / "bench" / name):
-                    rows[row.name].append(row)
+                    found[name][row.name].append(row)
                     display.update(f"{name}: {row.name}")
     return {name: [join_sessions(each) for each in rows.values()] for name, rows in found.items()}
 
@@ -86,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROWS", help=f"of {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--short", action="store_true", help="one little run of each: to see that everything works")
-    parser.add_argument("--sessions", type=int, default=SESSIONS, help="how often each row is measured (default: 8)")
+    parser.add_argument("--sessions", type=int, help="how often each row is measured (default: 5 to 8 times)")
     parser.add_argument("--output", type=Path, default=Path("build"), help="folder for bench.json, bench.svg and logs")
     parser.add_argument("--docs", action="store_true", help="renew docs/performance.md and its picture, too")
     arguments = parser.parse_args(argv)

@@ -11,7 +11,6 @@ Commands, each answered by one report; a first one, ``{"up": true}``, comes unas
 """
 
 import asyncio
-import selectors
 import struct
 import sys
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from typing import Literal
 
 from tests.demo import lines, plan
 from tests.demo.traffic import MTU, AnyChannel
+from tests.sim.precise import new_precise_loop
 from usbbtd.config import LogSettings
 from usbbtd.guest import open_adapter
 from usbbtd.log.setup import configure as configure_log
@@ -161,11 +161,6 @@ async def guest() -> None:
             return await stack.enter_async_context(channel)
 
         await obey(connect)
-
-
-def new_precise_loop() -> asyncio.SelectorEventLoop:
-    """Returns a loop whose pauses end in time: epoll, which asyncio has otherwise, counts milliseconds."""
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 if __name__ == "__main__":

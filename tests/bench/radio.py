@@ -19,6 +19,7 @@ from tests.bench.runner import BenchRow, Effort, Goal, Runs, runs_in_turn
 from tests.demo import plan
 from tests.demo.outcome import RADIO_LIMITS
 from tests.demo.process import Process
+from tests.sim.paced import air_time_s
 
 TITLE = "The service at the radio's full rate, echoes, on the simulation"
 
@@ -26,9 +27,6 @@ COST = Goal(0.55)
 #: Of one processor, in percent.
 SHARES = {2048: Goal(3), 64: Goal(10)}
 
-#: Small SDUs a second. On BR/EDR one needs two slots, as DH1 and what acknowledges it; on LE 2M an air time of 330 µs,
-#: an empty packet of 44 µs and twice the pause between packets of 150 µs.
-SMALL_RATES: dict[plan.Transport, float] = {"bredr": 800, "le": 1480}
 #: How long one run takes.
 RUN_S = 0.4
 RUNS = 1
@@ -37,22 +35,32 @@ REACHED = 0.9
 
 
 class RadioCase(NamedTuple):
-    """SDUs of one size on one transport. ``rate``: how many the radio carries a second."""
+    """SDUs of one size on one transport. ``rate``: how many the radio carries a second.
+
+    ``paced``: the simulated radio takes its time for each fragment, so that the service hears of them one by one, as of
+    real ones. Otherwise it hands over an SDU's fragments together.
+    """
 
     transport: plan.Transport
     size: int
     rate: float
+    paced: bool = False
 
     @property
     def name(self) -> str:
-        return f"{NAMES[self.transport]}, {self.rate:.0f} × {self.size} bytes a second"
+        how = ", fragment by fragment" if self.paced else ""
+        return f"{NAMES[self.transport]}, {self.rate:.0f} × {self.size} bytes a second{how}"
 
 
-CASES = tuple(
-    RadioCase(transport, size, RADIO_LIMITS[transport] / size if size == 2048 else SMALL_RATES[transport])
-    for transport in plan.TRANSPORTS
-    for size in SHARES
+#: Large SDUs are carried at the radio's limit; small ones are one fragment, with headers of 4 and 6 octets.
+CASES = (
+    RadioCase("bredr", 2048, RADIO_LIMITS["bredr"] / 2048),
+    RadioCase("bredr", 64, 1 / air_time_s(68, over_le=False)),
+    RadioCase("le", 2048, RADIO_LIMITS["le"] / 2048),
+    RadioCase("le", 64, 1 / air_time_s(70, over_le=True)),
 )
+#: A little slower than the sum of the fragments' air times.
+PACED_CASES = (RadioCase("bredr", 2048, 108, paced=True), RadioCase("le", 2048, 76, paced=True))
 
 
 async def cost(lab: BenchLab, guest: Process, case: RadioCase, effort: Effort) -> tuple[float, float]:
@@ -73,34 +81,37 @@ async def start(lab: BenchLab) -> Process:
 
 
 async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
-    async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(BenchLab(directory / "ours", logs / "ours"))
-        labs = [(ours, await start(ours))]
-        missing = ""
-        try:
-            tree = environment_of(build_tree())
-        except NoTreeError as error:
-            missing = str(error)
-        else:
-            before = await stack.enter_async_context(BenchLab(directory / "before", logs / "before", tree=tree))
-            labs.append((before, await start(before)))
-        for case in CASES:
-            results = await runs_in_turn(RUNS, *(partial(cost, *lab, case, effort) for lab in labs))
-            for row in rows_of(case, results, missing):
-                yield row
+    trees: dict[str, dict[str, str]] = {"ours": {}}
+    missing = ""
+    try:
+        trees["before"] = environment_of(build_tree())
+    except NoTreeError as error:
+        missing = str(error)
+    for where, cases in (("at-once", CASES), ("paced", PACED_CASES)):
+        async with AsyncExitStack() as stack:
+            labs = []
+            for name, tree in trees.items():
+                paths = directory / where / name, logs / where / name
+                lab = await stack.enter_async_context(BenchLab(*paths, tree=tree, paced=cases is PACED_CASES))
+                labs.append((lab, await start(lab)))
+            for case in cases:
+                results = await runs_in_turn(RUNS, *(partial(cost, *lab, case, effort) for lab in labs))
+                for row in rows_of(case, results, missing):
+                    yield row
 
 
 def rows_of(case: RadioCase, results: Sequence[Sequence[Runs]], missing: str) -> list[BenchRow]:
     """Returns the rows of a case: the cost beside the peer's, where there is one, and the share at the full rate."""
     our_us, rates = results[0]
     name = f"{case.name}: one SDU"
+    goal, share_goal = (None, None) if case.paced else (COST, SHARES[case.size])
     if missing:
-        one = BenchRow(name, "µs", (), PEER, target=COST, missing=missing)
+        one = BenchRow(name, "µs", (), PEER, target=goal, missing=missing)
     else:
-        one = BenchRow(name, "µs", our_us, PEER, results[1][0], COST)
+        one = BenchRow(name, "µs", our_us, PEER, results[1][0], goal)
     # At the rate that the radio has, even if this machine has not reached it.
     shares = [us * case.rate / 1e6 * 100 for us in our_us]
-    share = BenchRow(f"{case.name}: share of a processor", "%", shares, target=SHARES[case.size])
+    share = BenchRow(f"{case.name}: share of a processor", "%", shares, target=share_goal)
     reached = median(rates) / case.rate
     if reached < REACHED:
         share = share._replace(note=f"{case.name}: this machine was too slow or too busy, and reached {reached:.0%}")

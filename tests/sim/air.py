@@ -17,6 +17,8 @@ from bumble.link import LocalLink
 from bumble.transport.common import PacketParser
 
 from tests.sim.controller import SENT_TO_LINUX, SimulatedController, new_dongle
+from tests.sim.paced import new_paced_dongle
+from tests.sim.precise import new_precise_loop
 from usbbtd.backends.usbif import offer_usbif
 from usbbtd.config import LogSettings
 from usbbtd.log.setup import configure as configure_log
@@ -50,8 +52,8 @@ class ServedController(asyncio.Protocol):
         self._controller.close()
 
 
-async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, Path]]) -> None:
-    """Until SIGTERM."""
+async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, Path]], *, paced: bool = False) -> None:
+    """Until SIGTERM. ``paced``: whether the dongle's radio takes the time that a real one does."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     logger = structlog.get_logger()
@@ -63,7 +65,7 @@ async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, 
         grants = Grants()
         stack.callback(grants.close)
         link = LocalLink()
-        dongle = new_dongle(link, address)
+        dongle = (new_paced_dongle if paced else new_dongle)(link, address)
         for peer_address, path in peers:
             protocol = functools.partial(ServedController, link, peer_address)
             server = await asyncio.get_running_loop().create_unix_server(protocol, path)
@@ -85,10 +87,13 @@ def main() -> None:
     parser.add_argument("--devid", type=int, default=0, help="of its virtual USB controller")
     parser.add_argument("--address", required=True, help="the dongle's Bluetooth address")
     parser.add_argument("--peer", nargs=2, action="append", default=[], metavar=("ADDRESS", "SOCKET"))
+    parser.add_argument("--paced", action="store_true", help="has its radio take the time that a real one does")
     arguments = parser.parse_args()
     configure_log(LogSettings(target="stderr"))
     peers = [(address, Path(path)) for address, path in arguments.peer]
-    asyncio.run(serve(arguments.frontend, arguments.devid, arguments.address, peers))
+    serving = serve(arguments.frontend, arguments.devid, arguments.address, peers, paced=arguments.paced)
+    with asyncio.Runner(loop_factory=new_precise_loop if arguments.paced else None) as runner:
+        runner.run(serving)
 
 
 if __name__ == "__main__":

@@ -140,6 +140,11 @@ class SimulatedController:
         # Not from within the host's call: the controller answers at once, and a dongle does not.
         self._loop.call_soon(self._controller.on_packet, packet)
 
+    def is_over_le(self, handle: int) -> bool:
+        """Returns whether a connection is one of LE. ``handle``: may have flags in its upper bits."""
+        connection = self._controller.find_connection_by_handle(handle & _HANDLE_MASK)
+        return connection is not None and connection.transport == PhysicalTransport.LE
+
     def close(self) -> None:
         self._controller.set_packet_sink(None)
         self._link.remove_controller(self._controller)
@@ -175,9 +180,7 @@ class SimulatedController:
     def _fragments(self, packet: bytes) -> list[bytes]:
         """Bumble's controller hands over a PDU of any length in one packet; what came over radio comes in pieces."""
         handle = _acl_header.unpack_from(packet)[0] & _HANDLE_MASK
-        connection = self._controller.find_connection_by_handle(handle)
-        over_le = connection is not None and connection.transport == PhysicalTransport.LE
-        size = LE_ACL_SIZE if over_le else ACL_SIZE
+        size = LE_ACL_SIZE if self.is_over_le(handle) else ACL_SIZE
         data = packet[_acl_header.size :]
         if len(data) <= size:
             return [packet]
