@@ -45,8 +45,8 @@ class Desk:
         self.sent.append(command)
         self.done.append(done)
 
-    def dialled(self) -> list[bytes | str]:
-        """Targets dialled and "cancel", in order, since the last call."""
+    def created(self) -> list[bytes | str]:
+        """Targets that were to be created and "cancel", in order, since the last call."""
         sent, self.sent = self.sent, []
         return [command.address if isinstance(command, LeSetRandomAddress) else "cancel" for command in sent]
 
@@ -70,9 +70,9 @@ def desk() -> Any:
 def test_one_after_the_other(desk: Desk) -> None:
     desk.connect(A, 0.0)
     desk.connect(B, 0.0)
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
     desk.initiator.receive_connected(A, 1.0)
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
     desk.initiator.receive_failed(0x3E, 2.0)
     assert desk.failed() == [(B.address, 0x3E)]
     assert desk.busy == [True, True, False]
@@ -85,7 +85,7 @@ def test_asking_twice_is_asking_once(desk: Desk) -> None:
         desk.connect(B, 0.0)
     desk.initiator.receive_failed(1, 0.0)
     desk.initiator.receive_failed(2, 0.0)
-    assert desk.dialled() == [A.address, B.address]
+    assert desk.created() == [A.address, B.address]
     assert desk.failed() == [(A.address, 1), (B.address, 2)]
 
 
@@ -100,10 +100,10 @@ def test_cancel_has_no_answer_and_the_next_waits_for_the_controller(desk: Desk) 
     desk.connect(A, 0.0)
     desk.connect(B, 0.0)
     desk.initiator.cancel(A)
-    assert desk.dialled() == [A.address, "cancel"]
+    assert desk.created() == [A.address, "cancel"]
     desk.initiator.receive_failed(0x02, 1.0)
     assert desk.failed() == []
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
 
 
 def test_cancel_of_one_that_waits_and_of_none(desk: Desk) -> None:
@@ -113,7 +113,7 @@ def test_cancel_of_one_that_waits_and_of_none(desk: Desk) -> None:
     desk.initiator.cancel(B)
     desk.initiator.cancel(C)
     assert desk.failed() == []
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
 
 
 def test_a_controller_that_never_ends_a_cancelled_attempt(desk: Desk) -> None:
@@ -124,7 +124,7 @@ def test_a_controller_that_never_ends_a_cancelled_attempt(desk: Desk) -> None:
     assert desk.initiator.deadline is None
     desk.answer(now=7.0)
     desk.initiator.handle_timeout(7.0 + CANCEL_GRACE_S)
-    assert desk.dialled() == [A.address, "cancel", B.address]
+    assert desk.created() == [A.address, "cancel", B.address]
 
 
 def test_wanted_again_while_it_is_being_cancelled(desk: Desk) -> None:
@@ -132,7 +132,7 @@ def test_wanted_again_while_it_is_being_cancelled(desk: Desk) -> None:
     desk.initiator.cancel(A)
     desk.connect(A, 0.0)
     desk.initiator.receive_failed(0x02, 1.0)
-    assert desk.dialled() == [A.address, "cancel", A.address]
+    assert desk.created() == [A.address, "cancel", A.address]
     assert desk.failed() == []
     desk.initiator.receive_failed(0x3E, 2.0)
     assert desk.failed() == [(A.address, 0x3E)]
@@ -181,19 +181,19 @@ def test_what_stands_in_the_way_and_passes(desk: Desk, status: int) -> None:
         desk.answer(status, now=float(tries))
         desk.initiator.receive_failed(0x3E, float(tries))  # there is nothing that could fail
         assert desk.failed() == []
-        assert desk.dialled() == [A.address]
+        assert desk.created() == [A.address]
         assert desk.ways_made == (tries if status == 0x0C else 0)
         desk.initiator.handle_timeout(tries + RETRY_S)
     desk.answer(status, now=9.0)
     assert desk.failed() == [(A.address, status)]
-    assert desk.dialled() == [A.address, B.address]
+    assert desk.created() == [A.address, B.address]
 
 
 def test_the_link_that_stood_in_the_way(desk: Desk) -> None:
     desk.connect(A, 0.0)
     desk.answer(0x0B)
     desk.initiator.receive_connected(A, 0.5)
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
     assert desk.initiator.deadline is None
     assert desk.failed() == []
 
@@ -205,12 +205,12 @@ def test_cancel_before_the_next_try(desk: Desk) -> None:
     desk.initiator.cancel(A)
     assert not desk.initiator.wants(A)
     desk.initiator.handle_timeout(RETRY_S)
-    assert desk.dialled() == [A.address, B.address]
+    assert desk.created() == [A.address, B.address]
     desk.answer(0x0C, now=2.0)
     desk.initiator.cancel(B)
     number = desk.connect(B, 2.0)
     desk.initiator.handle_timeout(2.0 + RETRY_S)
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
     desk.answer(0x07)
     assert desk.events == [ConnectFailed(*B, 0x07, number)]
 
@@ -226,18 +226,18 @@ def test_who_is_wanted(desk: Desk) -> None:
 def test_turns(desk: Desk) -> None:
     desk.connect(A, 0.0)
     desk.initiator.handle_timeout(PATIENCE_S)
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
     desk.connect(B, 6.0)
     desk.initiator.handle_timeout(2 * PATIENCE_S)
-    assert desk.dialled() == ["cancel"]
+    assert desk.created() == ["cancel"]
     desk.initiator.receive_failed(0x02, 10.0)
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
     desk.initiator.handle_timeout(10.0 + PATIENCE_S)
     desk.initiator.receive_failed(0x02, 15.0)
-    assert desk.dialled() == ["cancel", A.address]
+    assert desk.created() == ["cancel", A.address]
     assert desk.failed() == []
     desk.initiator.receive_connected(A, 16.0)
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
 
 
 def test_without_turns_patience_ends() -> None:
@@ -248,7 +248,7 @@ def test_without_turns_patience_ends() -> None:
     assert desk.failed() == [(A.address, 0x04)]
     desk.initiator.receive_failed(0x02, 6.0)
     assert desk.failed() == []
-    assert desk.dialled() == [A.address, "cancel", B.address]
+    assert desk.created() == [A.address, "cancel", B.address]
 
 
 def test_a_link_that_the_peer_made_serves_too(desk: Desk) -> None:
@@ -256,7 +256,7 @@ def test_a_link_that_the_peer_made_serves_too(desk: Desk) -> None:
     desk.connect(B, 0.0)
     desk.initiator.receive_connected(B, 0.0)
     desk.initiator.receive_failed(0x3E, 0.0)
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
     assert desk.failed() == [(A.address, 0x3E)]
 
 
@@ -264,10 +264,10 @@ def test_a_target_with_its_old_link_is_passed_over(desk: Desk) -> None:
     desk.linked.add(A)
     desk.connect(A, 0.0)
     desk.connect(B, 0.0)
-    assert desk.dialled() == [B.address]
+    assert desk.created() == [B.address]
     desk.linked.clear()
     desk.initiator.receive_failed(0x3E, 1.0)
-    assert desk.dialled() == [A.address]
+    assert desk.created() == [A.address]
 
 
 def test_the_queue_is_bounded(desk: Desk) -> None:

@@ -19,6 +19,7 @@ from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.initiator import Target
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.scanning import Scanning
+from usbbtd.hci.states import HOST, HostInput, HostState
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
@@ -38,9 +39,9 @@ _PAGE_SCAN = 0b10
 class Host:
     """The host of one controller.
 
-    Its state is "off" until start(), then "starting" and "up". If the controller is silent it is "starting" again, and
-    "failed" if that did not help. Outside of "up", all that the controller sends is dropped, except answers to
-    commands. start_scan(), start_advertising() and set_connectable() may be called in any state and outlive a reset.
+    It is OFF until start(), then STARTING and UP. If the controller is silent it is STARTING again, and FAILED if that
+    did not help. Outside of UP, all that the controller sends is dropped, except answers to commands. start_scan(),
+    start_advertising() and set_connectable() may be called in any state and outlive a reset.
     """
 
     def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0) -> None:
@@ -52,7 +53,7 @@ class Host:
             raise LocalProtocolError(f"{random_address.hex()} is not a random static address")
         self.random_address = random_address
         self.controller: ControllerFacts | None = None  # the facts since it was up last
-        self._state = "off"
+        self._state = HostState.OFF
         self._events: list[Event] = []
         self._script: Script[ControllerFacts] | None = None
         self._last_reset: tuple[float, str] | None = None  # when, and why
@@ -82,7 +83,7 @@ class Host:
     # Facts
 
     @property
-    def state(self) -> str:
+    def state(self) -> HostState:
         return self._state
 
     @property
@@ -124,10 +125,10 @@ class Host:
 
     def start(self, now: float) -> None:
         """Resets the controller and sets it up. Ready or Failed follows."""
-        if self._state in ("starting", "up"):
+        if (self._state, HostInput.START) not in HOST:
             raise LocalProtocolError("the controller has been started already")
         self._last_reset = None
-        self._begin(now, forgive=True)
+        self._begin(HostInput.START, now)
 
     def connect(self, address: bytes, address_type: int, now: float) -> int:
         """Connects to a peer and returns the number of the attempt, which later calls for the same peer share.
@@ -148,7 +149,7 @@ class Host:
     def set_connectable(self, connectable: bool) -> None:
         """Sets whether BR/EDR peers may connect to us."""
         self._connections.connectable = connectable
-        if self._state == "up" and self.supports_bredr:
+        if self._state is HostState.UP and self.supports_bredr:
             self._commands.send(commands.WriteScanEnable(_PAGE_SCAN if connectable else 0), self._page_scan_answered)
 
     def start_scan(self, *, active: bool, duplicates: bool) -> None:
@@ -206,9 +207,9 @@ class Host:
                 )
             case incoming.CommandStatus(status, allowed, opcode):
                 self._receive_answer(opcode, allowed, status, b"")
-            case incoming.HardwareError(code) if self._state == "up":
+            case incoming.HardwareError(code) if self._state is HostState.UP:
                 self._recover(f"reported hardware error 0x{code:02X}")
-            case _ if packet is None or self._state != "up":
+            case _ if packet is None or self._state is not HostState.UP:
                 self._counters["events_ignored"] += 1
             case _ if refuse := REFUSALS.get(type(packet)):
                 self._commands.send(refuse(packet))
@@ -264,7 +265,7 @@ class Host:
             self._emit(PageScanRefused(status))
 
     def _receive_answer(self, opcode: int, allowed: int, status: int, returned: bytes) -> None:
-        if self._state not in ("starting", "up"):
+        if self._state not in (HostState.STARTING, HostState.UP):
             self._counters["events_ignored"] += 1
         elif opcode == commands.Reset.CODE and not self._commands.is_pending(opcode):
             self._receive_reset()
@@ -273,16 +274,24 @@ class Host:
 
     def _receive_reset(self) -> None:
         """Handles a reset of the controller that we did not ask for. Controllers of CSR do that while they start."""
-        if self._state == "starting":
+        if self._state is HostState.STARTING:
             self._counters["resets_unasked"] += 1
             self._commands.send_again()
         else:
             self._recover("was reset by itself")
 
-    def _begin(self, now: float, *, forgive: bool) -> None:
-        self._state = "starting"
+    def _step(self, event: HostInput) -> None:
+        """Changes the state as the transitions say. Raises LocalProtocolError if there is no such transition."""
+        try:
+            self._state = HOST[self._state, event]
+        except KeyError:
+            raise LocalProtocolError(f"host: {event} in {self._state}") from None
+
+    def _begin(self, event: HostInput, now: float) -> None:
+        """Begins the init script. A start forgives what the controller did not answer before; a reset does not."""
+        self._step(event)
         self._commands.now = now
-        self._commands.clear(forgive=forgive)
+        self._commands.clear(forgive=event is HostInput.START)
         self._script = init_script(self.random_address)
         self._command_script(next(self._script))
 
@@ -305,7 +314,7 @@ class Host:
         self._script = None
         self.controller = controller
         self._acl.configure(controller.bredr_buffers, controller.le_buffers, non_flushable=controller.non_flushable)
-        self._state = "up"
+        self._step(HostInput.SET_UP)
         self._connections.controller_up(controller)
         self._emit(Ready())
         for activity in (self._scanning, self._advertising):
@@ -322,16 +331,16 @@ class Host:
         if not bounded and self._last_reset and now < self._last_reset[0] + RESET_GRACE_S:
             self._fail(f"the controller {complaint}")
             return
-        if not bounded or self._state == "up":
+        if not bounded or self._state is HostState.UP:
             self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)
         for activity in (self._scanning, self._advertising):
             activity.controller_down()
-        self._begin(now, forgive=False)
+        self._begin(HostInput.RESET, now)
 
     def _fail(self, reason: str) -> None:
-        self._state = "failed"
+        self._step(HostInput.GIVE_UP)
         self._script = None
         self._commands.clear(forgive=False)
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, self._commands.now)

@@ -5,8 +5,10 @@ from functools import partial
 from typing import NamedTuple
 
 from usbbtd.bluetooth import ErrorCode
+from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import ConnectFailed
+from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState
 from usbbtd.hci.wire.commands import HciCommand
 
 __all__ = ["Initiator", "Target"]
@@ -63,12 +65,11 @@ class Initiator:
         self._patience_s = patience_s
         self._takes_turns = takes_turns
         self._waiting: dict[Target, int] = {}  # the number of the attempt by target, the oldest first
-        self._current: Target | None = None
+        self._state = InitiatorState.IDLE
+        self._current: Target | None = None  # None if it is idle
         self._wanted: int | None = None  # the number of the current attempt; None if it was cancelled
         self._tries = 0  # how many commands were sent to create the current link
         self._last_command = 0  # numbers all commands to create a link, so that an answer finds its own
-        self._stopping = False  # whether the controller was told to end the current attempt
-        self._pausing = False  # whether the controller does nothing until the next try
         self._unended = False  # whether the end of an attempt that was cancelled is still to come
 
     @property
@@ -123,16 +124,16 @@ class Initiator:
     def receive_failed(self, status: int, now: float) -> None:
         """Ends the current attempt, or tries again, after the controller ended it or did not begin it."""
         target = self._current
-        if target is None or self._pausing:
+        if target is None or self._state is InitiatorState.PAUSING:
             return
-        if status == ErrorCode.UNKNOWN_CONNECTION and self._unended and not self._stopping:
+        if status == ErrorCode.UNKNOWN_CONNECTION and self._unended and self._state is InitiatorState.CREATING:
             self._unended = False  # only a cancelled attempt ends like this: the one before the current
             return
         if self._wanted is not None:
-            if self._stopping:  # its turn was over, or it was cancelled and is wanted again
+            if self._state is InitiatorState.CANCELLING:  # its turn was over, or it was cancelled and is wanted again
                 self._waiting[target] = self._wanted
             elif status in _PASSING and self._tries < MAX_TRIES:
-                self._pausing = True
+                self._step(InitiatorInput.OBSTACLE)
                 self.deadline = now + RETRY_S
                 if status == ErrorCode.COMMAND_DISALLOWED:
                     self._make_way()
@@ -145,12 +146,12 @@ class Initiator:
         target = self._current
         if self.deadline is None or now < self.deadline or target is None:
             return
-        if self._pausing:
+        if self._state is InitiatorState.PAUSING:
             if self._wanted is None:
                 self._end(now)
             else:
                 self._try(target, now)
-        elif self._stopping:
+        elif self._state is InitiatorState.CANCELLING:
             self.receive_failed(ErrorCode.UNKNOWN_CONNECTION, now)
             self._unended = True
         elif not self._takes_turns:
@@ -169,14 +170,21 @@ class Initiator:
         if self._current is not None and self._wanted is not None:
             attempts = {self._current: self._wanted} | attempts
         self._waiting.clear()
-        self._current = self.deadline = None
+        self._forget()
         self._unended = False
         for target, attempt in attempts.items():
             self._emit(ConnectFailed(*target, status, attempt))
 
+    def _step(self, event: InitiatorInput) -> None:
+        """Changes the state as the transitions say. Raises LocalProtocolError if there is no such transition."""
+        try:
+            self._state = INITIATOR[self._state, event]
+        except KeyError:
+            raise LocalProtocolError(f"initiator: {event} in {self._state}") from None
+
     def _try(self, target: Target, now: float) -> None:
+        self._step(InitiatorInput.CREATE)
         self._tries += 1
-        self._stopping = self._pausing = False
         self.deadline = now + self._patience_s
         self._last_command += 1
         self._send(self._create(target), partial(self._created, self._last_command))
@@ -187,16 +195,21 @@ class Initiator:
 
     def _end(self, now: float) -> None:
         """Forgets the current attempt and begins the next."""
-        self._current = self.deadline = None
+        self._forget()
         self.begin_next(now)
 
+    def _forget(self) -> None:
+        if self._current is not None:
+            self._step(InitiatorInput.END)
+        self._current = self.deadline = None
+
     def _stop(self) -> None:
-        if self._current is None or self._stopping or self._pausing:
+        if self._current is None or self._state is not InitiatorState.CREATING:
             return
-        self._stopping = True
+        self._step(InitiatorInput.CANCEL)
         self.deadline = None
         self._send(self._cancel(self._current), self._cancelled)
 
     def _cancelled(self, _status: int, _returned: bytes, now: float) -> None:
-        if self._stopping and self._current is not None:
+        if self._state is InitiatorState.CANCELLING:
             self.deadline = now + CANCEL_GRACE_S
