@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class _Held:
+class _HeldSignal:
     """A signal handler that only notes that the signal came."""
 
     came = False
@@ -28,7 +28,7 @@ class _Held:
 
 def hold_sighup() -> None:
     """Keeps SIGHUP for ``handled``. A program calls it in its first lines: the imports take most of its start."""
-    signal.signal(signal.SIGHUP, _Held())
+    signal.signal(signal.SIGHUP, _HeldSignal())
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def handled(stop: Callable[[], object], reload: Callable[[], object]) -> Iterato
             signal.signal(number, lambda *_, callback=callback: loop.call_soon_threadsafe(callback))
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         try:
-            if isinstance(held, _Held) and held.came:
+            if isinstance(held, _HeldSignal) and held.came:
                 reload()
             yield
         finally:

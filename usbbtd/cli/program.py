@@ -67,7 +67,7 @@ def never_wait() -> None:
     A command waits for its reader, such as ``less``; a service that did so could not even be stopped.
     """
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
-    if isinstance(raw, _Lossy):
+    if isinstance(raw, _LossyOutput):
         raw.never_wait()
 
 
@@ -102,9 +102,9 @@ def _prepare(name: str) -> None:
     """Replaces Python's own standard streams by those that fail as ``program`` says. Others, as in tests, stay."""
     closed = _occupy_standard_descriptors()
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _text(_Checked(1, failing=1 in closed), sys.__stdout__)
+        sys.stdout = _text(_CheckedOutput(1, failing=1 in closed), sys.__stdout__)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _text(_Lossy(2, name, failing=2 in closed), sys.__stderr__)
+        sys.stderr = _text(_LossyOutput(2, name, failing=2 in closed), sys.__stderr__)
 
 
 def _occupy_standard_descriptors() -> set[int]:
@@ -124,11 +124,11 @@ def _text(raw: io.RawIOBase, like: io.TextIOBase | Any) -> io.TextIOWrapper:
         io.BufferedWriter(raw),
         encoding=getattr(like, "encoding", None),
         errors="backslashreplace",
-        line_buffering=raw.isatty() or isinstance(raw, _Lossy),
+        line_buffering=raw.isatty() or isinstance(raw, _LossyOutput),
     )
 
 
-class _Descriptor(io.RawIOBase):
+class _OutputDescriptor(io.RawIOBase):
     def __init__(self, descriptor: int, *, failing: bool) -> None:
         self._descriptor = descriptor
         self._failing = failing
@@ -149,7 +149,7 @@ class _Descriptor(io.RawIOBase):
         return self._write(data)
 
 
-class _Checked(_Descriptor):
+class _CheckedOutput(_OutputDescriptor):
     """Raises OutputError, once: Python flushes again at its exit."""
 
     _failed = False
@@ -164,7 +164,7 @@ class _Checked(_Descriptor):
             raise OutputError(error) from error
 
 
-class _Lossy(_Descriptor):
+class _LossyOutput(_OutputDescriptor):
     """Drops what cannot be written, and writes how often, on a line of its own, when it can again."""
 
     def __init__(self, descriptor: int, name: str, *, failing: bool) -> None:

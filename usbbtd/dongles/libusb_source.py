@@ -33,7 +33,7 @@ async def serve_libusb(
     dongle that ``selects`` refuses keeps its kernel driver; it is not even opened if its vendor and product decide.
     Raises DongleError if libusb itself fails.
     """
-    source = _Source(libusb, selects, on_dongle, log)
+    source = _LibusbSource(libusb, selects, on_dongle, log)
     try:
         await source.run()
     finally:
@@ -41,7 +41,7 @@ async def serve_libusb(
 
 
 @dataclass(eq=False)
-class _Candidate:
+class _DongleCandidate:
     """A dongle that may be driven. ``due``: from when on it may be tried, by the loop's time."""
 
     device: LibusbDevice
@@ -49,7 +49,7 @@ class _Candidate:
     retry: Retry = field(default_factory=Retry)
 
 
-class _Source:
+class _LibusbSource:
     def __init__(
         self, libusb: LibusbContext, selects: Selects, on_dongle: Callable[[Dongle], Awaitable[None]],
         log: FilteringBoundLogger,
@@ -61,8 +61,8 @@ class _Source:
         self._loop = asyncio.get_running_loop()
         self._changes: list[tuple[Any, int]] = []  # (USBDevice, hotplug event) that libusb has announced
         self._changed = asyncio.Event()
-        self._candidates: dict[str, _Candidate] = {}  # by the path of its node
-        self._serving: tuple[_Candidate, LibusbDongle] | None = None  # the one that is driven now
+        self._candidates: dict[str, _DongleCandidate] = {}  # by the path of its node
+        self._serving: tuple[_DongleCandidate, LibusbDongle] | None = None  # the one that is driven now
         libusb.on_events = self._receive_events
         # The devices that are there already are announced within this call.
         self._hotplug = libusb.usb.hotplugRegisterCallback(self._take_note)
@@ -117,7 +117,7 @@ class _Source:
             return
         if self._selects(device.vendor_id, device.product_id, None):
             self._log.info("dongle attached", dongle=device.name)
-            self._candidates[device.node] = _Candidate(device)
+            self._candidates[device.node] = _DongleCandidate(device)
             self._changed.set()
         else:
             self._leave_alone(device.name)
@@ -135,7 +135,7 @@ class _Source:
 
     # Serving.
 
-    async def _next(self) -> _Candidate:
+    async def _next(self) -> _DongleCandidate:
         """Waits until a candidate is due, and returns it. Raises DongleError if libusb has failed."""
         while not self._libusb.error:
             self._changed.clear()
@@ -147,7 +147,7 @@ class _Source:
                     await self._changed.wait()
         raise DongleError(self._libusb.error)
 
-    async def _serve(self, candidate: _Candidate) -> None:
+    async def _serve(self, candidate: _DongleCandidate) -> None:
         device = candidate.device.open()
         try:
             found = await device.examine()
@@ -161,7 +161,7 @@ class _Source:
         finally:
             device.close()
 
-    async def _drive(self, candidate: _Candidate, device: OpenDevice, dongle: LibusbDongle) -> None:
+    async def _drive(self, candidate: _DongleCandidate, device: OpenDevice, dongle: LibusbDongle) -> None:
         """Has a dongle driven until it is closed, then gives it back: without an await, so nothing can cancel that."""
         try:
             device.take(self._log)

@@ -43,7 +43,7 @@ END_S, END_RETRY_S, END_TRIES = 10.0, 1.0, 3
 ACCEPT_S = 30.0
 
 
-class _Ending(NamedTuple):
+class _EndingLink(NamedTuple):
     """A link that the controller was told to end, ``tries`` times. ``until``: when it is told again, or given up."""
 
     link: AclLink
@@ -79,7 +79,7 @@ class Connections:
         self._controller: ControllerFacts | None = None
         self._attempts = count(1)
         self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request was accepted, and until when that counts
-        self._ending: dict[int, _Ending] = {}  # links that the controller has been told to end, by handle
+        self._ending: dict[int, _EndingLink] = {}  # links that the controller has been told to end, by handle
         self._bredr = Initiator(
             self._create_bredr,
             lambda target: commands.CreateConnectionCancel(target.address),
@@ -341,7 +341,7 @@ class Connections:
         if status == ErrorCode.UNKNOWN_CONNECTION:  # it had ended, and the event was lost
             self._link_down(link, status, now)
             return
-        self._ending[link.handle] = _Ending(link, reason, tries, now + END_S, refused=False)
+        self._ending[link.handle] = _EndingLink(link, reason, tries, now + END_S, refused=False)
         if status:
             self._not_ended(link, now)
 

@@ -48,7 +48,7 @@ _OBJECTS: dict[type[Request], Kind] = {
 
 
 @dataclass(slots=True)
-class _Object:
+class _FrontendObject:
     kind: Kind
     transport: int = 0
     psm: int = 0
@@ -66,7 +66,7 @@ class Frontend:
 
     def __init__(self) -> None:
         self._last_id = 0
-        self._objects: dict[int, _Object] = {}
+        self._objects: dict[int, _FrontendObject] = {}
         self._in_flight: dict[int, Request] = {}
         self._requests: list[bytes] = []
         self._results: list[Response] = []
@@ -96,7 +96,7 @@ class Frontend:
         if len(address) != 6:
             raise LocalProtocolError(f"an address of {len(address)} octets")
         number = self._next_id()
-        made = _Object(Kind.CHANNEL, transport_of(address_type), psm, mtu)
+        made = _FrontendObject(Kind.CHANNEL, transport_of(address_type), psm, mtu)
         return self._send(
             ConnectRequest(
                 number, constants.L2CAPIF_CMD_CONNECT, number, 0, ref, evtchn, address, address_type, security, psm,
@@ -109,7 +109,7 @@ class Frontend:
         """Makes a listener. Result: PlainResponse. ``backlog``: 0 for the backend's default."""
         number = self._next_id()
         request = ListenRequest(number, constants.L2CAPIF_CMD_LISTEN, number, 0, psm, mtu, backlog, transport, security)
-        return self._send(request, _Object(Kind.LISTENER, transport, psm, mtu))
+        return self._send(request, _FrontendObject(Kind.LISTENER, transport, psm, mtu))
 
     def accept(self, listener: int, *, ref: int, evtchn: int) -> int:
         """Opens the channel of a listener's next peer. Result: ChannelResponse, when a peer comes."""
@@ -118,7 +118,7 @@ class Frontend:
             raise LocalProtocolError(f"ACCEPT of {of.kind} {listener}")
         number = self._next_id()
         request = AcceptRequest(number, constants.L2CAPIF_CMD_ACCEPT, number, 0, ref, evtchn, listener)
-        return self._send(request, _Object(Kind.CHANNEL, of.transport, of.psm, of.mtu))
+        return self._send(request, _FrontendObject(Kind.CHANNEL, of.transport, of.psm, of.mtu))
 
     def scan(self, *, ref: int, evtchn: int, active: bool = False, duplicates: bool = False) -> int:
         """Starts a stream of LE advertising reports (``wire.unpack_report``). Result: PlainResponse."""
@@ -126,7 +126,7 @@ class Frontend:
         flags = constants.L2CAPIF_SCAN_ACTIVE * active | constants.L2CAPIF_SCAN_DUPLICATES * duplicates
         transport = constants.L2CAPIF_TRANSPORT_LE
         request = ScanRequest(number, constants.L2CAPIF_CMD_SCAN, number, flags, ref, evtchn, transport)
-        return self._send(request, _Object(Kind.SCAN))
+        return self._send(request, _FrontendObject(Kind.SCAN))
 
     def advertise(self, data: bytes, *, interval_ms: int = 0, connectable: bool = True) -> int:
         """Starts an advertisement. Result: PlainResponse. ``interval_ms``: 0 for the backend's default."""
@@ -135,7 +135,7 @@ class Frontend:
         number = self._next_id()
         flags = constants.L2CAPIF_ADVERTISE_CONNECTABLE * connectable
         request = AdvertiseRequest(number, constants.L2CAPIF_CMD_ADVERTISE, number, flags, interval_ms, len(data), data)
-        return self._send(request, _Object(Kind.ADVERTISEMENT))
+        return self._send(request, _FrontendObject(Kind.ADVERTISEMENT))
 
     def echo(self, address: bytes, data: bytes, *, timeout_s: float = 0.0) -> int:
         """Asks a BR/EDR peer for its L2CAP echo. Result: EchoResponse; there is nothing to release.
@@ -146,7 +146,7 @@ class Frontend:
             raise LocalProtocolError(f"an address of {len(address)} octets, an echo of {len(data)}")
         number = self._next_id()
         head = number, constants.L2CAPIF_CMD_ECHO, number, 0, address, constants.L2CAPIF_ADDR_BREDR
-        return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data), _Object(Kind.ECHO))
+        return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data), _FrontendObject(Kind.ECHO))
 
     def release(self, number: int) -> int:
         """Ends an object, also one whose request is not answered yet. Result: PlainResponse.
@@ -196,13 +196,13 @@ class Frontend:
             if number not in self._objects and number not in self._in_flight:
                 return number
 
-    def _object(self, number: int) -> _Object:
+    def _object(self, number: int) -> _FrontendObject:
         found = self._objects.get(number)
         if found is None or found.releasing:
             raise LocalProtocolError(f"there is no object {number}")
         return found
 
-    def _send(self, request: Request, made: _Object | None = None) -> int:
+    def _send(self, request: Request, made: _FrontendObject | None = None) -> int:
         if self._closed:
             raise LocalProtocolError("the device is closed")
         # There are no more RELEASEs than objects, and a program may end all of them at once.

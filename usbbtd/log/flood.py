@@ -12,7 +12,7 @@ _SWEEP = 1024  # the number of buckets from which on quiet ones are looked for
 Key = tuple[str, int | None]
 
 
-class _Bucket:
+class _TokenBucket:
     def __init__(self, now: float) -> None:
         self.tokens: float = BURST
         self.at = now
@@ -32,7 +32,7 @@ class Flood:
 
     def __init__(self, is_limited: Callable[[str], bool]) -> None:
         self._is_limited = is_limited
-        self._buckets: dict[Key, _Bucket] = {}
+        self._buckets: dict[Key, _TokenBucket] = {}
         self._suppressing: set[Key] = set()
 
     @property
@@ -46,7 +46,7 @@ class Flood:
         bucket = self._buckets.get(key)
         if bucket is None:
             self._sweep(now)
-            bucket = self._buckets[key] = _Bucket(now)
+            bucket = self._buckets[key] = _TokenBucket(now)
         bucket.refill(now)
         if bucket.tokens >= 1:
             bucket.tokens -= 1

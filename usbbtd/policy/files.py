@@ -23,7 +23,7 @@ _Guests = Annotated[frozenset[str | int] | None, PlainValidator(parse_guests)]
 _Ranges = tuple[range, ...] | None
 
 
-class _Limited(Section):
+class _LimitsSection(Section):
     channels: int | None = Field(default=None, ge=0, le=4096)
     unread_bytes: int | None = Field(default=None, ge=4096, le=1 << 26)
     connects_per_minute: int | None = Field(default=None, ge=0, le=100_000)
@@ -32,11 +32,11 @@ class _Limited(Section):
         return RuleLimits(self.channels, self.unread_bytes, self.connects_per_minute)
 
 
-class _GuestLimits(_Limited):
+class _GuestLimits(_LimitsSection):
     guest: _Guests
 
 
-class _RuleTable(_Limited):
+class _RuleTable(_LimitsSection):
     guest: _Guests
     action: Annotated[frozenset[Action], PlainValidator(parse_actions)]
     verdict: Literal["allow", "deny"]

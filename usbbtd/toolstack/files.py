@@ -69,7 +69,7 @@ class ConfigFiles:
         cache: dict[tuple[Path, int, int, int], _XlFile] = {}
         files = []
         for path in sorted(self._paths(problems).values()):
-            with _Telling(path, problems):
+            with _ProblemCollector(path, problems):
                 status = path.stat()
                 if stat.S_ISDIR(status.st_mode):
                     continue
@@ -88,15 +88,15 @@ class ConfigFiles:
         """
         paths: dict[Path, Path] = {}
         for directory in self._directories:
-            with _Telling(directory, problems):
+            with _ProblemCollector(directory, problems):
                 for path in directory.iterdir():
                     if not _NO_CONFIGURATION.fullmatch(path.name):
-                        with _Telling(path, problems):
+                        with _ProblemCollector(path, problems):
                             paths.setdefault(path.resolve(strict=True), path)
         return paths
 
 
-class _Telling:
+class _ProblemCollector:
     """Turns an error with one path into a problem. A path that has vanished or never was there is no problem."""
 
     def __init__(self, path: Path, problems: list[str]) -> None:

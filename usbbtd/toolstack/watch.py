@@ -43,7 +43,7 @@ async def run(store: Store, directories: Iterable[Path]) -> None:
         notify("STOPPING=1")
 
 
-class _Pause:
+class _RetryPauses:
     """The pauses, each longer than the last, after which work for a domain that xenstore refused is tried again."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Watcher:
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._ports = Ports(store, self._log)
         self._problems: set[str] = set()
-        self._pauses: dict[Domain | None, _Pause] = {}  # None's is for all domains: their names cannot be read
+        self._pauses: dict[Domain | None, _RetryPauses] = {}  # None's is for all domains: their names cannot be read
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._devices: list[Vl2capDevice] = []
         self._changes: Watch | None = None
@@ -166,7 +166,7 @@ class Watcher:
             except XenError as error:
                 if domain is None and error.forbidden:
                     raise
-                pause = self._pauses.setdefault(domain, _Pause())
+                pause = self._pauses.setdefault(domain, _RetryPauses())
                 pause_s = pause.begin(now, f"{domain or 'all domains'}: {error}")
                 loop.call_later(pause_s, changes.add, _AGAIN)
             else:

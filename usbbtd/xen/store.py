@@ -34,23 +34,23 @@ _MOST_CONFLICTS = 64
 _EVENTS_A_WAKEUP = 256
 
 
-class _Cover:
-    """A watch that xenstored has for us, and the Watches that it tells, each with its path at or below this one's."""
+class _XenstoredWatch:
+    """A watch that xenstored has for us, and our Watches that share it, each with its path at or below this one's."""
 
-    def __init__(self, path: str, told: list[tuple[Watch, str]]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.told = told
+        self.sharers: list[tuple[Watch, str]] = []
 
     def receive_event(self, path: str) -> None:
         """Tells the Watches that ``path`` has changed. If it is above a watched path, that may have gone with it."""
-        for watch, watched in self.told:
+        for watch, watched in self.sharers:
             if _is_below(path, watched):
                 watch.add(path)
             elif _is_below(watched, path):
                 watch.add(watched)
 
     def end(self, error: XenError | None = None) -> None:
-        for watch, _ in self.told:
+        for watch, _ in self.sharers:
             watch.end(error)
 
 
@@ -70,7 +70,7 @@ class Store:
         self._connecting = asyncio.Lock()
         self._reconnection: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
-        self._covers: dict[str, _Cover] = {}  # by token
+        self._watches: dict[str, _XenstoredWatch] = {}  # by token
         self._next_token = 0
         self._closed = False
 
@@ -133,18 +133,18 @@ class Store:
         watches: a path below one that is watched already needs no watch of its own. Raises XenError.
         """
         watch = Watch(paths)
-        new = self._cover(watch)
+        new = self._share(watch)
         try:
             try:
                 await self._call(lambda handle: _set_watches(handle, new.items()))
             except XenError as error:
-                for token, cover in new.items():
-                    self._covers.pop(token, None)
-                    cover.end(error)
+                for token, shared in new.items():
+                    self._watches.pop(token, None)
+                    shared.end(error)
                 raise
             yield watch
         finally:
-            self._uncover(watch)
+            self._unshare(watch)
 
     async def close(self) -> None:
         """Ends the watches and closes the connection. Idempotent."""
@@ -153,31 +153,31 @@ class Store:
         self._closed = True
         if self._reconnection:
             self._reconnection.cancel()
-        for cover in self._covers.values():
-            cover.end()
+        for shared in self._watches.values():
+            shared.end()
         self._disconnect()
         await self._loop.run_in_executor(None, self._worker.shutdown)
 
-    def _cover(self, watch: Watch) -> dict[str, _Cover]:
+    def _share(self, watch: Watch) -> dict[str, _XenstoredWatch]:
         """Has ``watch`` told of its paths. Returns the watches of xenstored that this needs anew, by token."""
         new = {}
         for path in watch.paths:
-            cover = next((cover for cover in self._covers.values() if _is_below(path, cover.path)), None)
-            if cover is not None:
+            shared = next((shared for shared in self._watches.values() if _is_below(path, shared.path)), None)
+            if shared is not None:
                 watch.add(path)  # xenstored fires only for a watch that is set anew
             else:
                 token, self._next_token = str(self._next_token), self._next_token + 1
-                cover = self._covers[token] = new[token] = _Cover(path, [])
-            cover.told.append((watch, path))
+                shared = self._watches[token] = new[token] = _XenstoredWatch(path)
+            shared.sharers.append((watch, path))
         return new
 
-    def _uncover(self, watch: Watch) -> None:
-        for token, cover in tuple(self._covers.items()):
-            cover.told = [told for told in cover.told if told[0] is not watch]
-            if not cover.told:
-                del self._covers[token]
+    def _unshare(self, watch: Watch) -> None:
+        for token, shared in tuple(self._watches.items()):
+            shared.sharers = [sharer for sharer in shared.sharers if sharer[0] is not watch]
+            if not shared.sharers:
+                del self._watches[token]
                 if self._handle is not None:
-                    self._worker.submit(_unset_watch, self._handle, token, cover.path)
+                    self._worker.submit(_unset_watch, self._handle, token, shared.path)
 
     async def _call(self, work: Callable[[Any], T]) -> T:
         while True:
@@ -213,12 +213,12 @@ class Store:
                     return
 
     async def _connect(self) -> None:
-        handle, refused = await self._loop.run_in_executor(self._worker, _open, list(self._covers.items()))
+        handle, refused = await self._loop.run_in_executor(self._worker, _open, list(self._watches.items()))
         if self._closed:
             return
         for token, error in refused.items():
-            if token in self._covers:
-                self._covers.pop(token).end(error)
+            if token in self._watches:
+                self._watches.pop(token).end(error)
         self._handle = handle
         self._loop.add_reader(lib.xs_fileno(handle), self._receive_events)
         self._probe = self._loop.call_later(_PROBE_S, self._check_connection)
@@ -245,14 +245,14 @@ class Store:
                 return
             with ffi.gc(event, lib.free):
                 path, token = (decode(ffi.string(event[index])) for index in range(2))
-            if token in self._covers:
-                self._covers[token].receive_event(path)
+            if token in self._watches:
+                self._watches[token].receive_event(path)
 
 
 # Functions that run in the worker.
 
 
-def _open(covers: Iterable[tuple[str, _Cover]]) -> tuple[Any, dict[str, XenError]]:
+def _open(watches: Iterable[tuple[str, _XenstoredWatch]]) -> tuple[Any, dict[str, XenError]]:
     """Connects and sets the watches. Returns (the handle, the errors of watches that it could not set, by token).
 
     The handle is closed when it is released or forgotten.
@@ -265,9 +265,9 @@ def _open(covers: Iterable[tuple[str, _Cover]]) -> tuple[Any, dict[str, XenError
     if lib.xs_fileno(handle) < 0:
         raise XenError.last("no descriptor for xenstore's watches")
     refused = {}
-    for token, cover in covers:
+    for token, watch in watches:
         try:
-            _set_watches(handle, [(token, cover)])
+            _set_watches(handle, [(token, watch)])
         except XenError as error:
             if error.errno in _PERHAPS_LOST and not _alive(handle):
                 raise
@@ -281,10 +281,10 @@ def _alive(handle: Any) -> bool:
     return bool(path != ffi.NULL)
 
 
-def _set_watches(handle: Any, covers: Iterable[tuple[str, _Cover]]) -> None:
-    for token, cover in covers:
-        if not lib.xs_watch(handle, encode_path(cover.path), token.encode()) and ffi.errno != errno.EEXIST:
-            raise XenError.last(f"cannot watch {cover.path}")
+def _set_watches(handle: Any, watches: Iterable[tuple[str, _XenstoredWatch]]) -> None:
+    for token, watch in watches:
+        if not lib.xs_watch(handle, encode_path(watch.path), token.encode()) and ffi.errno != errno.EEXIST:
+            raise XenError.last(f"cannot watch {watch.path}")
 
 
 def _unset_watch(handle: Any, token: str, path: str) -> None:
