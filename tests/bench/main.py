@@ -1,10 +1,10 @@
 """``python -m tests.bench``: our figures beside Bumble's and libxenvchan's, measured in turn."""
 
 import argparse
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ from tests.bench.groups import GROUPS, selected
 from tests.bench.machine import Machine, ProcessorTime
 from tests.bench.runner import FEWEST_RUNS, BenchRow, Effort, join_sessions, write_rows
 from tests.bench.session import rows_of_session
+from tests.demo import program
 from tests.demo.display import Display
-from tests.demo.process import DemoError
 
 #: When no other session begins, if there are enough to judge rows.
 ENOUGH_S = 300
@@ -59,8 +59,8 @@ async def measure(display: Display, plan: BenchPlan) -> dict[str, list[BenchRow]
     return {name: [join_sessions(each) for each in rows.values()] for name, rows in found.items()}
 
 
-async def run(display: Display, plan: BenchPlan) -> None:
-    """Measures groups, shows their rows and writes them. Raises DemoError, and what else goes wrong."""
+async def run(display: Display, plan: BenchPlan) -> int:
+    """Measures groups, shows their rows and writes them; returns 0. Raises DemoError, and what else goes wrong."""
     (plan.output / "bench").mkdir(parents=True, exist_ok=True)
     machine, start = Machine.describe(current_commit()), ProcessorTime.now()
     groups = {GROUPS[name].title: rows for name, rows in (await measure(display, plan)).items()}
@@ -82,6 +82,7 @@ async def run(display: Display, plan: BenchPlan) -> None:
         text = (plan.docs / PAGE).read_text(encoding="utf-8")
         (plan.docs / PAGE).write_text(page.with_rows(text, groups, machine), encoding="utf-8")
     table.conclude(display, all_rows, machine, end.at - start.at, figures)
+    return 0
 
 
 def write_picture(groups: Mapping[str, Sequence[BenchRow]], machine: Machine, path: Path) -> None:
@@ -104,11 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--docs needs all rows")
     display = Display()
     display.text("\n  usbbtd beside others who do the same work\n")
-    try:
-        docs = ROOT / "docs" if arguments.docs else None
-        sessions, effort = (1, SHORT) if arguments.short else (arguments.sessions, FULL)
-        asyncio.run(run(display, BenchPlan(names, sessions, effort, arguments.output, docs)))
-    except (DemoError, OSError, TimeoutError) as error:
-        display.text(f"\n  Failed: {error or type(error).__name__}")
-        return 1
-    return 0
+    docs = ROOT / "docs" if arguments.docs else None
+    sessions, effort = (1, SHORT) if arguments.short else (arguments.sessions, FULL)
+    return program.run(partial(run, display, BenchPlan(names, sessions, effort, arguments.output, docs)), display)
