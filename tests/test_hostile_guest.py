@@ -15,10 +15,9 @@ from tests.support import stack as stack_module
 from usbbtd.guest import AdapterGone, ChannelClosed, open_adapter
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE
 from usbbtd.xen.device import XenbusDevice
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import FrontRing
 from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 SIZES = (1, 48, 1021, 2048)
@@ -117,16 +116,16 @@ async def lie_on_the_command_ring(index):
 class RawFrontend:
     """Connects as a frontend does, and then does as it likes."""
 
-    def __init__(self, device, grants, evtchn):
-        self._device, self._grants, self._evtchn = device, grants, evtchn
+    def __init__(self, xen, device):
+        self._xen, self._device = xen, device
         self.attached = asyncio.Event()
         self.notified = asyncio.Event()
 
     async def perform(self, action):
         if action is Action.OFFER:
-            self.page = self._grants.share(self._device.other_domid, 1)
+            self.page = self._xen.grants.share(self._device.other_domid, 1)
             self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
-            self.channel = self._evtchn.bind_unbound(self._device.other_domid, self.notified.set)
+            self.channel = self._xen.evtchn.bind_unbound(self._device.other_domid, self.notified.set)
             return {
                 "version": "1", "ring-ref": str(self.page.refs[0]), "event-channel": str(self.channel.port)
             }  # fmt: skip
@@ -137,19 +136,18 @@ class RawFrontend:
 
 async def send_garbage():
     """Fills the ring and takes no answer; says how many there are when there are no more."""
-    store = await Store.open()
-    frontend = RawFrontend(XenbusDevice(store, "frontend", "device/vl2cap/0"), Grants(), EventChannels())
-    running = asyncio.create_task(frontend._device.run(frontend.perform))
-    await frontend.attached.wait()
-    ring = frontend.ring
-    ring.put([number.to_bytes(4, "little") + os.urandom(60) for number in range(ring.free)])
-    frontend.channel.notify()
-    await frontend.notified.wait()
-    answers = int.from_bytes(frontend.page.memory[8:12], "little")
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await store.close()
-    return answers
+    async with Xen.open() as xen:
+        frontend = RawFrontend(xen, XenbusDevice(xen.store, "frontend", "device/vl2cap/0"))
+        running = asyncio.create_task(frontend._device.run(frontend.perform))
+        await frontend.attached.wait()
+        ring = frontend.ring
+        ring.put([number.to_bytes(4, "little") + os.urandom(60) for number in range(ring.free)])
+        frontend.channel.notify()
+        await frontend.notified.wait()
+        answers = int.from_bytes(frontend.page.memory[8:12], "little")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return answers
 
 
 async def lie_on_a_data_ring(offset, index):

@@ -27,9 +27,8 @@ from tests.support.unread import unread
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.service import failure_of_loop
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 
 C_FRONTEND = ROOT / "tests/l2capif/c_frontend/c_frontend.c"
 SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
@@ -130,30 +129,27 @@ async def be_refused(times):
 
 async def connect_without_transactions(driver):
     """As a frontend does that has none: each node by itself, the state last. Returns the backend's state."""
-    store, evtchn, grants = await Store.open(), EventChannels(), Grants()
-    path = "device/vl2cap/0"
-    backend = await store.read(f"{path}/backend")
-    connection = Connection(grants, evtchn, driver, 5, print)
+    async with Xen.open() as xen:
+        path = "device/vl2cap/0"
+        backend = await xen.store.read(f"{path}/backend")
+        connection = Connection(xen, driver, 5, print)
 
-    async def wait_state(*wanted):
-        async with store.watch(f"{backend}/state") as changes:
-            async for _ in changes:
-                if (state := await store.read(f"{backend}/state")) in wanted:
-                    return state
-        raise AssertionError("a watch that ends")
+        async def wait_state(*wanted):
+            async with xen.store.watch(f"{backend}/state") as changes:
+                async for _ in changes:
+                    if (state := await xen.store.read(f"{backend}/state")) in wanted:
+                        return state
+            raise AssertionError("a watch that ends")
 
-    await wait_state("2")
-    for node, value in (connection.nodes | {"state": "3"}).items():
-        await store.write(f"{path}/{node}", value)
-    reached = await wait_state("4", "5", "6")
-    await store.write(f"{path}/state", "5")
-    await wait_state("5", "6")
-    connection.close()
-    await store.write(f"{path}/state", "6")
-    grants.close()
-    evtchn.close()
-    await store.close()
-    return reached
+        await wait_state("2")
+        for node, value in (connection.nodes | {"state": "3"}).items():
+            await xen.store.write(f"{path}/{node}", value)
+        reached = await wait_state("4", "5", "6")
+        await xen.store.write(f"{path}/state", "5")
+        await wait_state("5", "6")
+        connection.close()
+        await xen.store.write(f"{path}/state", "6")
+        return reached
 
 
 # Tests

@@ -38,10 +38,8 @@ from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.claim import claim_domain
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
-from usbbtd.xen.store import Store
 from usbbtd.xen.watch import Watch
+from usbbtd.xen.xen import Xen
 
 #: How long peers have to hear that their links end when the service stops.
 DRAIN_S = 2.0
@@ -72,12 +70,7 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(claim_domain())
-        store = await Store.open()
-        stack.push_async_callback(store.close)
-        evtchn = EventChannels()
-        stack.callback(evtchn.close)
-        grants = Grants()
-        stack.callback(grants.close)
+        xen = await stack.enter_async_context(Xen.open())
         serve_dongle = None
         if config.adapter.usb == "libusb":
             from usbbtd.dongles.libusb_context import LibusbContext  # only here: otherwise libusb need not be there
@@ -90,10 +83,10 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
         stack.callback(state.close)
         if config.log.addresses == "hashed":
             configure_log(config.log, recent=recent, address_key=state.log_key())
-        domid = await store.domid()
-        service = Service(config, policy, state, store, evtchn, grants, domid, serve_dongle)
+        domid = await xen.store.domid()
+        service = Service(config, policy, state, xen, domid, serve_dongle)
         answers = Answers(
-            adapter=service.adapter, guests=service.guests, config=config, store=store, domid=domid, recent=recent
+            adapter=service.adapter, guests=service.guests, config=config, store=xen.store, domid=domid, recent=recent
         )
         await stack.enter_async_context(serve(config.control, answers, structlog.get_logger()))
         await service.run()
@@ -106,14 +99,13 @@ class Service:
     """
 
     def __init__(
-        self, config: Config, policy: Policy, state: State, store: Store, evtchn: EventChannels, grants: Grants,
-        domid: int, serve_dongle: ServeDongle | None = None,
+        self, config: Config, policy: Policy, state: State, xen: Xen, domid: int,
+        serve_dongle: ServeDongle | None = None,
     ) -> None:  # fmt: skip
         self._config = config
         self._policy = policy
-        self._store = store
-        self._evtchn = evtchn
-        self._grants = grants
+        self._xen = xen
+        self._store = xen.store
         self._domid = domid
         self._serve_dongle = serve_dongle
         self._log: FilteringBoundLogger = structlog.get_logger()
@@ -132,7 +124,7 @@ class Service:
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=guests.unread_bytes),
             log=self._log,
-            call_soon=evtchn.call_soon,
+            call_soon=xen.evtchn.call_soon,
         )
 
     def guests(self) -> list[GuestDevice]:
@@ -197,7 +189,7 @@ class Service:
     async def _goes_on(self, needed: list[asyncio.Task[None]]) -> bool:
         """Returns whether all that must run does and the controller is not stuck. Waits for xenstored's answer."""
         await self._store.read(DOMID)
-        dead = self._evtchn.failure.done() or any(task.done() for task in needed)
+        dead = self._xen.evtchn.failure.done() or any(task.done() for task in needed)
         return not dead and not self.adapter.is_stuck()
 
     async def _reload_whenever(self, signalled: asyncio.Event) -> None:
@@ -277,7 +269,7 @@ class Service:
         read = self._store.read
         if await read(f"{path}/{FRONTEND}") is None:
             return False  # being made, or being taken away: a watch fires again
-        if self._evtchn.is_gone(guest):
+        if self._xen.evtchn.is_gone(guest):
             await self._store.remove(path)
             self._log.info("directory of a dead guest removed", domid=guest, path=path)
             return False
@@ -324,7 +316,7 @@ class Service:
 
     async def _serve_usbif(self, devid: int) -> None:
         log = self._log.bind(devid=devid, path=VUSB.frontend_path(devid))
-        await serve_usbif(self._store, self._evtchn, self._grants, devid, self._take_dongle, log)
+        await serve_usbif(self._xen, devid, self._take_dongle, log)
 
     async def _take_dongle(self, dongle: Dongle) -> None:
         if self._config.adapter.selects(dongle.vendor_id, dongle.product_id, dongle.serial):
@@ -338,10 +330,10 @@ class Service:
         log = self._log.bind(domid=guest, devid=devid)
         identity = await read_identity(self._store, path, guest, log)
         log = log.bind(guest=identity.name)
-        device = XenbusDevice(self._store, "backend", path, is_gone=self._evtchn.is_gone)
+        device = XenbusDevice(self._store, "backend", path, is_gone=self._xen.evtchn.is_gone)
         served = GuestDevice(
-            device, identity=identity, access=Access(self._policy.for_guest(identity), self._access_limits, log),
-            adapter=self.adapter, grants=self._grants, evtchn=self._evtchn, limits=self._limits, log=log,
+            device, xen=self._xen, identity=identity, adapter=self.adapter,
+            access=Access(self._policy.for_guest(identity), self._access_limits, log), limits=self._limits, log=log,
         )  # fmt: skip
         log.info("guest attached", path=path, tags=" ".join(sorted(identity.tags)))
         self._devices[path] = served

@@ -9,14 +9,13 @@ import asyncio
 import struct
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 
 from tests.demo.lines import commands
 from usbbtd.abi.layout import record
 from usbbtd.guest.connection import SharedStream
 from usbbtd.xen.dataring import PORTION, DataRing
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
+from usbbtd.xen.xen import Xen
 
 #: 32 pages: 64 KiB each way.
 RING_ORDER = 5
@@ -131,13 +130,10 @@ class RingClient:
 
 
 async def run_client(domid: int) -> None:
-    with ExitStack() as stack:
-        evtchn = EventChannels()
-        stack.callback(evtchn.close)
-        grants = Grants()
-        stack.callback(grants.close)
+    async with AsyncExitStack() as stack:
+        xen = await stack.enter_async_context(Xen.open())
         client = RingClient()
-        shared = SharedStream(grants, evtchn, domid, RING_ORDER, client, client.fail)
+        shared = SharedStream(xen, domid, RING_ORDER, client, client.fail)
         stack.callback(shared.close)
         client.ring, client.notify = shared.ring, shared.notify
         sys.stdout.write(f"{shared.ref} {shared.port}\n")
@@ -153,20 +149,17 @@ async def run_client(domid: int) -> None:
 async def run_server(domid: int) -> None:
     reader = await commands()
     ref, port = map(int, (await reader.readline()).split())
-    with ExitStack() as stack:
-        evtchn = EventChannels()
-        stack.callback(evtchn.close)
-        grants = Grants()
-        stack.callback(grants.close)
-        indices = grants.map(domid, [ref])
+    async with AsyncExitStack() as stack:
+        xen = await stack.enter_async_context(Xen.open())
+        indices = xen.grants.map(domid, [ref])
         stack.callback(indices.close)
         references = _unpack_intf(indices.memory)[_FIRST_REFERENCE : _FIRST_REFERENCE + (1 << RING_ORDER)]
-        data = grants.map(domid, references)
+        data = xen.grants.map(domid, references)
         stack.callback(data.close)
         server = Server()
         server.ring = DataRing(indices.memory, data.memory, frontend=False)
         stack.callback(server.ring.close)
-        channel = evtchn.bind_interdomain(domid, port, server.receive_event)
+        channel = xen.evtchn.bind_interdomain(domid, port, server.receive_event)
         stack.callback(channel.close)
         server.notify = channel.notify
         sys.stdout.write("open\n")

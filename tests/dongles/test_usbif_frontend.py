@@ -184,5 +184,5 @@ async def test_a_kernel_driver_that_has_the_device_is_named(monkeypatch):
     links = {"/sys/bus/xen/devices/vusb-3/driver": "../../bus/xen/drivers/vusb"}
     monkeypatch.setattr(os, "readlink", links.__getitem__)
     with pytest.raises(XenError, match="kernel's driver vusb: blacklist it") as caught:
-        await serve_usbif(None, None, None, 3, None, structlog.stdlib.get_logger())
+        await serve_usbif(None, 3, None, structlog.stdlib.get_logger())
     assert caught.value.errno == errno.EBUSY

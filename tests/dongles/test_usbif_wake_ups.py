@@ -150,7 +150,7 @@ class World:
         self.drivers = []
         self.broken = []
         self.connection = usbif_frontend._Connection(
-            DOMID, self.xen, self.xen, self.take_dongle, name="vusb 0", ports=PORTS, depths=depths,
+            self.xen, DOMID, self.take_dongle, name="vusb 0", ports=PORTS, depths=depths,
             broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
         self.backend = Backend(self.xen, self.connection.nodes)

@@ -310,7 +310,7 @@ async def hears_nothing_any_more() -> list[str]:
             asyncio.create_task(listener.accept()),
         ]
         await adapter.read_info()
-        adapter._evtchn._fail(XenError(errno.EFBIG, "cannot read events"))
+        adapter._xen.evtchn._fail(XenError(errno.EFBIG, "cannot read events"))
         async with asyncio.timeout(10):
             await asyncio.wait(waiting)
             assert [type(task.exception()) for task in waiting] == [ChannelLost, AdapterGone, AdapterGone]

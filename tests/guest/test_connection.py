@@ -14,10 +14,8 @@ from usbbtd.guest.connection import Connection, serve_l2capif
 from usbbtd.l2capif import wire
 from usbbtd.l2capif.wire import Response
 from usbbtd.xen.device import XenbusDevice
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 PEER = bytes.fromhex("010000eeffc0")
@@ -41,19 +39,15 @@ def start(new_domain: NewDomain) -> Callable[[DomainCode, DomainCode], tuple[Dom
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[asyncio.Queue[Connection], asyncio.Queue[str]]]:
     """The connections as they come, and the reasons as they go."""
-    store = await Store.open()
-    evtchn, grants = EventChannels(), Grants()
     connections: asyncio.Queue[Connection] = asyncio.Queue()
     reasons: asyncio.Queue[str] = asyncio.Queue()
-    serving = asyncio.create_task(serve_l2capif(store, evtchn, grants, 0, connections.put_nowait, reasons.put_nowait))
-    try:
-        yield connections, reasons
-    finally:
-        serving.cancel()
-        await asyncio.wait([serving])
-        grants.close()
-        evtchn.close()
-        await store.close()
+    async with Xen.open() as xen:
+        serving = asyncio.create_task(serve_l2capif(xen, 0, connections.put_nowait, reasons.put_nowait))
+        try:
+            yield connections, reasons
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
 
 
 class User:
@@ -135,6 +129,11 @@ def test_requests(start: Callable[..., tuple[DomainProcess, Domain, Domain]]) ->
 
 
 async def lying_backend(guest: int) -> None:
+    async with Xen.open() as xen:
+        await serve_lies(xen, guest)
+
+
+async def serve_lies(xen: Xen, guest: int) -> None:
     """Answers what nobody asked, in each connection another way."""
     lies = [
         wire.pack(wire.PlainResponse(77, 0, 0, 0)),  # no such request
@@ -142,9 +141,7 @@ async def lying_backend(guest: int) -> None:
         wire.pack(wire.InfoResponse(1, 0, 0, 1)),  # ret is positive
         None,  # rsp_prod is beyond the ring
     ]
-    store = await Store.open()
-    evtchn, grants = EventChannels(), Grants()
-    device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
+    device = XenbusDevice(xen.store, "backend", f"backend/vl2cap/{guest}/0")
     undo: list[Callable[[], None]] = []
 
     async def perform(action: Action) -> Mapping[str, str] | None:
@@ -154,7 +151,7 @@ async def lying_backend(guest: int) -> None:
             case Action.ATTACH:
                 ref = await device.read_other_int("ring-ref", 0, 1 << 32)
                 port = await device.read_other_int("event-channel", 0, 1 << 32)
-                page = grants.map(device.other_domid, [ref])
+                page = xen.grants.map(device.other_domid, [ref])
                 ring = BackRing(page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
 
                 def lie() -> None:
@@ -165,7 +162,7 @@ async def lying_backend(guest: int) -> None:
                             ring.put([response])
                         channel.notify()
 
-                channel = evtchn.bind_interdomain(device.other_domid, port, lie)
+                channel = xen.evtchn.bind_interdomain(device.other_domid, port, lie)
                 undo[:] = [channel.close, ring.close, page.close]
             case Action.DETACH:
                 while undo:

@@ -35,9 +35,7 @@ class World:
 
     def __init__(self, spin_ns=0):
         self.xen = scripted.Xen()
-        self.adapter = Adapter(
-            None, None, None, 0, spin_ns=spin_ns
-        )  # not served: the steps do what ``serve_l2capif`` does
+        self.adapter = Adapter(self.xen, 0, spin_ns=spin_ns)  # not served: the steps do what ``serve_l2capif`` does
         self.now = 0.0
         self.connection = self.backend = None
         self.broken = []  # why the present connection is of no use
@@ -52,7 +50,7 @@ class World:
         if self.connection is None:
             self.broken = []
             with suppress(XenError):
-                self.connection = Connection(self.xen, self.xen, DRIVER, 1, self.broken.append, tells_changes=tells)
+                self.connection = Connection(self.xen, DRIVER, 1, self.broken.append, tells_changes=tells)
                 self.backend = scripted.Backend(self.xen, self.connection.nodes)
                 self.adapter._receive_connection(self.connection)
 

@@ -15,10 +15,8 @@ from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.xen.device import XenbusDevice
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 HEADERS = Path(layout.__file__).parent / "include"
@@ -31,10 +29,9 @@ TX_MTU = 4000
 class EchoBackend:
     """A vl2cap backend with one peer: it echoes, or disconnects at the first SDU, or refuses, by the PSM."""
 
-    def __init__(self, device: XenbusDevice) -> None:
+    def __init__(self, xen: Xen, device: XenbusDevice) -> None:
+        self.xen = xen
         self.device = device
-        self.grants = Grants()
-        self.evtchn = EventChannels()
         self.core = Backend(FrontendLimits())
         self.streams: dict[int, GuestStream] = {}
 
@@ -47,9 +44,9 @@ class EchoBackend:
                 ref, port = [
                     await self.device.read_other_int(node, 1, 1 << 31) for node in ("ring-ref", "event-channel")
                 ]
-                self.page = self.grants.map(self.device.other_domid, [ref])
+                self.page = self.xen.grants.map(self.device.other_domid, [ref])
                 self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
-                self.channel = self.evtchn.bind_interdomain(self.device.other_domid, port, self.serve)
+                self.channel = self.xen.evtchn.bind_interdomain(self.device.other_domid, port, self.serve)
             case Action.DETACH if hasattr(self, "page"):
                 while self.streams:
                     self.streams.popitem()[1].close()
@@ -85,18 +82,14 @@ class EchoBackend:
                 stream.write(sdus)
 
         domid, max_order = self.device.other_domid, self.core.limits.max_page_order
-        stream = self.streams[number] = GuestStream(self.grants, self.evtchn, domid, ref, port, max_order, receive)
+        stream = self.streams[number] = GuestStream(self.xen, domid, ref, port, max_order, receive)
 
 
 async def serve_echo(guest: int) -> str:
-    store = await Store.open()
-    device = XenbusDevice(store, "backend", f"backend/vl2cap/{guest}/0")
-    backend = EchoBackend(device)
-    await device.run(backend.perform)
-    await store.close()
-    backend.evtchn.close()
-    backend.grants.close()
-    return device.reason
+    async with Xen.open() as xen:
+        device = XenbusDevice(xen.store, "backend", f"backend/vl2cap/{guest}/0")
+        await device.run(EchoBackend(xen, device).perform)
+        return device.reason
 
 
 @pytest.fixture(scope="module")

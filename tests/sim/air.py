@@ -22,9 +22,7 @@ from tests.sim.precise import new_precise_loop
 from usbbtd.backends.usbif import offer_usbif
 from usbbtd.config import LogSettings
 from usbbtd.log.setup import configure as configure_log
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 
 
 class ServedController(asyncio.Protocol):
@@ -58,19 +56,14 @@ async def serve(frontend: int, devid: int, address: str, peers: list[tuple[str, 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     logger = structlog.get_logger()
     async with AsyncExitStack() as stack:
-        store = await Store.open()
-        stack.push_async_callback(store.close)
-        evtchn = EventChannels()
-        stack.callback(evtchn.close)
-        grants = Grants()
-        stack.callback(grants.close)
+        xen = await stack.enter_async_context(Xen.open())
         link = LocalLink()
         dongle = (new_paced_dongle if paced else new_dongle)(link, address)
         for peer_address, path in peers:
             protocol = functools.partial(ServedController, link, peer_address)
             server = await asyncio.get_running_loop().create_unix_server(protocol, path)
             stack.callback(server.close)
-        offering = asyncio.create_task(offer_usbif(store, evtchn, grants, frontend, devid, dongle, logger))
+        offering = asyncio.create_task(offer_usbif(xen, frontend, devid, dongle, logger))
         stopped = asyncio.create_task(stopping.wait())
         sys.stdout.write("offered\n")
         sys.stdout.flush()

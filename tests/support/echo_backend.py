@@ -24,10 +24,8 @@ from usbbtd.l2capif.nodes import (
 )
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.device import XenbusDevice
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 ECHO = 0x1001
@@ -75,13 +73,13 @@ class Channel:
     def __init__(self, driver: Driver, call: calls.ConnectCall | calls.AcceptCall | calls.ScanCall, psm: int) -> None:
         self.psm = psm
         self.driver = driver
-        self.indices = driver.grants.map(driver.domid, [call.ref])
+        self.indices = driver.xen.grants.map(driver.domid, [call.ref])
         fields = INTF(self.indices.memory)
-        self.data = driver.grants.map(driver.domid, fields[ORDER + 1 : ORDER + 1 + (1 << fields[ORDER])])
+        self.data = driver.xen.grants.map(driver.domid, fields[ORDER + 1 : ORDER + 1 + (1 << fields[ORDER])])
         self.ring = DataRing(self.indices.memory, self.data.memory, frontend=False)
         self.outbox: deque[bytes] = deque()
         self.sent = 0
-        self.event_channel = driver.evtchn.bind_interdomain(driver.domid, call.evtchn, self.work)
+        self.event_channel = driver.xen.evtchn.bind_interdomain(driver.domid, call.evtchn, self.work)
 
     def start(self) -> None:
         if self.psm == SAYS_GOODBYE:
@@ -139,10 +137,8 @@ class Channel:
 
 
 class Driver:
-    def __init__(
-        self, device: XenbusDevice, grants: Grants, evtchn: EventChannels, *, powered: bool, tells: bool, echoes: bool
-    ) -> None:
-        self.device, self.grants, self.evtchn = device, grants, evtchn
+    def __init__(self, xen: Xen, device: XenbusDevice, *, powered: bool, tells: bool, echoes: bool) -> None:
+        self.xen, self.device = xen, device
         self.powered, self.tells, self.echoes = powered, tells, echoes
         self.domid = -1
         self.channels: dict[int, Channel] = {}
@@ -159,9 +155,9 @@ class Driver:
                 self.backend = Backend(LIMITS)
                 ref = await self.device.read_other_int(RING_REF, 0, 1 << 32)
                 port = await self.device.read_other_int(EVENT_CHANNEL, 0, 1 << 32)
-                self.page = self.grants.map(self.domid, [ref])
+                self.page = self.xen.grants.map(self.domid, [ref])
                 self.ring = BackRing(self.page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
-                self.event_channel = self.evtchn.bind_interdomain(self.domid, port, self.work)
+                self.event_channel = self.xen.evtchn.bind_interdomain(self.domid, port, self.work)
                 self.attached = True
             case Action.DETACH:
                 self.detach()
@@ -257,6 +253,6 @@ async def serve(guest: int, powered: bool = True, tells: bool = False, echoes: b
     """The backend of the guest's device 0, until it is killed. Where not ``powered``, an ADVERTISE brings a controller;
     ``tells``: INFO can wait for that. ``echoes``: it says that it knows ECHO.
     """
-    store = await Store.open()
-    device = XenbusDevice(store, "backend", VL2CAP.backend_path(guest, 0))
-    await device.run(Driver(device, Grants(), EventChannels(), powered=powered, tells=tells, echoes=echoes).perform)
+    async with Xen.open() as xen:
+        device = XenbusDevice(xen.store, "backend", VL2CAP.backend_path(guest, 0))
+        await device.run(Driver(xen, device, powered=powered, tells=tells, echoes=echoes).perform)

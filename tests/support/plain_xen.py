@@ -17,9 +17,13 @@ PAGE_SIZE = 4096
 
 
 class PlainXen:
-    """Both ``Grants`` and ``EventChannels`` of everybody. ``held`` counts what is mapped and bound."""
+    """A ``Xen`` without a store, which is its own grants and event channels, of everybody.
+
+    ``held`` counts what is mapped and bound.
+    """
 
     def __init__(self) -> None:
+        self.grants = self.evtchn = self
         self._loop = asyncio.get_running_loop()
         self._references = itertools.count(8)
         self._ports = itertools.count(1)

@@ -44,7 +44,7 @@ class Shared(GuestStream):
     """The backend's end of a data ring, with its page of indices laid open."""
 
     def __init__(self, xen: Any, request: Any) -> None:
-        super().__init__(xen, xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
+        super().__init__(xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
         self.indices = xen.map(GUEST, [request.ref])
         self.scribbled = False
 

@@ -24,10 +24,8 @@ from usbbtd.usb.nodes import CONN_RING_REF, EVENT_CHANNEL, URB_RING_REF, VUSB
 from usbbtd.usb.wire import descriptors, standard, usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing, FrontRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 NODES = (URB_RING_REF, CONN_RING_REF, EVENT_CHANNEL)
@@ -85,8 +83,8 @@ class EchoingDevice(UsbDevice):
 class Backend:
     controller = UsbifController
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int) -> None:
-        self._controller = self.controller(store, evtchn, grants, domid, 0, LOG)
+    def __init__(self, xen: Xen, domid: int) -> None:
+        self._controller = self.controller(xen, domid, 0, LOG)
         self._devices: dict[int, EchoingDevice] = {}
 
     async def run(self) -> None:
@@ -118,13 +116,13 @@ class PlainBackend(Backend):
 
 
 class Frontend:
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, _domid: int) -> None:
-        self._handles = store, evtchn, grants
+    def __init__(self, xen: Xen, _domid: int) -> None:
+        self._xen = xen
         self._dongles: dict[str, UsbifDongle] = {}
         self._waiting: dict[str, list[bytes]] = {}
 
     async def run(self) -> None:
-        await usbif_frontend.serve_usbif(*self._handles, 0, self._take, LOG)
+        await usbif_frontend.serve_usbif(self._xen, 0, self._take, LOG)
 
     async def _take(self, packets: Dongle) -> None:
         assert isinstance(packets, H2Dongle)
@@ -164,9 +162,9 @@ async def once(end: "HostileBackend | HostileFrontend") -> None:
 class HostileBackend:
     """Connects as a backend does, and tells one lie."""
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int, lie: str) -> None:
-        self._device = XenbusDevice(store, "backend", VUSB.backend_path(domid, 0))
-        self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
+    def __init__(self, xen: Xen, domid: int, lie: str) -> None:
+        self._device = XenbusDevice(xen.store, "backend", VUSB.backend_path(domid, 0))
+        self._xen, self._domid, self._lie = xen, domid, lie
         self.connections = 0
 
     async def run(self) -> None:
@@ -176,10 +174,10 @@ class HostileBackend:
         if action is Action.ATTACH:
             await once(self)
             number = [await self._device.read_other_int(node, 0, 1 << 31) for node in NODES]
-            self._pages = self._grants.map(self._domid, number[:2])
+            self._pages = self._xen.grants.map(self._domid, number[:2])
             self._urbs = BackRing(self._pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
             self._conns = BackRing(self._pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
-            self._channel = self._evtchn.bind_interdomain(self._domid, number[2], self._receive)
+            self._channel = self._xen.evtchn.bind_interdomain(self._domid, number[2], self._receive)
             self._conns.take()
             self._conns.put([usbif.pack_conn_response(0, 31 if self._lie == "port" else 1, usbif.SPEED_FULL)])
             self._channel.notify()
@@ -204,9 +202,9 @@ class HostileBackend:
 class LinuxFrontend:
     """As xen-hcd: with the backend Closing, it unlinks what still waits, and closes only when that is answered."""
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, _domid: int) -> None:
-        self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
-        self._evtchn, self._grants = evtchn, grants
+    def __init__(self, xen: Xen, _domid: int) -> None:
+        self._device = XenbusDevice(xen.store, "frontend", VUSB.frontend_path(0))
+        self._xen = xen
         self._answered: dict[int, asyncio.Future[int]] = {}
         self._waiting: asyncio.Future[int] | None = None
 
@@ -217,9 +215,9 @@ class LinuxFrontend:
         match action:
             case Action.OFFER:
                 domid = self._device.other_domid
-                self._pages = self._grants.share(domid, 3)
+                self._pages = self._xen.grants.share(domid, 3)
                 self._urbs = FrontRing(self._pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
-                self._channel = self._evtchn.bind_unbound(domid, self._receive)
+                self._channel = self._xen.evtchn.bind_unbound(domid, self._receive)
                 return dict(zip(NODES, map(str, (*self._pages.refs[:2], self._channel.port)), strict=True))
             case Action.ATTACH:
                 configure = standard.pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, 1, 0, 0)
@@ -256,9 +254,9 @@ class LinuxFrontend:
 class HostileFrontend:
     """Connects as a frontend does, and tells one lie."""
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, domid: int, lie: str) -> None:
-        self._device = XenbusDevice(store, "frontend", VUSB.frontend_path(0))
-        self._evtchn, self._grants, self._domid, self._lie = evtchn, grants, domid, lie
+    def __init__(self, xen: Xen, domid: int, lie: str) -> None:
+        self._device = XenbusDevice(xen.store, "frontend", VUSB.frontend_path(0))
+        self._xen, self._domid, self._lie = xen, domid, lie
         self.connections = 0
 
     async def run(self) -> None:
@@ -267,8 +265,8 @@ class HostileFrontend:
     async def _perform(self, action: Action) -> Mapping[str, str] | None:
         if action is Action.OFFER:
             await once(self)
-            self._pages = self._grants.share(self._domid, 2)
-            self._channel = self._evtchn.bind_unbound(self._domid, lambda: None)
+            self._pages = self._xen.grants.share(self._domid, 2)
+            self._channel = self._xen.evtchn.bind_unbound(self._domid, lambda: None)
             values: list[int | str] = [*self._pages.refs, self._channel.port]
             if self._lie == "reference":
                 values[1] = 999_999
@@ -301,27 +299,23 @@ class Receiver:
 
 
 async def main(role: str, domid: str, *lie: str) -> None:
-    store = await Store.open()
-    evtchn, grants = EventChannels(), Grants()
-    end = ROLES[role](store, evtchn, grants, int(domid), *lie)
-    loop = asyncio.get_running_loop()
-    running = asyncio.create_task(end.run())
-    loop.add_signal_handler(signal.SIGTERM, running.cancel)
-    reader = asyncio.StreamReader(limit=LINE_LIMIT)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    commands = asyncio.create_task(_obey(reader, end))
-    try:
-        await running
-        tell("over")
-    except asyncio.CancelledError:
-        tell("cancelled")
-    except XenError as error:
-        tell("failed", str(error))
-    finally:
-        commands.cancel()
-        evtchn.close()
-        grants.close()
-        await store.close()
+    async with Xen.open() as xen:
+        end = ROLES[role](xen, int(domid), *lie)
+        loop = asyncio.get_running_loop()
+        running = asyncio.create_task(end.run())
+        loop.add_signal_handler(signal.SIGTERM, running.cancel)
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        commands = asyncio.create_task(_obey(reader, end))
+        try:
+            await running
+            tell("over")
+        except asyncio.CancelledError:
+            tell("cancelled")
+        except XenError as error:
+            tell("failed", str(error))
+        finally:
+            commands.cancel()
 
 
 ROLES = {

@@ -17,19 +17,14 @@ from usbbtd.usb.device import UsbDevice
 from usbbtd.usb.wire import usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 
-async def offer_usbif(
-    store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int, device: UsbDevice,
-    log: FilteringBoundLogger,
-) -> None:  # fmt: skip
+async def offer_usbif(xen: Xen, frontend_domid: int, devid: int, device: UsbDevice, log: FilteringBoundLogger) -> None:
     """Shows ``device`` on port 1 of the USB controller that the toolstack made for us: see ``UsbifController.run``."""
-    controller = UsbifController(store, evtchn, grants, frontend_domid, devid, log)
+    controller = UsbifController(xen, frontend_domid, devid, log)
     controller.plug(1, device)
     await controller.run()
 
@@ -37,15 +32,11 @@ async def offer_usbif(
 class UsbifController:
     """Serves ``backend/qusb/<frontend_domid>/<devid>`` of our own domain, through any number of connections."""
 
-    def __init__(
-        self, store: Store, evtchn: EventChannels, grants: Grants, frontend_domid: int, devid: int,
-        log: FilteringBoundLogger,
-    ) -> None:  # fmt: skip
+    def __init__(self, xen: Xen, frontend_domid: int, devid: int, log: FilteringBoundLogger) -> None:
         # Linux's xen-hcd unlinks its requests before it closes, and waits for the answers.
         path = nodes.VUSB.backend_path(frontend_domid, devid)
-        self._device = XenbusDevice(store, "backend", path, lingers=True, is_gone=evtchn.is_gone)
-        self._evtchn = evtchn
-        self._grants = grants
+        self._device = XenbusDevice(xen.store, "backend", path, lingers=True, is_gone=xen.evtchn.is_gone)
+        self._xen = xen
         self._log = log
         self._plugged: dict[int, UsbDevice] = {}
         self._connection: _UsbifConnection | None = None
@@ -99,8 +90,7 @@ class UsbifController:
         conn_ref = await device.read_other_int(nodes.CONN_RING_REF, 0, LAST_U32)
         channel = await device.read_other_int(nodes.EVENT_CHANNEL, 0, LAST_U32)
         self._connection = _UsbifConnection(
-            device.other_domid, (urb_ref, conn_ref), channel, self._evtchn, self._grants, ports=ports,
-            broken=device.fail, log=self._log,
+            self._xen, device.other_domid, (urb_ref, conn_ref), channel, ports=ports, broken=device.fail, log=self._log
         )  # fmt: skip
         for port, plugged in self._plugged.items():
             self._connection.plug(port, plugged)
@@ -111,21 +101,21 @@ class _UsbifConnection:
     """Serves the rings of one frontend, from ATTACH to DETACH. ``broken`` is called with the reason of a failure."""
 
     def __init__(
-        self, domid: int, ring_refs: tuple[int, int], remote_port: int, evtchn: EventChannels, grants: Grants, *,
-        ports: int, broken: Callable[[str], None], log: FilteringBoundLogger,
+        self, xen: Xen, domid: int, ring_refs: tuple[int, int], remote_port: int, *, ports: int,
+        broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._broken = broken
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._flush_scheduled = False
         self._closed = False
-        self._core = UsbifBackend(ports, partial(grants.copy_from, domid), partial(grants.copy_to, domid))
+        self._core = UsbifBackend(ports, partial(xen.grants.copy_from, domid), partial(xen.grants.copy_to, domid))
         self._devices: dict[int, UsbDevice] = {}
-        self._pages = pages = grants.map(domid, ring_refs)
+        self._pages = pages = xen.grants.map(domid, ring_refs)
         self._urb_ring = BackRing(pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
         self._conn_ring = BackRing(pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
         try:
-            self._channel = evtchn.bind_interdomain(domid, remote_port, self._receive)
+            self._channel = xen.evtchn.bind_interdomain(domid, remote_port, self._receive)
         except XenError:
             self._close_memory()
             raise

@@ -21,10 +21,8 @@ from usbbtd.usb.frontend import Completion, UsbifFrontend
 from usbbtd.usb.wire import usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import FrontRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 #: How long a device may take for one request while it is being enumerated.
@@ -42,9 +40,7 @@ POOL_PAGES = usbif.URB_SLOTS
 OnDongle = Callable[[Dongle], Awaitable[None]]
 
 
-async def serve_usbif(
-    store: Store, evtchn: EventChannels, grants: Grants, devid: int, on_dongle: OnDongle, log: FilteringBoundLogger
-) -> None:
+async def serve_usbif(xen: Xen, devid: int, on_dongle: OnDongle, log: FilteringBoundLogger) -> None:
     """Serves ``device/vusb/<devid>`` of our own domain as its frontend, through any number of connections.
 
     Each Bluetooth dongle is given to ``on_dongle`` when it is configured. One that failed is offered again after a
@@ -54,9 +50,9 @@ async def serve_usbif(
     """
     path = nodes.VUSB.frontend_path(devid)
     _check_not_taken(devid, path)
-    device = XenbusDevice(store, "frontend", path)
-    await detach_ports(store, path, log)
-    controller = _UsbController(device, devid, evtchn, grants, on_dongle, log)
+    device = XenbusDevice(xen.store, "frontend", path)
+    await detach_ports(xen.store, path, log)
+    controller = _UsbController(xen, device, devid, on_dongle, log)
     await device.run(controller.perform)
 
 
@@ -72,13 +68,11 @@ class _UsbController:
     """Makes and ends connections to the backend as the handshake asks."""
 
     def __init__(
-        self, device: XenbusDevice, devid: int, evtchn: EventChannels, grants: Grants, on_dongle: OnDongle,
-        log: FilteringBoundLogger,
-    ) -> None:  # fmt: skip
+        self, xen: Xen, device: XenbusDevice, devid: int, on_dongle: OnDongle, log: FilteringBoundLogger
+    ) -> None:
         self._device = device
         self._devid = devid
-        self._evtchn = evtchn
-        self._grants = grants
+        self._xen = xen
         self._on_dongle = on_dongle
         self._log = log
         self._connection: _Connection | None = None
@@ -106,7 +100,7 @@ class _UsbController:
         ports = await device.read_other_int(nodes.NUM_PORTS, 1, usbif.MAX_PORT, default=usbif.MAX_PORT)
         queued = await device.read_other_int(nodes.FEATURE_QUEUED_URBS, 0, 1, default=0)
         self._connection = _Connection(
-            device.other_domid, self._evtchn, self._grants, self._on_dongle, name=f"vusb {self._devid}", ports=ports,
+            self._xen, device.other_domid, self._on_dongle, name=f"vusb {self._devid}", ports=ports,
             depths=QUEUED if queued else ONE_EACH, broken=device.fail, log=self._log,
         )  # fmt: skip
         return {nodes.DETACH_PORTS: "0", **self._connection.nodes}
@@ -116,8 +110,8 @@ class _Connection:
     """Serves the rings from OFFER to DETACH. Calls ``broken`` with a reason if the backend breaks a rule or we fail."""
 
     def __init__(
-        self, domid: int, evtchn: EventChannels, grants: Grants, on_dongle: OnDongle, *, name: str, ports: int,
-        depths: Depths, broken: Callable[[str], None], log: FilteringBoundLogger,
+        self, xen: Xen, domid: int, on_dongle: OnDongle, *, name: str, ports: int, depths: Depths,
+        broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._name = name
         self._depths = depths
@@ -125,21 +119,21 @@ class _Connection:
         self._broken = broken
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._call_soon = evtchn.call_soon
+        self._call_soon = xen.evtchn.call_soon
         self._flush_scheduled = False
         self._closed = False
         self._emptied: asyncio.Event | None = None  # there while we close; set when the backend has answered all
         self._futures: dict[int, asyncio.Future[Completion]] = {}  # what enumerations wait for, by URB
         self._dongles: dict[int, UsbifDongle] = {}  # by pipe
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by port
-        self._pages = pages = grants.share(domid, 2 + POOL_PAGES)
+        self._pages = pages = xen.grants.share(domid, 2 + POOL_PAGES)
         self._urb_ring = FrontRing(pages.page(0), usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
         self._conn_ring = FrontRing(pages.page(1), usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
         self._core = UsbifFrontend([(pages.refs[i], pages.page(i)) for i in range(2, 2 + POOL_PAGES)], ports=ports)
         # Now, for QEMU takes requests from the conn ring without a look at whether there are any.
         self._conn_ring.put(self._core.take_conn_requests())
         try:
-            self._channel = evtchn.bind_unbound(domid, self.receive)
+            self._channel = xen.evtchn.bind_unbound(domid, self.receive)
         except XenError:
             self._close_memory()
             raise

@@ -26,9 +26,7 @@ from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.l2capif.wire import EchoResponse, InfoResponse, PlainResponse, Response
 from usbbtd.nodes import BACKEND, BACKEND_ID
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 
 DEFAULT_MTU = 2048
 #: The most data that ``Adapter.echo`` sends, in bytes.
@@ -70,11 +68,11 @@ class Adapter:
     The program has to open it again, after ``await adapter.wait_ready()``.
     """
 
-    def __init__(self, store: Store, evtchn: EventChannels, grants: Grants, device: int, *, spin_ns: int = 0) -> None:
+    def __init__(self, xen: Xen, device: int, *, spin_ns: int = 0) -> None:
         """Is for ``open_adapter`` only. ``device``: the number N of ``device/vl2cap/N``."""
         self.device = device
         self._spin_ns = spin_ns
-        self._store, self._evtchn, self._grants = store, evtchn, grants
+        self._xen = xen
         self._connection: Connection | None = None
         self._info: AdapterInfo | None = None
         self._connected_now = asyncio.Event()  # set while a backend has answered, and after a failure
@@ -234,13 +232,11 @@ class Adapter:
 
     async def serve(self) -> None:
         """Keeps the adapter connected until cancelled, or until event channels fail; is for ``open_adapter`` only."""
-        task, no_events = asyncio.current_task(), self._evtchn.failure
+        task, no_events = asyncio.current_task(), self._xen.evtchn.failure
         assert task is not None
         no_events.add_done_callback(lambda _: task.cancel())
         try:
-            await serve_l2capif(
-                self._store, self._evtchn, self._grants, self.device, self._receive_connection, self._lose_connection
-            )
+            await serve_l2capif(self._xen, self.device, self._receive_connection, self._lose_connection)
         except asyncio.CancelledError:
             if not no_events.done():
                 raise
@@ -302,10 +298,10 @@ class Adapter:
 
     async def _what_is_missing(self) -> str:
         path = VL2CAP.frontend_path(self.device)
-        backend = await self._store.read(f"{path}/{BACKEND}")
+        backend = await self._xen.store.read(f"{path}/{BACKEND}")
         if backend is None:
             return f"this guest has no {path}: attach one to it in dom0"
-        domid = await self._store.read(f"{path}/{BACKEND_ID}")
+        domid = await self._xen.store.read(f"{path}/{BACKEND_ID}")
         trouble = f" (last: {self._trouble})" if self._trouble else ""
         return f"{path}: the backend in domain {domid} does not answer: is usbbtd running there?{trouble}"
 
@@ -330,15 +326,10 @@ async def open_adapter(
     async with AsyncExitStack() as undo:
         undo.enter_context(_claim(device))
         try:
-            store = await Store.open()
-            undo.push_async_callback(store.close)
-            evtchn = EventChannels()
+            xen = await undo.enter_async_context(Xen.open())
         except XenError as exc:
             raise NoAdapter(exc.errno or 0, str(exc.strerror)) from exc
-        undo.callback(evtchn.close)
-        grants = Grants()
-        undo.callback(grants.close)
-        adapter = Adapter(store, evtchn, grants, device, spin_ns=int(spin * 1e9))
+        adapter = Adapter(xen, device, spin_ns=int(spin * 1e9))
         undo.push_async_callback(_stop, asyncio.create_task(adapter.serve()))
         await (adapter.wait_ready(timeout) if powered else adapter.wait_connected(timeout))
         yield adapter

@@ -25,10 +25,8 @@ from usbbtd.retry import Retry
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import PAGE_SIZE, FrontRing
-from usbbtd.xen.store import Store
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 #: The pauses after a refusal by xenstore, well within the time that a program waits for its adapter.
@@ -58,20 +56,17 @@ class SharedStream:
     or ports left.
     """
 
-    def __init__(
-        self, grants: Grants, evtchn: EventChannels, domid: int, order: int, user: StreamUser,
-        failed: Callable[[Exception], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, xen: Xen, domid: int, order: int, user: StreamUser, failed: Callable[[Exception], None]) -> None:
         self.user = user
         self.pump_failed = failed
         with ExitStack() as undo:
-            pages = grants.share(domid, 1 + (1 << order))
+            pages = xen.grants.share(domid, 1 + (1 << order))
             undo.callback(pages.close)
             memory, refs = pages.memory, pages.refs
             pack_into(f"<{len(refs)}I", memory, _REFS_OFFSET, order, *refs[1:])
             self.ring = DataRing(memory[:PAGE_SIZE], memory[PAGE_SIZE:], frontend=True)
             undo.callback(self.ring.close)
-            channel = evtchn.bind_unbound(domid, self._receive_event)
+            channel = xen.evtchn.bind_unbound(domid, self._receive_event)
             undo.callback(channel.close)
             self._resources = undo.pop_all()
         self._indices = memory
@@ -107,8 +102,8 @@ class Connection:
     """
 
     def __init__(
-        self, grants: Grants, evtchn: EventChannels, domid: int, max_page_order: int, fail: Callable[[str], None],
-        *, tells_changes: bool = False, has_echo: bool = False,
+        self, xen: Xen, domid: int, max_page_order: int, fail: Callable[[str], None], *, tells_changes: bool = False,
+        has_echo: bool = False,
     ) -> None:  # fmt: skip
         self.spin_ns = 0
         self.max_page_order = max_page_order
@@ -116,17 +111,17 @@ class Connection:
         self.has_echo = has_echo
         self.closed = False
         self._releases: set[asyncio.Future[None]] = set()  # RELEASEs that are not answered yet
-        self._grants, self._evtchn, self._domid = grants, evtchn, domid
+        self._xen, self._domid = xen, domid
         self._fail = fail
         self._core = Frontend()
         self._answered: dict[int, Answered] = {}
         self._streams: set[SharedStream] = set()
         with ExitStack() as undo:
-            page = grants.share(domid, 1)
+            page = xen.grants.share(domid, 1)
             undo.callback(page.close)
             self._ring = FrontRing(page.memory, REQUEST_SIZE, RESPONSE_SIZE)
             undo.callback(self._ring.close)
-            self._channel = evtchn.bind_unbound(domid, self._receive_event)
+            self._channel = xen.evtchn.bind_unbound(domid, self._receive_event)
             undo.callback(self._channel.close)
             self._resources = undo.pop_all()
         #: The nodes that the frontend writes into xenstore for the backend to connect.
@@ -179,7 +174,7 @@ class Connection:
         """
         if self.closed:
             raise LocalProtocolError("the connection has ended")
-        stream = SharedStream(self._grants, self._evtchn, self._domid, order, user, self.pump_failed)
+        stream = SharedStream(self._xen, self._domid, order, user, self.pump_failed)
         self._streams.add(stream)
         return stream
 
@@ -231,9 +226,7 @@ class Connection:
 
 
 async def serve_l2capif(
-    store: Store,
-    evtchn: EventChannels,
-    grants: Grants,
+    xen: Xen,
     devid: int,
     on_connected: Callable[[Connection], None],
     on_disconnected: Callable[[str], None],
@@ -251,12 +244,12 @@ async def serve_l2capif(
     while True:
         began = clock()
         try:
-            async with store.watch(f"{path}/{BACKEND}") as changes:
+            async with xen.store.watch(f"{path}/{BACKEND}") as changes:
                 async for _ in changes:
-                    if await store.read(f"{path}/{BACKEND}") is not None:
+                    if await xen.store.read(f"{path}/{BACKEND}") is not None:
                         break
-            device = XenbusDevice(store, "frontend", path)
-            await _Frontend(device, evtchn, grants, on_connected, on_disconnected).run()
+            device = XenbusDevice(xen.store, "frontend", path)
+            await _Frontend(xen, device, on_connected, on_disconnected).run()
         except XenError as exc:
             if exc.errno == errno.EINVAL:
                 raise
@@ -269,14 +262,12 @@ class _Frontend:
 
     def __init__(
         self,
+        xen: Xen,
         device: XenbusDevice,
-        evtchn: EventChannels,
-        grants: Grants,
         on_connected: Callable[[Connection], None],
         on_disconnected: Callable[[str], None],
     ) -> None:
-        self._device = device
-        self._evtchn, self._grants = evtchn, grants
+        self._xen, self._device = xen, device
         self._on_connected, self._on_disconnected = on_connected, on_disconnected
         self._connection: Connection | None = None
         self._trying = False  # from an offer to the end of what came of it
@@ -310,7 +301,7 @@ class _Frontend:
         lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
         order = await device.read_other_int(nodes.MAX_PAGE_ORDER, lowest, LAST_U32)
         self._connection = Connection(
-            self._grants, self._evtchn, device.other_domid, min(order, highest), device.fail,
+            self._xen, device.other_domid, min(order, highest), device.fail,
             tells_changes=await device.read_other(nodes.FEATURE_INFO_WAIT) == "1",
             has_echo=await device.read_other(nodes.FEATURE_ECHO) == "1",
         )  # fmt: skip

@@ -28,12 +28,10 @@ class Rig:
     def __init__(self, xen):
         self.ended, self.failed = [], []
         self._changed = asyncio.Event()
-        self.shared = SharedStream(xen, xen, DRIVER, 1, self, self.failed.append)
+        self.shared = SharedStream(xen, DRIVER, 1, self, self.failed.append)
         self.ring = self.shared.ring
         self.tested = GuestChannel(structlog.get_logger(), self.ended.append, self.failed.append, PEER)
-        self.tested.take_stream(
-            GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.tested.guest_event)
-        )
+        self.tested.take_stream(GuestStream(xen, GUEST, self.shared.ref, self.shared.port, 5, self.tested.guest_event))
 
     def receive_event(self):
         self._changed.set()

@@ -40,11 +40,11 @@ class Guest:
         self.xen = xen
         self.access = air.access(policy)
         self.broken = []
-        self.connection = Connection(xen, xen, DRIVER, 5, self.broken.append)
+        self.connection = Connection(xen, DRIVER, 5, self.broken.append)
         nodes = self.connection.nodes
         self.port = int(nodes["event-channel"])
         self.served = GuestConnection(
-            GUEST, int(nodes["ring-ref"]), self.port, access=self.access, adapter=adapter, grants=xen, evtchn=xen,
+            GUEST, int(nodes["ring-ref"]), self.port, access=self.access, adapter=adapter, xen=xen,
             limits=limits or FrontendLimits(), broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
 
@@ -691,7 +691,7 @@ class RawGuest:
         self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
         self.channel = xen.bind_unbound(DRIVER, lambda: None)
         self.served = GuestConnection(
-            GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, grants=xen, evtchn=xen,
+            GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, xen=xen,
             limits=FrontendLimits(), broken=[].append, log=structlog.get_logger(),
         )  # fmt: skip
 
@@ -754,12 +754,12 @@ async def test_lying_indices_close_the_device_and_nothing_is_left(adapter, xen, 
 
 @pytest.mark.parametrize(("ref", "port"), [(999_999, None), (None, 999_999)])
 async def test_a_ring_that_cannot_be_had_leaves_nothing(adapter, xen, ref, port):
-    connection = Connection(xen, xen, DRIVER, 5, [].append)
+    connection = Connection(xen, DRIVER, 5, [].append)
     nodes = connection.nodes
     with pytest.raises(XenError):
         GuestConnection(
             GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), access=air.access(),
-            adapter=adapter, grants=xen, evtchn=xen, limits=FrontendLimits(), broken=[].append,
+            adapter=adapter, xen=xen, limits=FrontendLimits(), broken=[].append,
             log=structlog.get_logger(),
         )  # fmt: skip
     assert xen.mapped == 0

@@ -36,7 +36,7 @@ async def xen():
 
 @pytest.fixture
 async def frontend(xen):
-    connection = Connection(xen, xen, DRIVER, 5, [].append)
+    connection = Connection(xen, DRIVER, 5, [].append)
     yield connection
     connection.close()
 
@@ -53,8 +53,7 @@ def device_with(adapter, xen):
             identity=Identity(GUEST, "work"),
             access=access or air.access(),
             adapter=adapter,
-            grants=xen,
-            evtchn=xen,
+            xen=xen,
             limits=limits or FrontendLimits(),
             log=structlog.get_logger(),
         )

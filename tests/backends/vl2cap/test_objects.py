@@ -35,9 +35,9 @@ class Scanning:
     def __init__(self, adapter, xen):
         self.ended, self.failed = [], []
         self.user = FrontUser()
-        self.shared = SharedStream(xen, xen, DRIVER, 1, self.user, self.failed.append)
+        self.shared = SharedStream(xen, DRIVER, 1, self.user, self.failed.append)
         self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append, failed=self.failed.append)
-        self.scan.start(GuestStream(xen, xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
+        self.scan.start(GuestStream(xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
 
     def read(self):
         messages, notify = self.shared.ring.read()

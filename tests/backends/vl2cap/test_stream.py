@@ -33,8 +33,8 @@ class FrontUser:
 @contextmanager
 def opened(xen, handler=lambda: None):
     """(the guest's end, ours), with halves of 4096 octets"""
-    shared = SharedStream(xen, xen, DRIVER, 1, FrontUser(), [].append)
-    stream = GuestStream(xen, xen, GUEST, shared.ref, shared.port, MAX_ORDER, handler)
+    shared = SharedStream(xen, DRIVER, 1, FrontUser(), [].append)
+    stream = GuestStream(xen, GUEST, shared.ref, shared.port, MAX_ORDER, handler)
     yield shared, stream
     stream.close()
     stream.close()
@@ -99,17 +99,17 @@ async def test_the_guest_is_woken_when_there_is_something(xen):
 
 @pytest.mark.parametrize("order", [0, MAX_ORDER + 1, 1 << 31])
 async def test_a_ring_of_an_order_that_is_not_offered(xen, order):
-    shared = SharedStream(xen, xen, DRIVER, 1, FrontUser(), [].append)
+    shared = SharedStream(xen, DRIVER, 1, FrontUser(), [].append)
     shared._indices[256:260] = order.to_bytes(4, "little")
     with pytest.raises(RemoteProtocolError, match=f"ring_order {order} "):
-        GuestStream(xen, xen, GUEST, shared.ref, shared.port, MAX_ORDER, lambda: None)
+        GuestStream(xen, GUEST, shared.ref, shared.port, MAX_ORDER, lambda: None)
     assert xen.mapped == 0
     shared.close()
 
 
 @pytest.mark.parametrize("wrong", ["indices", "data", "port"])
 async def test_what_cannot_be_mapped_or_bound_leaves_nothing(xen, wrong):
-    shared = SharedStream(xen, xen, DRIVER, 1, FrontUser(), [].append)
+    shared = SharedStream(xen, DRIVER, 1, FrontUser(), [].append)
     ref, port = shared.ref, shared.port
     if wrong == "indices":
         ref = 1 << 30
@@ -118,7 +118,7 @@ async def test_what_cannot_be_mapped_or_bound_leaves_nothing(xen, wrong):
     else:
         shared._indices[264:268] = b"\xff" * 4
     with pytest.raises(XenError):
-        GuestStream(xen, xen, GUEST, ref, port, MAX_ORDER, lambda: None)
+        GuestStream(xen, GUEST, ref, port, MAX_ORDER, lambda: None)
     assert xen.mapped == 0
     shared.close()
 

@@ -20,10 +20,9 @@ from tests.sim.dongle import ACL, EVENT, SimulatedDongle
 from usbbtd.backends.usbif import UsbifController
 from usbbtd.config import LogSettings
 from usbbtd.log.setup import configure as configure_log
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.store import Store
 from usbbtd.xen.transaction import Transaction
+from usbbtd.xen.xen import Xen
 
 PORTS = 4
 
@@ -101,20 +100,17 @@ async def main(frontend: int, devid: int, path: str) -> None:
     configure_log(LogSettings(target="stderr", level="debug"))
     dongle = SimulatedDongle()
     await open_port(path, dongle)
-    store, evtchn, grants = await Store.open(), EventChannels(), Grants()
-    await make_nodes(store, frontend, devid)
-    controller = UsbifController(store, evtchn, grants, frontend, devid, structlog.get_logger())
-    commands = Commands(controller, dongle)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: commands, sys.stdin)
-    tell(ready=True)
-    running, ended = asyncio.create_task(controller.run()), asyncio.create_task(commands.ended.wait())
-    await asyncio.wait([running, ended], return_when=asyncio.FIRST_COMPLETED)
-    running.cancel()
-    await asyncio.wait([running])
-    tell(closed=True, mapped=mapped())
-    grants.close()
-    evtchn.close()
-    await store.close()
+    async with Xen.open() as xen:
+        await make_nodes(xen.store, frontend, devid)
+        controller = UsbifController(xen, frontend, devid, structlog.get_logger())
+        commands = Commands(controller, dongle)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: commands, sys.stdin)
+        tell(ready=True)
+        running, ended = asyncio.create_task(controller.run()), asyncio.create_task(commands.ended.wait())
+        await asyncio.wait([running, ended], return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        await asyncio.wait([running])
+        tell(closed=True, mapped=mapped())
 
 
 def mapped() -> int:

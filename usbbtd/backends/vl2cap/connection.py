@@ -35,9 +35,8 @@ from usbbtd.radio.errors import (
     Unreachable,
 )
 from usbbtd.xen.error import XenError
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
 from usbbtd.xen.ring import BackRing
+from usbbtd.xen.xen import Xen
 
 #: The exceptions with which a request may fail; ``error_code`` gives the protocol's error of each.
 FAILURES = (RadioError, XenError, LocalProtocolError, RemoteProtocolError, TimeoutError)
@@ -47,14 +46,13 @@ class GuestConnection:
     """Serves a guest from ATTACH to DETACH. Calls ``broken`` with a reason if it breaks its command ring or we fail."""
 
     def __init__(
-        self, domid: int, ref: int, port: int, *, adapter: SharedAdapter, grants: Grants, evtchn: EventChannels,
-        access: Access, limits: FrontendLimits, broken: Callable[[str], None], log: FilteringBoundLogger,
+        self, domid: int, ref: int, port: int, *, xen: Xen, adapter: SharedAdapter, access: Access,
+        limits: FrontendLimits, broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._domid = domid
         self._adapter = adapter
         self._access = access
-        self._grants = grants
-        self._evtchn = evtchn
+        self._xen = xen
         self._limits = limits
         self._broken = broken
         self._log = log
@@ -65,11 +63,11 @@ class GuestConnection:
         self._offer_count = 0
         self._past = Traffic()  # that of channels which were released
         with ExitStack() as stack:
-            page = grants.map(domid, [ref])
+            page = xen.grants.map(domid, [ref])
             stack.callback(page.close)
             self._ring = BackRing(page.memory, wire.REQUEST_SIZE, wire.RESPONSE_SIZE)
             stack.callback(self._ring.close)
-            self._event_channel = evtchn.bind_interdomain(domid, port, self._ring_event)
+            self._event_channel = xen.evtchn.bind_interdomain(domid, port, self._ring_event)
             stack.callback(self._event_channel.close)
             self._adapter.observe(self._adapter_changed)
             stack.callback(self._adapter.ignore, self._adapter_changed)
@@ -271,7 +269,7 @@ class GuestConnection:
     # Channels.
 
     def _stream(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
-        return GuestStream(self._grants, self._evtchn, self._domid, ref, port, self._limits.max_page_order, handler)
+        return GuestStream(self._xen, self._domid, ref, port, self._limits.max_page_order, handler)
 
     def _connect(self, call: calls.ConnectCall) -> None:
         try:

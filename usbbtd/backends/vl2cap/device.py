@@ -15,8 +15,7 @@ from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.policy.rules import GuestPolicy, Identity
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.device import XenbusDevice
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
+from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
 
 VERSION = layout.constants.L2CAPIF_VERSION
@@ -26,15 +25,14 @@ class GuestDevice:
     """Serves one guest's vl2cap device, ``backend/vl2cap/<guest>/<devid>``; ``perform`` is for ``XenbusDevice.run``."""
 
     def __init__(
-        self, device: XenbusDevice, *, identity: Identity, access: Access, adapter: SharedAdapter, grants: Grants,
-        evtchn: EventChannels, limits: FrontendLimits, log: FilteringBoundLogger,
+        self, device: XenbusDevice, *, xen: Xen, identity: Identity, access: Access, adapter: SharedAdapter,
+        limits: FrontendLimits, log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.identity = identity
         self._device = device
         self._access = access
         self._adapter = adapter
-        self._grants = grants
-        self._evtchn = evtchn
+        self._xen = xen
         self._limits = limits
         self._log = log
         self._connection: GuestConnection | None = None
@@ -95,8 +93,8 @@ class GuestDevice:
         ref = await device.read_other_int(nodes.RING_REF, 0, LAST_U32)
         port = await device.read_other_int(nodes.EVENT_CHANNEL, 0, LAST_U32)
         self._connection = GuestConnection(
-            device.other_domid, ref, port, access=self._access, adapter=self._adapter, grants=self._grants,
-            evtchn=self._evtchn, limits=self._own_limits(), broken=device.fail, log=self._log,
+            device.other_domid, ref, port, xen=self._xen, adapter=self._adapter, access=self._access,
+            limits=self._own_limits(), broken=device.fail, log=self._log,
         )  # fmt: skip
         self._log.info("guest connected")
 

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from usbbtd.abi import layout
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.xen.dataring import DataRing
-from usbbtd.xen.evtchn import EventChannels
-from usbbtd.xen.grant import Grants
+from usbbtd.xen.xen import Xen
 
 MIN_ORDER = layout.constants.L2CAPIF_MIN_RING_ORDER
 MESSAGE_OVERHEAD: int = layout.constants.L2CAPIF_LENGTH_SIZE
@@ -24,10 +23,7 @@ class GuestStream:
     port cannot be used, and RemoteProtocolError if the page of indices has no ``ring_order`` up to ``max_order``.
     """
 
-    def __init__(
-        self, grants: Grants, evtchn: EventChannels, domid: int, ref: int, port: int, max_order: int,
-        handler: Callable[[], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, xen: Xen, domid: int, ref: int, port: int, max_order: int, handler: Callable[[], None]) -> None:
         self._queue: list[bytes] = []
         self._unread: deque[int] = deque()  # sizes in the ring of the messages that the guest has not read
         self._unread_octets = 0  # their sum
@@ -35,18 +31,18 @@ class GuestStream:
         self._consumed_octets = 0  # what the guest has consumed of the first of them
         self._error = 0
         with ExitStack() as stack:
-            indices = grants.map(domid, [ref])
+            indices = xen.grants.map(domid, [ref])
             stack.callback(indices.close)
             untrusted_intf = _unpack_intf(indices.memory)  # read once
             untrusted_order = untrusted_intf[_RING_ORDER]
             if not MIN_ORDER <= untrusted_order <= max_order:
                 raise RemoteProtocolError(f"ring_order {untrusted_order} is not {MIN_ORDER} to {max_order}")
             first = _RING_ORDER + 1
-            data = grants.map(domid, untrusted_intf[first : first + (1 << untrusted_order)])
+            data = xen.grants.map(domid, untrusted_intf[first : first + (1 << untrusted_order)])
             stack.callback(data.close)
             self.ring = DataRing(indices.memory, data.memory, frontend=False)
             stack.callback(self.ring.close)
-            self._event_channel = evtchn.bind_interdomain(domid, port, handler)
+            self._event_channel = xen.evtchn.bind_interdomain(domid, port, handler)
             stack.callback(self._event_channel.close)
             self._resources = stack.pop_all()
 

@@ -1,0 +1,34 @@
+"""What a process has open of Xen: xenstore, event channels and grants, opened and closed together."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple, Self
+
+from usbbtd.xen.evtchn import EventChannels
+from usbbtd.xen.grant import Grants
+from usbbtd.xen.store import Store
+
+
+class Xen(NamedTuple):
+    """All that the ends of devices need: ``async with Xen.open() as xen: ...``"""
+
+    store: Store
+    evtchn: EventChannels
+    grants: Grants
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator[Self]:
+        """Opens all three; closes them when the block ends, after which no page and no port of ours is left.
+
+        Raises XenError if xenstored cannot be reached, or if there is no device for event channels. Those for grants
+        are opened when they are first needed.
+        """
+        async with AsyncExitStack() as stack:
+            store = await Store.open()
+            stack.push_async_callback(store.close)
+            evtchn = EventChannels()
+            stack.callback(evtchn.close)
+            grants = Grants()
+            stack.callback(grants.close)
+            yield cls(store, evtchn, grants)
