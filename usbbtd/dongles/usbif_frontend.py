@@ -161,10 +161,11 @@ class _Connection:
             self._fail(f"the USB backend broke the protocol: {error}")
             return
         self._flush_scheduled = True  # what anybody sends from here on goes out with the flush below
-        for pipe, transfer in core.take_received():
-            dongles[pipe].receive(pipe, transfer)
-        for dongle in {*dongles.values()}:
-            dongle.deliver()
+        if received := core.take_received():
+            for pipe, transfer in received:
+                dongles[pipe].receive(pipe, transfer)
+            for dongle in {*dongles.values()}:
+                dongle.deliver()
         # Before the answers: dongles that are gone are lost as "unplugged", not for what their URBs failed with.
         for port, speed in core.take_port_changes():
             self._change_port(port, speed)

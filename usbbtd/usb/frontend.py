@@ -200,6 +200,8 @@ class UsbifFrontend:
 
     def take_conn_requests(self) -> list[bytes]:
         """Hands over requests for the conn ring: for all of its slots at first, then one for each response."""
+        if not self._free_conn_ids:
+            return []
         ids, self._free_conn_ids = self._free_conn_ids, []
         return [usbif.pack_conn_request(conn_id) for conn_id in ids]
 

@@ -81,7 +81,9 @@ class _Ring:
             if count < 0:
                 raise RemoteProtocolError(self._bad_index())
             return []
-        return cut(self._taken, [self._take_size] * count)
+        if count == 1:
+            return [self._taken[: self._take_size]]
+        return list(_cutter(self._take_size, count)(self._taken))
 
     def close(self) -> None:
         """Releases the page. Idempotent. A later ``put`` or ``take`` raises LocalProtocolError."""
