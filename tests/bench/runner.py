@@ -81,7 +81,7 @@ def _outside(count: int) -> int:
 
 
 class BenchRow(NamedTuple):
-    """``unit`` is of both values. ``missing``: why there are no runs. ``note``: what to know of them."""
+    """``unit`` is of both values. ``missing``: why there are no runs. ``doubt``: why they are no good."""
 
     name: str
     unit: str
@@ -90,7 +90,7 @@ class BenchRow(NamedTuple):
     peer_runs: Runs = ()
     target: Goal | None = None
     missing: str = ""
-    note: str = ""
+    doubt: str = ""
 
     @property
     def ours(self) -> float:
@@ -118,7 +118,7 @@ class BenchRow(NamedTuple):
         if self.missing:
             return Judgement.NOT_RUN
         _, low, high = self.judged
-        if len(self.our_runs) < FEWEST_RUNS or self.target.is_met(low) != self.target.is_met(high):
+        if self.doubt or len(self.our_runs) < FEWEST_RUNS or self.target.is_met(low) != self.target.is_met(high):
             return Judgement.NOISY
         return Judgement.MET if self.target.is_met(low) else Judgement.MISSED
 
@@ -138,17 +138,19 @@ class BenchRow(NamedTuple):
             row |= {"ours": self.ours, "peer_value": self.peer_value, "ratio": ratio, "low": low, "high": high}
         if self.target is not None and self.verdict is not None:
             row |= {"limit": self.target.limit, "at_least": self.target.at_least, "verdict": self.verdict.value}
-        if self.note:
-            row["note"] = self.note
+        if self.doubt:
+            row["doubt"] = self.doubt
         return row | {"our_runs": list(self.our_runs), "peer_runs": list(self.peer_runs)}
 
 
 def join_sessions(sessions: Sequence[BenchRow]) -> BenchRow:
-    """Returns a row with one run for each session: the median of its runs."""
+    """Returns a row with one run for each session: the median of its runs. It is in doubt if most of them are."""
     last = sessions[-1]
     if last.missing:
         return last
+    doubts = [row.doubt for row in sessions if row.doubt]
     return last._replace(
+        doubt=doubts[-1] if 2 * len(doubts) > len(sessions) else "",
         our_runs=[row.ours for row in sessions],
         peer_runs=[row.peer_value for row in sessions if row.peer_value is not None],
     )

@@ -41,9 +41,9 @@ def show(display: Display, title: str, rows: Sequence[BenchRow]) -> None:
 
 
 def remarks(rows: Sequence[BenchRow]) -> list[str]:
-    """Returns why rows are missing, and what to know of others."""
+    """Returns why rows are missing, and why others are in doubt."""
     missing = dict.fromkeys(f"NOT RUN: {row.missing}." for row in rows if row.missing)
-    return [*missing, *(f"{row.note}." for row in rows if row.note)]
+    return [*missing, *dict.fromkeys(f"{row.doubt}." for row in rows if row.doubt)]
 
 
 def conclude(display: Display, rows: Sequence[BenchRow], machine: Machine, took_s: float, figures: Path) -> None:

@@ -13,7 +13,7 @@ def test_a_case_has_its_cost_beside_the_peers_and_its_share() -> None:
     assert cost.verdict is Judgement.MET
     assert share.ours == 8.0  # percent: 800 times 100 µs
     assert share.verdict is Judgement.MET
-    assert not share.note
+    assert not share.doubt
 
 
 def test_without_the_peer_the_share_is_measured_all_the_same() -> None:
@@ -22,7 +22,8 @@ def test_without_the_peer_the_share_is_measured_all_the_same() -> None:
     assert share.ours == 8.0
 
 
-def test_a_machine_that_is_too_slow_is_told() -> None:
-    _, share = rows_of(CASE, [[(100.0,) * 5, (600.0,) * 5], SLOW], "")
-    assert share.ours == 8.0  # as at the radio's rate
-    assert share.note.endswith("reached 75%")
+def test_a_machine_that_is_too_slow_does_not_say() -> None:
+    for results in ([[(100.0,) * 5, (600.0,) * 5], SLOW], [FAST, [(200.0,) * 5, (600.0,) * 5]]):
+        cost, share = rows_of(CASE, results, "")
+        assert (cost.verdict, share.verdict) == (Judgement.NOISY, Judgement.NOISY)
+        assert share.doubt.endswith("reached 75%")

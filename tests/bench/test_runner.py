@@ -107,9 +107,19 @@ def test_what_is_used_of_a_goal(goal: Goal, value: float) -> None:
 def test_a_session_is_one_run() -> None:
     sessions = [
         BenchRow("name", "s", [1.0, 2.0, 9.0], "peer", [4.0, 5.0, 6.0], Goal(0.5)),
-        BenchRow("name", "s", [3.0], "peer", [6.0], Goal(0.5), note="slow"),
+        BenchRow("name", "s", [3.0], "peer", [6.0], Goal(0.5), doubt="slow"),
     ]
-    assert join_sessions(sessions) == BenchRow("name", "s", [2.0, 3.0], "peer", [5.0, 6.0], Goal(0.5), note="slow")
+    assert join_sessions(sessions) == BenchRow("name", "s", [2.0, 3.0], "peer", [5.0, 6.0], Goal(0.5))
+
+
+def test_a_row_is_in_doubt_if_most_of_its_sessions_are() -> None:
+    sure, doubtful = (
+        BenchRow("name", "s", [1.0], target=Goal(2)),
+        BenchRow("name", "s", [1.0], target=Goal(2), doubt="slow"),
+    )
+    assert join_sessions([sure] * 4 + [doubtful] * 4).verdict is Judgement.MET
+    joined = join_sessions([doubtful] * 4 + [sure] * 3)
+    assert (joined.verdict, joined.doubt) == (Judgement.NOISY, "slow")
 
 
 def test_sessions_without_a_peer_that_is_not_there() -> None:
@@ -119,14 +129,14 @@ def test_sessions_without_a_peer_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [BenchRow("name", "s", [1.0], "peer", [4.0], Goal(0.5, at_least=True), note="slow"), BenchRow("name", "s", [1.0])],
+    [BenchRow("name", "s", [1.0], "peer", [4.0], Goal(0.5, at_least=True), doubt="slow"), BenchRow("name", "s", [1.0])],
 )
 def test_a_row_goes_from_process_to_process(row: BenchRow) -> None:
     assert BenchRow.from_json(json.loads(json.dumps(row))) == row._replace(peer_runs=list(row.peer_runs))
 
 
 def test_rows_as_json(tmp_path: Path) -> None:
-    rows = [BenchRow("both", "µs", [2.0], "peer", [8.0], Goal(0.2)), BenchRow("alone", "s", [2.0], note="slow")]
+    rows = [BenchRow("both", "µs", [2.0], "peer", [8.0], Goal(0.2)), BenchRow("alone", "s", [2.0], doubt="slow")]
     write_rows(rows, tmp_path / "rows.json", machine={"load": 0.5})
     assert json.loads((tmp_path / "rows.json").read_text()) == {
         "machine": {"load": 0.5},
@@ -138,7 +148,7 @@ def test_rows_as_json(tmp_path: Path) -> None:
             },
             {
                 "name": "alone", "unit": "s", "peer": None, "ours": 2.0, "peer_value": None, "ratio": None, "low": 2.0,
-                "high": 2.0, "note": "slow", "our_runs": [2.0], "peer_runs": [],
+                "high": 2.0, "doubt": "slow", "our_runs": [2.0], "peer_runs": [],
             },
         ],
     }  # fmt: skip

@@ -13,7 +13,7 @@ ROWS = [
     BenchRow("fast", "µs", [10.0] * 5, "Bumble", [100.0] * 5, Goal(0.2)),
     BenchRow("slow", "µs", [50.0] * 5, "Bumble", [100.0] * 5, Goal(0.2)),
     BenchRow("wild", "µs", [10.0, 10.0, 10.0, 30.0, 10.0], "Bumble", [100.0] * 5, Goal(0.2)),
-    BenchRow("alone", "s", [0.1] * 5, target=Goal(0.5), note="alone is slow"),
+    BenchRow("alone", "s", [0.1] * 5, target=Goal(0.5), doubt="alone is slow"),
     BenchRow("no goal", "s", [0.1] * 5),
     BenchRow("missing", "µs", (), "Bumble", target=Goal(0.2), missing="no Bumble here"),
 ]
@@ -43,7 +43,7 @@ def test_a_group_names_its_peer_and_judges_its_rows(capsys: pytest.CaptureFixtur
         "fast 10.0 µs 100.0 µs 0.10 0.10–0.10 ≤ 0.2 ✓ met",
         "slow 50.0 µs 100.0 µs 0.50 0.50–0.50 ≤ 0.2 ✗ missed",
         "wild 10.0 µs 100.0 µs 0.10 0.10–0.30 ≤ 0.2 too noisy to say",
-        "alone 0.10 s 0.10–0.10 s ≤ 0.50 s ✓ met",
+        "alone 0.10 s 0.10–0.10 s ≤ 0.50 s too noisy to say",
         "no goal 0.10 s 0.10–0.10 s",
         "missing ≤ 0.2 not run",
     ]
@@ -57,7 +57,7 @@ def test_several_peers_are_not_named_in_the_header() -> None:
 
 
 def test_the_end_says_how_many_goals_and_which_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    assert summary(ROWS) == "Of 5 goals: 2 met, 1 missed, 1 too noisy to say, 1 not run."
+    assert summary(ROWS) == "Of 5 goals: 1 met, 1 missed, 2 too noisy to say, 1 not run."
     machine = Machine("a processor", 2, "6.1", "CPython 3.11.2", 0, "abcdef", "2026-01-02", 0.4, 0.01)
     conclude(Display(), ROWS, machine, 12.3, Path("build/bench.json"))
     text = capsys.readouterr().out
