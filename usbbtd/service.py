@@ -22,7 +22,7 @@ from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.identifiers import parse_domid, parse_u32
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.log.setup import RecentEvents
 from usbbtd.log.setup import configure as configure_log

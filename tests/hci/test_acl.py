@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.hci.acl import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, AclData
+from usbbtd.hci.acl import AclData
+from usbbtd.hci.limits import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES
 from usbbtd.hci.wire.events import NUMBER_OF_COMPLETED_PACKETS
 
 ADDRESS = bytes(6)

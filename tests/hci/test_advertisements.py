@@ -4,8 +4,9 @@ import struct
 
 import pytest
 
-from usbbtd.hci.advertisements import MAX_DATA, MAX_PARTIAL, Advertisements
+from usbbtd.hci.advertisements import Advertisements
 from usbbtd.hci.events import Advertisement
+from usbbtd.hci.limits import MAX_ADVERTISEMENT, MAX_PARTIAL
 from usbbtd.hci.wire.events import LeAdvertisingReport, LeExtendedAdvertisingReport
 
 PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
@@ -62,7 +63,7 @@ def test_what_was_cut_off_is_dropped_and_the_next_begins_anew() -> None:
 
 def test_fragments_without_end() -> None:
     advertisements = Advertisements()
-    for _ in range(MAX_DATA // 200 + 1):
+    for _ in range(MAX_ADVERTISEMENT // 200 + 1):
         assert advertisements.receive(fragment(b"a" * 200)) == []
     assert counted(advertisements) == {"incomplete": 1}
 

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from usbbtd.hci.command_queue import MAX_WAITING, CommandQueue
+from usbbtd.hci.command_queue import CommandQueue
+from usbbtd.hci.limits import MAX_COMMANDS
 from usbbtd.hci.wire.commands import (
     AcceptConnectionRequest,
     Disconnect,
@@ -152,7 +153,7 @@ def test_what_nothing_works_without_is_never_given_up(queue: Queue) -> None:
 
 
 def test_the_queue_is_bounded_and_its_overflow_answered(queue: Queue) -> None:
-    for value in range(MAX_WAITING + 3):
+    for value in range(MAX_COMMANDS + 3):
         queue.ask(WriteScanEnable(value % 256))
     assert queue.told == 3 * [(0x07, b"", 0.0)]
     assert queue.counters["commands_dropped"] == 3

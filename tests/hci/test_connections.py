@@ -5,8 +5,7 @@ import pytest
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events
-from usbbtd.hci.acl import STALL_CHECK_S, STALL_CHECKS
-from usbbtd.hci.connections import ACCEPT_S, END_RETRY_S, END_S, END_TRIES, MAX_LINKS
+from usbbtd.hci.limits import ACCEPT_S, END_RETRY_S, END_S, END_TRIES, MAX_LINKS, STALL_CHECK_S, STALL_CHECKS
 
 PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events
-from usbbtd.hci.host import MAX_EVENTS, RESET_GRACE_S, Host
+from usbbtd.hci.host import Host
+from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import LOSSES, Cost
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.events import HciEvent, LeEvent

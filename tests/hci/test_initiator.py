@@ -4,7 +4,8 @@ import pytest
 
 from usbbtd.hci.command_queue import Done
 from usbbtd.hci.events import ConnectFailed
-from usbbtd.hci.initiator import CANCEL_GRACE_S, MAX_TRIES, MAX_WAITING, RETRY_S, Initiator, Target
+from usbbtd.hci.initiator import Initiator, Target
+from usbbtd.hci.limits import CANCEL_GRACE_S, CREATE_RETRY_S, CREATE_TRIES, MAX_ATTEMPTS
 from usbbtd.hci.wire.commands import HciCommand, LeCreateConnectionCancel, LeSetRandomAddress
 
 PATIENCE_S = 5.0
@@ -177,13 +178,13 @@ def test_an_answer_to_an_earlier_command_is_not_that_of_the_next(desk: Desk) -> 
 def test_what_stands_in_the_way_and_passes(desk: Desk, status: int) -> None:
     desk.connect(A, 0.0)
     desk.connect(B, 0.0)
-    for tries in range(1, MAX_TRIES):
+    for tries in range(1, CREATE_TRIES):
         desk.answer(status, now=float(tries))
         desk.initiator.receive_failed(0x3E, float(tries))  # there is nothing that could fail
         assert desk.failed() == []
         assert desk.created() == [A.address]
         assert desk.ways_made == (tries if status == 0x0C else 0)
-        desk.initiator.handle_timeout(tries + RETRY_S)
+        desk.initiator.handle_timeout(tries + CREATE_RETRY_S)
     desk.answer(status, now=9.0)
     assert desk.failed() == [(A.address, status)]
     assert desk.created() == [A.address, B.address]
@@ -204,12 +205,12 @@ def test_cancel_before_the_next_try(desk: Desk) -> None:
     desk.answer(0x0B)
     desk.initiator.cancel(A)
     assert not desk.initiator.wants(A)
-    desk.initiator.handle_timeout(RETRY_S)
+    desk.initiator.handle_timeout(CREATE_RETRY_S)
     assert desk.created() == [A.address, B.address]
     desk.answer(0x0C, now=2.0)
     desk.initiator.cancel(B)
     number = desk.connect(B, 2.0)
-    desk.initiator.handle_timeout(2.0 + RETRY_S)
+    desk.initiator.handle_timeout(2.0 + CREATE_RETRY_S)
     assert desk.created() == [B.address]
     desk.answer(0x07)
     assert desk.events == [ConnectFailed(*B, 0x07, number)]
@@ -271,7 +272,7 @@ def test_a_target_with_its_old_link_is_passed_over(desk: Desk) -> None:
 
 
 def test_the_queue_is_bounded(desk: Desk) -> None:
-    targets = [Target(n.to_bytes(6, "big"), 1) for n in range(MAX_WAITING + 3)]
+    targets = [Target(n.to_bytes(6, "big"), 1) for n in range(MAX_ATTEMPTS + 3)]
     for target in targets:
         desk.connect(target, 0.0)
     assert desk.failed() == [(target.address, 0x0D) for target in targets[-2:]]

@@ -14,7 +14,7 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.objects import ObjectInfo, ObjectState
 
 ADDRESS = bytes.fromhex("010000eeffc0")

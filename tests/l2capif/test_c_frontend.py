@@ -13,7 +13,7 @@ from usbbtd.abi import layout
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.xen import Xen

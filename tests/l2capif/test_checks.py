@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from usbbtd.l2capif import checks, wire
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 
 LIMITS = FrontendLimits()
 CONNECT = wire.ConnectRequest(1, 1, 2, 0, 8, 9, bytes(6), 0, 0, 0x1001, 672, 0)

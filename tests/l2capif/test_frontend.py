@@ -14,8 +14,8 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
+from usbbtd.l2capif.limits import FrontendLimits
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO = range(9)

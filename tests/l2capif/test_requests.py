@@ -5,7 +5,8 @@ from errno import EINVAL, EOPNOTSUPP, ETIMEDOUT
 import pytest
 
 from usbbtd.l2capif import wire
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS, FrontendLimits
+from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.requests import CONNECT, DEFAULT_TIMEOUT_MS, ECHO, INFO, SCAN, failure, parse_request, timeout_s
 
 REQUESTS = [

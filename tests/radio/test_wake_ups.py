@@ -16,7 +16,7 @@ from tests.backends.vl2cap import test_connection as connection
 from tests.support import air, plain_xen
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import ListenerUser
 from usbbtd.radio.errors import Unreachable

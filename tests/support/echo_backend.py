@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from usbbtd.abi import layout
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
     EVENT_CHANNEL,
     FEATURE_ECHO,

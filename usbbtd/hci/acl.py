@@ -9,6 +9,7 @@ from typing import Final
 
 from usbbtd.bluetooth import LAST_HANDLE
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.hci.limits import EARLY_S, LATE_S, MAX_EARLY, MAX_EARLY_HANDLES, MAX_QUEUED, STALL_CHECK_S, STALL_CHECKS
 
 __all__ = ["AclData", "AclLink"]
 
@@ -25,17 +26,6 @@ _FIRST: Final = 0b10
 
 #: The smallest buffer that a controller may have: an LE data PDU of the first version (Vol 4, Part E, 7.8.2).
 MIN_ACL_LENGTH: Final = 27
-#: The most fragments that may wait on one link: a caller that heeds writable() does not reach it.
-MAX_QUEUED: Final = 32768
-#: How many handles, and packets on each, are kept for connections that are not announced yet.
-MAX_EARLY_HANDLES, MAX_EARLY = 8, 8
-#: How long before its connection is announced data may come.
-EARLY_S = 0.05
-#: How long after the end of a link data on its handle counts as late data of that link, and not as that of the next.
-LATE_S = 0.02
-#: A link whose fragments stay in the controller during STALL_CHECKS looks, STALL_CHECK_S apart, is ended: it keeps the
-#: buffers from other links. That is longer than any supervision timeout (41 s), during which a peer may be silent.
-STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
 
 class Pool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
+from usbbtd.hci.limits import MAX_ADVERTISEMENT, MAX_PARTIAL
 from usbbtd.hci.wire.events import (
     COMPLETE,
     MORE_TO_COME,
@@ -18,10 +19,6 @@ from usbbtd.hci.wire.events import (
 
 __all__ = ["Advertisements"]
 
-#: The most advertisements that are kept while fragments of them are missing; the oldest is dropped for another.
-MAX_PARTIAL = 16
-#: The most octets of an advertisement (Vol 6, Part B, 2.3.4.9).
-MAX_DATA = 1650
 
 # Public and random, then identities that the controller resolved (Vol 4, Part E, 7.7.65.13)
 _ADDRESS_TYPES = range(4)
@@ -77,7 +74,7 @@ class Advertisements:
         data = self._partial.pop(source, b"") + report.data
         if report.status == COMPLETE:
             return data
-        if report.status == MORE_TO_COME and len(data) <= MAX_DATA:
+        if report.status == MORE_TO_COME and len(data) <= MAX_ADVERTISEMENT:
             if len(self._partial) >= MAX_PARTIAL:
                 del self._partial[next(iter(self._partial))]
                 self.counters["reports_incomplete"] += 1

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usbbtd.bluetooth import ErrorCode
+from usbbtd.hci.limits import MAX_COMMANDS
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.wire.commands import HciCommand
 
@@ -12,8 +13,6 @@ __all__ = ["CommandQueue", "Done", "Send"]
 
 #: Called once with (status, return parameters after the status, now).
 Done = Callable[[int, bytes, float], None]
-
-MAX_WAITING = 256
 
 
 class Send(Protocol):
@@ -48,7 +47,7 @@ class CommandQueue:
         """Queues a command. If it cannot be sent, ``done`` gets the status at once."""
         if command.CODE in self.given_up:
             done(ErrorCode.UNKNOWN_COMMAND, b"", self.now)
-        elif len(self._waiting) >= MAX_WAITING:
+        elif len(self._waiting) >= MAX_COMMANDS:
             self.counters["commands_dropped"] += 1
             done(ErrorCode.MEMORY_CAPACITY_EXCEEDED, b"", self.now)
         else:

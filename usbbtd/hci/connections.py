@@ -13,6 +13,7 @@ from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
 from usbbtd.hci.init import OWN_ADDRESS_TYPE, ControllerFacts
 from usbbtd.hci.initiator import Initiator, Target
+from usbbtd.hci.limits import ACCEPT_S, BREDR_PATIENCE_S, END_RETRY_S, END_S, END_TRIES, LE_PATIENCE_S, MAX_LINKS
 from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
@@ -21,9 +22,6 @@ from usbbtd.hci.wire.commands import HciCommand
 __all__ = ["AclLinkInfo", "Connections"]
 
 
-#: With so many links, incoming BR/EDR links are refused: a piconet has seven peers, and LE needs some room.
-MAX_LINKS = 32
-
 _ACL_LINK, _ESCO_LINK = 1, 2
 _REMAIN_PERIPHERAL = 1
 _PACKET_TYPES = 0xCC18  # all ACL packets of basic and enhanced rate; the bits of the latter mean "not"
@@ -31,16 +29,6 @@ _PAGE_SCAN_R2 = 2
 _SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # of an initiator: 60 and 30 ms
 _INTERVAL_MIN, _INTERVAL_MAX = 12, 24  # 15 to 30 ms
 _SUPERVISION_TIMEOUT = 500  # 5 s
-#: How long an attempt may take. On BR/EDR it is longer than the page timeout and the time that a peer's host has to
-#: accept; on LE it is the turn of one target.
-_BREDR_PATIENCE_S, _LE_PATIENCE_S = 40.0, 5.0
-
-
-#: How long the controller may take to end a link, as a peer far away may answer late; and after how long, and how
-#: often, it is told again if it refuses. Then the link has ended for us, and what still comes on it is dropped.
-END_S, END_RETRY_S, END_TRIES = 10.0, 1.0, 3
-#: How long the set-up of a BR/EDR link may take after we have accepted the peer's request.
-ACCEPT_S = 30.0
 
 
 class _EndingLink(NamedTuple):
@@ -88,7 +76,7 @@ class Connections:
             self._is_linked,
             send,
             emit,
-            patience_s=_BREDR_PATIENCE_S,
+            patience_s=BREDR_PATIENCE_S,
             takes_turns=False,
         )
         self._le = Initiator(
@@ -99,7 +87,7 @@ class Connections:
             self._is_linked,
             send,
             emit,
-            patience_s=_LE_PATIENCE_S,
+            patience_s=LE_PATIENCE_S,
             takes_turns=True,
         )
         self.counters = {

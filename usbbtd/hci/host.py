@@ -17,6 +17,7 @@ from usbbtd.hci.connections import AclLinkInfo, Connections
 from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
 from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.initiator import Target
+from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.states import HOST, HostInput, HostState
@@ -26,12 +27,6 @@ from usbbtd.packets import Packet
 
 __all__ = ["Host"]
 
-
-#: A controller that has to be reset twice within this time is given up, unless its silences are bounded: see
-#: ``CommandQueue.expired``.
-RESET_GRACE_S = 60.0
-#: The most events that may wait for take_events() before advertisements are dropped; others never are.
-MAX_EVENTS = 4096
 
 _PAGE_SCAN = 0b10
 

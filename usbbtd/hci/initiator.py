@@ -8,19 +8,13 @@ from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import ConnectFailed
+from usbbtd.hci.limits import CANCEL_GRACE_S, CREATE_RETRY_S, CREATE_TRIES, MAX_ATTEMPTS
 from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState
 from usbbtd.hci.wire.commands import HciCommand
 
 __all__ = ["Initiator", "Target"]
 
 
-MAX_WAITING = 64
-#: How long the event that ends an attempt may take after the answer to a cancel; some controllers never send it.
-CANCEL_GRACE_S = 1.0
-#: The pause before the command is sent again after an obstacle that passes: the peer connects to us at the same moment,
-#: or an earlier attempt is ending. In this time the peer's link comes up, if it is the peer's.
-RETRY_S = 1.0
-MAX_TRIES = 3
 _PASSING = (ErrorCode.CONNECTION_ALREADY_EXISTS, ErrorCode.COMMAND_DISALLOWED)
 
 
@@ -89,7 +83,7 @@ class Initiator:
             return self._wanted
         if target in self._waiting:
             return self._waiting[target]
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_ATTEMPTS:
             self._emit(ConnectFailed(*target, ErrorCode.LIMITED_RESOURCES, attempt))
         else:
             self._waiting[target] = attempt
@@ -132,9 +126,9 @@ class Initiator:
         if self._wanted is not None:
             if self._state is InitiatorState.CANCELLING:  # its turn was over, or it was cancelled and is wanted again
                 self._waiting[target] = self._wanted
-            elif status in _PASSING and self._tries < MAX_TRIES:
+            elif status in _PASSING and self._tries < CREATE_TRIES:
                 self._step(InitiatorInput.OBSTACLE)
-                self.deadline = now + RETRY_S
+                self.deadline = now + CREATE_RETRY_S
                 if status == ErrorCode.COMMAND_DISALLOWED:
                     self._make_way()
                 return

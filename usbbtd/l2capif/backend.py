@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif.calls import MAKERS, Call, InfoCall, Kind, ReleaseCall
-from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.in_flight import RequestsInFlight
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.listeners import Listeners
 from usbbtd.l2capif.objects import ObjectBook, ObjectInfo, ObjectState
 from usbbtd.l2capif.requests import (

@@ -4,10 +4,10 @@ A check returns 0, or the (positive) error number of the response.
 """
 
 from errno import EINVAL, EOPNOTSUPP
-from typing import NamedTuple
 
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import BREDR, LE, MINIMUM_MTU, psm_is_legal, transport_of
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,
@@ -17,32 +17,10 @@ from usbbtd.l2capif.wire import (
     ListenRequest,
     PlainRequest,
     ScanRequest,
-    largest_message,
 )
 
 LONGEST_TIMEOUT_MS = 60_000
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
-
-
-class FrontendLimits(NamedTuple):
-    """How much one frontend may have at a time. ``requests``: those without an answer, apart from RELEASEs.
-
-    It is less than the 32 slots of the command ring: a frontend can always RELEASE, however many ACCEPTs wait.
-    """
-
-    channels: int = 64
-    listeners: int = 16
-    scans: int = 1
-    advertisements: int = 1
-    echoes: int = 4
-    requests: int = 24
-    backlog: int = 8
-    max_page_order: int = 5
-
-    @property
-    def max_mtu(self) -> int:
-        """Returns the length of the longest SDU that fits into the largest data ring, in octets."""
-        return min(largest_message(self.max_page_order), 0xFFFF)
 
 
 def check_info(request: InfoRequest, limits: FrontendLimits) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import Request
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from usbbtd.abi.layout import constants
 from usbbtd.l2capif import checks
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import (
     AcceptRequest,
     AdvertiseRequest,

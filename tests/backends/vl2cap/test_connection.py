@@ -15,8 +15,8 @@ from usbbtd.bluetooth import BREDR
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
-from usbbtd.l2capif.checks import FrontendLimits
 from usbbtd.l2capif.frontend import Frontend
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
 from usbbtd.radio.errors import EchoRejected, Exhausted, InUse, NoDongle, NotSupported, Refused, Unreachable
 from usbbtd.xen.error import XenError

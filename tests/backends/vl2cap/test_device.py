@@ -8,7 +8,7 @@ from tests.support.plain_xen import PlainXen as PLAIN_XEN
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.connection import Connection
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.policy.rules import Identity
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError

@@ -8,7 +8,7 @@ import structlog
 from tests.backends.vl2cap import test_connection as connection
 from tests.radio.test_echoes import answer
 from tests.support import air
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 
 Guest, xen, guest, change = connection.Guest, connection.xen, connection.guest, connection.change
 PEER, NOBODY = air.octets(air.PEER_ADDRESS), air.octets(air.NOBODY)

@@ -19,7 +19,7 @@ from usbbtd.bluetooth import BREDR, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.pump import contained, explain
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser

@@ -11,7 +11,7 @@ from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.backends.vl2cap.info import GuestInfo
 from usbbtd.identifiers import LAST_U32
 from usbbtd.l2capif import nodes
-from usbbtd.l2capif.checks import FrontendLimits
+from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.policy.rules import GuestPolicy, Identity
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.device import XenbusDevice
