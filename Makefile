@@ -18,80 +18,98 @@ XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
+COMPILED := build/stamps/compiled
+SOURCES := $(shell find usbbtd -name '*.py')
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
+
+# What make starts and installs is usbbtd compiled, in a directory of its own: an edited source never has beside it what was
+# compiled of it earlier. PURE=1 takes the sources themselves, as everything does that make does not start.
+PURE ?=
+COMPILED_TREE := build/compiled
+MODULES := $(if $(PURE),.,$(COMPILED_TREE))
+BUILT := $(if $(PURE),$(PACKAGE),$(COMPILED))
+RUN := $(if $(PURE),,PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED_TREE):$(CURDIR)) $(BIN)/python
 
 # A machine with Xen keeps one processor busy, most of the time.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+CORES := hci l2cap l2capif security usb
 
 .PHONY: help
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
-	@$(BIN)/python -m tests.demo
+demo: environment $(BUILT) ## the whole path on a simulated Xen: guests, usbbtd, a virtual dongle, remote peers
+	@$(RUN) -m tests.demo
 
 .PHONY: play
-play: build ## the same world, kept alive, with a prompt in a guest: usbbt-guest, usbbtctl
-	@$(BIN)/python -m tests.play
+play: environment $(BUILT) ## the same world, kept alive, with a prompt in a guest: usbbt-guest, usbbtctl
+	@$(RUN) -m tests.play
 
 .PHONY: test
-test: lint types xen-image deb ## lint, types and every test, those on real Xen among them
-	@$(BIN)/python -m pytest $(SHARED)
+test: lint types test-cores xen-image deb ## lint, types and every test, those on real Xen among them
+	@$(RUN) -m pytest $(SHARED)
+
+.PHONY: test-cores
+test-cores: environment ## the tests of the cores alone, uncompiled
+	@$(BIN)/python -m pytest --quiet $(SHARED) $(CORES:%=tests/%)
 
 .PHONY: test-sim
-test-sim: build ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=
-	@$(BIN)/python -m pytest --ignore tests/realxen $(ARGS)
+test-sim: environment $(BUILT) ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=; uncompiled: PURE=1
+	@$(RUN) -m pytest --ignore tests/realxen $(ARGS)
 
 .PHONY: lint
-lint: build ## ruff and the import rules of ARCHITECTURE.md
+lint: environment ## ruff and the import rules of ARCHITECTURE.md
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
 	@$(BIN)/lint-imports --no-cache > build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
 
 .PHONY: types
-types: build ## mypy --strict
+types: environment ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
 .PHONY: bench
-bench: build ## ours beside others; table, build/bench.json and .svg; some rows: ROWS="host ring path radio scale service"
-	@$(BIN)/python -m tests.bench $(ROWS)
+bench: environment $(BUILT) ## ours beside others; table, build/bench.json and .svg; some rows: ROWS="host ring path radio scale service"
+	@$(RUN) -m tests.bench $(ROWS)
 
 .PHONY: performance
-performance: build ## all rows of the bench, into docs/performance.md and its picture
-	@$(BIN)/python -m tests.bench --docs
+performance: environment $(BUILT) ## all rows of the bench, into docs/performance.md and its picture
+	@$(RUN) -m tests.bench --docs
 
 .PHONY: catalog
-catalog: build ## the journal's catalog and docs/events.md, from the table of events
+catalog: environment ## the journal's catalog and docs/events.md, from the table of events
 	@$(BIN)/python -m usbbtd.log.catalog catalog > systemd/usbbtd.catalog
 	@$(BIN)/python -m usbbtd.log.catalog page > docs/events.md
 
 .PHONY: xen-image
-xen-image: build $(XEN_SYSTEM) ## a real Xen for QEMU, from Debian's packages, in ~/.cache/usbbtd: docs/testbed.md
-	@$(BIN)/python -m tests.realxen.image
+xen-image: environment $(BUILT) $(XEN_SYSTEM) ## a real Xen for QEMU, from Debian's packages, in ~/.cache/usbbtd: docs/testbed.md
+	@$(RUN) -m tests.realxen.image
 
 .PHONY: xen-shell
 xen-shell: xen-image ## a running Xen with usbbtd, guests and a virtual dongle, and a prompt
-	@$(BIN)/python -m tests.realxen.shell
+	@$(RUN) -m tests.realxen.shell
 
 .PHONY: xen-test
 xen-test: xen-image deb ## the tests on real Xen alone
-	@$(BIN)/python -m pytest $(SHARED) tests/realxen
+	@$(RUN) -m pytest $(SHARED) tests/realxen
 
 .PHONY: xen-bench
 xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build/xen-bench.json
-	@$(BIN)/python -m tests.realxen.bench
+	@$(RUN) -m tests.realxen.bench
 
 .PHONY: completions
-completions: build ## bash completion of the commands, in packaging/completions/
+completions: environment ## bash completion of the commands, in packaging/completions/
 	@$(BIN)/python -m usbbtd.cli.completion packaging/completions
 
 .PHONY: fuzz
-fuzz: build ## every Hypothesis property, for long
-	@$(BIN)/python -m pytest -q --hypothesis-profile=fuzz -m hypothesis
+fuzz: environment $(BUILT) ## every Hypothesis property, for long
+	@$(RUN) -m pytest -q --hypothesis-profile=fuzz -m hypothesis
 
 .PHONY: build
-build: $(PACKAGE) ## .venv, the C extensions and the simulated Xen's libraries
+build: environment $(BUILT) ## .venv, the C extensions, the simulated Xen's libraries, and usbbtd compiled
+
+.PHONY: environment
+environment: $(PACKAGE) ## the same without what takes longest: compiling usbbtd
 	@$(MAKE) --silent -C tests/sim/lib OUT=$(CURDIR)/build/sim/lib
 
 include packaging/install.mk
@@ -138,3 +156,13 @@ $(PACKAGE): $(REQUIREMENTS) pyproject.toml setup.py $(ABI_SOURCES)
 	@echo "Building the C extensions"
 	@PYTHONWARNINGS=ignore $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@mkdir -p $(@D) && touch $@
+
+# From nothing when something else is to be compiled, or in another way; else only what has changed. As old as its beginning,
+# for a source that is edited meanwhile.
+$(COMPILED): $(PACKAGE) pyproject.toml setup.py $(ABI_SOURCES) $(SOURCES)
+	@echo "Compiling usbbtd"
+	@$(if $(filter-out $(SOURCES),$?),rm -rf $(COMPILED_TREE) build/mypyc)
+	@mkdir -p $(COMPILED_TREE) $(@D) && touch $@.begun && find $(COMPILED_TREE) -name '*.py' -delete
+	@$(BIN)/python setup.py --quiet build --build-lib $(COMPILED_TREE) --build-temp build/temp > build/compiled.log 2>&1 || \
+	  { cat build/compiled.log; exit 1; }
+	@mv $@.begun $@

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from compileall import compile_dir
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 
@@ -50,6 +50,7 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--destdir", type=Path, default=Path("/"), help="the root of what is installed (default: /)")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="where the modules are (default: the sources)")
     parser.add_argument("--library", required=True, help="the directory of the modules, as it is called when installed")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--part", choices=PARTS, help="installs the modules of this part")
@@ -60,12 +61,13 @@ def main() -> None:
     parser.add_argument("--interpreter", default="/usr/bin/python3", help="of the command")
     arguments = parser.parse_args()
     if arguments.command is None:
-        install_part(arguments.destdir, arguments.library, arguments.part, shared=arguments.shared)
+        tree = arguments.tree.resolve()
+        install_part(arguments.destdir, arguments.library, arguments.part, tree, shared=arguments.shared)
     else:
         install_command(arguments.destdir, arguments.command, arguments.interpreter, arguments.library)
 
 
-def install_part(destdir: Path, library: str, name: str, *, shared: bool) -> None:
+def install_part(destdir: Path, library: str, name: str, tree: Path, *, shared: bool) -> None:
     """Replaces what was there, so that no module of an earlier version stays; a part with a base comes after it.
 
     ``shared``: the packages that they run on, and byte code, are the business of the distribution.
@@ -74,15 +76,17 @@ def install_part(destdir: Path, library: str, name: str, *, shared: bool) -> Non
     part = PARTS[name]
     if part.base is None:
         shutil.rmtree(target / "usbbtd" if shared else target, ignore_errors=True)
-    files, packages = imported(part.modules)
+        for library_file in target.glob("usbbtd_*__mypyc.*"):
+            library_file.unlink()
+    files, packages = imported(part.modules, tree=tree)
     if part.base is not None:
-        base_files, base_packages = imported(PARTS[part.base].modules)
+        base_files, base_packages = imported(PARTS[part.base].modules, tree=tree)
         files, packages = files - base_files, packages - base_packages
     else:
-        files.add(ROOT / "usbbtd" / "py.typed")
+        files.add(tree / "usbbtd" / "py.typed")
         copy_metadata(target)
     for file in files:
-        copied = target / file.relative_to(ROOT)
+        copied = target / file.relative_to(tree)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copied)
     if not shared:
@@ -90,8 +94,9 @@ def install_part(destdir: Path, library: str, name: str, *, shared: bool) -> Non
         compile_modules(target, library)
 
 
-def imported(modules: Iterable[str], own: str = "usbbtd") -> tuple[set[Path], set[str]]:
+def imported(modules: Iterable[str], own: str = "usbbtd", tree: Path = ROOT) -> tuple[set[Path], set[str]]:
     """The files of our package that these modules import, at once or later, and the packages that are not Python's."""
+    groups = compiled()
     files: set[Path] = set()
     packages: set[str] = set()
     waiting, seen = list(modules), set[str]()
@@ -104,7 +109,7 @@ def imported(modules: Iterable[str], own: str = "usbbtd") -> tuple[set[Path], se
         if top != own:
             packages |= {top} - sys.stdlib_module_names
             continue
-        file = _source(name)
+        file = _source(tree, name)
         if file is None:
             continue  # a name in the module that is there, or the standard library's view of one
         files.add(file)
@@ -115,11 +120,19 @@ def imported(modules: Iterable[str], own: str = "usbbtd") -> tuple[set[Path], se
             packages.add(_BACKEND)
         else:
             waiting += _imports(ast.parse(file.read_bytes()))
+        if name in groups:
+            files.update(file.parent.glob(f"{file.stem}.*.so"), tree.glob(f"usbbtd_{groups[name]}__mypyc.*.so"))
     return files, packages
 
 
-def _source(name: str) -> Path | None:
-    path = ROOT.joinpath(*name.split("."))
+def compiled() -> dict[str, str]:
+    """The group of each module that goes through mypyc; its modules have a library in common."""
+    table: dict[str, list[str]] = _pyproject()["tool"]["usbbtd"]["compiled"]
+    return {f"usbbtd.{module}": group for group, modules in table.items() for module in modules}
+
+
+def _source(tree: Path, name: str) -> Path | None:
+    path = tree.joinpath(*name.split("."))
     candidates = [path.with_suffix(".py"), path / "__init__.py", *path.parent.glob(f"{path.name}.*.so")]
     return next((file for file in candidates if file.is_file()), None)
 
@@ -178,8 +191,12 @@ def install_command(destdir: Path, command: str, interpreter: str, library: str)
 
 def commands() -> dict[str, str]:
     """``module:function`` of each command, by its name."""
-    scripts: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    scripts: dict[str, str] = _pyproject()["project"]["scripts"]
     return scripts
+
+
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def below(destdir: Path, path: str) -> Path:

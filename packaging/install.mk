@@ -42,38 +42,38 @@ endef
 define install_commands
 	@$(foreach command,$(1),$(BUNDLE) --library=$(2) --interpreter=$(interpreter) --command=$(prefix)/bin/$(command);)
 endef
-BUNDLE = $(BIN)/python packaging/bundle.py $(if $(DESTDIR),--destdir=$(DESTDIR))
+BUNDLE = $(BIN)/python packaging/bundle.py --tree=$(MODULES) $(if $(DESTDIR),--destdir=$(DESTDIR))
 
 .PHONY: install
-install: $(PACKAGE) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
+install: $(BUILT) ## everything below DESTDIR and prefix (/usr/local); parts: docs/install.md
 	@for part in $(PARTS); do $(MAKE) install-$$part; done
 
 .PHONY: $(PARTS:%=install-%)
-install-usbbt-common: $(PACKAGE)
+install-usbbt-common: $(BUILT)
 	@$(BUNDLE) --library=$(library) --part=usbbt-common
 
 # After usbbt-common, which empties the directory first.
-install-usbbtd: $(PACKAGE)
+install-usbbtd: $(BUILT)
 	@$(BUNDLE) --library=$(library) --part=usbbtd
 	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)),$(library))
 	$(call install_files,$(DAEMON_FILES))
 	@$(call copy,etc/usbbtd.toml,$(sysconfdir)/usbbtd)
 	@$(call copy,$(wildcard etc/policy.d/*),$(sysconfdir)/usbbtd/policy.d)
 
-install-python3-usbbtd-guest: $(PACKAGE)
+install-python3-usbbtd-guest: $(BUILT)
 	@$(BUNDLE) --library=$(guest_library) --part=python3-usbbtd-guest $(if $(SHARED_LIBRARY),--shared)
 
-install-usbbt-guest: $(PACKAGE)
+install-usbbt-guest: $(BUILT)
 	$(call install_commands,usbbt-guest,$(guest_library))
 	$(call install_files,$(GUEST_FILES))
 
-install-usbbt-toolstack: $(PACKAGE)
+install-usbbt-toolstack: $(BUILT)
 	$(call install_commands,usbbt-toolstack,$(library))
 	$(call install_files,$(TOOLSTACK_FILES))
 
 # In a copy of packaging/debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
 .PHONY: deb
-deb: $(PACKAGE) $(DEB_SYSTEM) ## Debian packages for the three kinds of domain, in build/deb
+deb: $(BUILT) $(DEB_SYSTEM) ## Debian packages for the three kinds of domain, in build/deb
 	@rm -rf build/debian build/deb && mkdir -p build/debian build/deb && cp -r packaging/debian build/debian
 	@sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | { read version; printf \
 	  'usbbtd (%s) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- usbbtd <usbbtd@localhost>  %s\n' \

@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import usbbtd
 from tests import ROOT
 from tests.sim.hypervisor import LIBRARIES
 from tests.sim.world import World
@@ -44,6 +45,10 @@ settings.load_profile("normal")
 # A shell that starts a command in the background has it ignore SIGINT, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    return f"usbbtd: {os.path.dirname(usbbtd.__file__)}"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle import commands
-from tests import ROOT
+from tests import MAKE, ROOT
 from usbbtd.config import ControlSettings
 
 #: systemd-analyze counts in tenths.
@@ -29,7 +29,7 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("installed") / "usr"
-    subprocess.run(["make", "-C", ROOT, "install", f"prefix={path}", f"sysconfdir={path}/etc"], check=True)
+    subprocess.run([*MAKE, "install", f"prefix={path}", f"sysconfdir={path}/etc"], check=True)
     return path
 
 

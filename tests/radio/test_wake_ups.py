@@ -225,6 +225,16 @@ def fail(*_):
     raise Bug
 
 
+class Failing:
+    """Is the object, but for one method, which has a bug: compiled objects cannot be patched."""
+
+    def __init__(self, whole, method):
+        self._whole, self._method = whole, method
+
+    def __getattr__(self, name):
+        return fail if name == self._method else getattr(self._whole, name)
+
+
 @pytest.mark.parametrize("where", ["receive", "flush", "timeout", "start"])
 async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, where, monkeypatch):
     adapter = new_adapter(structlog.get_logger())
@@ -244,7 +254,7 @@ async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, w
             controller.flush_soon()
             await asyncio.sleep(0)
         else:
-            monkeypatch.setattr(adapter._stack.mux, "handle_timeout", fail)
+            monkeypatch.setattr(adapter._stack, "mux", Failing(adapter._stack.mux, "handle_timeout"))
             controller._loop.call_soon(controller._timeout)
             await asyncio.sleep(0)
         monkeypatch.undo()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+import usbbtd
 from bundle import commands, compile_modules, imported, install_command
 from tests import ROOT
 from tests.bench import rings
@@ -69,8 +70,11 @@ def _write_ours(tree: Path, domain: str, archive: BinaryIO) -> None:
 
 
 def collect(tree: Path) -> None:
-    """Copies usbbtd as it is installed, its commands, what the domains run of the tests, and the bed's agent."""
-    shutil.copytree(ROOT / "usbbtd", tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
+    """Copies usbbtd as it runs here, its commands, what the domains run of the tests, and the bed's agent."""
+    package = Path(usbbtd.__file__).parent
+    shutil.copytree(package, tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
+    for library in package.parent.glob("usbbtd_*__mypyc.*"):
+        shutil.copy(library, tree / PACKAGES)
     for file in imported(PROGRAMS, "tests")[0]:
         copied = tree / PACKAGES / file.relative_to(ROOT)
         copied.parent.mkdir(parents=True, exist_ok=True)

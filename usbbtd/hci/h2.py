@@ -7,6 +7,7 @@ ends on a boundary, holds nothing.
 
 import struct
 from collections.abc import Sequence
+from typing import ClassVar
 
 __all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
 
@@ -23,7 +24,7 @@ _pack_setup = struct.Struct("<BBHHH").pack
 class _Reassembler:
     """Cuts a stream at the lengths that its headers announce."""
 
-    HEADER: struct.Struct  # its last item is the number of octets that follow
+    HEADER: ClassVar[struct.Struct]  # its last item is the number of octets that follow
 
     def __init__(self) -> None:
         self.partial = b""  # the beginning of a packet whose rest is still to come
