@@ -9,7 +9,8 @@ import usb1
 
 from usbbtd.dongles.driver_side import BULK_OUT_LIMIT, MAX_ERRORS
 from usbbtd.dongles.libusb_dongle import CONTROL_LIMIT, DEPTH, LibusbDongle
-from usbbtd.usb import enumeration, standard
+from usbbtd.usb import enumeration
+from usbbtd.usb.wire import standard
 
 BLUETOOTH = enumeration.Bluetooth(0x81, 16, 0x82, 0x02, 64)
 FOUND = enumeration.Found(0, 0x1209, 0xB7B7, "0001", 0xE0, BLUETOOTH)
