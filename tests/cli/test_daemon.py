@@ -1,4 +1,4 @@
-"""The command line of the service; what it serves is in test_service.py."""
+"""The command line of the service; what it serves is in service/test_run.py."""
 
 import subprocess
 import sys

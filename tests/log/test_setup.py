@@ -156,7 +156,7 @@ async def test_exceptions_that_nobody_awaited_are_logged(capsys: pytest.CaptureF
 
 def test_the_table_of_events_is_loaded_for_the_journal_only() -> None:
     code = (
-        "import sys; from usbbtd import config, service; from usbbtd.log import setup\n"
+        "import sys; from usbbtd import config; from usbbtd.log import setup; from usbbtd.service import run\n"
         "for target in ('stderr', 'journal'):\n"
         "    setup.configure(config.LogSettings(target=target)); print('usbbtd.log.events' in sys.modules)"
     )

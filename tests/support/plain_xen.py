@@ -1,7 +1,7 @@
 """Grants and event channels between two domains that are one process: both ends of a ring in one event loop.
 
 For what stands above ``usbbtd.xen``, with every step under the test's control; that the same code runs on the
-libraries is shown by test_service.py, on the simulated Xen.
+libraries is shown by service/test_run.py, on the simulated Xen.
 """
 
 import asyncio

@@ -61,12 +61,12 @@ def serve(config: Config, policy: Policy) -> int:
     """
     from functools import partial
 
-    from usbbtd import service
     from usbbtd.cli.signals import run_service
     from usbbtd.control.server import ControlError
     from usbbtd.dongles.dongle import DongleError
     from usbbtd.log.setup import RecentEvents
     from usbbtd.log.setup import configure as configure_log
+    from usbbtd.service.run import run
     from usbbtd.xen.claim import ClaimError
     from usbbtd.xen.error import XenError
 
@@ -74,7 +74,7 @@ def serve(config: Config, policy: Policy) -> int:
     recent = RecentEvents()
     configure_log(config.log, recent=recent)
     try:
-        run_service(partial(service.run, config, policy, recent))
+        run_service(partial(run, config, policy, recent))
     except (ClaimError, DongleError, ControlError) as error:
         print(f"usbbtd: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -32,8 +32,8 @@ from usbbtd.policy.rules import Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.retry import Trouble
 from usbbtd.sd_notify import feed_watchdog, notify, notify_reloading
+from usbbtd.service.state import State
 from usbbtd.signals import handled
-from usbbtd.state import State
 from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.claim import claim_domain
 from usbbtd.xen.device import XenbusDevice

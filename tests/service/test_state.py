@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests import ROOT
 from tests.support import power_loss as power
 from usbbtd.config import static_address
-from usbbtd.state import KEY_BYTES, MAX_BYTES, BrokenRecord, Records, State, pack, unpack
+from usbbtd.service.state import KEY_BYTES, MAX_BYTES, BrokenRecord, Records, State, pack, unpack
 
 Losses = tuple[Path, dict[str, list[list[str]]]]
 
@@ -95,7 +95,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
     place = tmp_path_factory.mktemp("losses")
     environment = os.environ | {"LD_PRELOAD": str(power.build(place))}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.test_state", place],
+        [sys.executable, "-m", "tests.service.test_state", place],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ from tests.support import stack as stack_module
 from tests.support.unread import unread
 from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.guest.connection import Connection
-from usbbtd.service import failure_of_loop
+from usbbtd.service.run import failure_of_loop
 from usbbtd.xen.store import Store
 from usbbtd.xen.xen import Xen
 

@@ -1,0 +1,1 @@
+"""The daemon: finds dongles and guests, and keeps both served."""
