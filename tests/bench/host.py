@@ -1,6 +1,7 @@
 """The two hosts that are measured, each with an open channel on a stub controller."""
 
 import asyncio
+from operator import itemgetter
 from typing import Any, Protocol
 
 import structlog
@@ -20,6 +21,7 @@ from usbbtd.radio.controller import Controller, LinkOwner
 from usbbtd.radio.stack import L2capStack
 
 _H4_ACL, _H4_EVENT = b"\x02", b"\x04"
+_sdu_of = itemgetter(2)
 OUR_RANDOM_ADDRESS = "C0:B7:B7:00:00:01"
 
 
@@ -111,7 +113,7 @@ class Ours:
     def link_down(self, link: hci_events.Disconnected) -> None: ...
 
     def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None:
-        self.received += [sdu for _, _, sdu in sdus]
+        self.received += map(_sdu_of, sdus)
         self._mux.release_sdus(self._handle, self._cid, len(sdus))
 
     def receive_l2cap_event(self, event: l2cap_events.Event) -> None:

@@ -67,7 +67,7 @@ class Remote:
         """Until nobody has anything to say."""
         for _ in range(3):  # Bumble's coroutines wake one after the other
             await asyncio.sleep(0)
-            while self.sent or self.mux.has_pdus(HANDLE):
+            while self.sent or self.mux.has_pdus():
                 while self.sent:
                     self.mux.receive_pdus(HANDLE, [self.sent.popleft()], 0.0)
                 for pdu in self.mux.take_pdus(HANDLE, 5):

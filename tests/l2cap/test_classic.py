@@ -114,7 +114,7 @@ def test_queued_sdus_leave_before_the_disconnection(peer: PeerOf) -> None:
     pdus = remote.take_pdus()
     assert pdus == [(0x70, bytes((number,))) for number in range(3)]
     assert remote.take_one()[1] == DisconnectionRequest(0x70, cid)
-    assert not remote.mux.has_pdus(remote.handle)
+    assert not remote.mux.has_pdus()
 
 
 def test_disconnection_waits_for_the_queue_only_so_long(peer: PeerOf) -> None:

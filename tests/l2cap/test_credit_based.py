@@ -151,7 +151,7 @@ def test_l2cap_le_cfc_bv_06_segmentation(peer: PeerOf, sizes: list[int], mps: in
         remote.send(FlowControlCredit(0x70, step))
         assert remote.take_pdus() == expected[:step]
         del expected[:step]
-    assert not remote.mux.has_pdus(remote.handle)
+    assert not remote.mux.has_pdus()
 
 
 @given(sizes=st.lists(st.integers(0, 300), max_size=8), mps=st.integers(2, 64))
@@ -297,5 +297,5 @@ def test_disconnect_by_peer_in_the_middle_of_an_sdu(peer: PeerOf) -> None:
     identifier = remote.send(DisconnectionRequest(cid, 0x70))
     assert remote.take() == [(identifier, DisconnectionResponse(cid, 0x70))]
     assert reasons(remote) == ["the peer disconnected"]
-    assert not remote.mux.has_pdus(remote.handle)
+    assert not remote.mux.has_pdus()
     remote.mux.release_sdus(remote.handle, cid, 1)

@@ -28,13 +28,13 @@ def test_signalling_first_then_one_of_each_channel(peer: PeerOf, transport: int)
         for _ in range(count):
             remote.mux.send_sdu(remote.handle, cid, b"")
     remote.send_frame(bytes((0xFF, 1, 0, 0)))
-    assert remote.mux.has_pdus(remote.handle)
+    assert remote.mux.has_pdus()
     order = []
     while pdus := remote.mux.take_pdus(remote.handle, 2):
         assert len(pdus) <= 2
         order += [int.from_bytes(pdu[2:4], "little") for pdu in pdus]
     assert order == [1 if transport == BREDR else 5, 0x70, 0x71, 0x72, 0x70, 0x71, 0x70, 0x70]
-    assert not remote.mux.has_pdus(remote.handle)
+    assert not remote.mux.has_pdus()
 
 
 @pytest.mark.parametrize("transport", [BREDR, LE])
@@ -97,7 +97,7 @@ def test_misuse(peer: PeerOf) -> None:
         mux.release_sdus(gone, 0x40, 1)
         assert not mux.answer_parameters(gone, True)
     assert mux.take_pdus(0x99, 5) == []
-    assert not mux.has_pdus(0x99)
+    assert not mux.has_pdus()
     mux.handle_timeout(1e9)
     assert mux.take_events() == []
 

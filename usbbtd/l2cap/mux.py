@@ -28,7 +28,12 @@ class Mux:
     def __init__(self, *, limits: L2capLimits = _DEFAULT_LIMITS) -> None:
         self._links: dict[int, Link] = {}
         self._shared = Shared(limits, set(), {}, dict.fromkeys(COUNTERS, 0), [], [], [])
+        # Fields of a named tuple are slow when compiled.
+        self._counters = self._shared.counters
+        self._events = self._shared.events
         self._sdus = self._shared.sdus
+        self._writable = self._shared.writable
+        self._deadlines = self._shared.deadlines
         self._received_sdus = 0
         self._sent_pdus = 0
 
@@ -56,9 +61,9 @@ class Mux:
             if link is None or size < 0:
                 self._count_stray(untrusted_pdu)
             elif (receiver := link.receivers.get(untrusted_pdu[2] | untrusted_pdu[3] << 8)) is None:
-                self._shared.counters["pdus_without_channel"] += 1
+                self._counters["pdus_without_channel"] += 1
             elif untrusted_pdu[0] | untrusted_pdu[1] << 8 != size:
-                self._shared.counters["pdus_malformed"] += 1
+                self._counters["pdus_malformed"] += 1
             else:
                 receiver.receive(untrusted_pdu, now)
 
@@ -108,8 +113,8 @@ class Mux:
 
     def take_writable(self) -> list[tuple[int, int]]:
         """Hands over (handle, cid) of the channels that were full and have room again."""
-        taken = self._shared.writable.copy()
-        self._shared.writable.clear()
+        taken = self._writable.copy()
+        self._writable.clear()
         return taken
 
     def take_pdus(self, handle: int, limit: int) -> list[bytes]:  # hot: per packet
@@ -138,9 +143,9 @@ class Mux:
         self._sent_pdus += len(pdus)
         return pdus
 
-    def has_pdus(self, handle: int) -> bool:
-        link = self._links.get(handle)
-        return link is not None and bool(link.signalling.out or link.ready)
+    def has_pdus(self) -> bool:  # hot: per wake-up
+        """Returns whether ``take_pdus`` of any link would return something."""
+        return any(link.ready or link.signalling.out for link in self._links.values())
 
     # -- channels
 
@@ -243,26 +248,26 @@ class Mux:
         SDUs are handed over apart: those of a channel come after its ChannelOpened and before its ChannelEnded. An
         owner that takes both at once handles openings first, then SDUs, then ends.
         """
-        taken = self._shared.events.copy()
-        self._shared.events.clear()
+        taken = self._events.copy()
+        self._events.clear()
         return taken
 
     # -- time
 
     def next_timeout(self) -> float | None:
         """Returns when ``handle_timeout`` is due; None if no time-out runs."""
-        deadlines = self._shared.deadlines
+        deadlines = self._deadlines
         return min(deadlines.values()) if deadlines else None
 
     def handle_timeout(self, now: float) -> None:
-        deadlines = self._shared.deadlines
+        deadlines = self._deadlines
         for timed in [timed for timed, deadline in deadlines.items() if deadline <= now]:
             # the time-out of one may have ended another
             if deadlines.pop(timed, None) is not None:
                 timed.expire(now)
 
     def statistics(self) -> dict[str, int]:
-        return self._shared.counters | {
+        return self._counters | {
             "links": len(self._links),
             "channels": sum(len(link.channels) for link in self._links.values()),
             "sdus_received": self._received_sdus,
@@ -288,7 +293,7 @@ class Mux:
 
     def _count_stray(self, untrusted_pdu: bytes) -> None:
         reason = "pdus_malformed" if len(untrusted_pdu) < _HEADER_SIZE else "pdus_without_link"
-        self._shared.counters[reason] += 1
+        self._counters[reason] += 1
 
 
 def _check_mtu(link: Link, mtu: int) -> None:

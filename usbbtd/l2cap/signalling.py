@@ -21,6 +21,7 @@ from usbbtd.l2cap.wire import (
     RESPONSE_CODES,
     SIGNALLING_CIDS,
     CommandReject,
+    FlowControlCredit,
     SignallingCommand,
 )
 
@@ -132,9 +133,10 @@ class Signalling(PduReceiver):
         self._deadlines[request] = deadline_from + request.rtx_s
         self.out.append(pdu)
 
-    def send_indication(self, command: SignallingCommand) -> None:
-        """Sends a command that has no response."""
-        self.out.append(self._frame(command.pack(self._next_identifier())))
+    def send_credits(self, cid: int, count: int) -> None:  # hot: per packet
+        """Sends a FlowControlCredit. It is packed by hand, as the only command that data causes."""
+        head = 8 | self._cid << 16 | FlowControlCredit.CODE << 32 | self._next_identifier() << 40 | 4 << 48
+        self.out.append(head.to_bytes(8, "little") + (cid | count << 16).to_bytes(4, "little"))
 
     def respond(self, identifier: int, response: SignallingCommand) -> None:
         """Answers a request of the peer."""

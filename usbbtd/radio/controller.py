@@ -46,6 +46,9 @@ class LinkOwner(Protocol):
     def deliver(self) -> None:
         """Hands on what it has received, which is all that a wake-up has brought."""
 
+    def has_pdus(self) -> bool:
+        """Returns whether it has anything to send over any of its links."""
+
     def take_pdus(self, handle: int, limit: int) -> list[bytes]:
         """Returns what is to be sent over a link, ``limit`` PDUs at most.
 
@@ -93,6 +96,7 @@ class Controller:
         self._waiting: list[bytes] = []  # not taken by the dongle yet; bounded by the controller, see take_acl()
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0  # when it calls _timeout
         self._lost = False
 
     def serve(self, owner: LinkOwner) -> None:
@@ -217,16 +221,11 @@ class Controller:
         self._take_hci_events()  # some are the host's own: whom it cannot connect to, for one
         if self._lost:
             return
-        host, dongle, owner_of = self.host, self.dongle, self._owner_of
+        host, dongle = self.host, self.dongle
         for owner in self._owners:
             owner.deliver()
-        moved = True
-        while moved:
-            moved = False
-            for handle in host.writable_links():
-                if pdus := owner_of[handle].take_pdus(handle, LINK_BURST):
-                    host.send_pdus(handle, pdus)
-                    moved = True
+        while self._send_pdus():
+            pass
         for command in host.take_commands():
             dongle.send_command(command)
         waiting = self._waiting
@@ -237,17 +236,27 @@ class Controller:
             owner.sent()
         self._set_timer()
 
+    def _send_pdus(self) -> bool:  # hot: per wake-up
+        """Gives each link that has buffers a turn to send. Returns whether anything was sent."""
+        sent = False
+        if any(owner.has_pdus() for owner in self._owners):
+            for handle in self.host.writable_links():
+                if pdus := self._owner_of[handle].take_pdus(handle, LINK_BURST):
+                    self.host.send_pdus(handle, pdus)
+                    sent = True
+        return sent
+
     def _set_timer(self) -> None:  # hot: per wake-up
         due, timer = self.host.next_timeout(), self._timer
         for owner in self._owners:
             other = owner.next_timeout()
             if due is None or (other is not None and other < due):
                 due = other
-        if due is None or (timer is not None and timer.when() <= due):
+        if due is None or (timer is not None and self._timer_due <= due):
             return  # one that comes too early sets the next: cheaper than moving it at every packet
         if timer is not None:
             timer.cancel()
-        self._timer = self._loop.call_at(due, self._timeout)
+        self._timer, self._timer_due = self._loop.call_at(due, self._timeout), due
 
     @contained
     def _timeout(self) -> None:

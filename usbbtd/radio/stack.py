@@ -41,6 +41,7 @@ class L2capStack:
         self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
         # The mux does these itself: one call less for each.
         self.receive_pdus = self.mux.receive_pdus
+        self.has_pdus = self.mux.has_pdus
         self.take_pdus = self.mux.take_pdus
         self.next_timeout = self.mux.next_timeout
         controller.serve(self)

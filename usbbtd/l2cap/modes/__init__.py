@@ -26,3 +26,12 @@ class Mode(PduReceiver):
     @abstractmethod
     def limit_unread(self, octets: int) -> None:
         """Sets the channel's own ``L2capLimits.unread_bytes``, if this mode cannot tell the peer to wait."""
+
+
+def take_oldest(costs: list[int], count: int) -> int:  # hot: per wake-up
+    """Removes the first ``count`` costs and returns their sum."""
+    total = 0
+    for cost in costs[:count]:
+        total += cost
+    del costs[:count]
+    return total

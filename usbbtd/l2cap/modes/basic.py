@@ -6,7 +6,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.events import NOT_READ
 from usbbtd.l2cap.limits import SDU_OVERHEAD
-from usbbtd.l2cap.modes import Mode
+from usbbtd.l2cap.modes import Mode, take_oldest
 
 _HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 
@@ -45,8 +45,7 @@ class BasicMode(Mode):
         delivered = self._delivered
         if count > len(delivered):
             raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
-        self._unread_bytes -= sum(delivered[:count])
-        del delivered[:count]
+        self._unread_bytes -= take_oldest(delivered, count)
 
     def limit_unread(self, octets: int) -> None:
         self._unread_limit = octets

@@ -5,9 +5,9 @@ from typing import Final
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
-from usbbtd.l2cap.modes import Mode
+from usbbtd.l2cap.modes import Mode, take_oldest
 from usbbtd.l2cap.states import ChannelState
-from usbbtd.l2cap.wire import MAXIMUM_CREDITS, MINIMUM_MPS, FlowControlCredit
+from usbbtd.l2cap.wire import MAXIMUM_CREDITS, MINIMUM_MPS
 
 _HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 _LENGTH_SIZE: Final = 2  # of the SDU, in front of its first segment
@@ -73,8 +73,7 @@ class CreditBasedMode(Mode):
         delivered = self._delivered
         if count > len(delivered):
             raise LocalProtocolError(f"channel {self._channel.cid:#06x}: {count} SDUs released of {len(delivered)}")
-        owed = self._owed + sum(delivered[:count])
-        del delivered[:count]
+        owed = self._owed + take_oldest(delivered, count)
         # Giving half of them at once costs few PDUs and keeps the peer going. A peer without any gets what there is.
         if (
             owed
@@ -175,4 +174,4 @@ class CreditBasedMode(Mode):
 
     def _give(self, count: int) -> None:
         self.rx_credits += count
-        self._channel.link.signalling.send_indication(FlowControlCredit(self._channel.cid, count))
+        self._channel.link.signalling.send_credits(self._channel.cid, count)
