@@ -5,6 +5,7 @@ The controller is scripted, all else is real: the pump of the dongle, the adapte
 
 import asyncio
 import struct
+from collections import Counter
 
 import pytest
 import structlog
@@ -18,7 +19,6 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import ListenerUser
 from usbbtd.radio.errors import Unreachable
 
 octets = air.octets
@@ -145,7 +145,7 @@ async def scripted(log):
 @pytest.mark.parametrize("transport", air.TRANSPORTS)
 async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport):
     adapter, dongle = scripted
-    adapter.channels.listen(transport, air.PSM[transport], ListenerUser(adapter.channels.refuse, lambda offer: None))
+    adapter.channels.listen(transport, air.PSM[transport], adapter.channels.refuse)
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     assert adapter.statistics()["links"] == 0
@@ -161,7 +161,7 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transpor
     def accept(offer):
         accepting.append(asyncio.ensure_future(adapter.channels.accept(offer, air.MTU)))
 
-    adapter.channels.listen(transport, air.PSM[transport], ListenerUser(accept, lambda offer: None))
+    adapter.channels.listen(transport, air.PSM[transport], accept)
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
     with pytest.raises(Unreachable):
@@ -197,7 +197,7 @@ async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
     """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
     adapter, dongle = scripted
     offers = []
-    adapter.channels.listen(air.BREDR, air.PSM[air.BREDR], ListenerUser(offers.append, offers.remove))
+    adapter.channels.listen(air.BREDR, air.PSM[air.BREDR], offers.append)
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
     opening = asyncio.create_task(adapter.channels.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
     for _ in range(3):
@@ -277,7 +277,7 @@ async def test_a_bug_of_a_guest_costs_its_device(log, where, monkeypatch):
     stream = guests[0].stream(2)
     accepting = guests[0].accept(guests[0].asked.number, stream)
     await asyncio.sleep(0)
-    monkeypatch.setattr(guests[0].served._backend, where, fail)
+    monkeypatch.setattr(guests[0].served._core, where, fail)
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [request(0x40, air.BREDR)])
     dongle.wake_up([], [request(0x40, air.BREDR, 0x1005, 2, 0x51)])
     for _ in range(4):
@@ -310,10 +310,10 @@ async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log, monkeypatch):
     for psm in (0x1001, 0x1005, 0x1007):
         await guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
     with monkeypatch.context() as patched:
-        patched.setattr(guest.served._objects[2], "close", fail)
+        patched.setattr(guest.served._core.server(2).server, "close", fail)
         with pytest.raises(Bug):
             guest.served.close()
-    assert (list(adapter.channels._listeners), guest.access._objects) == ([(air.BREDR, 0x1005)], {})
+    assert (list(adapter.channels._listeners), guest.access.open_grants) == ([(air.BREDR, 0x1005)], 0)
     guest.connection.close()
     assert guest.xen.held == (0, 0, 0)
     adapter.close()
@@ -386,9 +386,8 @@ class World:
         self.bulks, self.interrupts = [], []
         self.up = set()  # handles in use
         self.dongle = None
-        refusing = ListenerUser(self.adapter.channels.refuse, lambda offer: None)
         for transport in air.TRANSPORTS:
-            self.adapter.channels.listen(transport, REFUSING[transport], refusing)
+            self.adapter.channels.listen(transport, REFUSING[transport], self.adapter.channels.refuse)
         self.late_s = 0.0
 
     async def plug(self):
@@ -466,7 +465,8 @@ class World:
                 self.asked.append(self.guest.send(lambda core: core.info()))
             case ("forbid" | "allow" as kind,):
                 policy = air.guest_policy(NOTHING if kind == "forbid" else air.ALLOW_ALL)
-                self.guest.served.revoke(self.guest.access.change(policy), FrontendLimits(channels=3))
+                self.guest.access.change(policy)
+                self.guest.served.review(FrontendLimits(channels=3))
 
     def stream(self):
         self.streams.append(self.guest.stream(2))
@@ -476,6 +476,14 @@ class World:
         """Of a request that makes an object."""
         self.asked.append(request)
         self.made.append(request)
+
+    def check_book(self):
+        """The grants that count are those of objects and of peers that wait; all else has given its own back."""
+        core = self.guest.served._core
+        grants = [found.server.grant for found in core.objects() if found.server is not None]
+        grants += [offer.grant for offer in core.offers()]
+        assert self.guest.access.open_grants == sum(grant.open for grant in grants)
+        assert self.guest.access._open == Counter((grant.rule, grant.is_channel) for grant in grants if grant.open)
 
     def objects(self):
         """Those that may be there, answered or not."""
@@ -495,6 +503,7 @@ async def play(steps, entries):
     for step in steps:
         await world.do(step)
         assert bugs(entries) == []
+        world.check_book()
     await world.do(("wake",))
     await world.do(("turn",))
     world.guest.served.close()
@@ -507,7 +516,7 @@ async def play(steps, entries):
     world.adapter.close()
     assert world.adapter.statistics() == dict.fromkeys(("links", "channels", "listeners"), 0)
     assert world.xen.held == (0, 0, 0)
-    assert world.guest.access._objects == world.guest.access._offers == world.guest.access._echoes == {}
+    assert (world.guest.access.open_grants, world.guest.served._core.objects()) == (0, [])
     assert world.adapter.echoes._waiters == {}
     for _ in range(3):
         await asyncio.sleep(0)

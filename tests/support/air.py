@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Sequence, Set
 from typing import Any
@@ -22,7 +23,7 @@ from usbbtd.dongles.usb_dongle import TransferReceiver
 from usbbtd.policy.files import compile_policy
 from usbbtd.policy.rules import GuestPolicy, Identity, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import ListenerUser, Offer, RadioChannel
+from usbbtd.radio.channel import Offer, RadioChannel
 from usbbtd.tomlfile import parse_document
 
 BREDR, LE = 0, 1
@@ -329,6 +330,8 @@ class Taker:
     def __init__(self, adapter: SharedAdapter, transport: int, psm: int | None = None) -> None:
         self.offers: asyncio.Queue[Offer] = asyncio.Queue()
         self.withdrawn: list[Offer] = []
-        adapter.channels.listen(
-            transport, psm or PSM[transport], ListenerUser(self.offers.put_nowait, self.withdrawn.append)
-        )
+        adapter.channels.listen(transport, psm or PSM[transport], self._take)
+
+    def _take(self, offer: Offer) -> None:
+        offer.withdrawn = functools.partial(self.withdrawn.append, offer)
+        self.offers.put_nowait(offer)

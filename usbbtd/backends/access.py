@@ -1,11 +1,11 @@
-"""Checks a guest's requests against policy before they are carried out, and remembers what was granted.
+"""Checks a guest's requests against policy before they are carried out, and counts what was granted.
 
 Each decision is logged as an audit record: "access granted" or "access denied". No check is made per SDU.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,39 +27,63 @@ class TooOften(RadioError):
     """The guest has connected as often in the last minute as it may."""
 
 
-class Grant(NamedTuple):
-    """A request that was granted, and the rule that allows it."""
+#: How many grants are open, by rule and whether they are for channels.
+GrantCounts: TypeAlias = "Counter[tuple[Rule | None, bool]]"
 
-    request: AccessRequest
-    rule: Rule | None
+
+class Grant:
+    """A request that was granted. It belongs to the object that was made for it, and is closed with that."""
+
+    __slots__ = ("_access", "_counts", "open", "request", "rule")
+
+    def __init__(self, access: "Access", counts: GrantCounts, request: AccessRequest, rule: Rule | None) -> None:
+        self._access = access
+        self._counts = counts
+        self.request = request
+        self.rule = rule  # the one that allows it
+        self.open = True
+        self._count(1)
 
     @property
     def is_channel(self) -> bool:
-        return self.request.peer is not None
+        return self.request.peer is not None and self.request.action != "echo"
 
+    @property
+    def unread_bytes(self) -> int:
+        """Returns how many bytes of the channel's data may wait for the guest to read them."""
+        own = self.rule.limits.unread_bytes if self.rule is not None else None
+        return self._access.unread_bytes if own is None else own
 
-class Revoked(NamedTuple):
-    """Lists what a new policy does not allow any more: ids of objects, numbers of offers, ids of echoes."""
+    def close(self) -> None:
+        """Gives the grant back: it counts no more. Idempotent."""
+        if self.open:
+            self.open = False
+            self._count(-1)
 
-    objects: list[int]
-    offers: list[int]
-    echoes: list[int]
+    def change_rule(self, rule: Rule | None) -> None:
+        """Counts by another rule from now on."""
+        self._count(-1)
+        self.rule = rule
+        self._count(1)
+
+    def _count(self, by: int) -> None:
+        key = self.rule, self.is_channel
+        self._counts[key] += by
+        if not self._counts[key]:
+            del self._counts[key]  # the rule may be one of a policy that is gone
 
 
 class Access:
-    """Decides what one guest's device may do, and keeps each grant until the caller releases it.
+    """Decides what one guest's device may do, and counts the grants that are open.
 
-    Objects and echoes have the ids that the guest gave them; an offer, which is a peer that waits at a listener, has a
-    number of its own. ``defaults``: the limits that hold where the guest's policy sets none; none of them is None.
+    ``defaults``: the limits that hold where the guest's policy sets none; none of them is None.
     """
 
     def __init__(self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger) -> None:
         self._policy = policy
         self._defaults = defaults
         self._log = log
-        self._objects: dict[int, Grant] = {}
-        self._offers: dict[int, Grant] = {}
-        self._echoes: dict[int, Grant] = {}
+        self._open: GrantCounts = Counter()
         self._echoed: dict[tuple[Peer, Rule | None], float] = {}  # when it was last logged and counted
         self._connects: dict[Rule | None, deque[float]] = {}  # their times, by rule; under None, all
         self._counts = {"access_granted": 0, "access_denied": 0, "access_revoked": 0}
@@ -69,19 +93,28 @@ class Access:
         """Returns how many channels the guest may have at a time."""
         return self._limit("channels")
 
+    @property
+    def unread_bytes(self) -> int:
+        """Returns how many bytes of each channel's data may wait for the guest, if its rule does not say."""
+        return self._limit("unread_bytes")
+
+    @property
+    def open_grants(self) -> int:
+        return self._open.total()
+
     def statistics(self) -> dict[str, int]:
         return self._counts.copy()
 
     # Requests. Each raises Denied, Exhausted or TooOften.
 
-    def connect(self, number: int, peer: Peer, psm: int, now: float) -> None:
+    def connect(self, peer: Peer, psm: int, now: float) -> Grant:
         request = AccessRequest("connect", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision) or self._too_often(decision, now))
         self._count_connect(decision, now)
-        self._objects[number] = Grant(request, decision.rule)
+        return self._give(request, decision)
 
-    def echo(self, number: int, peer: Peer, now: float) -> None:
+    def echo(self, peer: Peer, now: float) -> Grant:
         """Grants an echo. Of those to one peer by one rule, only one a minute is logged, and counts as a connect."""
         request = AccessRequest("echo", peer)
         decision = self._policy.decide(request)
@@ -90,82 +123,57 @@ class Access:
             self._record(request, decision, self._too_often(decision, now))
             self._count_connect(decision, now)
             self._echoed = {known: at for known, at in self._echoed.items() if at > now - MINUTE_S} | {key: now}
-        self._echoes[number] = Grant(request, decision.rule)
+        return self._give(request, decision)
 
-    def listen(self, number: int, transport: int, psm: int) -> None:
+    def listen(self, transport: int, psm: int) -> Grant:
         """Grants a listener, provided that policy would let some peer connect to it."""
-        self._grant(number, AccessRequest("listen", None, _service(transport, psm)))
+        return self._grant(AccessRequest("listen", None, _service(transport, psm)))
 
-    def scan(self, number: int) -> None:
-        self._grant(number, AccessRequest("scan"))
+    def scan(self) -> Grant:
+        return self._grant(AccessRequest("scan"))
 
-    def advertise(self, number: int) -> None:
-        self._grant(number, AccessRequest("advertise"))
+    def advertise(self) -> Grant:
+        return self._grant(AccessRequest("advertise"))
 
-    # Peers that come.
-
-    def offer(self, number: int, peer: Peer, psm: int) -> None:
-        """Lets a peer that asks for a listener's channel wait for the guest. Raises Denied or Exhausted."""
+    def offer(self, peer: Peer, psm: int) -> Grant:
+        """Lets a peer that asks for a listener's channel wait for the guest, and then have it."""
         request = AccessRequest("listen", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision))
-        self._offers[number] = Grant(request, decision.rule)
-
-    def accept(self, offer: int, number: int) -> None:
-        """Turns the grant of an offer into that of the channel which the guest has accepted."""
-        self._objects[number] = self._offers.pop(offer)
-
-    # The end.
-
-    def release(self, number: int) -> None:
-        """Releases the grant of an object. Idempotent."""
-        self._objects.pop(number, None)
-
-    def release_offer(self, offer: int) -> None:
-        """Releases the grant of an offer. Idempotent."""
-        self._offers.pop(offer, None)
-
-    def release_echo(self, number: int) -> None:
-        """Releases the grant of an echo. Idempotent."""
-        self._echoes.pop(number, None)
+        return self._give(request, decision)
 
     def clear(self) -> None:
-        """Releases all grants. How often the guest has connected is not forgotten."""
-        for grants in (self._objects, self._offers, self._echoes):
-            grants.clear()
+        """Forgets the grants that are open. How often the guest has connected is not forgotten."""
+        self._open = Counter()
 
     # Another policy.
 
-    def change(self, policy: GuestPolicy) -> Revoked:
-        """Takes a new policy. Releases and returns what it does not allow any more, which the caller has to end."""
+    def change(self, policy: GuestPolicy) -> None:
+        """Takes a new policy, by which each grant has to be reviewed."""
         self._policy = policy
         self._connects = {rule: times for rule, times in self._connects.items() if rule is None or rule in policy.rules}
-        return Revoked(*map(self._revoke, (self._objects, self._offers, self._echoes)))
 
-    def unread_bytes(self, number: int) -> int:
-        """Returns how many bytes of a channel's data may wait for the guest to read them."""
-        rule = self._objects[number].rule
-        own = rule.limits.unread_bytes if rule is not None else None
-        return self._limit("unread_bytes") if own is None else own
+    def review(self, grant: Grant) -> bool:
+        """Returns whether policy still allows what was granted; takes the grant back if not."""
+        if not grant.open:
+            return True
+        decision = self._policy.decide(grant.request)
+        grant.change_rule(decision.rule)
+        if not decision.allowed:
+            grant.close()
+            self._counts["access_revoked"] += 1
+            self._log.warning("access revoked", **_facts(grant.request, decision), reason=decision.reason)
+        return decision.allowed
 
     # Inside.
 
-    def _revoke(self, grants: dict[int, Grant]) -> list[int]:
-        revoked = []
-        for number, grant in list(grants.items()):
-            decision = self._policy.decide(grant.request)
-            grants[number] = grant._replace(rule=decision.rule)
-            if not decision.allowed:
-                del grants[number]
-                revoked.append(number)
-                self._counts["access_revoked"] += 1
-                self._log.warning("access revoked", **_facts(grant.request, decision), reason=decision.reason)
-        return revoked
-
-    def _grant(self, number: int, request: AccessRequest) -> None:
+    def _grant(self, request: AccessRequest) -> Grant:
         decision = self._policy.decide(request)
         self._record(request, decision)
-        self._objects[number] = Grant(request, decision.rule)
+        return self._give(request, decision)
+
+    def _give(self, request: AccessRequest, decision: Decision) -> Grant:
+        return Grant(self, self._open, request, decision.rule)
 
     def _record(self, request: AccessRequest, decision: Decision, limit: RadioError | None = None) -> None:
         """Logs and counts a decision. Raises Denied if policy denies the request, and ``limit`` if it is given."""
@@ -182,8 +190,7 @@ class Access:
         rule = decision.rule
         if rule is None or (limit := rule.limits.channels) is None:
             return None
-        grants = (*self._objects.values(), *self._offers.values())
-        if sum(grant.is_channel and grant.rule == rule for grant in grants) < limit:
+        if self._open[rule, True] < limit:
             return None
         return Exhausted(f"the guest has {limit} channels by this rule, which is its limit")
 

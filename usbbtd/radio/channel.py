@@ -1,7 +1,7 @@
 """The objects that an adapter and the users of its channels exchange: channels, and peers' offers of them."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import L2capChannelInfo
@@ -113,17 +113,14 @@ class RadioChannel:
 
 
 class Offer:
-    """A peer's request for a channel. The listener calls ``Channels.accept`` or ``Channels.refuse`` once."""
+    """A peer's request for a channel. The listener calls ``Channels.accept`` or ``Channels.refuse`` once.
 
-    __slots__ = ("cid", "handle", "link", "psm")
+    ``withdrawn``: whoever has the offer sets it, to be called if the peer goes away before that.
+    """
+
+    __slots__ = ("cid", "handle", "link", "psm", "withdrawn")
 
     def __init__(self, link: RadioLink, requested: l2cap_events.ChannelRequested) -> None:
         self.link = link
         self.handle, self.cid, self.psm = requested
-
-
-class ListenerUser(NamedTuple):
-    """Listens on a PSM: ``offered`` is called with each Offer, ``withdrawn`` when its peer has gone unanswered."""
-
-    offered: Callable[[Offer], None]
-    withdrawn: Callable[[Offer], None]
+        self.withdrawn: Callable[[], None] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from usbbtd.bluetooth import BREDR, BredrResult
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.radio.channel import ADAPTER_GONE, ListenerUser, Offer, RadioChannel
+from usbbtd.radio.channel import ADAPTER_GONE, Offer, RadioChannel
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.errors import Exhausted, InUse, RadioError, Refused, Unreachable
 from usbbtd.radio.links import Links, RadioLink, fail
@@ -28,7 +28,7 @@ class Channels:
         self._channels: dict[Key, RadioChannel] = {}
         self._opening: dict[Key, asyncio.Future[RadioChannel]] = {}
         self._offers: dict[Key, Offer] = {}
-        self._listeners: dict[tuple[int, int], ListenerUser] = {}  # by transport and PSM
+        self._listeners: dict[tuple[int, int], Callable[[Offer], None]] = {}  # by transport and PSM
 
     def statistics(self) -> dict[str, int]:
         return {"channels": len(self._channels), "listeners": len(self._listeners)}
@@ -65,11 +65,14 @@ class Channels:
             stack.flush_soon()
             self._links.drop(offer.link)
 
-    def listen(self, transport: int, psm: int, listener: ListenerUser) -> None:
-        """Listens on a PSM, with this dongle and later ones. Raises InUse if another user listens there."""
+    def listen(self, transport: int, psm: int, offered: Callable[[Offer], None]) -> None:
+        """Listens on a PSM, with this dongle and later ones: ``offered`` is called with each peer's request.
+
+        Raises InUse if another user listens there.
+        """
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
-        self._listeners[transport, psm] = listener
+        self._listeners[transport, psm] = offered
         if (stack := self._stack()) is not None:
             stack.mux.listen(transport, psm)
             self._set_connectable(stack)
@@ -100,7 +103,8 @@ class Channels:
         for waiter in opening.values():
             fail(waiter, error)
         for offer in offers.values():
-            self._withdraw(offer)
+            if offer.withdrawn is not None:
+                offer.withdrawn()
         for channel in channels.values():
             channel.ended(ADAPTER_GONE)
 
@@ -169,19 +173,20 @@ class Channels:
     def _channel_requested(self, event: l2cap_events.ChannelRequested) -> None:
         handle, cid, psm = event
         link = self._links.by_handle[handle]
-        listener = self._listeners.get((link.transport, psm))
-        if listener is None:
+        offered = self._listeners.get((link.transport, psm))
+        if offered is None:
             link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
             return
         offer = self._offers[handle, cid] = Offer(link, event)
         self._links.hold(link)
-        listener.offered(offer)
+        offered(offer)
 
     def _channel_ended(self, handle: int, cid: int, reason: str) -> None:
         key = (handle, cid)
         if (offer := self._offers.pop(key, None)) is not None:
             self._links.drop(offer.link)
-            self._withdraw(offer)
+            if offer.withdrawn is not None:
+                offer.withdrawn()
         elif (channel := self._channels.pop(key, None)) is not None:
             channel.ended(reason)
             self._links.drop(channel.link)
@@ -192,10 +197,6 @@ class Channels:
         if (waiter := self._opening.pop((handle, cid), None)) is not None:
             fail(waiter, error)
             self._links.drop(self._links.by_handle[handle])
-
-    def _withdraw(self, offer: Offer) -> None:
-        if (listener := self._listeners.get((offer.link.transport, offer.psm))) is not None:
-            listener.withdrawn(offer)
 
     def _set_connectable(self, stack: L2capStack) -> None:
         stack.controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))

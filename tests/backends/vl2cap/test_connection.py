@@ -8,17 +8,13 @@ import structlog
 from structlog.testing import capture_logs
 
 from tests.support import air
-from usbbtd.backends.access import Denied, Revoked, TooOften
-from usbbtd.backends.vl2cap import connection as guest_connection
-from usbbtd.backends.vl2cap.connection import GuestConnection, error_code
-from usbbtd.bluetooth import BREDR
+from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
-from usbbtd.radio.errors import EchoRejected, Exhausted, InUse, NoDongle, NotSupported, Refused, Unreachable
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
@@ -29,7 +25,6 @@ MTU = 2048
 ORDER = 2
 TRANSPORTS = [air.BREDR, air.LE]
 NOBODY = octets(air.NOBODY)
-NOTHING = Revoked([], [], [])
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
@@ -172,7 +167,7 @@ async def device_closes(guest, opened, peer, dongle):
 
 
 async def policy_changes(guest, opened, peer, dongle):
-    guest.served.revoke(Revoked([opened.id], [], []), FrontendLimits())
+    change(guest, "")
 
 
 @pytest.mark.parametrize(
@@ -353,8 +348,8 @@ async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle
 async def test_info_tells_of_another_limit(guest):
     info = await guest.ask(lambda core: core.info())
     waiting = guest.send(lambda core: core.info(info.generation))
-    guest.served.revoke(NOTHING, FrontendLimits())  # the same
-    guest.served.revoke(NOTHING, FrontendLimits(channels=3))
+    guest.served.review(FrontendLimits())  # the same
+    guest.served.review(FrontendLimits(channels=3))
     assert (await waiting).max_channels == 3
     assert (await waiting).generation == info.generation + 1
 
@@ -389,27 +384,6 @@ async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, d
     await other.listen()
     assert (await other.ask(lambda core: core.advertise(b""))).ret == 0
     other.close()
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (Refused(BREDR, 7), (errno.ECONNREFUSED, 7, 0)),
-        (EchoRejected(), (errno.ECONNREFUSED, 0, 0)),
-        (Unreachable("", 8), (errno.ETIMEDOUT, 0, 8)),
-        (TimeoutError(), (errno.ETIMEDOUT, 0, 0)),
-        (NoDongle(), (errno.ENODEV, 0, 0)),
-        (NotSupported(), (errno.EOPNOTSUPP, 0, 0)),
-        (Exhausted(), (errno.EMFILE, 0, 0)),
-        (InUse(), (errno.EADDRINUSE, 0, 0)),
-        (Denied(), (errno.EACCES, 0, 0)),
-        (TooOften(), (errno.EAGAIN, 0, 0)),
-        (XenError(errno.ENOENT, ""), (errno.EFAULT, 0, 0)),
-        (guest_connection.RemoteProtocolError(), (errno.EINVAL, 0, 0)),
-    ],
-)
-def test_every_failure_has_its_error(error, code):
-    assert error_code(error) == code
 
 
 # Policy
@@ -457,7 +431,8 @@ async def end_of(stream):
 
 
 def change(guest, policy):
-    guest.served.revoke(guest.access.change(air.guest_policy(policy)), FrontendLimits())
+    guest.access.change(air.guest_policy(policy))
+    guest.served.review(FrontendLimits())
 
 
 @both_transports

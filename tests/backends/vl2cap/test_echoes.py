@@ -27,7 +27,7 @@ async def test_a_peer_answers(guest, dongle, peer):
     answer(peer, lambda data: bytes(range(100)))
     answered = await echo(guest)
     assert (answered.ret, answered.length, answered.data) == (0, 100, bytes(range(36)))
-    assert (guest.access._echoes, guest.served._echoes._waiting) == ({}, {})
+    assert (guest.access.open_grants, guest.served._core.objects()) == (0, [])
 
 
 async def test_why_there_is_no_answer(guest, adapter, dongle, peer):
@@ -68,7 +68,7 @@ async def test_one_that_is_given_up_counts_no_more(adapter, xen, dongle, peer):
         waiting = echo(guest, timeout_s=30.0)
         await air.turns(lambda number=number: len(asked) == number)
         assert ((await guest.release(waiting.number)).ret, (await waiting).ret) == (0, -errno.ENOTCONN)
-        assert (guest.access._echoes, guest.served._echoes._waiting) == ({}, {})
+        assert (guest.access.open_grants, guest.served._core.objects()) == (0, [])
     await air.turns(lambda: not adapter.echoes._waiters)
     assert guest.broken == []
     guest.close()
@@ -116,7 +116,7 @@ async def test_a_bug_costs_the_guest_its_device(adapter, xen, dongle, peer, monk
         raise KeyError("bug")
 
     guest = Guest(adapter, xen)
-    monkeypatch.setattr(guest.served._backend, "complete_echo", fail)
+    monkeypatch.setattr(guest.served._core, "complete_echo", fail)
     with structlog.testing.capture_logs() as entries:
         echo(guest)
         await air.turns(lambda: guest.broken)

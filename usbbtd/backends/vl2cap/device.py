@@ -52,9 +52,9 @@ class GuestDevice:
 
     def change_policy(self, policy: GuestPolicy) -> None:
         """Takes a new policy, and ends what the guest has and may not have any more; nothing else is touched."""
-        revoked = self._access.change(policy)
+        self._access.change(policy)
         if self._connection is not None:
-            self._connection.revoke(revoked, self._own_limits())
+            self._connection.review(self._own_limits())
 
     def statistics(self) -> dict[str, int]:
         """Returns the counters of the current connection; empty without one."""

@@ -1,60 +1,45 @@
 """Carries out the L2CAP echoes that a guest asks for."""
 
 import asyncio
-from collections.abc import Callable
 
-from usbbtd.backends.access import Access
+from usbbtd.backends.access import Denied, TooOften
+from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
 from usbbtd.bluetooth import BREDR
 from usbbtd.l2capif.calls import EchoCall
-from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.errors import RadioError
 
 
-class GuestEchoes:
-    """Carries out the ECHO requests of one guest.
+class GuestEcho:
+    """Waits for a peer's echo."""
 
-    ``answered`` is called with each request's req_id and the peer's data, or the error that came instead; ``failed``
-    with what a call of it raises.
-    """
-
-    def __init__(
-        self, adapter: SharedAdapter, access: Access,
-        answered: Callable[[int, bytes | RadioError | TimeoutError], None], failed: Callable[[Exception], None],
-    ) -> None:  # fmt: skip
-        self._adapter = adapter
-        self._access = access
-        self._answered = answered
-        self._failed = failed
-        self._waiting: dict[int, asyncio.Task[None]] = {}
-
-    def start(self, call: EchoCall) -> None:
-        """Starts to ask the peer; ``answered`` is called later. Raises Denied or TooOften if it may not be asked."""
-        self._access.echo(call.id, (call.address, BREDR), asyncio.get_running_loop().time())
-        waiting = self._waiting[call.id] = asyncio.create_task(self._wait(call))
-        waiting.add_done_callback(self._check)
-
-    def cancel(self, number: int) -> None:
-        """Cancels the echo with this id; ``answered`` is not called. Idempotent."""
-        self._access.release_echo(number)
-        if (waiting := self._waiting.pop(number, None)) is not None:
-            waiting.cancel()
+    def __init__(self, asking: asyncio.Task[None]) -> None:
+        self._asking = asking
 
     def close(self) -> None:
-        """Cancels all. Idempotent."""
-        for number in tuple(self._waiting):
-            self.cancel(number)
+        """Gives the echo up; nothing is answered. Idempotent."""
+        self._asking.cancel()
 
-    async def _wait(self, call: EchoCall) -> None:
-        outcome: bytes | RadioError | TimeoutError
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                outcome = await self._adapter.echoes.ask(call.address, call.data)
-        except (RadioError, TimeoutError) as error:
-            outcome = error
-        del self._waiting[call.id]
-        self._access.release_echo(call.id)
-        self._answered(call.req_id, outcome)
 
-    def _check(self, waited: asyncio.Task[None]) -> None:
-        if not waited.cancelled() and isinstance(error := waited.exception(), Exception):
-            self._failed(error)
+def echo(session: GuestSession, call: EchoCall) -> None:
+    """Asks a peer for its echo, and answers the call, at once or later."""
+    try:
+        grant = session.access.echo((call.address, BREDR), asyncio.get_running_loop().time())
+    except (Denied, TooOften) as error:
+        session.fail(call.req_id, error)
+        return
+    made = GuestObject(session, call.id, grant)
+    made.server = GuestEcho(session.run(_ask(session, call, made)))
+    session.core.serve(call.id, made)
+
+
+async def _ask(session: GuestSession, call: EchoCall, asked: GuestObject) -> None:
+    try:
+        async with asyncio.timeout(call.timeout_s):
+            data = await session.adapter.echoes.ask(call.address, call.data)
+    except (RadioError, TimeoutError) as error:
+        asked.grant.close()
+        session.fail(call.req_id, error)
+    else:
+        asked.grant.close()
+        session.core.complete_echo(call.req_id, data)
+    session.answer()

@@ -1,4 +1,4 @@
-"""Listeners, scans and advertisements of guests, over a virtual air."""
+"""Scans and advertisements of guests, over a virtual air."""
 
 import asyncio
 import errno
@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from tests.support import air
-from usbbtd.backends.vl2cap.objects import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestListener, GuestScan
+from usbbtd.backends.vl2cap.air import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestScan
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
@@ -117,15 +117,6 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
 async def test_no_scan_without_a_dongle(adapter):
     with pytest.raises(NoDongle):
         GuestScan(adapter, active=False, duplicates=False, ended=[].append, failed=[].append)
-
-
-async def test_a_listener_holds_its_psm_until_it_is_closed(adapter):
-    listener = GuestListener(adapter, air.LE, 0x80, [].append, [].append)
-    with pytest.raises(InUse):
-        GuestListener(adapter, air.LE, 0x80, [].append, [].append)
-    listener.close()
-    listener.close()
-    GuestListener(adapter, air.LE, 0x80, [].append, [].append)
 
 
 async def test_an_advertisement_holds_the_set_until_it_is_closed(adapter, dongle, peer):

@@ -1,21 +1,20 @@
-"""The objects that a guest makes besides channels: listeners, scans, advertisements."""
+"""The scans and advertisements of a guest."""
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
 
 from usbbtd.abi.layout import constants
 from usbbtd.backends.vl2cap.channel import REVOKED
-from usbbtd.backends.vl2cap.info import ListenerInfo, ScanInfo
+from usbbtd.backends.vl2cap.info import ScanInfo
+from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
 from usbbtd.backends.vl2cap.stream import GuestStream
-from usbbtd.bluetooth import TRANSPORTS
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import wire
+from usbbtd.l2capif.calls import AdvertiseCall, ScanCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
-from usbbtd.radio.channel import ListenerUser, Offer
 
 #: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -23,32 +22,6 @@ MAX_QUEUED_REPORTS = 64
 #: The most bytes of data in a report. Extended advertisements may have more, which version 1 of the protocol cannot
 #: carry: they are dropped and counted.
 MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
-
-
-class GuestObject(Protocol):
-    """An object that a guest has made, which it names by an id."""
-
-    def close(self) -> None:
-        """Ends the object. Idempotent."""
-
-
-class GuestListener:
-    """Listens on a PSM for the guest; ``offered`` and ``withdrawn`` get each Offer. Raises InUse if it is taken."""
-
-    def __init__(
-        self, adapter: SharedAdapter, transport: int, psm: int, offered: Callable[[Offer], None],
-        withdrawn: Callable[[Offer], None],
-    ) -> None:  # fmt: skip
-        self._adapter = adapter
-        self._key = transport, psm
-        adapter.channels.listen(transport, psm, ListenerUser(offered, withdrawn))
-
-    def info(self) -> ListenerInfo:
-        transport, psm = self._key
-        return ListenerInfo(TRANSPORTS[transport], psm)
-
-    def close(self) -> None:
-        self._adapter.channels.unlisten(*self._key)
 
 
 class GuestScan:
@@ -139,3 +112,24 @@ class GuestAdvertisement:
 
     def close(self) -> None:
         self._adapter.air.stop_advertising(self._advertiser)
+
+
+def scan(session: GuestSession, call: ScanCall) -> None:
+    """Starts a scan, whose reports go into the ring that the call names, and answers the call."""
+
+    def serve(made: GuestObject) -> None:
+        made.server = serving = GuestScan(
+            session.adapter, active=call.active, duplicates=call.duplicates, ended=made.ended, failed=session.failed
+        )
+        serving.start(session.map_ring(call.ref, call.evtchn, serving.guest_event))
+
+    session.make(call, session.access.scan, serve)
+
+
+def advertise(session: GuestSession, call: AdvertiseCall) -> None:
+    """Starts to advertise, and answers the call."""
+
+    def serve(made: GuestObject) -> None:
+        made.server = GuestAdvertisement(session.adapter, Advertiser(call.data, call.interval_ms, call.connectable))
+
+    session.make(call, session.access.advertise, serve)
