@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from tests.support import air
 from usbbtd.backends.vl2cap.connection import GuestConnection
-from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
@@ -96,35 +95,6 @@ async def guest(adapter, xen):
     assert made.broken == []
 
 
-async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_dongle):
-    info = await guest.ask(lambda core: core.info())
-    assert (info.ret, info.powered, info.features, info.address) == (0, 0, 0, bytes(6))
-    await adapter.take_dongle(H2Dongle(new_dongle()))
-    await adapter.wait_powered()
-    info = await guest.ask(lambda core: core.info())
-    assert (info.powered, info.address) == (1, octets(air.OUR_ADDRESS))
-    assert (info.le_address, info.le_address_type) == (adapter.le_address, 2)
-    assert info.le_address[5] >= 0xC0
-    assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, FrontendLimits().max_mtu)
-    assert info.features == 0b1111
-
-
-@both_transports
-async def test_sdus_of_all_sizes_go_there_and_back(guest, dongle, peer, transport):
-    peer.serve_echo(transport)
-    stream = guest.stream()
-    opened = await guest.connect(transport, stream=stream)
-    assert (opened.ret, opened.address, opened.psm) == (0, octets(air.PEER[transport][0]), air.PSM[transport])
-    assert opened.tx_mtu == opened.rx_mtu == MTU
-    sent = [bytes([number % 256]) * size for number, size in enumerate(air.SIZES * 5)]
-    sending = asyncio.create_task(stream.send(sent))
-    received = []
-    while len(received) < len(sent):
-        received += await stream.receive_many()
-    assert received == sent
-    await sending
-
-
 async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(guest, dongle, peer):
     peer.serve_echo(air.BREDR)
     await guest.listen(psm=0x1077)
@@ -207,170 +177,6 @@ async def test_it_tells_what_a_guest_waits_for(guest, dongle, peer):
     (channel,) = guest.served.info(GUEST, 0).channels
     assert (channel.state, channel.address, channel.handle, channel.tx_mtu) == ("opening", air.NOBODY, None, None)
     assert guest.served.statistics()["channels"] == 1
-
-
-@both_transports
-async def test_a_listener_gets_its_peers_in_order_and_their_data(guest, dongle, peer, transport):
-    listener = await guest.listen(transport)
-    advertising = guest.send(lambda core: core.advertise(b"", interval_ms=20))
-    assert (await advertising).ret == 0
-    streams = [guest.stream(), guest.stream()]
-    accepting = [guest.accept(listener, stream) for stream in streams]
-    connection = await peer.connect(transport)
-    for number, stream in enumerate(streams):
-        remote = await peer.open(connection, transport)
-        opened = await accepting[number]
-        assert (opened.ret, opened.address) == (0, octets(air.PEER[transport][0]))
-        await remote.send(bytes([number]))
-        assert await stream.receive() == bytes([number])
-        await stream.send([b"answer"])
-        assert await remote.recv() == b"answer"
-
-
-async def test_a_peer_waits_in_the_backlog_and_one_too_many_is_refused(guest, dongle, peer):
-    listener = await guest.listen(backlog=1)
-    connection = await peer.connect(air.BREDR)
-    waiting = asyncio.create_task(peer.open(connection, air.BREDR))
-    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
-    with pytest.raises(Exception, match="NO_RESOURCES"):
-        await peer.open(connection, air.BREDR)
-    assert (await guest.accept(listener)).ret == 0
-    await waiting
-
-
-async def test_a_peer_that_went_away_is_not_accepted_the_accept_waits_for_the_next(guest, dongle, peer):
-    listener = await guest.listen()
-    connection = await peer.connect(air.BREDR)
-    gone = asyncio.create_task(peer.open(connection, air.BREDR))
-    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
-    dongle.held = True
-    accepting = guest.accept(listener)
-    await connection.disconnect()
-    dongle.release()
-    await air.turns(lambda: not peer.links)
-    connection = await peer.connect(air.BREDR)
-    await peer.open(connection, air.BREDR)
-    assert (await accepting).ret == 0
-    gone.cancel()
-
-
-# Error codes
-
-
-async def test_without_a_dongle(guest):
-    stream = guest.stream()
-    assert (await guest.connect()).ret == -errno.ENODEV
-    shared = stream.shared
-    assert (await guest.ask(lambda core: core.scan(ref=shared.ref, evtchn=shared.port))).ret == -errno.ENODEV
-    assert guest.served.statistics()["channels"] == 0
-    await guest.listen()
-
-
-@pytest.mark.parametrize(
-    ("bad", "error"),
-    [
-        ({"ref": 999_999}, errno.EFAULT),
-        ({"evtchn": 999_999}, errno.EFAULT),
-        ({"mtu": 8189}, errno.EINVAL),  # a ring of order 2 takes 8188
-        ({"mtu": 47}, errno.EINVAL),
-        ({"psm": 0x100}, errno.EINVAL),
-        ({"security": 2}, errno.EOPNOTSUPP),
-        ({"security": 1}, errno.EINVAL),
-    ],
-)
-async def test_a_connect_that_cannot_be(guest, dongle, bad, error):
-    assert (await guest.connect(**bad)).ret == -error
-    assert guest.xen.mapped == 1
-    assert dongle.commands[-1][:2] != b"\x05\x04"  # the peer was not bothered
-
-
-@pytest.mark.parametrize(("order", "first_ref", "error"), [(0, None, errno.EINVAL), (6, None, errno.EINVAL),
-                                                           (7, None, errno.EINVAL), (0xFFFFFFFF, None, errno.EINVAL),
-                                                           (ORDER, 999_999, errno.EFAULT)])  # fmt: skip
-async def test_a_page_of_indices_that_makes_no_sense(guest, dongle, order, first_ref, error):
-    for make in ("connect", "scan"):
-        stream = guest.stream()
-        memory = stream.shared._indices
-        memory[256:260] = order.to_bytes(4, "little")
-        if first_ref is not None:
-            memory[260:264] = first_ref.to_bytes(4, "little")
-        if make == "connect":
-            answer = await guest.connect(stream=stream)
-        else:
-            answer = await guest.ask(lambda core, of=stream.shared: core.scan(ref=of.ref, evtchn=of.port))
-        assert answer.ret == -error
-
-
-async def test_an_accept_with_a_bad_ring_is_answered_when_the_peer_is_there_who_is_refused(guest, dongle, peer):
-    listener = await guest.listen()
-    accepting = guest.send(lambda core: core.accept(listener, ref=999_999, evtchn=1))
-    connection = await peer.connect(air.BREDR)
-    with pytest.raises(Exception, match="NO_RESOURCES"):
-        await peer.open(connection, air.BREDR)
-    assert (await accepting).ret == -errno.EFAULT
-
-
-@both_transports
-async def test_a_refusal_carries_the_peers_result(guest, dongle, peer, transport):
-    answer = await guest.connect(transport)
-    assert (answer.ret, answer.result, answer.status) == (-errno.ECONNREFUSED, 2, 0)
-
-
-@both_transports
-async def test_a_peer_that_does_not_answer_in_time(guest, dongle, transport):
-    answer = await guest.connect(transport, NOBODY, timeout_s=0.05)
-    assert (answer.ret, answer.result, answer.status) == (-errno.ETIMEDOUT, 0, 0)
-
-
-async def test_a_link_that_cannot_be_made_carries_the_hci_status(guest, dongle, adapter):
-    connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: adapter.links._attempts)
-    dongle.inject([b"\x03\x0b\x04\x00\x00" + NOBODY + b"\x01\x00"])  # Connection Complete: page timeout
-    answer = await connecting
-    assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, 4)
-
-
-async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle):
-    info = await guest.ask(lambda core: core.info())
-    said = []
-    for _ in range(2):
-        waiting = guest.send(lambda core, seen=info.generation: core.info(seen))
-        if not info.powered:
-            dongle = new_dongle()
-            await adapter.take_dongle(H2Dongle(dongle))
-        else:
-            dongle.unplug()
-        info = await waiting
-        said.append((info.ret, info.powered, any(info.le_address)))
-    assert said == [(0, 1, True), (0, 0, False)]
-
-
-async def test_info_tells_of_another_limit(guest):
-    info = await guest.ask(lambda core: core.info())
-    waiting = guest.send(lambda core: core.info(info.generation))
-    guest.served.review(FrontendLimits())  # the same
-    guest.served.review(FrontendLimits(channels=3))
-    assert (await waiting).max_channels == 3
-    assert (await waiting).generation == info.generation + 1
-
-
-@pytest.mark.parametrize("reason", [0x08, 0x13])
-async def test_a_link_that_ends_under_a_connect_carries_its_reason(guest, dongle, adapter, peer, reason):
-    connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: adapter.links._attempts)
-    # Connection Complete, then, with the L2CAP request unanswered, Disconnection Complete.
-    dongle.inject([b"\x03\x0b\x00\x77\x00" + NOBODY + b"\x01\x00"])
-    await air.turns(lambda: adapter.channels._opening)
-    dongle.inject([b"\x05\x04\x00\x77\x00" + bytes([reason])])
-    answer = await connecting
-    assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, reason)
-
-
-async def test_a_dongle_that_goes_while_a_peer_is_called(guest, dongle):
-    connecting = guest.connect(air.BREDR, NOBODY)
-    await air.turns(lambda: len(dongle.commands) and dongle.commands[-1][:2] == b"\x05\x04")
-    dongle.unplug()
-    assert (await connecting).ret == -errno.ENODEV
 
 
 async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, dongle):
@@ -560,60 +366,7 @@ async def test_connects_a_minute(adapter, xen, dongle, peer):
     guest.close()
 
 
-# RELEASE in every state
-
-
-async def test_connect_and_release_in_one_batch(guest, dongle, peer):
-    peer.serve(air.BREDR)
-    stream = guest.stream()
-    connecting = guest.connect(stream=stream)
-    releasing = guest.release(connecting.number)
-    assert (await connecting).ret == -errno.ENOTCONN
-    assert (await releasing).ret == 0
-    assert guest.xen.mapped == 1
-    assert guest.served.statistics()["channels"] == 0
-
-
-@pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 13, 21, 34])
-async def test_release_at_any_moment_of_a_connect(guest, dongle, peer, adapter, turns):
-    peer.serve(air.BREDR)
-    connecting = guest.connect()
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    releasing = guest.release(connecting.number)
-    assert (await releasing).ret == 0
-    assert (await connecting).ret in (0, -errno.ENOTCONN)
-    assert guest.xen.mapped == 1
-    await air.turns(lambda: adapter.statistics()["l2cap_channels"] == 0 and adapter.links._attempts == {})
-
-
-async def test_release_of_a_listener_answers_what_waits_there(guest, dongle, peer):
-    listener = await guest.listen()
-    accepting = [guest.accept(listener) for _ in range(3)]
-    await air.turns(lambda: guest.served.statistics()["in_flight"] == 3)
-    assert (await guest.release(listener)).ret == 0
-    assert [(await each).ret for each in accepting] == [-errno.ENOTCONN] * 3
-    await guest.listen()
-
-
-async def test_release_of_a_waiting_accept(guest, dongle, peer):
-    listener = await guest.listen()
-    accepting = guest.accept(listener)
-    assert (await guest.release(accepting.number)).ret == 0
-    assert (await accepting).ret == -errno.ENOTCONN
-
-
-async def test_accept_and_release_in_one_batch_refuses_the_peer_that_waited(guest, dongle, peer):
-    listener = await guest.listen()
-    connection = await peer.connect(air.BREDR)
-    opening = asyncio.create_task(peer.open(connection, air.BREDR))
-    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
-    accepting = guest.accept(listener)
-    releasing = guest.release(accepting.number)
-    assert (await accepting).ret == -errno.ENOTCONN
-    assert (await releasing).ret == 0
-    with pytest.raises(Exception, match="NO_RESOURCES"):
-        await asyncio.wait_for(opening, 5)
+# RELEASE
 
 
 async def test_release_of_an_open_channel_a_scan_and_an_advertisement(guest, dongle, peer, adapter):
@@ -630,19 +383,6 @@ async def test_release_of_an_open_channel_a_scan_and_an_advertisement(guest, don
     remote = await peer.accepted.get()
     with pytest.raises(ConnectionError):
         await remote.recv()
-
-
-async def test_release_of_a_channel_that_died(guest, dongle, peer):
-    peer.serve(air.BREDR)
-    stream = guest.stream()
-    connecting = guest.connect(stream=stream)
-    await connecting
-    await (await peer.accepted.get()).close()
-    with pytest.raises(ConnectionError):
-        await stream.receive()
-    assert (await guest.ask(lambda core: core.info())).channels == 1
-    assert (await guest.release(connecting.number)).ret == 0
-    assert (await guest.ask(lambda core: core.info())).channels == 0
 
 
 # The command ring and the end

@@ -1,10 +1,101 @@
-"""Listeners of guests; peers that come to them are in test_connection.py."""
+"""Listeners of guests and the peers that come to them, over a virtual air."""
+
+import asyncio
+import errno
 
 import pytest
 
+from tests.backends.vl2cap import test_connection as connection
 from tests.support import air
 from usbbtd.backends.vl2cap.listeners import GuestListener
 from usbbtd.radio.errors import InUse
+
+xen, guest = connection.xen, connection.guest
+both_transports = connection.both_transports
+octets = air.octets
+
+
+@both_transports
+async def test_a_listener_gets_its_peers_in_order_and_their_data(guest, dongle, peer, transport):
+    listener = await guest.listen(transport)
+    advertising = guest.send(lambda core: core.advertise(b"", interval_ms=20))
+    assert (await advertising).ret == 0
+    streams = [guest.stream(), guest.stream()]
+    accepting = [guest.accept(listener, stream) for stream in streams]
+    connection = await peer.connect(transport)
+    for number, stream in enumerate(streams):
+        remote = await peer.open(connection, transport)
+        opened = await accepting[number]
+        assert (opened.ret, opened.address) == (0, octets(air.PEER[transport][0]))
+        await remote.send(bytes([number]))
+        assert await stream.receive() == bytes([number])
+        await stream.send([b"answer"])
+        assert await remote.recv() == b"answer"
+
+
+async def test_a_peer_waits_in_the_backlog_and_one_too_many_is_refused(guest, dongle, peer):
+    listener = await guest.listen(backlog=1)
+    connection = await peer.connect(air.BREDR)
+    waiting = asyncio.create_task(peer.open(connection, air.BREDR))
+    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
+    with pytest.raises(Exception, match="NO_RESOURCES"):
+        await peer.open(connection, air.BREDR)
+    assert (await guest.accept(listener)).ret == 0
+    await waiting
+
+
+async def test_a_peer_that_went_away_is_not_accepted_the_accept_waits_for_the_next(guest, dongle, peer):
+    listener = await guest.listen()
+    connection = await peer.connect(air.BREDR)
+    gone = asyncio.create_task(peer.open(connection, air.BREDR))
+    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
+    dongle.held = True
+    accepting = guest.accept(listener)
+    await connection.disconnect()
+    dongle.release()
+    await air.turns(lambda: not peer.links)
+    connection = await peer.connect(air.BREDR)
+    await peer.open(connection, air.BREDR)
+    assert (await accepting).ret == 0
+    gone.cancel()
+
+
+async def test_an_accept_with_a_bad_ring_is_answered_when_the_peer_is_there_who_is_refused(guest, dongle, peer):
+    listener = await guest.listen()
+    accepting = guest.send(lambda core: core.accept(listener, ref=999_999, evtchn=1))
+    connection = await peer.connect(air.BREDR)
+    with pytest.raises(Exception, match="NO_RESOURCES"):
+        await peer.open(connection, air.BREDR)
+    assert (await accepting).ret == -errno.EFAULT
+
+
+async def test_release_of_a_listener_answers_what_waits_there(guest, dongle, peer):
+    listener = await guest.listen()
+    accepting = [guest.accept(listener) for _ in range(3)]
+    await air.turns(lambda: guest.served.statistics()["in_flight"] == 3)
+    assert (await guest.release(listener)).ret == 0
+    assert [(await each).ret for each in accepting] == [-errno.ENOTCONN] * 3
+    await guest.listen()
+
+
+async def test_release_of_a_waiting_accept(guest, dongle, peer):
+    listener = await guest.listen()
+    accepting = guest.accept(listener)
+    assert (await guest.release(accepting.number)).ret == 0
+    assert (await accepting).ret == -errno.ENOTCONN
+
+
+async def test_accept_and_release_in_one_batch_refuses_the_peer_that_waited(guest, dongle, peer):
+    listener = await guest.listen()
+    connection = await peer.connect(air.BREDR)
+    opening = asyncio.create_task(peer.open(connection, air.BREDR))
+    await air.turns(lambda: guest.served.statistics()["offers"] == 1)
+    accepting = guest.accept(listener)
+    releasing = guest.release(accepting.number)
+    assert (await accepting).ret == -errno.ENOTCONN
+    assert (await releasing).ret == 0
+    with pytest.raises(Exception, match="NO_RESOURCES"):
+        await asyncio.wait_for(opening, 5)
 
 
 async def test_a_listener_holds_its_psm_until_it_is_closed(adapter):
