@@ -15,7 +15,8 @@ from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.calls import Kind
 from usbbtd.l2capif.limits import FrontendLimits
-from usbbtd.l2capif.objects import ObjectInfo, ObjectState
+from usbbtd.l2capif.objects import ObjectInfo
+from usbbtd.l2capif.states import ObjectState
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 LE_ADDRESS = bytes.fromhex("0200000000c0")

@@ -8,7 +8,8 @@ from tests.l2capif.test_backend import ADDRESS, Driven, accept, listen, release
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif import calls
 from usbbtd.l2capif.calls import Kind
-from usbbtd.l2capif.objects import ObjectInfo, ObjectState
+from usbbtd.l2capif.objects import ObjectInfo
+from usbbtd.l2capif.states import ObjectState
 
 
 def test_accept_before_the_peer() -> None:

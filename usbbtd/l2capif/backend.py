@@ -15,7 +15,7 @@ from usbbtd.l2capif.calls import MAKERS, Call, InfoCall, Kind, ReleaseCall
 from usbbtd.l2capif.in_flight import RequestsInFlight
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.listeners import Listeners
-from usbbtd.l2capif.objects import ObjectBook, ObjectInfo, ObjectState
+from usbbtd.l2capif.objects import ObjectBook, ObjectInfo
 from usbbtd.l2capif.requests import (
     ACCEPT,
     ADVERTISE,
@@ -28,6 +28,7 @@ from usbbtd.l2capif.requests import (
     failure,
     parse_request,
 )
+from usbbtd.l2capif.states import ObjectState
 from usbbtd.l2capif.wire import (
     REQUEST_SIZE,
     AcceptRequest,

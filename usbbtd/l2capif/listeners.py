@@ -6,8 +6,9 @@ from errno import EACCES, EINVAL, ENOTCONN
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2capif.calls import AcceptCall, Call, Kind, RefuseCall
 from usbbtd.l2capif.in_flight import RequestsInFlight
-from usbbtd.l2capif.objects import Object, ObjectBook, ObjectState
+from usbbtd.l2capif.objects import Object, ObjectBook
 from usbbtd.l2capif.requests import failure
+from usbbtd.l2capif.states import ObjectState
 from usbbtd.l2capif.wire import AcceptRequest
 
 
