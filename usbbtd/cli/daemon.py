@@ -64,7 +64,7 @@ def serve(config: Config, policy: Policy) -> int:
     from usbbtd.cli.signals import run_service
     from usbbtd.control.server import ControlError
     from usbbtd.dongles.dongle import DongleError
-    from usbbtd.log.setup import RecentEvents
+    from usbbtd.log.processors import RecentEvents
     from usbbtd.log.setup import configure as configure_log
     from usbbtd.service.run import run
     from usbbtd.xen.claim import ClaimError

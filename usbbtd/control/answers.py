@@ -24,7 +24,7 @@ from usbbtd.control.credentials import Credentials
 from usbbtd.control.protocol import Message, RequestError
 from usbbtd.control.xenstore import nodes_below
 from usbbtd.l2capif.nodes import VL2CAP
-from usbbtd.log.setup import RecentEvents, readable_octets
+from usbbtd.log.processors import RecentEvents, readable_octets
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.store import Store

@@ -21,7 +21,7 @@ from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import VL2CAP
-from usbbtd.log.setup import RecentEvents
+from usbbtd.log.processors import RecentEvents
 from usbbtd.log.setup import configure as configure_log
 from usbbtd.nodes import DOMID
 from usbbtd.policy.files import load as load_policy
