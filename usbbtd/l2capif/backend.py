@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from usbbtd.abi.layout import constants
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2capif.calls import MAKERS, Call, InfoCall, Kind, ReleaseCall
+from usbbtd.l2capif.calls import MAKERS, Call, Kind, ReleaseCall
 from usbbtd.l2capif.in_flight import RequestsInFlight
+from usbbtd.l2capif.info import InfoRequests
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.listeners import Listeners
 from usbbtd.l2capif.objects import ObjectBook, ObjectInfo
@@ -54,8 +55,7 @@ class Backend:
         self._in_flight = RequestsInFlight()
         self._calls: list[Call] = []
         self._listeners = Listeners(self._book, self._in_flight, self._calls)
-        self._generation = 1  # of the facts that INFO answers
-        self._waiting: list[int] = []  # the req_ids of INFOs that wait for the next generation
+        self._infos = InfoRequests(self._in_flight, self._calls)
         self._closed = False
 
     @property
@@ -128,14 +128,12 @@ class Backend:
         if self._answerable(req_id, INFO) is not None:
             channels = self.limits.channels, self._book.count(Kind.CHANNEL)
             facts = (address, address_type, powered, features, *channels, self.limits.max_mtu)
-            le_facts = le_address, self._generation, le_address_type
+            le_facts = le_address, self._infos.generation, le_address_type
             self._in_flight.answer(InfoResponse(req_id, INFO, 0, 0, *facts, *le_facts))
 
     def change_info(self) -> None:
         """Answers the INFOs that wait for a change: a fact of INFO, other than the channels in use, has changed."""
-        self._generation = self._generation % 0xFFFF_FFFF + 1  # 0 is no generation
-        waiting, self._waiting = self._waiting, []
-        self._calls += map(InfoCall, waiting)
+        self._infos.change()
 
     def complete_channel(
         self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
@@ -231,7 +229,7 @@ class Backend:
         """
         self._closed = True
         self._calls.clear()
-        self._waiting.clear()
+        self._infos.clear()
         self._book.clear()
         self._listeners.clear()
         for request in tuple(self._in_flight.by_req_id.values()):
@@ -258,11 +256,7 @@ class Backend:
         return self._HANDLERS[request.cmd](self, request)
 
     def _info(self, request: InfoRequest) -> int:
-        self._in_flight.expect(request)
-        if request.flags and request.generation == self._generation:
-            self._waiting.append(request.req_id)
-        else:
-            self._calls.append(InfoCall(request.req_id))
+        self._infos.receive(request)
         return 0
 
     def _make(self, request: Any) -> int:
