@@ -43,7 +43,7 @@ def test_every_file(prefix: Path, directory: str) -> None:
 
 def test_commands(prefix: Path, tmp_path: Path) -> None:
     """They use what was installed with them, whatever the environment and the directory offer."""
-    (tmp_path / "structlog.py").write_text("raise SystemExit('the wrong structlog')\n")
+    (tmp_path / "pydantic.py").write_text("raise SystemExit('the wrong pydantic')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     assert {path.name for path in (prefix / "bin").iterdir()} == set(commands())
     check = [prefix / "bin" / "usbbtd", "check-config", "--config", prefix / "etc" / "usbbtd" / "usbbtd.toml"]

@@ -12,7 +12,6 @@ import pytest
 
 from tests import ROOT
 from usbbtd.config import Config
-from usbbtd.control.answers import readable
 from usbbtd.policy import files
 
 PAGES = sorted((ROOT / "docs/man").iterdir())
@@ -119,7 +118,7 @@ def test_every_key_of_the_configuration_has_its_default() -> None:
         elif key := re.fullmatch(r"\.It Li (\w+)( = .+)?", line):
             value = tomllib.loads(f"{key[1]}{key[2]}".replace(r"\(dq", '"')) if key[2] else {key[1]: None}
             described[list(described)[-1]] |= value
-    assert described == readable(Config().dump())
+    assert described == Config().model_dump(mode="json")
 
 
 def test_every_key_of_the_policy() -> None:
@@ -127,8 +126,8 @@ def test_every_key_of_the_policy() -> None:
     rules, limits = (
         set(re.findall(r"^\.It Li (\w+)$", section(page, name), re.MULTILINE)) for name in ("RULES", "LIMITS")
     )
-    assert rules | limits == set(files._RuleTable.keys.keys())
-    assert limits | {"guest"} == set(files._GuestLimits.keys.keys())
+    assert rules | limits == set(files._RuleTable.model_fields)
+    assert limits | {"guest"} == set(files._GuestLimits.model_fields)
 
 
 def test_pages_refer_to_pages_that_are_there() -> None:

@@ -65,7 +65,7 @@ def test_toolstack(packages: dict[str, Path]) -> None:
     root = packages["usbbt-common"]
     used = import_all(root / PRIVATE)
     assert {"structlog", "systemd", "_cffi_backend"} <= used
-    assert not {"usb1"} & (used | modules(root, PRIVATE))
+    assert not {"pydantic", "pydantic_core", "usb1"} & (used | modules(root, PRIVATE))
 
 
 def test_service(packages: dict[str, Path]) -> None:
@@ -74,7 +74,7 @@ def test_service(packages: dict[str, Path]) -> None:
     joined = below.parent / "joined"
     shutil.copytree(below, joined)
     shutil.copytree(own, joined, dirs_exist_ok=True)
-    assert {"usb1", "structlog"} <= import_all(joined)
+    assert {"pydantic", "usb1", "structlog"} <= import_all(joined)
     files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (below, own)]
     assert not files[0] & files[1]
 

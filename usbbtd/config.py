@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from usbbtd.bluetooth import parse_address
-from usbbtd.sections import OneTable, Section, absolute_path, choice, integer, key, number, text
 from usbbtd.tomlfile import ConfigError as ConfigError
-from usbbtd.tomlfile import is_missing, parse_document, read_directory, read_document, validate_all
+from usbbtd.tomlfile import Section, is_missing, parse_document, read_directory, read_document, validate_all
 
 _SELECT = re.compile(r"any|[0-9a-f]{4}:[0-9a-f]{4}(:.+)?")
 _LONGEST_SOCKET_PATH = 107  # unix(7)
@@ -29,6 +30,12 @@ def static_address(text: object) -> bytes:
     return octets
 
 
+def _absolute(text: object) -> Path:
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise ValueError("not an absolute path")
+    return Path(text)
+
+
 def _selection(text: str) -> str:
     if not _SELECT.fullmatch(text):
         raise ValueError('"any", "vvvv:pppp" or "vvvv:pppp:serial", in lower-case hexadecimal')
@@ -44,10 +51,10 @@ def _socket_path(text: str) -> str:
 class AdapterSettings(Section):
     """Which dongle is driven, and how."""
 
-    usb: Literal["usbif", "libusb"] = key(choice("usbif", "libusb"), default="usbif")
-    select: str = key(text(_selection), default="any")
-    address: bytes | None = key(static_address, default=None)
-    command_timeout_s: float = key(number(0.1, 60), default=2.0)
+    usb: Literal["usbif", "libusb"] = "usbif"
+    select: Annotated[str, AfterValidator(_selection)] = "any"
+    address: Annotated[bytes, BeforeValidator(static_address)] | None = None
+    command_timeout_s: float = Field(default=2.0, ge=0.1, le=60)
 
     def selects(self, vendor_id: int, product_id: int, serial: str | None) -> bool:
         """Tells whether a Bluetooth dongle with these descriptors is to be driven.
@@ -63,55 +70,53 @@ class AdapterSettings(Section):
 class GuestSettings(Section):
     """How much one guest may have at a time; the policy can give a guest other limits."""
 
-    channels: int = key(integer(1, 4096), default=64)
-    listeners: int = key(integer(0, 1024), default=16)
-    scans: int = key(integer(0, 16), default=1)
-    advertisements: int = key(integer(0, 1), default=1)
-    requests: int = key(integer(1, 31), default=24)
-    backlog: int = key(integer(1, 256), default=8)
-    max_page_order: int = key(integer(1, 6), default=5)
-    unread_bytes: int = key(integer(4096, 1 << 26), default=1 << 18)
-    connects_per_minute: int = key(integer(1, 100_000), default=600)
+    channels: int = Field(default=64, ge=1, le=4096)
+    listeners: int = Field(default=16, ge=0, le=1024)
+    scans: int = Field(default=1, ge=0, le=16)
+    advertisements: int = Field(default=1, ge=0, le=1)
+    requests: int = Field(default=24, ge=1, le=31)
+    backlog: int = Field(default=8, ge=1, le=256)
+    max_page_order: int = Field(default=5, ge=1, le=6)
+    unread_bytes: int = Field(default=1 << 18, ge=4096, le=1 << 26)
+    connects_per_minute: int = Field(default=600, ge=1, le=100_000)
 
 
 class PolicySettings(Section):
     """Where the files of the policy are, which say which guest may do what."""
 
-    directory: Path = key(absolute_path, default=Path("/etc/usbbtd/policy.d"))
+    directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/etc/usbbtd/policy.d")
 
 
 class LogSettings(Section):
     """Where the log goes, and what it shows."""
 
-    level: Literal["debug", "info", "warning", "error"] = key(
-        choice("debug", "info", "warning", "error"), default="info"
-    )
-    target: Literal["auto", "stderr", "journal"] = key(choice("auto", "stderr", "journal"), default="auto")
-    addresses: Literal["shown", "hashed"] = key(choice("shown", "hashed"), default="shown")
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    target: Literal["auto", "stderr", "journal"] = "auto"
+    addresses: Literal["shown", "hashed"] = "shown"
 
 
 class StateSettings(Section):
     """Where the service keeps what has to outlive a restart."""
 
-    directory: Path = key(absolute_path, default=Path("/var/lib/usbbtd"))
+    directory: Annotated[Path, BeforeValidator(_absolute)] = Path("/var/lib/usbbtd")
 
 
 class ControlSettings(Section):
     """The socket of usbbtctl; there is none if the path is empty. ``group``: the members may use it."""
 
-    socket: str = key(text(_socket_path), default="/run/usbbtd/control")
-    group: str = key(text(str), default="usbbtd")
+    socket: Annotated[str, AfterValidator(_socket_path)] = "/run/usbbtd/control"
+    group: str = "usbbtd"
 
 
 class Config(Section):
     """The whole file; a section or key that is left out has its default."""
 
-    adapter: AdapterSettings = key(OneTable(AdapterSettings), default=AdapterSettings())
-    guests: GuestSettings = key(OneTable(GuestSettings), default=GuestSettings())
-    policy: PolicySettings = key(OneTable(PolicySettings), default=PolicySettings())
-    log: LogSettings = key(OneTable(LogSettings), default=LogSettings())
-    state: StateSettings = key(OneTable(StateSettings), default=StateSettings())
-    control: ControlSettings = key(OneTable(ControlSettings), default=ControlSettings())
+    adapter: AdapterSettings = AdapterSettings()
+    guests: GuestSettings = GuestSettings()
+    policy: PolicySettings = PolicySettings()
+    log: LogSettings = LogSettings()
+    state: StateSettings = StateSettings()
+    control: ControlSettings = ControlSettings()
 
 
 def load(path: Path, *, must_exist: bool = True) -> Config:
@@ -123,7 +128,7 @@ def load(path: Path, *, must_exist: bool = True) -> Config:
     for document in documents:
         for section, keys in document.content.items():
             merged[section] = merged.get(section, {}) | keys
-    return Config.read(merged)
+    return Config.model_validate(merged)
 
 
 def parse(text: str, name: str) -> Config:

@@ -1,14 +1,19 @@
-"""Reads an administrator's TOML files into sections, and tells every mistake as ``file:line: key: what``."""
+"""Reads an administrator's TOML files into frozen models, and tells every mistake as ``file:line: key: what``."""
 
+import difflib
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
-from usbbtd.sections import UNKNOWN, Key, Mistake, Mistakes, Section
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+#: The place of a value in a document: the keys that lead to it, and numbers for elements of arrays.
+Key = tuple[str | int, ...]
 
 #: The most bytes of a file, and of all files in a directory: longer ones, which nobody writes, take seconds to read.
 MAX_BYTES, MAX_DIRECTORY_BYTES = 1 << 18, 1 << 19
@@ -40,6 +45,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class Section(BaseModel):
+    """A table of a file: unknown keys are mistakes, and nothing is converted silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
 Model = TypeVar("Model", bound=Section)
 
 
@@ -53,10 +64,11 @@ class Document(NamedTuple):
     def validate_as(self, model: type[Model]) -> Model:
         """Returns the content as this model. Raises ConfigError with every mistake."""
         try:
-            return model.read(self.content)
-        except Mistakes as error:
+            return model.model_validate(self.content)
+        except ValidationError as error:
             lines = key_lines(self.text)
-            raise ConfigError(*(_explain(self.name, lines, model, each) for each in error.mistakes)) from None
+            mistakes = [_explain(self.name, lines, model, details) for details in error.errors()]
+            raise ConfigError(*mistakes) from None
 
 
 def read_document(path: Path) -> Document:
@@ -220,12 +232,22 @@ def _keys(content: Any) -> Iterator[Key]:
             yield (step, *key)
 
 
-def _explain(name: str, lines: dict[Key, int], model: type[Section], mistake: Mistake) -> str:
-    key, what = mistake
-    if what == UNKNOWN:
-        import difflib  # only here: files seldom have mistakes
-
-        near = difflib.get_close_matches(str(key[-1]), model.keys_beside(key), n=1)
-        what += f"; is {near[0]} meant?" if near else ""
+def _explain(name: str, lines: dict[Key, int], model: type[Section], details: ErrorDetails) -> str:
+    # pydantic adds the name of a union's member, which is not in the file
+    key: Key = tuple(step for step in details["loc"] if not str(step).startswith("function-"))
+    if details["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(key[-1]), _keys_beside(model, key), n=1)
+        what = "no such key" + (f"; is {near[0]} meant?" if near else "")
+    elif details["type"] == "missing":
+        what = "is missing"
+    else:
+        what = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     # Numbers of elements are left out: the line tells which element it is.
     return f"{name}:{line_of(lines, key)}: {'.'.join(step for step in key if isinstance(step, str))}: {what}"
+
+
+def _keys_beside(model: type[Section], key: Key) -> list[str]:
+    section: Any = model
+    for step in key[:-1]:
+        section = get_args(section)[0] if isinstance(step, int) else section.model_fields[step].annotation
+    return list(section.model_fields)

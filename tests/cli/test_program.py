@@ -164,7 +164,7 @@ from {module} import main
 sys.exit(main())
 """
 SERVICES = [
-    pytest.param("usbbtd", ["run", "--config", "/dev/null"], "structlog", id="usbbtd"),
+    pytest.param("usbbtd", ["run", "--config", "/dev/null"], "pydantic", id="usbbtd"),
     pytest.param("usbbt-toolstack", ["watch"], "asyncio", id="usbbt-toolstack"),
 ]
 

@@ -249,7 +249,7 @@ def test_commands_that_do_not_wait_start_fast():
     """On a small machine every import is felt: neither settings nor logs are needed by hand."""
     code = "import sys, usbbtd.cli.toolstack; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"structlog", "systemd"} & set(modules)
+    assert not {"pydantic", "structlog", "systemd"} & set(modules)
 
 
 @pytest.mark.parametrize("output", ["/dev/full", "pipe"])

@@ -9,7 +9,7 @@ from usbbtd.control.answers import readable
 
 def test_every_setting_can_be_told() -> None:
     config = parse('[adapter]\naddress = "C0:12:34:56:78:9A"\n[state]\ndirectory = "/x"', "x.toml")
-    told = json.loads(json.dumps(readable(config.dump())))
+    told = json.loads(json.dumps(readable(config.model_dump())))
     assert told["adapter"]["address"] == "C0:12:34:56:78:9A"
     assert told["state"]["directory"] == str(Path("/x"))
-    assert set(told) == set(Config.keys)
+    assert set(told) == set(Config.model_fields)

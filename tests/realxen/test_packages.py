@@ -46,9 +46,9 @@ def test_api() -> None:
     assert not [need for need in needed if "<<" in need]
 
 
-def test_usb1_is_the_services() -> None:
-    assert not [file for file in files("usbbt-common") if "usb1" in file]
-    assert [file for file in files("usbbtd") if file.startswith(f"{PRIVATE}usb1/")]
+def test_pydantic_is_the_services() -> None:
+    assert not [file for file in files("usbbt-common") if "pydantic" in file or "usb1" in file]
+    assert [file for file in files("usbbtd") if file.startswith(f"{PRIVATE}pydantic/")]
 
 
 @pytest.mark.parametrize("name", ["usbbt-common", "usbbtd"])

@@ -124,7 +124,7 @@ class Answers:
     async def _dump(self) -> Answering:
         """Yields everything for a bug report, section by section."""
         yield {"section": "versions", "content": _versions()}
-        yield {"section": "config", "content": readable(self._config.dump())}
+        yield {"section": "config", "content": readable(self._config.model_dump())}
         for section, answering in (
             ("status", self._status), ("adapters", self._adapters), ("links", self._links),
             ("guests", self._guest_rows), ("channels", self._channels), ("stats", self._stats),
@@ -210,7 +210,7 @@ def _versions() -> dict[str, str]:
     import platform
     from importlib import metadata
 
-    libraries = ("cffi", "libusb1", "structlog", "systemd-python")
+    libraries = ("cffi", "libusb1", "pydantic", "structlog", "systemd-python")
     return {
         "usbbtd": _version(),
         "python": platform.python_version(),

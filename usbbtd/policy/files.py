@@ -1,14 +1,15 @@
 """Reads the TOML files of ``policy.d`` into a Policy. docs/policy.md is their reference."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, LimitsTable, Naming, Peer, Policy, Rule, RuleLimits
 from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
-from usbbtd.sections import ManyTables, Section, choice, integer, key
-from usbbtd.tomlfile import ConfigError, Document, key_lines, line_of, read_directory, validate_all
+from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, read_directory, validate_all
 
 #: Actions that have no peer, actions that have no PSM, and actions that open channels.
 _WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
@@ -18,83 +19,86 @@ _NAMINGS: tuple[Naming, ...] = ("psm", "spsm", "cid")
 #: Rules and tables of limits, of all files together: more than guests need, and read in about a second.
 MAX_TABLES = 4096
 
-_Before = Mapping[str, Any]
-
-
-# A key that could never matter in its rule is a mistake of the administrator, and refused.
-
-
-def _takes_the_limits(_: str, actions: frozenset[Action], before: _Before) -> None:
-    if before.get("connects_per_minute") is not None and not actions & {"connect", "echo"}:
-        raise ValueError("connects_per_minute is a limit of connect and echo")
-    if any(before.get(key) is not None for key in ("channels", "unread_bytes")) and not actions & _OPENS:
-        raise ValueError("channels and unread_bytes are limits of connect and listen")
-
-
-def _denies_without_limits(_: str, verdict: str, before: _Before) -> None:
-    if verdict == "deny" and (limits := [key for key in RuleLimits._fields if before.get(key) is not None]):
-        raise ValueError(f"what is denied has no {' or '.join(limits)}")
-
-
-def _belongs_to_the_action(name: str, value: object, before: _Before) -> None:
-    without = _WITHOUT_PEER if name == "peer" else _WITHOUT_SERVICE
-    actions: frozenset[Action] = before.get("action", frozenset())
-    if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any" is about the others then
-        raise ValueError(f"{' and '.join(sorted(actions & without))} has no {name}")
-
-
-def _is_of_the_actions_transport(_: str, value: tuple[frozenset[Peer], bool] | None, before: _Before) -> None:
-    peers, bonded = value or (frozenset(), True)
-    bredr = any(kind == ADDRESS_TYPES["bredr"] for _, kind in peers)
-    if before.get("action") == {"echo"} and not bonded and not bredr:
-        raise ValueError("echo is of BR/EDR, and this address is of LE")
-
-
-def _is_of_the_peers_transport(name: str, _: object, before: _Before) -> None:
-    peers, bonded = before.get("peer") or (frozenset(), True)
-    bredr, other = (True, "an spsm") if name == "psm" else (False, "a psm")
-    if not bonded and all((kind == ADDRESS_TYPES["bredr"]) is not bredr for _, kind in peers):
-        raise ValueError(f"a peer with an address of this type has {other}")
-
-
-def _denies_without_security(_: str, security: str, before: _Before) -> None:
-    if before.get("verdict") == "deny" and security != "none":
-        raise ValueError("what is denied needs none")
-
-
+_Guests = Annotated[frozenset[str | int] | None, PlainValidator(parse_guests)]
 _Ranges = tuple[range, ...] | None
-_Verdict = Literal["allow", "deny"]
-_Security = Literal["none", "encrypted", "authenticated", "secure"]
 
 
 class _LimitsSection(Section):
-    channels: int | None = key(integer(0, 4096), default=None)
-    unread_bytes: int | None = key(integer(4096, 1 << 26), default=None)
-    connects_per_minute: int | None = key(integer(0, 100_000), default=None)
+    channels: int | None = Field(default=None, ge=0, le=4096)
+    unread_bytes: int | None = Field(default=None, ge=4096, le=1 << 26)
+    connects_per_minute: int | None = Field(default=None, ge=0, le=100_000)
 
     def limits(self) -> RuleLimits:
         return RuleLimits(self.channels, self.unread_bytes, self.connects_per_minute)
 
 
 class _GuestLimits(_LimitsSection):
-    guest: frozenset[str | int] | None = key(parse_guests)
+    guest: _Guests
 
 
 class _RuleTable(_LimitsSection):
-    guest: frozenset[str | int] | None = key(parse_guests)
-    action: frozenset[Action] = key(parse_actions, _takes_the_limits)
-    verdict: _Verdict = key(choice("allow", "deny"), _denies_without_limits)
-    peer: tuple[frozenset[Peer], bool] | None = key(
-        parse_peers, _belongs_to_the_action, _is_of_the_actions_transport, default=None
-    )
-    psm: _Ranges = key(partial(parse_numbers, "psm"), _belongs_to_the_action, _is_of_the_peers_transport, default=None)
-    spsm: _Ranges = key(
-        partial(parse_numbers, "spsm"), _belongs_to_the_action, _is_of_the_peers_transport, default=None
-    )
-    cid: _Ranges = key(partial(parse_numbers, "cid"), _belongs_to_the_action, default=None)
-    security: _Security = key(
-        choice("none", "encrypted", "authenticated", "secure"), _denies_without_security, default="none"
-    )
+    guest: _Guests
+    action: Annotated[frozenset[Action], PlainValidator(parse_actions)]
+    verdict: Literal["allow", "deny"]
+    peer: Annotated[tuple[frozenset[Peer], bool] | None, PlainValidator(parse_peers)] = None
+    psm: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "psm"))] = None
+    spsm: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "spsm"))] = None
+    cid: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "cid"))] = None
+    security: Literal["none", "encrypted", "authenticated", "secure"] = "none"
+
+    # A key that could never matter in its rule is a mistake of the administrator, and refused.
+
+    @field_validator("action")
+    @classmethod
+    def _takes_the_limits(cls, actions: frozenset[Action], info: ValidationInfo) -> frozenset[Action]:
+        if info.data.get("connects_per_minute") is not None and not actions & {"connect", "echo"}:
+            raise ValueError("connects_per_minute is a limit of connect and echo")
+        if any(info.data.get(key) is not None for key in ("channels", "unread_bytes")) and not actions & _OPENS:
+            raise ValueError("channels and unread_bytes are limits of connect and listen")
+        return actions
+
+    @field_validator("verdict")
+    @classmethod
+    def _denies_without_limits(cls, verdict: str, info: ValidationInfo) -> str:
+        if verdict == "deny" and (limits := [key for key in RuleLimits._fields if info.data.get(key) is not None]):
+            raise ValueError(f"what is denied has no {' or '.join(limits)}")
+        return verdict
+
+    @field_validator("peer", *_NAMINGS)
+    @classmethod
+    def _belongs_to_the_action(cls, value: Any, info: ValidationInfo) -> Any:
+        without = _WITHOUT_PEER if info.field_name == "peer" else _WITHOUT_SERVICE
+        actions: frozenset[Action] = info.data.get("action", frozenset())
+        if value is not None and actions & without and len(actions) < len(ACTIONS):  # "any" is about the others then
+            raise ValueError(f"{' and '.join(sorted(actions & without))} has no {info.field_name}")
+        return value
+
+    @field_validator("peer")
+    @classmethod
+    def _is_of_the_actions_transport(
+        cls, value: tuple[frozenset[Peer], bool] | None, info: ValidationInfo
+    ) -> tuple[frozenset[Peer], bool] | None:
+        peers, bonded = value or (frozenset(), True)
+        bredr = any(kind == ADDRESS_TYPES["bredr"] for _, kind in peers)
+        if info.data.get("action") == {"echo"} and not bonded and not bredr:
+            raise ValueError("echo is of BR/EDR, and this address is of LE")
+        return value
+
+    @field_validator("psm", "spsm")
+    @classmethod
+    def _is_of_the_peers_transport(cls, value: _Ranges, info: ValidationInfo) -> _Ranges:
+        peers, bonded = info.data.get("peer") or (frozenset(), True)
+        bredr, other = (True, "an spsm") if info.field_name == "psm" else (False, "a psm")
+        if not bonded and all((kind == ADDRESS_TYPES["bredr"]) is not bredr for _, kind in peers):
+            raise ValueError(f"a peer with an address of this type has {other}")
+        return value
+
+    @field_validator("security")
+    @classmethod
+    def _denies_without_security(cls, security: str, info: ValidationInfo) -> str:
+        if info.data.get("verdict") == "deny" and security != "none":
+            raise ValueError("what is denied needs none")
+        return security
 
     def rule(self, where: str) -> Rule:
         services = tuple(
@@ -108,8 +112,8 @@ class _RuleTable(_LimitsSection):
 
 
 class _PolicyFile(Section):
-    rule: list[_RuleTable] = key(ManyTables(_RuleTable), default=())
-    limits: list[_GuestLimits] = key(ManyTables(_GuestLimits), default=())
+    rule: list[_RuleTable] = Field(default_factory=list)
+    limits: list[_GuestLimits] = Field(default_factory=list)
 
 
 def load(directory: Path, proceed: Callable[[], object] = lambda: None) -> Policy:
@@ -140,6 +144,8 @@ def _check_count(documents: list[Document]) -> None:
     """Raises ConfigError, which names the file with which there are too many tables, if there are."""
     count = 0
     for document in documents:
-        count += sum(len(each) for key in _PolicyFile.keys if isinstance(each := document.content.get(key), list))
+        count += sum(
+            len(each) for key in _PolicyFile.model_fields if isinstance(each := document.content.get(key), list)
+        )
         if count > MAX_TABLES:
             raise ConfigError(f"{document.name}: {count} rules and limits with the files before it, over {MAX_TABLES}")

@@ -100,8 +100,7 @@ class Service:
         self._finding: asyncio.Task[None] | None = None  # the task that it runs in
         self._log: FilteringBoundLogger = structlog.get_logger()
         guests = config.guests
-        limits = {name: value for name, value in guests.dump().items() if name in FrontendLimits._fields}
-        self._limits = FrontendLimits(**limits)
+        self._limits = FrontendLimits(**guests.model_dump(exclude={"unread_bytes", "connects_per_minute"}))
         self._access_limits = RuleLimits(guests.channels, guests.unread_bytes, guests.connects_per_minute)
         serve_usbif = self._serve_usbif if find_dongles is None else None
         self._devices = Devices(xen, self._serve_guest, serve_usbif, self._log)
