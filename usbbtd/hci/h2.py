@@ -6,8 +6,9 @@ ends on a boundary, holds nothing.
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Final
 
 __all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
 
@@ -16,21 +17,24 @@ Transfer = bytes | None
 
 #: The opcode of Reset (7.3.2), whose answer is the first event of a stream that begins anew.
 _RESET = b"\x03\x0c"
+_EVENT_HEADER_SIZE: Final = 2  # code, length
+_ACL_HEADER_SIZE: Final = 4  # handle with flags, length
 _COMMAND_COMPLETE, _COMMAND_STATUS = 0x0E, 0x0F
 
 _pack_setup = struct.Struct("<BBHHH").pack
 
 
-class _Reassembler:
+class _Reassembler(ABC):
     """Cuts a stream at the lengths that its headers announce."""
 
-    HEADER: ClassVar[struct.Struct]  # its last item is the number of octets that follow
-
-    def __init__(self) -> None:
+    def __init__(self, header_size: int) -> None:
         self.partial = b""  # the beginning of a packet whose rest is still to come
         self.failed = 0  # how many transfers failed
-        self._header = self.HEADER.size
-        self._unpack = self.HEADER.unpack_from
+        self._header_size = header_size
+
+    @abstractmethod
+    def packet_size(self, stream: bytes, start: int) -> int:
+        """Returns the size of the packet that begins at ``start``, with its header, which is all there."""
 
     def restart(self) -> None:
         """Forgets a packet whose rest is still to come."""
@@ -40,27 +44,30 @@ class _Reassembler:
         """Returns the packets that are whole with these transfers."""
         packets: list[bytes] = []
         for transfer in transfers:
-            packets += self.receive(transfer)
+            # Most transfers are one packet.
+            if transfer and not self.partial and self._is_packet(transfer):
+                packets.append(transfer)
+            else:
+                packets += self.receive(transfer)
         return packets
 
     def receive(self, transfer: Transfer) -> list[bytes]:
         """Returns the packets that are whole with this transfer. A part of one is kept, until a transfer fails."""
-        # hot: per transfer
         if transfer is None:
             self.failed += 1
             self.restart()
             return []
         if self.partial:
             transfer = self.partial + transfer
-        header = self._header
+        header_size = self._header_size
         available = len(transfer)
-        if available >= header and header + self._unpack(transfer)[-1] == available:  # most transfers are one packet
+        if self._is_packet(transfer):
             self.partial = b""
             return [transfer]
         packets = []
         start = 0
-        while available - start >= header:
-            end = start + header + self._unpack(transfer, start)[-1]
+        while available - start >= header_size:
+            end = start + self.packet_size(transfer, start)
             if end > available:
                 break
             packets.append(transfer[start:end])
@@ -68,17 +75,28 @@ class _Reassembler:
         self.partial = transfer[start:]
         return packets
 
+    def _is_packet(self, transfer: bytes) -> bool:  # hot: per packet
+        return len(transfer) >= self._header_size and self.packet_size(transfer, 0) == len(transfer)
+
 
 class EventReassembler(_Reassembler):
     """Cuts interrupt transfers into HCI events."""
 
-    HEADER = struct.Struct("<BB")
+    def __init__(self) -> None:
+        super().__init__(_EVENT_HEADER_SIZE)
+
+    def packet_size(self, stream: bytes, start: int) -> int:
+        return _EVENT_HEADER_SIZE + stream[start + 1]
 
 
 class AclReassembler(_Reassembler):
     """Cuts bulk transfers into ACL data packets."""
 
-    HEADER = struct.Struct("<HH")
+    def __init__(self) -> None:
+        super().__init__(_ACL_HEADER_SIZE)
+
+    def packet_size(self, stream: bytes, start: int) -> int:
+        return _ACL_HEADER_SIZE + (stream[start + 2] | stream[start + 3] << 8)
 
 
 class ResetAnswer:
