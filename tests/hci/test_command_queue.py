@@ -15,15 +15,26 @@ from usbbtd.hci.wire.commands import (
 )
 
 
-class Queue(CommandQueue):
-    """With a list of what the commands' senders were told."""
+class Queue:
+    """A command queue, with a list of what the commands' senders were told."""
 
     def __init__(self) -> None:
-        super().__init__(2.0)
+        self._queue = CommandQueue(2.0)
         self.told: list[tuple[int, bytes, float]] = []
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    @property
+    def now(self) -> float:
+        return self._queue.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._queue.now = now
+
     def ask(self, command: HciCommand) -> None:
-        self.send(command, lambda *answer: self.told.append(answer))
+        self._queue.send(command, lambda *answer: self.told.append(answer))
 
 
 def fall_silent(queue: Queue) -> tuple[str, bool] | None:
