@@ -118,7 +118,7 @@ include packaging/install.mk
 clean: ## what was built; .venv stays
 	@rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	@rm -f usbbtd/abi/_*.so usbbtd/abi/_*.c usbbtd/abi/_*.o
-	@find usbbtd tests -name __pycache__ -type d -exec rm -rf {} +
+	@find usbbtd tests packaging -name __pycache__ -type d -exec rm -rf {} +
 
 .PHONY: lock
 lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml

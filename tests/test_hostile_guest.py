@@ -6,13 +6,18 @@ That guest is this file, too, when it is run as a program.
 import asyncio
 import errno
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.demo import plan
+from tests.sim.world import World
 from tests.support import remote_peer as remote
 from tests.support import stack as stack_module
-from usbbtd.guest import AdapterGone, ChannelClosed, open_adapter
+from tests.support.domain import Domain, NewDomain
+from tests.support.stack import Stack
+from usbbtd.guest import Adapter, AdapterGone, AddressType, ChannelClosed, open_adapter
 from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.ring import FrontRing
@@ -26,7 +31,7 @@ LIES = {"prod": (OUT_PROD, 0x7FFFFFFF), "cons": (IN_CONS, 1), "half a message": 
 
 
 @pytest.fixture(scope="module")
-def stack(world, domids, tmp_path_factory):
+def stack(world: World, domids: Iterator[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack_module.Stack(world, tmp_path_factory.mktemp("stack"), domids) as running:
         yield running
 
@@ -34,14 +39,14 @@ def stack(world, domids, tmp_path_factory):
 class Bystander:
     """A guest with a channel on each transport, all the time."""
 
-    def __init__(self, stack, domid):
+    def __init__(self, stack: Stack, domid: int) -> None:
         self._world = stack.world
         self._home = f"/local/domain/{domid}"
         self._rounds = 0
         self.process = stack_module.Process(stack.world, domid, "-m", "tests.test_hostile_guest")
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """It exchanges SDUs, now."""
         self._rounds += 1
         self._world.change_store(write=[(f"{self._home}/data/go", str(self._rounds), None)])
@@ -49,7 +54,7 @@ class Bystander:
 
 
 @pytest.fixture(scope="module")
-def bystander(stack, world, domids):
+def bystander(stack: Stack, world: World, domids: Iterator[int]) -> Iterator[Bystander]:
     domid = next(domids)
     world.create_domain(domid, "bystander")
     world.attach_vl2cap(domid, stack.driver)
@@ -60,7 +65,7 @@ def bystander(stack, world, domids):
 
 
 @pytest.fixture
-def attacker(stack, bystander, new_domain):
+def attacker(stack: Stack, bystander: Bystander, new_domain: NewDomain) -> Iterator[Domain]:
     """A guest with device 0. Afterwards it is gone, nothing of it is left, and nobody else has noticed."""
     before = stack.held()
     since = len(stack.daemon.log)
@@ -77,12 +82,12 @@ def attacker(stack, bystander, new_domain):
 # What guests do
 
 
-def connect(adapter, transport, psms=remote.ECHO):
-    address_type = "bredr" if transport == "bredr" else "random"
+def connect(adapter: Adapter, transport: plan.Transport, psms: Any = remote.ECHO) -> Any:
+    address_type: AddressType = "bredr" if transport == "bredr" else "random"
     return adapter.connect(plan.ECHO.address_on(transport), psms[transport], address_type=address_type, mtu=2048)
 
 
-async def keep_talking():
+async def keep_talking() -> None:
     store = await Store.open()
     async with open_adapter() as adapter:
         channels = [await connect(adapter, transport) for transport in plan.TRANSPORTS]
@@ -97,13 +102,14 @@ async def keep_talking():
                 await store.write("data/done", go)
 
 
-async def lie_on_the_command_ring(index):
+async def lie_on_the_command_ring(index: Any) -> Any:
     """And be connected again afterwards."""
     async with open_adapter() as adapter:
         listener = await adapter.listen(0x1021)
         accepting = asyncio.create_task(listener.accept())
         await asyncio.sleep(0)
         connection = adapter._connection
+        assert connection
         connection._ring._page[0:4] = index.to_bytes(4, "little")
         connection._channel.notify()
         try:
@@ -116,12 +122,12 @@ async def lie_on_the_command_ring(index):
 class RawFrontend:
     """Connects as a frontend does, and then does as it likes."""
 
-    def __init__(self, xen, device):
+    def __init__(self, xen: Any, device: Any) -> None:
         self._xen, self._device = xen, device
         self.attached = asyncio.Event()
         self.notified = asyncio.Event()
 
-    async def perform(self, action):
+    async def perform(self, action: Any) -> Any:
         if action is Action.OFFER:
             self.page = self._xen.grants.share(self._device.other_domid, 1)
             self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
@@ -134,7 +140,7 @@ class RawFrontend:
         return None
 
 
-async def send_garbage():
+async def send_garbage() -> Any:
     """Fills the ring and takes no answer; says how many there are when there are no more."""
     async with Xen.open() as xen:
         frontend = RawFrontend(xen, XenbusDevice(xen.store, "frontend", "device/vl2cap/0"))
@@ -150,7 +156,7 @@ async def send_garbage():
         return answers
 
 
-async def lie_on_a_data_ring(offset, index):
+async def lie_on_a_data_ring(offset: Any, index: Any) -> Any:
     async with open_adapter() as adapter:
         channel = await connect(adapter, "le")
         shared = channel._stream.shared
@@ -167,7 +173,7 @@ async def lie_on_a_data_ring(offset, index):
             return error.errno
 
 
-async def send_too_long_an_sdu():
+async def send_too_long_an_sdu() -> Any:
     async with open_adapter() as adapter:
         channel = await connect(adapter, "bredr")
         await channel._stream.send([bytes(channel.tx_mtu + 1)])
@@ -177,7 +183,7 @@ async def send_too_long_an_sdu():
             return error.errno
 
 
-async def write_without_end(count):
+async def write_without_end(count: int) -> None:
     store = await Store.open()
     for number in range(count):
         await store.write("device/vl2cap/0/state", str(number % 9))
@@ -186,7 +192,7 @@ async def write_without_end(count):
     await store.close()
 
 
-async def never_read(transport):
+async def never_read(transport: plan.Transport) -> Any:
     """Opens a channel to a peer that sends without end; returns when the daemon must have had enough."""
     async with open_adapter() as adapter:
         channel = await connect(adapter, transport, remote.FLOOD)
@@ -215,30 +221,30 @@ async def never_read(transport):
 
 
 @pytest.mark.parametrize("index", [40, 1 << 31, 0xFFFFFFFF])
-def test_impossible_indices_on_the_command_ring_close_that_device(stack, attacker, index):
+def test_impossible_indices_on_the_command_ring_close_that_device(stack: Stack, attacker: Domain, index: int) -> None:
     since = len(stack.daemon.log)
     assert attacker.run(lie_on_the_command_ring, index) == "connected again"
     line = stack.daemon.wait_logged("guest disconnected", f"domid={attacker.domid}", since=since)
     assert "command ring: the other end's index" in line
 
 
-def test_garbage_is_answered_to_a_guest_that_takes_no_answers(attacker):
+def test_garbage_is_answered_to_a_guest_that_takes_no_answers(attacker: Domain) -> None:
     assert attacker.run(send_garbage) == 32
 
 
 @pytest.mark.parametrize("attack", LIES)
-def test_lies_on_a_data_ring_end_that_channel(stack, attacker, attack):
+def test_lies_on_a_data_ring_end_that_channel(stack: Stack, attacker: Domain, attack: str) -> None:
     since = len(stack.daemon.log)
     assert attacker.run(lie_on_a_data_ring, *LIES[attack]) == errno.EBADMSG
     stack.daemon.wait_logged("channel broken by the guest", f"domid={attacker.domid}", since=since)
     assert len([line for line in stack.daemon.log[since:] if "broken by the guest" in line]) == 1
 
 
-def test_an_sdu_beyond_the_peers_mtu_ends_that_channel(attacker):
+def test_an_sdu_beyond_the_peers_mtu_ends_that_channel(attacker: Domain) -> None:
     assert attacker.run(send_too_long_an_sdu) == errno.EBADMSG
 
 
-def test_a_storm_of_changes_to_its_own_nodes(attacker, bystander):
+def test_a_storm_of_changes_to_its_own_nodes(attacker: Domain, bystander: Bystander) -> None:
     """From several processes: enough to disturb every transaction that reads them."""
     storms = [attacker.start(write_without_end, 700) for _ in range(3)]
     bystander.check()
@@ -246,7 +252,7 @@ def test_a_storm_of_changes_to_its_own_nodes(attacker, bystander):
         assert storm.result() is None
 
 
-def test_a_guest_that_does_not_read_loses_its_bredr_channel(stack, attacker):
+def test_a_guest_that_does_not_read_loses_its_bredr_channel(stack: Stack, attacker: Domain) -> None:
     since = len(stack.daemon.log)
     reading = attacker.start(never_read, "bredr")
     line = stack.daemon.wait_logged("object ended", f"domid={attacker.domid}", since=since)
@@ -255,7 +261,7 @@ def test_a_guest_that_does_not_read_loses_its_bredr_channel(stack, attacker):
     assert reading.result() == [True, errno.ENOBUFS]
 
 
-def test_a_guest_that_does_not_read_stalls_its_le_peer(stack, attacker, bystander):
+def test_a_guest_that_does_not_read_stalls_its_le_peer(stack: Stack, attacker: Domain, bystander: Bystander) -> None:
     reading = attacker.start(never_read, "le")
     stack.world.wait_value(f"{attacker.home}/data/done", "open")
     for _ in range(5):
@@ -264,7 +270,7 @@ def test_a_guest_that_does_not_read_stalls_its_le_peer(stack, attacker, bystande
     assert reading.result() == [True, 0]
 
 
-def test_a_guest_that_never_answers(stack, attacker):
+def test_a_guest_that_never_answers(stack: Stack, attacker: Domain) -> None:
     stack.world.wait_value(f"{stack.backend(attacker)}/state", "2")
 
 

@@ -46,11 +46,17 @@ def test_commands(prefix: Path, tmp_path: Path) -> None:
     (tmp_path / "pydantic.py").write_text("raise SystemExit('the wrong pydantic')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     assert {path.name for path in (prefix / "bin").iterdir()} == set(commands())
-    check = [prefix / "bin" / "usbbtd", "check-config", "--config", prefix / "etc" / "usbbtd" / "usbbtd.toml"]
+    check: list[str | Path] = [
+        prefix / "bin" / "usbbtd",
+        "check-config",
+        "--config",
+        prefix / "etc" / "usbbtd" / "usbbtd.toml",
+    ]
     assert subprocess.run(check, env=environment, cwd=tmp_path, check=False).returncode == 0
     library = prefix / "lib" / "usbbtd"
     assert not (library / "tests").exists()
-    assert next(importlib.metadata.distributions(name="usbbtd", path=[str(library)])).version
+    (distribution,) = importlib.metadata.distributions(name="usbbtd", path=[str(library)])
+    assert distribution.version
 
 
 @pytest.mark.parametrize(("service", "most"), MOST_EXPOSED.items())
@@ -59,7 +65,7 @@ def test_units(prefix: Path, service: str, most: int) -> None:
     unit = prefix / "lib" / "systemd" / "system" / f"{service}.service"
     (start,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
     assert start.removeprefix("ExecStart=").split()[0] == str(prefix / "bin" / service)
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", unit]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -21,7 +21,7 @@ def get(directory: Path, failures: int) -> tuple[subprocess.CompletedProcess[str
         (directory / name).write_text(text)
         (directory / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}
-    command = ["make", "-C", ROOT, f"SYSTEM={stamp}", f"SYSTEM_PACKAGES={PACKAGE}", stamp]
+    command = ["make", "-C", str(ROOT), f"SYSTEM={stamp}", f"SYSTEM_PACKAGES={PACKAGE}", str(stamp)]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert stamp.exists() == (done.returncode == 0)
     return done, log.read_text().split()

@@ -6,7 +6,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,7 +45,8 @@ def parser_of(main: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentPa
 
 def forms_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, Form]:
     """By subcommand, of however many words."""
-    form, below = Form({}, []), {}
+    form = Form({}, [])
+    below: dict[Any, Any] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, each in action.choices.items():
@@ -69,7 +70,7 @@ def section(page: str, name: str) -> str:
 
 def forms_in(page: str) -> dict[str, Form]:
     """As the synopsis has them: a form begins with .Nm, and has a macro to each option and argument; "|" is "or"."""
-    forms = {}
+    forms: dict[Any, Any] = {}
     for text in section(page, "SYNOPSIS").split(".Nm\n")[1:]:
         commands, form = [""], Form({}, [])
         for line in text.splitlines():

@@ -45,7 +45,7 @@ def modules(root: Path, library: str) -> set[str]:
 
 
 def import_all(*libraries: Path, package: str = "usbbtd") -> set[str]:
-    command = [sys.executable, "-ISB", "-c", IMPORT_ALL, package, *libraries]
+    command = [sys.executable, "-ISB", "-c", IMPORT_ALL, package, *map(str, libraries)]
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
 
 
@@ -127,7 +127,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (packages / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(str(file.locate()), packages / file)
     python = directory / "venv/bin/python"
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index", built]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-index", str(built)]
     subprocess.run(install, env=quiet, check=True)
     return directory / "venv/bin"
 
@@ -138,7 +138,7 @@ def test_wheel(environment: Path, tmp_path: Path) -> None:
     had = ("cffi", "_cffi_backend", "pycparser")
     assert {name for name in modules(packages, ".") if not name.startswith((*had, "usbbtd-"))} == {"usbbtd"}
     check = "import sys; from usbbtd.guest import open_adapter; print(sys.modules['usbbtd'].__file__)"
-    command = [environment / "python", "-I", "-c", check]
+    command = [str(environment / "python"), "-I", "-c", check]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert Path(done.stdout.strip()).is_relative_to(environment.parent)
     shown = subprocess.run(

@@ -4,16 +4,22 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.demo import plan
 from tests.sim.configuration import ALLOW_ALL
+from tests.sim.world import World
 from tests.support import stack as stack_module
-from usbbtd.guest import AdapterError, ChannelClosed, open_adapter
+from tests.support.domain import NewDomain
+from tests.support.stack import Stack
+from usbbtd.guest import Adapter, AdapterError, AddressType, ChannelClosed, open_adapter
 from usbbtd.xen.store import Store
 
-TYPES = {"bredr": "bredr", "le": "random"}
+TYPES: dict[plan.Transport, AddressType] = {"bredr": "bredr", "le": "random"}
 SILENT_PSM = 0x1013  # of remote_peer.py
 LISTENER_PSM = 0x1077
 
@@ -44,12 +50,12 @@ connects_per_minute = 2
 
 
 @pytest.fixture(scope="module")
-def stack(world, domids, tmp_path_factory):
+def stack(world: World, domids: Iterator[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack_module.Stack(world, tmp_path_factory.mktemp("policy"), domids) as running:
         yield running
 
 
-def reload(stack, policy, phrase="policy loaded"):
+def reload(stack: Stack, policy: str, phrase: str = "policy loaded") -> int:
     """Returns what ``since`` is for the log after it."""
     since = len(stack.daemon.log)
     stack.set_policy(policy)
@@ -58,15 +64,16 @@ def reload(stack, policy, phrase="policy loaded"):
     return since
 
 
-def rule_of(line):
+def rule_of(line: str) -> str:
     """The file, without its directory, and the line that decided."""
-    return re.search(r" rule=\S*/(\S+)", line)[1]
+    (rule,) = re.findall(r" rule=\S*/(\S+)", line)
+    return str(rule)
 
 
 # What guests do
 
 
-async def outcome(work):
+async def outcome(work: Any) -> Any:
     try:
         if (made := await work) is not None:
             await made.close()
@@ -75,18 +82,18 @@ async def outcome(work):
     return "done"
 
 
-async def hear(adapter):
+async def hear(adapter: Adapter) -> None:
     """The remote device advertises."""
     async with adapter.scan(duplicates=True) as scan:
         await anext(aiter(scan))
 
 
-async def advertise(adapter):
+async def advertise(adapter: Adapter) -> None:
     async with adapter.advertise(b""):
         pass
 
 
-async def try_everything():
+async def try_everything() -> Any:
     async with open_adapter() as adapter:
         echo = plan.ECHO.address
         return {
@@ -102,7 +109,7 @@ async def try_everything():
         }
 
 
-async def take_peers(psm):
+async def take_peers(psm: int) -> None:
     """Until it is killed."""
     store = await Store.open()
     async with open_adapter() as adapter, await adapter.listen(psm) as listener:
@@ -111,12 +118,12 @@ async def take_peers(psm):
             pass
 
 
-async def connect_three_times():
+async def connect_three_times() -> Any:
     async with open_adapter() as adapter:
         return [await outcome(adapter.connect(plan.ECHO.address, plan.ECHO_PSM["bredr"])) for _ in range(3)]
 
 
-async def stay_connected(transport):
+async def stay_connected(transport: plan.Transport) -> Any:
     """Echoes as long as it may: what the channel said at its end, and what the next connect says."""
     store = await Store.open()
     async with open_adapter() as adapter:
@@ -139,7 +146,7 @@ async def stay_connected(transport):
 # Tests
 
 
-def test_guests_get_what_rules_allow_and_every_answer_is_a_record(stack, new_domain):
+def test_guests_get_what_rules_allow_and_every_answer_is_a_record(stack: Stack, new_domain: NewDomain) -> None:
     trusted = stack.new_guest(new_domain, tags="trusted input")
     headset = stack.new_guest(new_domain, tags="headset")
     since = reload(stack, TRUSTED)
@@ -165,7 +172,7 @@ def test_guests_get_what_rules_allow_and_every_answer_is_a_record(stack, new_dom
         stack.detach(guest)
 
 
-def test_a_peer_that_comes_is_asked_for_by_its_own_address(stack, new_domain):
+def test_a_peer_that_comes_is_asked_for_by_its_own_address(stack: Stack, new_domain: NewDomain) -> None:
     guest = stack.new_guest(new_domain)
     only_another = f'{ALLOW_ALL}peer = "{plan.CALLER.address}"'
     reload(stack, only_another)
@@ -181,7 +188,7 @@ def test_a_peer_that_comes_is_asked_for_by_its_own_address(stack, new_domain):
     guest.destroy()
 
 
-def test_a_guest_that_connects_too_often(stack, new_domain):
+def test_a_guest_that_connects_too_often(stack: Stack, new_domain: NewDomain) -> None:
     reload(stack, TRUSTED.replace('"tag:trusted"', '"any"'))
     guest = stack.new_guest(new_domain, tags="headset")
     assert guest.run(connect_three_times) == ["done", "done", "LimitReached"]
@@ -189,7 +196,7 @@ def test_a_guest_that_connects_too_often(stack, new_domain):
     stack.detach(guest)
 
 
-def test_a_broken_file_is_refused_and_nothing_changes(stack, new_domain):
+def test_a_broken_file_is_refused_and_nothing_changes(stack: Stack, new_domain: NewDomain) -> None:
     reload(stack, ALLOW_ALL)
     guest = stack.new_guest(new_domain)
     since = reload(stack, ALLOW_ALL.replace("verdict", "verdikt"), "policy refused")
@@ -200,7 +207,7 @@ def test_a_broken_file_is_refused_and_nothing_changes(stack, new_domain):
     stack.detach(guest)
 
 
-def test_what_is_no_file_stops_neither_the_next_reload_nor_the_service(stack):
+def test_what_is_no_file_stops_neither_the_next_reload_nor_the_service(stack: Stack) -> None:
     fifo = stack.config.parent / "policy.d" / "pipe.toml"
     os.mkfifo(fifo)
     try:
@@ -224,7 +231,9 @@ def test_what_is_no_file_stops_neither_the_next_reload_nor_the_service(stack):
     hidden.unlink()
 
 
-def test_a_reload_ends_what_is_not_allowed_any_more_and_nothing_else(stack, new_domain, tmp_path):
+def test_a_reload_ends_what_is_not_allowed_any_more_and_nothing_else(
+    stack: Stack, new_domain: NewDomain, tmp_path: Path
+) -> None:
     assert stack.daemon.terminate() == 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(10)
@@ -239,7 +248,7 @@ def test_a_reload_ends_what_is_not_allowed_any_more_and_nothing_else(stack, new_
             stack.world.wait_value(f"{guest.home}/data/done", "open")
         lost, kept = running
         since = reload(stack, ALLOW_ALL.replace('"any"', '"tag:keep"', 1))
-        told = []
+        told: list[Any] = []
         while not told or not told[-1].startswith(b"RELOADING=1\nMONOTONIC_USEC="):
             told.append(manager.recv(4096))
         while b"READY=1" not in told[-1]:
@@ -253,7 +262,7 @@ def test_a_reload_ends_what_is_not_allowed_any_more_and_nothing_else(stack, new_
         stack.detach(guest)
 
 
-def test_without_rules_nobody_may_do_anything_and_that_is_said(stack, new_domain):
+def test_without_rules_nobody_may_do_anything_and_that_is_said(stack: Stack, new_domain: NewDomain) -> None:
     since = reload(stack, "")
     stack.daemon.wait_logged("no guest may do anything", since=since)
     guest = stack.new_guest(new_domain, tags="trusted")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,9 @@ def _values(draw: st.DrawFn) -> str:
 def test_a_statement_ends_where_the_shortest_run_of_lines_is_toml(values: list[str]) -> None:
     text = "".join(f"k{number} = {value} # '\"[\n[t{number}]\n" for number, value in enumerate(values))
     tomllib.loads(text)
-    expected, first, lines = {}, 0, text.split("\n")
+    expected: dict[Any, Any] = {}
+    first = 0
+    lines = text.split("\n")
     for end in range(1, len(lines) + 1):
         with contextlib.suppress(ValueError):
             expected |= dict.fromkeys(tomllib.loads("\n".join(lines[first:end])), first + 1)

@@ -1,5 +1,8 @@
 """What is asked of policy, what is remembered, and what the log says of it."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import structlog.testing
 
@@ -22,12 +25,12 @@ connects_per_minute = 3
 
 
 @pytest.fixture
-def records():
+def records() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs() as captured:
         yield captured
 
 
-def test_every_answer_is_a_record(records):
+def test_every_answer_is_a_record(records: list[Any]) -> None:
     access = air.access(ONE_PEER)
     access.connect(PEER, PSM, 0.0)
     with pytest.raises(Denied):
@@ -50,7 +53,7 @@ def test_every_answer_is_a_record(records):
     assert access.statistics() == {"access_granted": 2, "access_denied": 3, "access_revoked": 0}
 
 
-def test_channels_of_a_rule_are_those_that_are_there(records):
+def test_channels_of_a_rule_are_those_that_are_there(records: list[Any]) -> None:
     access = air.access(ONE_PEER)
     access.listen(0, PSM)  # no channel
     connected, offered = access.connect(PEER, PSM, 0.0), access.offer(PEER, PSM)
@@ -73,7 +76,7 @@ def test_channels_of_a_rule_are_those_that_are_there(records):
     assert [record["event"] for record in records].count("access denied") == 3
 
 
-def test_connects_in_any_minute(records):
+def test_connects_in_any_minute(records: list[Any]) -> None:
     access = air.access(ONE_PEER.replace("channels = 2", ""))
     for now in (0.0, 30.0, 59.0):
         access.connect(PEER, PSM, now)
@@ -89,7 +92,7 @@ def test_connects_in_any_minute(records):
     access.connect(PEER, PSM, 90.0)
 
 
-def test_limits_of_the_guest_come_from_tables_or_are_the_defaults(records):
+def test_limits_of_the_guest_come_from_tables_or_are_the_defaults(records: list[Any]) -> None:
     assert air.access().channels == 64
     limited = f'{air.ALLOW_ALL}[[limits]]\nguest = "work"\nchannels = 5\nunread_bytes = 5000\nconnects_per_minute = 1'
     access = air.access(limited)
@@ -102,13 +105,13 @@ def test_limits_of_the_guest_come_from_tables_or_are_the_defaults(records):
     assert (access.channels, grant.unread_bytes) == (64, 1 << 18)
 
 
-def review(access, policy, grants):
+def review(access: Any, policy: Any, grants: Any) -> Any:
     """The indices of grants that another policy does not allow."""
     access.change(air.guest_policy(policy))
     return [number for number, grant in enumerate(grants) if not access.review(grant)]
 
 
-def test_another_policy_does_not_allow_all(records):
+def test_another_policy_does_not_allow_all(records: list[Any]) -> None:
     access = air.access()
     other = PEER[0][::-1], 0
     grants = [
@@ -145,7 +148,7 @@ connects_per_minute = 2
 '''
 
 
-def test_of_echoes_to_one_peer_one_a_minute_is_told_and_counts(records):
+def test_of_echoes_to_one_peer_one_a_minute_is_told_and_counts(records: list[Any]) -> None:
     access = air.access(ECHO_RULE)
     for number in range(100):
         access.echo(PEER, number / 2)
@@ -159,7 +162,7 @@ def test_of_echoes_to_one_peer_one_a_minute_is_told_and_counts(records):
     assert access.statistics() == {"access_granted": 2, "access_denied": 1, "access_revoked": 0}
 
 
-def test_echoes_to_many_peers_count_like_connects(records):
+def test_echoes_to_many_peers_count_like_connects(records: list[Any]) -> None:
     access = air.access(ECHO_RULE.replace(f'peer = "{ADDRESS}"', ""))
     peers = [(bytes([number] * 6), 0) for number in range(3)]
     for number in range(2):
@@ -173,7 +176,7 @@ def test_echoes_to_many_peers_count_like_connects(records):
     access.echo(peers[2], 60.0)
 
 
-def test_echoes_that_another_policy_does_not_allow(records):
+def test_echoes_that_another_policy_does_not_allow(records: list[Any]) -> None:
     access = air.access()
     grants = [access.echo((address, 0), 0.0) for address in (PEER[0], PEER[0][::-1], PEER[0])]
     grants[2].close()

@@ -1,17 +1,20 @@
 """Who a guest is, by the nodes that the toolstack wrote."""
 
+from typing import cast
+
 import pytest
 import structlog.testing
 
 from usbbtd.backends.identity import read_identity
 from usbbtd.policy.rules import Identity
+from usbbtd.xen.store import Store
 
 
 class Nodes:
-    def __init__(self, nodes):
+    def __init__(self, nodes: dict[str, str | None]) -> None:
         self._nodes = nodes
 
-    async def read(self, path):
+    async def read(self, path: str) -> str | None:
         return self._nodes.get(path)
 
 
@@ -28,8 +31,8 @@ class Nodes:
         ("work", "x " * 33, Identity(7, "work"), ["tags of guest passed over"]),
     ],
 )
-async def test_identity(domain, tags, expected, said):
+async def test_identity(domain: str | None, tags: str | None, expected: Identity, said: list[str]) -> None:
     with structlog.testing.capture_logs() as records:
-        nodes = Nodes({"b/7/0/domain": domain, "b/7/0/tags": tags})
-        assert await read_identity(nodes, "b/7/0", 7, structlog.get_logger()) == expected
+        store = cast(Store, Nodes({"b/7/0/domain": domain, "b/7/0/tags": tags}))
+        assert await read_identity(store, "b/7/0", 7, structlog.get_logger()) == expected
     assert [record["event"] for record in records] == said

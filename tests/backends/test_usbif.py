@@ -7,6 +7,8 @@ import asyncio
 
 import pytest
 
+from tests.sim.world import World
+from tests.support.fixtures import StartEnd
 from usbbtd.usb.wire import usbif
 
 
@@ -18,7 +20,9 @@ from usbbtd.usb.wire import usbif
         ("conn index", "usb frontend failed", "impossible"),
     ],
 )
-async def test_a_frontend_that_breaks_the_protocol(start_backend, start_frontend, lie, event, reason):
+async def test_a_frontend_that_breaks_the_protocol(
+    start_backend: StartEnd, start_frontend: StartEnd, lie: str, event: str, reason: str
+) -> None:
     backend = await start_backend()
     backend.do("plug", 1)
     hostile = await start_frontend("hostile_frontend", lie)
@@ -29,7 +33,9 @@ async def test_a_frontend_that_breaks_the_protocol(start_backend, start_frontend
 
 
 @pytest.mark.parametrize("by_toolstack", [True, False])
-async def test_a_frontend_is_served_until_it_has_closed(world, usb_domain, start_backend, start_frontend, by_toolstack):
+async def test_a_frontend_is_served_until_it_has_closed(
+    world: World, usb_domain: int, start_backend: StartEnd, start_frontend: StartEnd, by_toolstack: bool
+) -> None:
     backend = await start_backend()
     backend.do("plug", 1)
     frontend = await start_frontend("linux_frontend")

@@ -41,7 +41,7 @@ def test_bash_offers_what_fits(line: str, offered: set[str], tmp_path: Path) -> 
         f'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _{program.replace("-", "_")}; '
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    command = ["bash", "-c", script, "bash", COMPLETIONS / program, *words]
+    command = ["bash", "-c", script, "bash", str(COMPLETIONS / program), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=30, check=True)
     found = set(done.stdout.split())
     assert done.stderr == ""

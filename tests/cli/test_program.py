@@ -65,11 +65,16 @@ def test_a_closed_descriptor(name: str, arguments: list[str]) -> None:
     assert running.returncode == CANNOT_WRITE
 
 
+def close_all(descriptors: tuple[int, ...]) -> None:
+    for each in descriptors:
+        os.close(each)
+
+
 @commands
 @pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
 def test_an_error_that_cannot_be_told_keeps_its_status(name: str, closed: tuple[int, ...]) -> None:
     """Nor does what is opened next, such as the connection to xenstore, become standard error."""
-    running = start(name, ["nonsense"], preexec_fn=lambda: [os.close(each) for each in closed])
+    running = start(name, ["nonsense"], preexec_fn=lambda: close_all(closed))
     assert running.wait() == 2
     with Path("/dev/full").open("w") as full:
         assert start(name, ["nonsense"], stderr=full).wait() == 2

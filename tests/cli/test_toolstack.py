@@ -7,16 +7,21 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import pytest
 
+from tests.support.domain import NewDomain
+from tests.support.host import Host
 from usbbtd import xenbus
 from usbbtd.guest import AdapterGone, open_adapter
 from usbbtd.xen.store import Store
 
 
 @pytest.fixture
-def driver(host):
+def driver(host: Host) -> int:
     """sys-bt, with usbbtd."""
     domid = host.create("sys-bt")
     host.serve(domid)
@@ -24,11 +29,11 @@ def driver(host):
 
 
 @pytest.fixture
-def guest(host):
+def guest(host: Host) -> int:
     return host.create("work")
 
 
-def snapshot(host, *domids):
+def snapshot(host: Host, *domids: Any) -> dict[str, tuple[str, str]]:
     """All that xenstore has of these domains: (value, permissions) by path."""
     output = subprocess.run(
         ["xenstore-ls", "-fp"], env=os.environ | host.world.environment(0), capture_output=True, text=True, check=True
@@ -38,7 +43,7 @@ def snapshot(host, *domids):
     return {path: (value, permissions) for path, value, permissions in found if path.startswith(homes)}
 
 
-def test_attach_list_detach(host, driver, guest):
+def test_attach_list_detach(host: Host, driver: int, guest: int) -> None:
     before = snapshot(host, driver, guest)
     planned = host.run("attach", "work", "backend=sys-bt", "--dry-run", "--json").splitlines()
     assert snapshot(host, driver, guest) == before
@@ -65,8 +70,8 @@ def test_attach_list_detach(host, driver, guest):
     assert (second["devid"], second["backend"]) == (1, "sys-bt")
     assert "say which" in host.run("detach", "work", status=2)
     assert host.run("detach", "work", "1") == "work: device 1 detached\n"
-    planned = [json.loads(line) for line in host.run("detach", "work", "--dry-run", "--json").splitlines()]
-    assert {"do": "remove", "path": f"/local/domain/{guest}/device/vl2cap"} in planned
+    dry: list[object] = [json.loads(line) for line in host.run("detach", "work", "--dry-run", "--json").splitlines()]
+    assert {"do": "remove", "path": f"/local/domain/{guest}/device/vl2cap"} in dry
     assert host.world.read(f"{back}/state") == "2"
     detached = json.loads(host.run("detach", "work", "--json"))
     assert (detached["backend_state"], detached["closed"]) == ("Closed", True)
@@ -76,7 +81,7 @@ def test_attach_list_detach(host, driver, guest):
     assert {path: node for path, node in after.items() if path not in kept} == before
 
 
-async def lose_the_adapter():
+async def lose_the_adapter() -> None:
     async with open_adapter(powered=False) as adapter:
         store = await Store.open()
         await store.write("data/done", "connected")
@@ -86,7 +91,7 @@ async def lose_the_adapter():
         await store.close()
 
 
-def test_detach_from_a_guest_that_is_connected(host, driver, new_domain):
+def test_detach_from_a_guest_that_is_connected(host: Host, driver: int, new_domain: NewDomain) -> None:
     guest = new_domain()
     host.run("attach", guest.domid, "backend=sys-bt,devid=0")
     running = guest.start(lose_the_adapter)
@@ -98,7 +103,7 @@ def test_detach_from_a_guest_that_is_connected(host, driver, new_domain):
     assert host.nodes(guest.domid)[2] == "1"
 
 
-def test_a_backend_domain_without_usbbtd(host, guest):
+def test_a_backend_domain_without_usbbtd(host: Host, guest: int) -> None:
     driver = host.create("sys-idle")
     before = snapshot(host, driver, guest)
     said = host.run("attach", "work", "backend=sys-idle", "--timeout", "0.2", status=8)
@@ -119,7 +124,7 @@ def test_a_backend_domain_without_usbbtd(host, guest):
     assert snapshot(host, driver, guest) == before  # detached by hand, as before
 
 
-async def refuse(guest, reason):
+async def refuse(guest: Any, reason: str) -> None:
     """A backend that closes the device that comes."""
     store = await Store.open()
     path = f"backend/vl2cap/{guest}/0"
@@ -134,7 +139,7 @@ async def refuse(guest, reason):
 
 
 @pytest.mark.parametrize(("reason", "said"), [("", "; its log says why"), ("no\nroom", r": 'no\nroom'")])
-def test_a_backend_that_refuses(host, new_domain, reason, said):
+def test_a_backend_that_refuses(host: Host, new_domain: NewDomain, reason: str, said: str) -> None:
     driver, guest = new_domain(), new_domain()
     refusing = driver.start(refuse, guest.domid, reason)
     heard = host.run("attach", guest.domid, f"backend={driver.domid}", status=9)
@@ -144,7 +149,7 @@ def test_a_backend_that_refuses(host, new_domain, reason, said):
     assert host.world.read(f"/local/domain/{driver.domid}/backend") is None
 
 
-def test_a_guest_that_goes_while_attach_waits(host, guest):
+def test_a_guest_that_goes_while_attach_waits(host: Host, guest: int) -> None:
     driver = host.create("sys-idle")
     with host.start("attach", "work", "backend=sys-idle") as process:
         host.world.wait_value(host.backend(guest, driver) + "/state", "1")
@@ -156,7 +161,7 @@ def test_a_guest_that_goes_while_attach_waits(host, guest):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_attach_that_is_interrupted_takes_back_what_it_wrote(host, guest, number):
+def test_attach_that_is_interrupted_takes_back_what_it_wrote(host: Host, guest: int, number: Signals) -> None:
     driver = host.create("sys-idle")
     before = snapshot(host, driver, guest)
     with host.start("attach", "work", "backend=sys-idle") as process:
@@ -167,7 +172,7 @@ def test_attach_that_is_interrupted_takes_back_what_it_wrote(host, guest, number
     assert snapshot(host, driver, guest) == before
 
 
-def test_what_cannot_be(host, driver, guest):
+def test_what_cannot_be(host: Host, driver: int, guest: int) -> None:
     other = host.create("twin"), host.create("twin")
     host.run("attach", "work", "backend=sys-bt,devid=3")
     host.world.attach_vl2cap(guest, driver, 4)
@@ -200,7 +205,7 @@ def test_what_cannot_be(host, driver, guest):
     assert snapshot(host, driver, guest, *other) == before
 
 
-def test_only_dom0_may(host, driver, guest):
+def test_only_dom0_may(host: Host, driver: int, guest: int) -> None:
     for command in (("attach", "work", "backend=sys-bt"), ("detach", "work"), ("list",)):
         assert host.run(*command, status=4, domid=guest) == (
             "usbbt-toolstack: cannot list /local/domain: Permission denied; this is for root in dom0\n"
@@ -208,7 +213,7 @@ def test_only_dom0_may(host, driver, guest):
     assert host.nodes(guest) == (None, None, None)
 
 
-def test_no_xenstore(tmp_path):
+def test_no_xenstore(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "usbbtd.cli.toolstack", "list"],
         env={"XENSTORED_PATH": str(tmp_path / "none")}, capture_output=True, text=True, check=False,
@@ -218,14 +223,14 @@ def test_no_xenstore(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-async def name_another(guest, path):
+async def name_another(guest: Any, path: str) -> None:
     """A guest that writes what it likes into its own directory."""
     store = await Store.open()
     await store.write("device/vl2cap/0/backend", path)
     await store.close()
 
 
-def test_what_a_guest_says_of_its_backend_is_not_believed(host, driver, new_domain):
+def test_what_a_guest_says_of_its_backend_is_not_believed(host: Host, driver: int, new_domain: NewDomain) -> None:
     guest, victim = new_domain(), new_domain()
     host.run("attach", guest.domid, "backend=sys-bt")
     host.run("attach", victim.domid, "backend=sys-bt")
@@ -245,7 +250,7 @@ def test_what_a_guest_says_of_its_backend_is_not_believed(host, driver, new_doma
     assert host.world.read("/local/domain/0/name") is not None
 
 
-def test_commands_that_do_not_wait_start_fast():
+def test_commands_that_do_not_wait_start_fast() -> None:
     """On a small machine every import is felt: neither settings nor logs are needed by hand."""
     code = "import sys, usbbtd.cli.toolstack; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -253,7 +258,7 @@ def test_commands_that_do_not_wait_start_fast():
 
 
 @pytest.mark.parametrize("output", ["/dev/full", "pipe"])
-def test_what_was_done_is_no_failure_though_it_cannot_be_told(host, driver, guest, output):
+def test_what_was_done_is_no_failure_though_it_cannot_be_told(host: Host, driver: int, guest: int, output: str) -> None:
     for command in (("attach", "work", "backend=sys-bt"), ("detach", "work")):
         reading, writing = os.pipe()
         os.close(reading)
@@ -269,7 +274,7 @@ def test_what_was_done_is_no_failure_though_it_cannot_be_told(host, driver, gues
         assert bool(host.run("list", "--json")) == (command[0] == "attach")
 
 
-def test_both_services_go_on_though_their_logs_cannot_be_written(host, tmp_path):
+def test_both_services_go_on_though_their_logs_cannot_be_written(host: Host, tmp_path: Path) -> None:
     driver = host.create("sys-bt")
     configuration = tmp_path / "usbbtd.toml"
     configuration.write_text("[control]\nsocket = ''\n")

@@ -9,8 +9,10 @@ import shutil
 import socket
 import sys
 import tempfile
+from asyncio.streams import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -18,6 +20,7 @@ from structlog.testing import capture_logs
 
 from usbbtd.config import ControlSettings
 from usbbtd.control import server
+from usbbtd.control.credentials import Credentials
 from usbbtd.control.protocol import MAX_REQUEST, RequestError, encode
 from usbbtd.control.server import ControlError
 
@@ -28,7 +31,7 @@ BIG = "x" * 60_000
 class Answers:
     """What is asked for decides what comes."""
 
-    async def ask(self, untrusted, who):
+    async def ask(self, untrusted: dict[Any, Any], who: Credentials) -> AsyncIterator[Any]:
         match untrusted.get("command"):
             case "count":
                 for number in range(untrusted["to"]):
@@ -42,6 +45,9 @@ class Answers:
                 raise RequestError(f"no such command: {other!r}")
 
 
+ANSWERS: Any = Answers()
+
+
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """That anybody may enter, as /run/usbbtd."""
@@ -52,24 +58,24 @@ def directory() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def served(path: Path, group: str = "daemon") -> AsyncIterator[list[dict]]:
+async def served(path: Path, group: str = "daemon") -> AsyncIterator[list[Any]]:
     with capture_logs() as logs:
-        async with server.serve(ControlSettings(socket=str(path), group=group), Answers(), structlog.get_logger()):
+        async with server.serve(ControlSettings(socket=str(path), group=group), ANSWERS, structlog.get_logger()):
             yield logs
 
 
 class Client:
-    def __init__(self, reader, writer):
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def connect(cls, path):
+    async def connect(cls, path: Path) -> "Client":
         return cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
 
-    async def ask(self, line: bytes) -> list[dict]:
+    async def ask(self, line: bytes) -> list[dict[str, Any]]:
         """The answers, with what ends them."""
         self.writer.write(line)
-        answers = []
+        answers: list[Any] = []
         async with asyncio.timeout(TIME_LIMIT_S):
             while not answers or "answer" in answers[-1]:
                 if not (answer := await self.reader.readline()):
@@ -77,7 +83,7 @@ class Client:
                 answers.append(json.loads(answer))
         return answers
 
-    def close(self):
+    def close(self) -> None:
         self.writer.close()
 
 
@@ -203,7 +209,7 @@ for uid, gid, groups in tries:
 NOBODY = 65534
 
 
-async def _tries(path: Path, *tries: tuple[int, int, list[int]]) -> list[object]:
+async def _tries(path: Path, *tries: tuple[int, int, list[int]]) -> list[Any]:
     """What processes of these (uid, gid, groups) are told."""
     if os.geteuid() != 0:
         pytest.fail("only root can be somebody else: this test has to be run as root")
@@ -296,6 +302,6 @@ async def test_a_group_that_cannot_be_given_the_socket_is_told_and_nothing_is_le
 
 async def test_an_empty_path_is_none_in_silence() -> None:
     with capture_logs() as logs:
-        async with server.serve(ControlSettings(socket=""), Answers(), structlog.get_logger()):
+        async with server.serve(ControlSettings(socket=""), ANSWERS, structlog.get_logger()):
             pass
     assert logs == []

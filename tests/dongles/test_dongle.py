@@ -12,7 +12,9 @@ from usbbtd.dongles.usb_dongle import UsbDongle
 @pytest.mark.parametrize(
     ("protocol", "implementation"), [(UsbDongle, DriverSide), (Dongle, H2Dongle), (Dongle, TappedDongle)]
 )
-def test_it_has_all_of_it(protocol, implementation):
+def test_it_has_all_of_it(
+    protocol: type[Dongle] | type[UsbDongle], implementation: type[DriverSide] | type[H2Dongle] | type[TappedDongle]
+) -> None:
     public = {name for name in dir(protocol) if not name.startswith("_")}
     assert {"name", "serial", "close"} <= public
     assert public <= {*dir(implementation), *implementation.__init__.__code__.co_names}

@@ -4,7 +4,9 @@ The bus is a stand-in; all else is real: what finds the dongle, opens it and dri
 """
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import structlog
 import usb1
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.dongles import test_usbif_wake_ups as driver
 from tests.support import libusb_bus as bus
-from usbbtd.dongles.dongle import DongleError
+from usbbtd.dongles.dongle import Dongle, DongleError
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.libusb_context import LibusbContext
 from usbbtd.dongles.libusb_device import REQUEST_TIMEOUT_S
 from usbbtd.dongles.libusb_source import serve_libusb
@@ -25,32 +28,36 @@ HCI_COMMAND = driver.HCI_COMMAND
 class Transfer(bus.Transfer):
     """Ends when the test says so; its callback is made among the next events, as libusb makes it."""
 
-    def submit(self):
+    _device: "Device"
+
+    def submit(self) -> None:
         assert self not in self._device.flying
         if self._device.gone:
             raise usb1.USBErrorNoDevice
         self._device.flying.append(self)
 
-    def cancel(self):
+    def cancel(self) -> None:
         if self not in self._device.flying:
             raise usb1.USBErrorNotFound
         self._device.end(self, usb1.TRANSFER_CANCELLED)
 
 
 class Handle(bus.Handle):
-    def __init__(self, device):
+    _device: "Device"
+
+    def __init__(self, device: "Device") -> None:
         super().__init__(device)
         self.getTransfer = lambda: Transfer(device)
         self.close = self._close
 
-    def _close(self):
+    def _close(self) -> None:
         """usb1's takes back what is still under way."""
         for transfer in tuple(self._device.flying):
             transfer.cancel()
         self._device.call_back()
         self._device.do("close")
 
-    def clearHalt(self, endpoint):
+    def clearHalt(self, endpoint: int) -> None:
         assert [transfer for transfer in self._device.flying if transfer.endpoint == endpoint] == []
         if self._device.gone:
             raise usb1.USBErrorNoDevice
@@ -60,52 +67,57 @@ class Handle(bus.Handle):
 class Device(bus.Device):
     """``flying``: the transfers under way; ``ended``: those whose callback is due."""
 
-    def __init__(self, address):
+    def __init__(self, address: int) -> None:
         super().__init__(address)
-        self.flying, self.ended = [], []
+        self.flying: list[Any] = []
+        self.ended: list[Any] = []
         self.gone = False
 
-    def open(self):
+    def open(self) -> Handle:
         if self.gone:
             raise usb1.USBErrorNoDevice
         super().open()
         return Handle(self)
 
-    def end(self, transfer, status, data=b""):
+    def end(self, transfer: Transfer, status: int, data: bytes = b"") -> None:
         self.flying.remove(transfer)
         transfer.status = status
         if transfer.endpoint:  # a control request has its answer by now
             transfer.data = data
         self.ended.append(transfer)
 
-    def call_back(self):
+    def call_back(self) -> None:
         ended, self.ended = self.ended, []
         for transfer in ended:
             transfer.callback(transfer)
 
 
 class World:
-    def __init__(self, moods):
+    def __init__(self, moods: list[str]) -> None:
         self.now = 0.0
         self.context = LibusbContext()
         self.context.usb = SimpleNamespace(
             handleEventsTimeout=self.handle_events, hotplugRegisterCallback=self.register,
             hotplugDeregisterCallback=lambda _: None, setPollFDNotifiers=lambda *_: None, close=self.context.usb.close,
         )  # fmt: skip
-        self.changes, self.devices, self.drivers, self.moods = [], [], [], moods
+        self.changes: list[Any] = []
+        self.devices: list[Any] = []
+        self.drivers: list[Any] = []
+        self.moods = moods
         self.error = None
         self.serving = asyncio.ensure_future(
             serve_libusb(self.context, lambda *_: True, self.take_dongle, structlog.get_logger())
         )
 
-    def register(self, callback):
+    def register(self, callback: Callable[..., Any]) -> int:
         self.hotplug = callback
         return 0
 
-    async def take_dongle(self, dongle):
+    async def take_dongle(self, dongle: Dongle) -> None:
+        assert isinstance(dongle, H2Dongle)
         self.drivers.append(driver.Driver(dongle.usb, self.moods))
 
-    def handle_events(self, _):
+    def handle_events(self, _: int) -> None:
         self.now += 0.01  # nobody may ask for ever
         error, self.error = self.error, None
         if error is not None:
@@ -116,7 +128,7 @@ class World:
         for change in changes:
             self.hotplug(None, *change)
 
-    async def do(self, step):
+    async def do(self, step: tuple[Any, ...]) -> None:
         device = self.devices[-1] if self.devices else None
         match step:
             case ("turn", count):
@@ -145,12 +157,12 @@ class World:
                 device.end(device.flying[which % len(device.flying)], status, bytes(size))
 
 
-async def play(steps, moods):
+async def play(steps: list[Any], moods: list[str]) -> None:
     loop = asyncio.get_running_loop()
     unheard = []
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     world = World(list(moods))
-    loop.time = lambda: world.now
+    loop.time = lambda: world.now  # type: ignore[method-assign]
     with structlog.testing.capture_logs() as entries:
         await driver.turn(2)
         for step in steps:
@@ -199,7 +211,7 @@ single = st.one_of(turns, turns, wakes, wakes, ends, ends, drives, drives, rare)
 
 
 @st.composite
-def visits(draw):
+def visits(draw: Callable[..., Any]) -> list[tuple[Any, ...]]:
     """A dongle is plugged in, asked for its serial number, used, and pulled out, with whatever happens meanwhile."""
     between = st.lists(st.one_of(turns, ends, single), max_size=1)
     visit = [("plug",), *draw(between), ("wake",), ("turn", 3)]
@@ -217,5 +229,5 @@ steps = st.lists(st.one_of(visits(), visits(), single.map(lambda one: [one])), m
 
 @settings(max_examples=2 * settings().max_examples)
 @given(steps=steps, moods=driver.moods)
-def test_whatever_libusb_says_is_dealt_with_once_and_nothing_is_left(steps, moods):
+def test_whatever_libusb_says_is_dealt_with_once_and_nothing_is_left(steps: list[Any], moods: list[str]) -> None:
     asyncio.run(play(steps, moods))

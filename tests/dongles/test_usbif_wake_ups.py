@@ -4,6 +4,8 @@ The backend is scripted, octet by octet; all else is real: the pump of the USB c
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import structlog
 from hypothesis import given, settings
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 from tests.sim.dongle import SimulatedDongle
 from tests.support import plain_xen
 from usbbtd.dongles import usbif_frontend
+from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.dongles.usb_dongle import UsbDongle
 from usbbtd.dongles.usbif_dongle import ONE_EACH, QUEUED
 from usbbtd.usb.wire import standard, usbif
 from usbbtd.xen.ring import BackRing
@@ -27,29 +32,38 @@ TURNS = 8  # of the loop: in these, whatever has come is dealt with
 class Backend:
     """The other end of one connection. ``asked``: the requests that are not answered, as (head, segments)."""
 
-    def __init__(self, xen, nodes):
+    def __init__(self, xen: Any, nodes: dict[str, str]) -> None:
         self.xen = xen
         self.pages = [xen.map(DOMID, [int(nodes[node])]) for node in ("urb-ring-ref", "conn-ring-ref")]
         urbs, conns = (page.memory for page in self.pages)
         self.urbs = BackRing(urbs, usbif.URB_REQUEST_SIZE, usbif.URB_RESPONSE_SIZE)
         self.conns = BackRing(conns, usbif.CONN_REQUEST_SIZE, usbif.CONN_RESPONSE_SIZE)
         self.channel = xen.bind_interdomain(DOMID, int(nodes["event-channel"]), lambda: None)
-        self.asked, self.conn_ids, self.cancelled = [], [], set()
+        self.asked: list[Any] = []
+        self.conn_ids: list[Any] = []
+        self.cancelled: set[Any] = set()
         self.devices = {port: SimulatedDongle() for port in range(1, PORTS + 1)}
         self.lied = False
 
-    def take(self):
+    def take(self) -> None:
         for request in map(usbif.unpack_request, self.urbs.take()):
             if request[0][2] & usbif.UNLINK:
                 self.cancelled |= {usbif.unlink_id(request[0][5])} & {head[0] for head, _ in self.asked}
             self.asked.append(request)
         self.conn_ids += map(usbif.unpack_conn_request, self.conns.take())
 
-    def change_port(self, port, speed):
+    def change_port(self, port: int, speed: int) -> None:
         if self.conn_ids:
             self.conns.put([usbif.pack_conn_response(self.conn_ids.pop(0), port, speed)])
 
-    def answer(self, request, status, length, lie=None):
+    def answer(
+        self,
+        request: tuple[tuple[int, int, int, int, int, bytes], list[Any]]
+        | tuple[tuple[int, int, int, int, int, bytes], list[tuple[int, int, int]]],
+        status: int,
+        length: int,
+        lie: str | None = None,
+    ) -> None:
         """``length``: of what an IN request transfers, where it is no control request. To notify is another step."""
         self.asked.remove(request)
         self.cancelled.discard(request[0][0])
@@ -69,14 +83,14 @@ class Backend:
             urb_id, count = (urb_id ^ 1, count) if lie == "id" else (urb_id, room + 1)
         self.urbs.put([usbif.pack_response(urb_id, status, count)])
 
-    def write(self, segments, data):
+    def write(self, segments: list[tuple[int, int, int]], data: bytes) -> int:
         ((ref, offset, _),) = segments
         page = self.xen.map(DOMID, [ref])
         page.memory[offset : offset + len(data)] = data
         page.close()
         return len(data)
 
-    def answer_all(self, *, standing):
+    def answer_all(self, *, standing: bool) -> int:
         """With success; what stands on IN endpoints only when it is cancelled, or where it may not.
 
         Returns how many were answered.
@@ -92,7 +106,7 @@ class Backend:
         self.channel.notify()
         return before - len(self.asked)
 
-    def close(self):
+    def close(self) -> None:
         self.channel.close()
         self.urbs.close()
         self.conns.close()
@@ -103,29 +117,29 @@ class Backend:
 class Driver:
     """Of one dongle. ``moods``: what it does, in turn, from within what it is told."""
 
-    def __init__(self, dongle, moods):
+    def __init__(self, dongle: UsbDongle, moods: list[str]) -> None:
         self.dongle, self.moods = dongle, moods
         self.started = self.over = False
 
-    def receive(self, interrupts, bulks):
+    def receive(self, interrupts: Sequence[bytes | None], bulks: Sequence[bytes | None]) -> None:
         assert not self.over
         assert interrupts or bulks
         self.react()
 
-    def dongle_ready_to_send(self):
+    def dongle_ready_to_send(self) -> None:
         assert not self.over
         self.react()
 
-    def dongle_lost(self, reason):
+    def dongle_lost(self, reason: str) -> None:
         assert not self.over
         assert reason
         self.over = True
 
-    def react(self):
+    def react(self) -> None:
         if self.moods:
             self.do(self.moods.pop(0), 3)
 
-    def do(self, what, count):
+    def do(self, what: str, count: int) -> None:
         match what:
             case _ if self.over:
                 pass
@@ -143,23 +157,24 @@ class Driver:
 
 
 class World:
-    def __init__(self, moods, depths):
+    def __init__(self, moods: list[str], depths: Any) -> None:
         self.now = 0.0
-        self.xen = plain_xen.PlainXen()
+        self.xen = cast(Any, plain_xen.PlainXen())
         self.moods = moods
-        self.drivers = []
-        self.broken = []
+        self.drivers: list[Any] = []
+        self.broken: list[Any] = []
         self.connection = usbif_frontend._Connection(
             self.xen, DOMID, self.take_dongle, name="vusb 0", ports=PORTS, depths=depths,
             broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
         self.backend = Backend(self.xen, self.connection.nodes)
-        self.closing = None
+        self.closing: asyncio.Task[None] | None = None
 
-    async def take_dongle(self, dongle):
+    async def take_dongle(self, dongle: Dongle) -> None:
+        assert isinstance(dongle, H2Dongle)
         self.drivers.append(Driver(dongle.usb, self.moods))
 
-    async def do(self, step):
+    async def do(self, step: tuple[Any, ...]) -> None:
         backend = self.backend
         match step:
             case ("turn", count):
@@ -183,13 +198,13 @@ class World:
             case ("answer", which, status, length, *lie) if backend.asked:
                 backend.answer(backend.asked[which % len(backend.asked)], status, length, *lie)
 
-    async def settle(self, *, standing):
+    async def settle(self, *, standing: bool) -> None:
         quiet = 0
         while quiet < 3:
             quiet = 0 if self.backend.answer_all(standing=standing) else quiet + 1
             await turn(3)
 
-    def check_rest(self):
+    def check_rest(self) -> None:
         """Everything has been answered that is not to stand: each once, or these counts were wrong."""
         core = self.connection._core
         open_dongles = {dongle for dongle in self.connection._dongles.values() if not dongle.closed.is_set()}
@@ -202,17 +217,17 @@ class World:
         assert (len(core._free_ids), len(core._free_ids)) == (16 - len(used), len({*core._free_ids}))
 
 
-async def turn(count):
+async def turn(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def play(steps, moods, depths):
+async def play(steps: list[Any], moods: list[str], depths: Any) -> None:
     loop = asyncio.get_running_loop()
     unheard = []
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     world = World(list(moods), depths)
-    loop.time = lambda: world.now
+    loop.time = lambda: world.now  # type: ignore[method-assign]
     with structlog.testing.capture_logs() as entries:
         for step in steps:
             await world.do(step)
@@ -225,6 +240,7 @@ async def play(steps, moods, depths):
             world.check_rest()
         await world.do(("close",))
         await turn(TURNS)
+        assert world.closing
         if not world.backend.lied and not world.closing.done():
             await world.settle(standing=False)
             assert world.closing.done()
@@ -263,7 +279,7 @@ single = st.one_of(turns, turns, carries, carries, answers, answers, drives, dri
 
 
 @st.composite
-def visits(draw):
+def visits(draw: Callable[..., Any]) -> list[tuple[Any, ...]]:
     """A dongle is plugged in, found out and used, and pulled out, with whatever happens meanwhile."""
     between = st.lists(st.one_of(turns, answers, single), max_size=2)
     port, which = draw(ports), 0
@@ -281,5 +297,7 @@ moods = st.lists(st.sampled_from(("", "", "control", "bulk", "close")), max_size
 
 @settings(max_examples=2 * settings().max_examples)
 @given(steps=steps, moods=moods, depths=st.sampled_from((ONE_EACH, QUEUED)))
-def test_whatever_a_backend_says_is_dealt_with_once_and_nothing_is_left(steps, moods, depths):
+def test_whatever_a_backend_says_is_dealt_with_once_and_nothing_is_left(
+    steps: list[Any], moods: list[str], depths: Any
+) -> None:
     asyncio.run(play(steps, moods, depths))

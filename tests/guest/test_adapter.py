@@ -58,7 +58,8 @@ async def echoes() -> None:
     async with open_adapter() as adapter:
         for data in (b"", b"ping", bytes(range(MAX_ECHO))):
             assert await adapter.echo(PEER, data) == data
-        assert await adapter.echo(PEER[:-1] + "2", bytearray(b"ping")) == (b"other" * 10)[:MAX_ECHO]
+        mutable: Any = bytearray(b"ping")
+        assert await adapter.echo(PEER[:-1] + "2", mutable) == (b"other" * 10)[:MAX_ECHO]
         with pytest.raises(L2capRefused, match=f"echo of {PEER[:-1]}3: the peer rejects it") as rejected:
             await adapter.echo(PEER[:-1] + "3")
         assert (rejected.value.result, rejected.value.name) == (0, "command not understood")
@@ -225,7 +226,8 @@ async def send_all_kinds() -> list[str]:
             said.append(str(error.value))
         with pytest.raises(TypeError, match="it must be a list of them"):
             await channel.send_many(b"hello")  # type: ignore[arg-type]
-        async with adapter.advertise(bytearray(3)):
+        mutable: Any = bytearray(3)
+        async with adapter.advertise(mutable):
             pass
         return said
 

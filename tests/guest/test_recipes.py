@@ -42,7 +42,7 @@ def start(pair: Pair, tmp_path: Path) -> Start:
     def start(title: str) -> subprocess.Popen[str]:
         program = tmp_path / "recipe.py"
         program.write_text(RECIPES[title].code)
-        command = [sys.executable, "-W", "error", program]
+        command = [sys.executable, "-W", "error", str(program)]
         environment = os.environ | pair.guest.world.environment(pair.guest.domid)
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

@@ -6,14 +6,18 @@ The backend is scripted, octet by octet; all else is real: the guest's adapter, 
 import asyncio
 import errno
 import sys
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import scripted_backend as scripted
+from tests.support.scripted_backend import Shared
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
+from usbbtd.guest import AddressType
 from usbbtd.guest.adapter import Adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone
@@ -33,20 +37,23 @@ TURNS = 8  # of the loop: in these, whatever has come is dealt with
 class World:
     """One program, with an adapter that is connected to a backend, or not."""
 
-    def __init__(self, spin_ns=0):
-        self.xen = scripted.Xen()
+    def __init__(self, spin_ns: int = 0) -> None:
+        self.xen = cast(Any, scripted.Xen())
         self.adapter = Adapter(self.xen, 0, spin_ns=spin_ns)  # not served: the steps do what ``serve_l2capif`` does
         self.now = 0.0
-        self.connection = self.backend = None
-        self.broken = []  # why the present connection is of no use
-        self.calls, self.advertising, self.ready = [], [], []  # under way
-        self.wrong = []  # what none of them may raise
+        self.connection: Any = None
+        self.backend: Any = None
+        self.broken: list[Any] = []  # why the present connection is of no use
+        self.calls: list[Any] = []  # under way
+        self.advertising: list[Any] = []
+        self.ready: list[Any] = []
+        self.wrong: list[Any] = []  # what none of them may raise
         self.enough = asyncio.Event()
-        self.objects = []
+        self.objects: list[Any] = []
 
     # The device.
 
-    def plug(self, *, tells):
+    def plug(self, *, tells: bool) -> None:
         if self.connection is None:
             self.broken = []
             with suppress(XenError):
@@ -54,7 +61,7 @@ class World:
                 self.backend = scripted.Backend(self.xen, self.connection.nodes)
                 self.adapter._receive_connection(self.connection)
 
-    def lose(self, *, backend_first):
+    def lose(self, *, backend_first: bool) -> None:
         """Nothing of the connection is left."""
         if (connection := self.connection) is None:
             return
@@ -69,11 +76,11 @@ class World:
 
     # The program.
 
-    def call(self, work, calls=None):
-        calls = self.calls if calls is None else calls
+    def call(self, work: Coroutine[Any, Any, Any], calls: list[Any] | None = None) -> None:
+        among = self.calls if calls is None else calls
 
-        def end(task):
-            calls.remove(task)
+        def end(task: asyncio.Task[Any]) -> None:
+            among.remove(task)
             if task.cancelled():
                 return
             if (error := task.exception()) is None:
@@ -83,15 +90,15 @@ class World:
                 self.wrong.append(error)
 
         task = asyncio.ensure_future(work)
-        calls.append(task)
+        among.append(task)
         task.add_done_callback(end)
 
-    async def advertise(self):
+    async def advertise(self) -> None:
         async with self.adapter.advertise(b"\x02\x01\x06"):
             await self.enough.wait()
 
     @staticmethod
-    def use(what, how, sizes):
+    def use(what: Any, how: str, sizes: list[int]) -> Any:
         match type(what).__name__, how:
             case "Channel", "take":
                 return what.recv()
@@ -105,7 +112,7 @@ class World:
                 return what.__anext__()
         return what.close()
 
-    async def do(self, step):
+    async def do(self, step: tuple[Any, ...]) -> None:
         match step:
             case ("turn", count):
                 await turn(count)
@@ -128,11 +135,11 @@ class World:
             case _ if self.backend is not None:
                 self.say(step)
 
-    def ask(self, step):
+    def ask(self, step: tuple[Any, ...]) -> None:
         """What the program asks the adapter for."""
         match step:
             case ("connect", transport):
-                kind = {"le": "random", "bredr": "bredr"}[transport]
+                kind: AddressType = "random" if transport == "le" else "bredr"
                 self.call(self.adapter.connect(PEER, PSM[transport], address_type=kind, mtu=MTU))
             case ("listen", transport):
                 self.call(self.adapter.listen(PSM[transport], transport=transport, mtu=MTU))
@@ -147,7 +154,7 @@ class World:
             case ("ready",):
                 self.call(self.adapter.wait_ready(), self.ready)
 
-    def say(self, step):
+    def say(self, step: tuple[Any, ...]) -> None:
         """What the backend does."""
         backend = self.backend
         match step:
@@ -168,7 +175,7 @@ class World:
                 with suppress(RemoteProtocolError, LocalProtocolError):
                     self.stream(stream, kind, *how)
 
-    def stream(self, stream, kind, *how):
+    def stream(self, stream: Shared, kind: str, *how: Any) -> None:
         match kind, how:
             case "write", (sizes,):
                 stream.write([scripted.REPORT if size is None else bytes(size) for size in sizes])
@@ -184,7 +191,7 @@ class World:
 
     # The end.
 
-    async def finish(self):
+    async def finish(self) -> None:
         """All is answered and all ends, so nobody waits; all is closed, so nothing is left."""
         self.backend.generation |= 1
         await self.answer_all()
@@ -201,18 +208,18 @@ class World:
             assert (self.connection._streams, self.connection._releases) == (set(), set())
             assert self.xen.held == (1, 1, 2)
 
-    async def answer_all(self):
+    async def answer_all(self) -> None:
         for pause_s in (0.3, 0.3, 0, 0, 0, 0):  # less than a channel lingers
             if not self.broken:
                 self.backend.answer_all()
             self.now += pause_s
             await turn(TURNS)
 
-    async def use_up(self, what):
+    async def use_up(self, what: Any) -> None:
         while True:  # a scan has reports that came before
             await self.use(what, "give", [0])
 
-    async def check_refused(self):
+    async def check_refused(self) -> None:
         """What is done with anything of a connection that has ended."""
         with pytest.raises(AdapterGone):
             await self.adapter.read_info()
@@ -222,7 +229,7 @@ class World:
             await each.close()
 
 
-async def turn(count):
+async def turn(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -230,18 +237,18 @@ async def turn(count):
 ANSWERED = [("turn", 2), ("take",), ("answer", 0, 0), ("wake",), ("turn", 3)]
 
 
-def test_a_scan_that_was_closed_is_not_asked_for():
+def test_a_scan_that_was_closed_is_not_asked_for() -> None:
     """Its pages are not shared any more."""
     asyncio.run(play([("scan",), ("use", 0, "close", [0]), ("use", 0, "take", [0]), ("turn", 2)], orderly=True))
 
 
-def test_a_listener_is_closed_while_an_accept_waits_for_a_release():
+def test_a_listener_is_closed_while_an_accept_waits_for_a_release() -> None:
     opening = [("listen", "bredr"), *ANSWERED, ("connect", "bredr"), *ANSWERED]
     ends = [("use", 0, "abort", [0]), ("turn", 1), ("use", 1, "take", [0]), ("turn", 1), ("use", 1, "close", [0])]
     asyncio.run(play([*opening, *ends, ("turn", 1)], orderly=True))
 
 
-async def test_a_channel_whose_ring_is_broken_does_not_linger():
+async def test_a_channel_whose_ring_is_broken_does_not_linger() -> None:
     world = World()
     world.plug(tells=True)
     for step in [("connect", "bredr"), *ANSWERED, ("use", 0, "give", [1]), ("turn", 2)]:
@@ -258,10 +265,11 @@ async def test_a_channel_whose_ring_is_broken_does_not_linger():
     world.lose(backend_first=True)
 
 
-async def play(steps, orderly, spin_ns=0):
+async def play(steps: list[tuple[Any, ...]], orderly: bool, spin_ns: int = 0) -> None:
     loop = asyncio.get_running_loop()
-    world, unheard = World(spin_ns), []
-    loop.time = lambda: world.now
+    world = World(spin_ns)
+    unheard: list[Any] = []
+    loop.time = lambda: world.now  # type: ignore[method-assign]
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     sys.unraisablehook = unheard.append
     world.plug(tells=True)
@@ -319,7 +327,7 @@ single = st.one_of(turns, turns, takes, answers, wakes, calls, calls, uses, uses
 
 
 @st.composite
-def stories(draw):
+def stories(draw: Callable[..., Any]) -> list[tuple[Any, ...]]:
     """Something is asked for, answered and used, with whatever happens meanwhile."""
     between = st.lists(st.one_of(turns, turns, uses, single), max_size=2)
     answer = st.one_of(st.just(("answer", 0, 0)), st.just(("answer", 0, 0)), answers)
@@ -338,7 +346,9 @@ steps = st.lists(st.one_of(stories(), stories(), single.map(lambda one: [one])),
 
 @given(steps=steps, orderly=st.sampled_from((True, True, False)), spin_ns=st.sampled_from((0, 1)))
 @settings(max_examples=2 * settings().max_examples)
-def test_whatever_a_program_asks_is_answered_and_nothing_is_left(steps, orderly, spin_ns):
+def test_whatever_a_program_asks_is_answered_and_nothing_is_left(
+    steps: list[tuple[Any, ...]], orderly: bool, spin_ns: int
+) -> None:
     hook = sys.unraisablehook
     try:
         asyncio.run(play(steps, orderly, spin_ns))

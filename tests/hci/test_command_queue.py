@@ -41,11 +41,12 @@ def fall_silent(queue: Queue) -> tuple[str, bool] | None:
     queue.now += 10.0
     assert queue.expired() is None
     queue.now += 2.0
-    return queue.expired()
+    expired: tuple[str, bool] | None = queue.expired()
+    return expired
 
 
 @pytest.fixture
-def queue() -> Any:
+def queue() -> "Queue":
     return Queue()
 
 

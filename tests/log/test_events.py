@@ -42,7 +42,7 @@ def calls_and_bound() -> tuple[list[Call], set[str]]:
                 bound |= facts
             elif node.func.attr in (*LEVELS, "log"):
                 phrase = node.args[1 if node.func.attr == "log" else 0]
-                text = phrase.value if isinstance(phrase, ast.Constant) else None
+                text = phrase.value if isinstance(phrase, ast.Constant) and isinstance(phrase.value, str) else None
                 level = "any" if node.func.attr == "log" else node.func.attr
                 calls.append(Call(f"{file.relative_to(PACKAGE)}:{node.lineno}", level, text, facts, None in keywords))
     return calls, bound

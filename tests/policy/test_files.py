@@ -62,7 +62,7 @@ def test_a_rule_with_everything() -> None:
 def test_what_is_left_out_does_not_matter() -> None:
     rule = rule_of('[[rule]]\nguest = "any"\naction = "any"\nverdict = "deny"')
     assert rule == Rule("x.toml:1", None, frozenset(ACTIONS), None, False, None, False)
-    assert rule_of(f'{RULE}peer = "{ADDRESS}"').peers == {(OCTETS, kind) for kind in (0, 1, 2)}
+    assert rule_of(f'{RULE}peer = "{ADDRESS}"').peers == frozenset((OCTETS, kind) for kind in (0, 1, 2))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,7 @@ BREDR, LE = {"bredr"}, {"public", "random"}
 TRANSPORT = {"psm": BREDR, "spsm": LE, "cid": BREDR | LE}
 
 
-def subsets(values: list) -> st.SearchStrategy:
+def subsets(values: list[Any]) -> st.SearchStrategy:
     return st.none() | st.frozensets(st.sampled_from(values), min_size=1, max_size=3)
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
+from bumble.link import LocalLink
 from structlog.testing import capture_logs
 
 from tests.support import air
+from tests.support.fixtures import NewDongle
 from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
 from usbbtd.radio.channel import ADAPTER_GONE
 from usbbtd.radio.errors import NoDongle, NotSupported
@@ -19,27 +23,28 @@ WRITE_SCAN_ENABLE, SET_ADVERTISING_ENABLE, RESET = b"\x1a\x0c", b"\x0a\x20", b"\
 SET_EVENT_MASK, SET_SCAN_PARAMETERS = b"\x01\x0c", b"\x0b\x20"
 
 
-def advertise(adapter):
+def advertise(adapter: SharedAdapter) -> Advertiser:
     advertiser = Advertiser(b"", 20, True)
     adapter.air.start_advertising(advertiser)
     return advertiser
 
 
-async def peer_opens(peer, transport, **options):
+async def peer_opens(peer: air.Remote, transport: int, **options: Any) -> asyncio.Task[Any]:
     """A task for the peer's channel, with the link up."""
     connection = peer.links.get(transport) or await peer.connect(transport)
     return asyncio.create_task(peer.open(connection, transport, **options))
 
 
-def scan_user(*, active=False, duplicates=False):
-    reports, ended = asyncio.Queue(), asyncio.Event()
+def scan_user(*, active: bool = False, duplicates: bool = False) -> tuple[ScanUser, asyncio.Queue[Any], asyncio.Event]:
+    reports: asyncio.Queue[Any] = asyncio.Queue()
+    ended = asyncio.Event()
     return ScanUser(active, duplicates, reports.put_nowait, ended.set), reports, ended
 
 
 # Power
 
 
-async def test_without_a_dongle_nothing_works_and_listening_waits(adapter):
+async def test_without_a_dongle_nothing_works_and_listening_waits(adapter: SharedAdapter) -> None:
     assert (adapter.powered, adapter.address, adapter.transports) == (False, bytes(6), (False, False))
     assert adapter.statistics() == {"links": 0, "channels": 0, "listeners": 0}
     assert (adapter.info().state, adapter.info().address, adapter.links.info()) == ("no dongle", None, [])
@@ -52,7 +57,7 @@ async def test_without_a_dongle_nothing_works_and_listening_waits(adapter):
     await adapter.disconnect_all(10)
 
 
-async def test_what_a_dongle_is(adapter, dongle):
+async def test_what_a_dongle_is(adapter: SharedAdapter, dongle: air.DirectDongle) -> None:
     assert adapter.powered
     assert adapter.address == octets(air.OUR_ADDRESS)
     assert adapter.transports == (True, True)
@@ -63,7 +68,9 @@ async def test_what_a_dongle_is(adapter, dongle):
     assert (info.links, info.channels, info.listeners, info.scans, info.advertising) == (0, 0, 0, 0, False)
 
 
-async def test_a_second_dongle_is_left_alone(adapter, dongle, new_dongle):
+async def test_a_second_dongle_is_left_alone(
+    adapter: SharedAdapter, dongle: air.DirectDongle, new_dongle: NewDongle
+) -> None:
     second = new_dongle("C0:FF:EE:00:00:03")
     with capture_logs() as logs:
         await adapter.take_dongle(H2Dongle(second))
@@ -73,14 +80,16 @@ async def test_a_second_dongle_is_left_alone(adapter, dongle, new_dongle):
     assert adapter.powered
 
 
-async def test_a_controller_that_was_reset_goes_on_with_its_listeners(adapter, dongle, peer):
+async def test_a_controller_that_was_reset_goes_on_with_its_listeners(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     taker = Taker(adapter, air.BREDR)
     dongle.loses = {SET_ADVERTISING_ENABLE}
     commands = len(dongle.commands)
     advertise(adapter)
     second = Taker(adapter, air.BREDR, 0x1003)
     await air.turns(lambda: RESET in dongle.commands[commands:])
-    await air.turns(lambda: adapter._controller.host.state == "up")
+    await air.turns(lambda: air.controller_of(adapter).host.state == "up")
     assert adapter.powered
     for each, psm in ((taker, air.PSM[air.BREDR]), (second, 0x1003)):
         opening = await peer_opens(peer, air.BREDR, psm=psm)
@@ -91,7 +100,9 @@ async def test_a_controller_that_was_reset_goes_on_with_its_listeners(adapter, d
 # The dongle goes
 
 
-async def test_a_lost_dongle_ends_everything_that_streams(adapter, dongle, peer):
+async def test_a_lost_dongle_ends_everything_that_streams(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     for transport in TRANSPORTS:
         peer.serve(transport)
     users = [User(await connect(adapter, transport)) for transport in TRANSPORTS]
@@ -130,7 +141,9 @@ async def test_a_lost_dongle_ends_everything_that_streams(adapter, dongle, peer)
         await opening
 
 
-async def test_listeners_and_the_advertiser_work_on_the_next_dongle(adapter, dongle, new_dongle, radio, peer):
+async def test_listeners_and_the_advertiser_work_on_the_next_dongle(
+    adapter: SharedAdapter, dongle: air.DirectDongle, new_dongle: NewDongle, radio: LocalLink, peer: air.Remote
+) -> None:
     takers = {transport: Taker(adapter, transport) for transport in TRANSPORTS}
     advertise(adapter)
     dongle.unplug()
@@ -146,7 +159,9 @@ async def test_listeners_and_the_advertiser_work_on_the_next_dongle(adapter, don
     await opening
 
 
-async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_dongle, radio):
+async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(
+    adapter: SharedAdapter, new_dongle: NewDongle, radio: LocalLink
+) -> None:
     silent = new_dongle()
     silent.deaf = {RESET[:2]}
     tried = asyncio.create_task(adapter.wait_tried())
@@ -158,7 +173,9 @@ async def test_a_dongle_that_never_comes_up_does_not_bar_the_next(adapter, new_d
     await adapter.wait_powered()
 
 
-async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new_dongle, peer):
+async def test_a_transport_that_the_controller_cannot_be_set_up_for(
+    adapter: SharedAdapter, new_dongle: NewDongle, peer: air.Remote
+) -> None:
     """After Reset no event of LE comes: Vol 4, Part E, 7.3.1."""
     dongle = new_dongle()
     dongle.deaf = {SET_EVENT_MASK}
@@ -182,7 +199,9 @@ async def test_a_transport_that_the_controller_cannot_be_set_up_for(adapter, new
 
 
 @pytest.mark.parametrize(("stop", "level"), [(True, "info"), (False, "warning")])
-async def test_an_adapter_that_goes_in_order_is_no_warning(adapter, dongle, stop, level):
+async def test_an_adapter_that_goes_in_order_is_no_warning(
+    adapter: SharedAdapter, dongle: air.DirectDongle, stop: bool, level: str
+) -> None:
     with capture_logs() as logs:
         adapter.close() if stop else dongle.unplug()
     (down,) = (log for log in logs if log["event"] == "adapter down")

@@ -7,11 +7,14 @@ from structlog.testing import capture_logs
 
 from tests.radio.test_adapter import SET_SCAN_PARAMETERS, advertise, connect, octets, scan_user
 from tests.support import air
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
 from usbbtd.radio.errors import InUse, NotSupported
 
 
-async def test_a_scan_reports_until_it_is_stopped(adapter, dongle, peer):
+async def test_a_scan_reports_until_it_is_stopped(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     scan, reports, _ = scan_user(duplicates=True)
     adapter.air.start_scan(scan)
     async with asyncio.timeout(air.TIME_LIMIT_S):
@@ -30,7 +33,7 @@ async def test_a_scan_reports_until_it_is_stopped(adapter, dongle, peer):
     await air.turns(lambda: dongle.commands[-1] == b"\x0c\x20\x02\x00\x00")  # LE Set Scan Enable: off
 
 
-async def test_one_user_advertises(adapter, dongle, peer):
+async def test_one_user_advertises(adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote) -> None:
     first = advertise(adapter)
     with pytest.raises(InUse):
         advertise(adapter)
@@ -42,7 +45,9 @@ async def test_one_user_advertises(adapter, dongle, peer):
     advertise(adapter)
 
 
-async def test_what_the_controller_never_answers_is_refused_and_the_rest_goes_on(adapter, dongle, peer):
+async def test_what_the_controller_never_answers_is_refused_and_the_rest_goes_on(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     dongle.deaf = {SET_SCAN_PARAMETERS}
     seen = []
     adapter.observe(lambda: seen.append((adapter.powered, adapter.air.can_scan, adapter.air.can_advertise)))

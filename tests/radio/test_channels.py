@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
-from bumble.l2cap import L2CAP_LE_Flow_Control_Credit, L2capError
+from bumble.l2cap import L2CAP_LE_Flow_Control_Credit, L2capError, LeCreditBasedChannel
 
+from tests.demo.peers import PeerChannel
 from tests.radio.test_adapter import WRITE_SCAN_ENABLE, advertise, peer_opens, scan_user
 from tests.support import air
 from usbbtd.bluetooth import ADDRESS_TYPES, BredrResult
 from usbbtd.l2cap import events as l2cap_events
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.errors import Exhausted, InUse, NotSupported, Refused, Unreachable
 
 octets, User = air.octets, air.User
@@ -23,7 +26,9 @@ both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
 @both_transports
-async def test_sdus_go_both_ways_over_a_channel(adapter, dongle, peer, transport):
+async def test_sdus_go_both_ways_over_a_channel(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     peer.serve_echo(transport)
     user = User(await connect(adapter, transport))
     (link,) = adapter.links.info()
@@ -35,7 +40,9 @@ async def test_sdus_go_both_ways_over_a_channel(adapter, dongle, peer, transport
 
 
 @both_transports
-async def test_a_psm_that_the_peer_does_not_know_is_refused(adapter, dongle, peer, transport):
+async def test_a_psm_that_the_peer_does_not_know_is_refused(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     with pytest.raises(Refused) as refused:
         await connect(adapter, transport)
     assert refused.value.result == 0x0002
@@ -43,7 +50,9 @@ async def test_a_psm_that_the_peer_does_not_know_is_refused(adapter, dongle, pee
 
 
 @both_transports
-async def test_who_gives_up_while_the_channel_opens_leaves_no_channel(adapter, dongle, peer, transport):
+async def test_who_gives_up_while_the_channel_opens_leaves_no_channel(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     peer.serve(transport)
     User(await connect(adapter, transport))
     await peer.accepted.get()
@@ -58,7 +67,9 @@ async def test_who_gives_up_while_the_channel_opens_leaves_no_channel(adapter, d
     assert adapter.channels._opening == {}
 
 
-async def test_a_link_has_as_many_channels_as_it_may(adapter, dongle, peer):
+async def test_a_link_has_as_many_channels_as_it_may(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.BREDR)
     channels = [await connect(adapter, air.BREDR) for _ in range(adapter._limits.channels)]
     with pytest.raises(Exhausted):
@@ -68,8 +79,10 @@ async def test_a_link_has_as_many_channels_as_it_may(adapter, dongle, peer):
     await connect(adapter, air.BREDR)
 
 
-async def test_what_the_controller_does_not_have_is_not_tried(adapter, dongle, monkeypatch):
-    monkeypatch.setattr(type(adapter._controller.host), "supports_le", False)
+async def test_what_the_controller_does_not_have_is_not_tried(
+    adapter: SharedAdapter, dongle: air.DirectDongle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(air.controller_of(adapter).host), "supports_le", False)
     with pytest.raises(NotSupported):
         await connect(adapter, air.LE)
     with pytest.raises(NotSupported):
@@ -80,7 +93,9 @@ async def test_what_the_controller_does_not_have_is_not_tried(adapter, dongle, m
 
 
 @both_transports
-async def test_a_peer_gets_the_channel_that_was_accepted(adapter, dongle, peer, transport):
+async def test_a_peer_gets_the_channel_that_was_accepted(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     taker = Taker(adapter, transport)
     advertise(adapter)
     opening = await peer_opens(peer, transport)
@@ -100,7 +115,9 @@ async def test_a_peer_gets_the_channel_that_was_accepted(adapter, dongle, peer, 
 
 
 @both_transports
-async def test_a_peer_is_refused(adapter, dongle, peer, transport):
+async def test_a_peer_is_refused(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     taker = Taker(adapter, transport)
     advertise(adapter)
     opening = await peer_opens(peer, transport)
@@ -115,7 +132,9 @@ async def test_a_peer_is_refused(adapter, dongle, peer, transport):
 
 
 @both_transports
-async def test_an_offer_is_withdrawn_when_the_peer_goes(adapter, dongle, peer, transport):
+async def test_an_offer_is_withdrawn_when_the_peer_goes(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     taker = Taker(adapter, transport)
     advertise(adapter)
     opening = await peer_opens(peer, transport)
@@ -130,7 +149,9 @@ async def test_an_offer_is_withdrawn_when_the_peer_goes(adapter, dongle, peer, t
         await opening
 
 
-async def test_who_stops_listening_refuses_those_who_wait_and_those_who_come(adapter, dongle, peer):
+async def test_who_stops_listening_refuses_those_who_wait_and_those_who_come(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     taker = Taker(adapter, air.BREDR)
     opening = await peer_opens(peer, air.BREDR)
     await taker.offers.get()
@@ -143,7 +164,7 @@ async def test_who_stops_listening_refuses_those_who_wait_and_those_who_come(ada
     await air.turns(lambda: dongle.commands[-1] == WRITE_SCAN_ENABLE + b"\x01\x00")
 
 
-async def test_a_psm_is_taken_once_on_each_transport(adapter, dongle):
+async def test_a_psm_is_taken_once_on_each_transport(adapter: SharedAdapter, dongle: air.DirectDongle) -> None:
     Taker(adapter, air.BREDR, 0x81)
     Taker(adapter, air.LE, 0x81)
     for transport in TRANSPORTS:
@@ -156,7 +177,9 @@ async def test_a_psm_is_taken_once_on_each_transport(adapter, dongle):
 # Back-pressure
 
 
-async def test_a_user_that_does_not_read_stops_its_le_peer_and_nobody_else(adapter, dongle, peer):
+async def test_a_user_that_does_not_read_stops_its_le_peer_and_nobody_else(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.LE)
     slow = User(await connect(adapter, air.LE), reads=False)
     remote = await peer.accepted.get()
@@ -175,12 +198,14 @@ async def test_a_user_that_does_not_read_stops_its_le_peer_and_nobody_else(adapt
     await sending
 
 
-async def send_all(channel, sdus):
+async def send_all(channel: PeerChannel, sdus: list[bytes]) -> None:
     for sdu in sdus:
         await channel.send(sdu)
 
 
-async def test_a_user_that_does_not_read_loses_its_bredr_channel(adapter, dongle, peer):
+async def test_a_user_that_does_not_read_loses_its_bredr_channel(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.BREDR)
     user = User(await connect(adapter, air.BREDR), reads=False)
     remote = await peer.accepted.get()
@@ -190,7 +215,9 @@ async def test_a_user_that_does_not_read_loses_its_bredr_channel(adapter, dongle
     assert sum(map(len, user.sdus)) <= adapter._limits.unread_bytes + MTU
 
 
-async def test_a_peer_that_gives_no_credits_fills_the_channel_until_it_gives_some(adapter, dongle, peer):
+async def test_a_peer_that_gives_no_credits_fills_the_channel_until_it_gives_some(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.LE, max_credits=2)
     user = User(await connect(adapter, air.LE))
     remote = await peer.accepted.get()
@@ -200,7 +227,7 @@ async def test_a_peer_that_gives_no_credits_fills_the_channel_until_it_gives_som
     await air.turns(lambda: user.channel.room() <= 0)
     assert not sending.done()
     assert user.channel.send_sdus([b"no"]) == 0
-    received = []
+    received: list[Any] = []
     while len(received) < len(sdus):
         give_credits(remote._channel, 4)
         await air.turns(lambda: remote._received.qsize())
@@ -209,7 +236,7 @@ async def test_a_peer_that_gives_no_credits_fills_the_channel_until_it_gives_som
     await sending
 
 
-def give_credits(channel, count):
+def give_credits(channel: LeCreditBasedChannel, count: int) -> None:
     channel.peer_credits += count
     identifier = channel.manager.next_identifier(channel.connection)
     channel.send_control_frame(
@@ -218,7 +245,9 @@ def give_credits(channel, count):
 
 
 @both_transports
-async def test_what_a_peer_sent_last_arrives_before_its_disconnection(adapter, dongle, peer, transport):
+async def test_what_a_peer_sent_last_arrives_before_its_disconnection(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     peer.serve(transport)
     user = User(await connect(adapter, transport))
     remote = await peer.accepted.get()

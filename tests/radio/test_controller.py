@@ -1,13 +1,16 @@
 """The pump between a dongle and the cores: a controller on a virtual air, and an user that keeps what it hears."""
 
 import asyncio
-from typing import NamedTuple
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
 from bumble import hci
+from bumble.link import LocalLink
 
 from tests.support import air
+from tests.support.fixtures import NewDongle
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.dongles.tap import ACL_DATA, COMMAND, EVENT
 from usbbtd.hci import events as hci_events
@@ -35,77 +38,77 @@ class User:
     have, by the peer's address.
     """
 
-    stack = None
+    stack: L2capStack
 
-    def __init__(self):
-        self.others = {}
-        self.heard = []
-        self.lost = []
-        self.writable = []
+    def __init__(self) -> None:
+        self.others: dict[Any, Any] = {}
+        self.heard: list[Any] = []
+        self.lost: list[Any] = []
+        self.writable: list[Any] = []
         self._changed = asyncio.Event()
 
-    def receive_sdus(self, sdus):
+    def receive_sdus(self, sdus: list[tuple[int, int, bytes]]) -> None:
         self._hear(*(Sdu(sdu) for _, _, sdu in sdus))
 
-    def owner_of(self, link):
+    def owner_of(self, link: Any) -> Any:
         return self.others.get(link.address, self.stack)
 
-    def link_up(self, stack, link):
+    def link_up(self, stack: Any, link: Any) -> None:
         self._hear(link)
 
-    def link_down(self, link):
+    def link_down(self, link: Any) -> None:
         self._hear(link)
 
-    def receive_hci_event(self, event):
+    def receive_hci_event(self, event: Any) -> None:
         self._hear(event)
 
-    def receive_l2cap_event(self, event):
+    def receive_l2cap_event(self, event: Any) -> None:
         self._hear(event)
 
-    def link_ending(self, link):
+    def link_ending(self, link: Any) -> None:
         pass
 
-    def channels_writable(self, channels):
+    def channels_writable(self, channels: Any) -> None:
         self.writable += channels
         self._changed.set()
 
-    def controller_lost(self, reason):
+    def controller_lost(self, reason: str) -> None:
         self.lost.append(reason)
         self._changed.set()
 
-    def of(self, kind):
+    def of(self, kind: Any) -> Any:
         return [event for event in self.heard if isinstance(event, kind)]
 
-    def sdus(self):
+    def sdus(self) -> Any:
         return [sdu.data for sdu in self.of(Sdu)]
 
-    async def hear(self, kind):
+    async def hear(self, kind: Any) -> Any:
         """The last event of a kind; waits for the first."""
         await self.until(lambda: self.of(kind))
         return self.of(kind)[-1]
 
-    async def until(self, condition):
+    async def until(self, condition: Any) -> None:
         async with asyncio.timeout(air.TIME_LIMIT_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _hear(self, *events):
+    def _hear(self, *events: Any) -> None:
         self.heard += events
         self._changed.set()
 
 
 @pytest.fixture
-async def user():
+async def user() -> User:
     return User()
 
 
 @pytest.fixture
-async def dongle(new_dongle):
+async def dongle(new_dongle: NewDongle) -> air.DirectDongle:
     return new_dongle()
 
 
-def new_controller(dongle, user):
+def new_controller(dongle: Any, user: Any) -> Controller:
     made = Controller(
         dongle, user, random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=0.05, log=structlog.get_logger()
     )
@@ -114,26 +117,31 @@ def new_controller(dongle, user):
 
 
 @pytest.fixture
-async def controller(dongle, user):
+async def controller(dongle: air.DirectDongle, user: User) -> AsyncIterator[Controller]:
     """Not started."""
     made = new_controller(H2Dongle(dongle), user)
     yield made
     made.close("the test is over")
 
 
-async def start(controller, user):
+def usb_of(controller: Controller) -> Any:
+    assert isinstance(controller.dongle, H2Dongle)
+    return controller.dongle.usb
+
+
+async def start(controller: Controller, user: User) -> None:
     controller.start()
     await user.hear(hci_events.Ready)
 
 
-async def link_up(controller, user, transport):
+async def link_up(controller: Controller, user: User, transport: int) -> int:
     address, address_type = air.PEER[transport]
     controller.host.connect(octets(address), address_type, controller.now())
     controller.flush_soon()
-    return (await user.hear(hci_events.Connected)).handle
+    return int((await user.hear(hci_events.Connected)).handle)
 
 
-async def open_channel(controller, user, transport):
+async def open_channel(controller: Controller, user: User, transport: int) -> tuple[int, int]:
     handle = await link_up(controller, user, transport)
     cid = user.stack.mux.connect(handle, air.PSM[transport], MTU, controller.now())
     controller.flush_soon()
@@ -142,7 +150,9 @@ async def open_channel(controller, user, transport):
 
 
 @pytest.mark.parametrize("transport", [air.BREDR, air.LE])
-async def test_sdus_of_all_sizes_go_there_and_back(controller, user, peer, transport):
+async def test_sdus_of_all_sizes_go_there_and_back(
+    controller: Controller, user: User, peer: air.Remote, transport: int
+) -> None:
     peer.serve_echo(transport)
     await start(controller, user)
     handle, cid = await open_channel(controller, user, transport)
@@ -156,8 +166,8 @@ async def test_sdus_of_all_sizes_go_there_and_back(controller, user, peer, trans
 
 @pytest.mark.parametrize("transport", [air.BREDR, air.LE])
 async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_up(
-    controller, user, peer, dongle, transport
-):
+    controller: Controller, user: User, peer: air.Remote, dongle: air.DirectDongle, transport: int
+) -> None:
     peer.serve(transport)
     await start(controller, user)
     await open_channel(controller, user, transport)
@@ -175,7 +185,9 @@ async def test_what_a_peer_sent_comes_before_its_disconnection_also_in_one_wake_
     assert user.of(l2cap_events.ChannelEnded)[0].reason == l2cap_events.LINK_LOST
 
 
-async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(controller, user, peer, dongle):
+async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(
+    controller: Controller, user: User, peer: air.Remote, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     user.stack.mux.listen(air.BREDR, air.PSM[air.BREDR])
     controller.host.set_connectable(True)
@@ -197,7 +209,9 @@ async def test_an_opening_comes_before_its_first_data_also_in_one_wake_up(contro
     assert kinds.index(l2cap_events.ChannelOpened) < kinds.index(Sdu) < kinds.index(l2cap_events.ChannelEnded)
 
 
-async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, user, peer, dongle):
+async def test_a_dongle_with_little_room_is_filled_as_it_empties(
+    controller: Controller, user: User, peer: air.Remote, dongle: air.DirectDongle
+) -> None:
     peer.serve_echo(air.BREDR)
     await start(controller, user)
     handle, cid = await open_channel(controller, user, air.BREDR)
@@ -211,7 +225,7 @@ async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, use
     await air.turns(lambda: not user.stack.mux.has_pdus() or dongle.bulk_room == 0)
     assert user.sdus() == []
 
-    def next_one():
+    def next_one() -> bool:
         dongle.make_room(1)
         if rest and user.stack.mux.room(handle, cid) > 0:
             user.stack.mux.send_sdu(handle, cid, rest.pop(0))
@@ -233,8 +247,15 @@ async def test_a_dongle_with_little_room_is_filled_as_it_empties(controller, use
     ],
 )
 async def test_a_peripheral_gets_the_parameters_that_are_sound(
-    controller, user, peer, low, high, latency, timeout, accepted
-):
+    controller: Controller,
+    user: User,
+    peer: air.Remote,
+    low: int,
+    high: int,
+    latency: int,
+    timeout: int,
+    accepted: bool,
+) -> None:
     await start(controller, user)
     await link_up(controller, user, air.LE)
     (connection,) = peer.device.connections.values()
@@ -243,10 +264,12 @@ async def test_a_peripheral_gets_the_parameters_that_are_sound(
     )
     async with asyncio.timeout(air.TIME_LIMIT_S):
         assert await answer == (0 if accepted else 1)
-    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in controller.dongle.usb.commands) is accepted)
+    await air.turns(lambda: any(command[:2] == b"\x13\x20" for command in usb_of(controller).commands) is accepted)
 
 
-async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, user, dongle):
+async def test_a_dongle_that_breaks_the_protocol_is_given_up(
+    controller: Controller, user: User, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     for _ in range(3):
         dongle.inject([b"\x13\x01\x05"])  # Number_Of_Completed_Packets for 5 links without one
@@ -255,7 +278,9 @@ async def test_a_dongle_that_breaks_the_protocol_is_given_up(controller, user, d
     assert dongle.closed
 
 
-async def test_a_dongle_that_goes_away_is_lost_once(controller, user, dongle):
+async def test_a_dongle_that_goes_away_is_lost_once(
+    controller: Controller, user: User, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     dongle.unplug()
     controller.close("again")
@@ -265,14 +290,18 @@ async def test_a_dongle_that_goes_away_is_lost_once(controller, user, dongle):
     assert user.lost == ["unplugged"]
 
 
-async def test_a_dongle_that_is_lost_while_it_starts(controller, user, dongle):
-    dongle.start = lambda receiver: receiver.dongle_lost("gone already")
+async def test_a_dongle_that_is_lost_while_it_starts(
+    controller: Controller, user: User, dongle: air.DirectDongle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dongle, "start", lambda receiver: receiver.dongle_lost("gone already"))
     controller.start()
     assert user.lost == ["gone already"]
     assert dongle.commands == []
 
 
-async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller, user, dongle):
+async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(
+    controller: Controller, user: User, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     dongle.loses = {WRITE_SCAN_ENABLE}
     controller.host.set_connectable(True)
@@ -282,7 +311,9 @@ async def test_a_controller_that_is_silent_once_is_reset_and_goes_on(controller,
     assert controller.host.statistics()["resets"] == 1
 
 
-async def test_a_controller_that_stays_silent_is_given_up(controller, user, dongle):
+async def test_a_controller_that_stays_silent_is_given_up(
+    controller: Controller, user: User, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     dongle.deaf = {WRITE_SCAN_ENABLE, RESET}
     controller.host.set_connectable(True)
@@ -294,8 +325,10 @@ async def test_a_controller_that_stays_silent_is_given_up(controller, user, dong
     assert dongle.closed
 
 
-async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(controller, user, peer, dongle):
-    shown = []
+async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(
+    controller: Controller, user: User, peer: air.Remote, dongle: air.DirectDongle
+) -> None:
+    shown: list[Any] = []
     controller.set_tap(lambda received, packet_type, packets: shown.extend((received, packet_type, p) for p in packets))
     peer.serve_echo(air.BREDR)
     await start(controller, user)
@@ -316,7 +349,9 @@ async def test_a_tap_is_shown_everything_in_both_directions_until_it_is_out(cont
     assert len(shown) == count
 
 
-async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, user, dongle):
+async def test_a_controller_that_is_waited_for_in_vain_is_noticed(
+    controller: Controller, user: User, dongle: air.DirectDongle
+) -> None:
     await start(controller, user)
     assert not controller.is_stuck()
     dongle.deaf = {WRITE_SCAN_ENABLE}
@@ -324,6 +359,7 @@ async def test_a_controller_that_is_waited_for_in_vain_is_noticed(controller, us
     controller.flush_soon()
     await user.until(lambda: len(user.of(hci_events.Ready)) == 2)
     assert not controller.is_stuck()
+    assert controller._timer
     controller._timer.cancel()
     controller.now = lambda: asyncio.get_running_loop().time() + 2 * STUCK_S
     assert controller.is_stuck()
@@ -338,10 +374,10 @@ RESET_ANSWER = bytes.fromhex("0e0401030c00")
 class Deaf(air.DirectDongle):
     """Its controller falls silent when the test says so; then only the test speaks, until Reset."""
 
-    def fall_silent(self):
+    def fall_silent(self) -> None:
         self._controller.set_packet_sink(None)
 
-    def wake(self):
+    def wake(self) -> None:
         self._controller.set_packet_sink(self)
 
 
@@ -354,7 +390,9 @@ class Deaf(air.DirectDongle):
         pytest.param([EVENT_OF_45[:32]], [b"\x40"], id="both"),
     ],
 )
-async def test_streams_begin_anew_with_the_controller(radio, user, peer, interrupts, bulks):
+async def test_streams_begin_anew_with_the_controller(
+    radio: LocalLink, user: User, peer: air.Remote, interrupts: list[bytes], bulks: list[bytes]
+) -> None:
     """Half a packet, silence, Reset: its answer is not the rest of that packet."""
     dongle = Deaf(radio)
     controller = new_controller(H2Dongle(dongle), user)
@@ -378,13 +416,15 @@ async def test_streams_begin_anew_with_the_controller(radio, user, peer, interru
     controller.close("the test is over")
 
 
-async def open_channel_served(controller, user, peer):
+async def open_channel_served(controller: Controller, user: User, peer: air.Remote) -> tuple[int, int]:
     peer.serve(air.BREDR)
     return await open_channel(controller, user, air.BREDR)
 
 
 @pytest.mark.parametrize("which", ["event", "data"])
-async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(controller, user, dongle, which):
+async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet(
+    controller: Controller, user: User, dongle: air.DirectDongle, which: str
+) -> None:
     await start(controller, user)
     if which == "event":
         dongle.inject([EVENT_OF_45[:16], None, bytes.fromhex("050400400013")])
@@ -400,33 +440,34 @@ async def test_a_transfer_that_fails_in_the_middle_of_a_packet_costs_that_packet
 class PlainOwner:
     """Owns links without L2CAP, and sends each PDU back."""
 
-    def __init__(self):
-        self.heard, self.echoes = [], []
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.echoes: list[Any] = []
 
-    def link_up(self, link):
+    def link_up(self, link: Any) -> None:
         self.heard.append(link)
 
-    def link_down(self, link):
+    def link_down(self, link: Any) -> None:
         self.heard.append(link)
 
-    def receive_pdus(self, handle, untrusted_pdus, now):
+    def receive_pdus(self, handle: Any, untrusted_pdus: Any, now: Any) -> None:
         self.heard += [(handle, pdu) for pdu in untrusted_pdus]
         self.echoes += untrusted_pdus
 
-    def has_pdus(self):
+    def has_pdus(self) -> Any:
         return bool(self.echoes)
 
-    def take_pdus(self, handle, limit):
+    def take_pdus(self, handle: Any, limit: Any) -> Any:
         pdus, self.echoes = self.echoes[:limit], self.echoes[limit:]
         return pdus
 
-    def deliver(self): ...
-    def sent(self): ...
-    def next_timeout(self): ...
-    def handle_timeout(self, now): ...
+    def deliver(self) -> None: ...
+    def sent(self) -> None: ...
+    def next_timeout(self) -> None: ...
+    def handle_timeout(self, now: Any) -> None: ...
 
 
-async def test_an_owner_has_its_links_to_itself(controller, user, peer):
+async def test_an_owner_has_its_links_to_itself(controller: Controller, user: User, peer: air.Remote) -> None:
     other = user.others[octets(air.PEER_LE_ADDRESS)] = PlainOwner()
     controller.serve(other)
     await start(controller, user)

@@ -7,6 +7,7 @@ import pytest
 from tests.support import air
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.radio import links
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.errors import Unreachable
 
 octets, User = air.octets, air.User
@@ -14,7 +15,9 @@ octets, User = air.octets, air.User
 connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS
 
 
-async def test_channels_to_one_peer_share_a_link_and_other_links_are_apart(adapter, dongle, peer):
+async def test_channels_to_one_peer_share_a_link_and_other_links_are_apart(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     for transport in TRANSPORTS:
         peer.serve_echo(transport)
     channels = await asyncio.gather(*(connect(adapter, transport) for transport in TRANSPORTS * 3))
@@ -28,7 +31,9 @@ async def test_channels_to_one_peer_share_a_link_and_other_links_are_apart(adapt
         assert await user.receive(10) == [bytes([number]) * 50] * 10
 
 
-async def test_who_gives_up_an_unreachable_peer_leaves_nothing(adapter, dongle, peer):
+async def test_who_gives_up_an_unreachable_peer_leaves_nothing(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     for transport in TRANSPORTS:
         peer.serve(transport)
         first, second = unreachable(adapter, transport), unreachable(adapter, transport)
@@ -43,7 +48,9 @@ async def test_who_gives_up_an_unreachable_peer_leaves_nothing(adapter, dongle, 
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(adapter, dongle, peer, transport):
+async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     """The controller is still at the attempt before, and its end is told while the next is waited for."""
     asking = unreachable(adapter, transport)
     for _ in range(3):
@@ -66,7 +73,9 @@ async def test_who_asks_right_after_one_gave_up_does_not_hear_of_that(adapter, d
 @pytest.mark.parametrize(
     ("address", "address_type"), [(air.OUR_ADDRESS, 0), (air.OUR_ADDRESS, 1), (air.OUR_LE_ADDRESS, 2)]
 )
-async def test_what_the_host_refuses_is_told_at_once(adapter, dongle, address, address_type):
+async def test_what_the_host_refuses_is_told_at_once(
+    adapter: SharedAdapter, dongle: air.DirectDongle, address: str, address_type: int
+) -> None:
     with pytest.raises(Unreachable) as refused:
         await asyncio.wait_for(adapter.channels.connect(octets(address), address_type, 0x81, MTU), air.TIME_LIMIT_S)
     assert refused.value.status == 0x0F
@@ -74,7 +83,9 @@ async def test_what_the_host_refuses_is_told_at_once(adapter, dongle, address, a
     assert not {b"\x05\x04", b"\x0d\x20"} & {command[:2] for command in dongle.commands}
 
 
-async def test_a_link_that_comes_when_nobody_wants_it_any_more_goes_again(adapter, dongle, peer, monkeypatch):
+async def test_a_link_that_comes_when_nobody_wants_it_any_more_goes_again(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(links, "IDLE_LINK_S", 0)
     peer.serve(air.BREDR)
     dongle.held = True
@@ -87,7 +98,9 @@ async def test_a_link_that_comes_when_nobody_wants_it_any_more_goes_again(adapte
     await air.turns(lambda: not peer.device.connections and adapter.statistics()["links"] == 0)
 
 
-async def test_an_idle_link_of_ours_goes_and_the_next_connect_does_not_get_it(adapter, dongle, peer, monkeypatch):
+async def test_an_idle_link_of_ours_goes_and_the_next_connect_does_not_get_it(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(links, "IDLE_LINK_S", 0)
     peer.serve(air.BREDR)
     for _ in range(3):
@@ -103,7 +116,9 @@ async def test_an_idle_link_of_ours_goes_and_the_next_connect_does_not_get_it(ad
         await air.turns(lambda: adapter.statistics()["links"] == 0)
 
 
-async def test_an_idle_link_is_kept_for_the_next_channel(adapter, dongle, peer):
+async def test_an_idle_link_is_kept_for_the_next_channel(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.BREDR)
     for _ in range(3):
         user = User(await connect(adapter, air.BREDR))
@@ -114,7 +129,9 @@ async def test_an_idle_link_is_kept_for_the_next_channel(adapter, dongle, peer):
     assert adapter.statistics()["hci_links_opened"] == 1
 
 
-async def test_a_waiting_offer_holds_a_link_of_ours(adapter, dongle, peer, monkeypatch):
+async def test_a_waiting_offer_holds_a_link_of_ours(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(links, "IDLE_LINK_S", 0)
     peer.serve(air.BREDR)
     user = User(await connect(adapter, air.BREDR))
@@ -131,7 +148,9 @@ async def test_a_waiting_offer_holds_a_link_of_ours(adapter, dongle, peer, monke
     await air.turns(lambda: adapter.statistics()["links"] == 0)
 
 
-async def test_disconnect_all_ends_links_in_order(adapter, dongle, peer):
+async def test_disconnect_all_ends_links_in_order(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     for transport in TRANSPORTS:
         peer.serve(transport)
     idle = User(await connect(adapter, air.LE))
@@ -142,7 +161,9 @@ async def test_disconnect_all_ends_links_in_order(adapter, dongle, peer):
     await air.turns(lambda: not peer.device.connections)
 
 
-async def test_disconnect_all_does_not_wait_for_a_peer_that_holds_on(adapter, dongle, peer):
+async def test_disconnect_all_does_not_wait_for_a_peer_that_holds_on(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve(air.BREDR)
     User(await connect(adapter, air.BREDR))
     await adapter.disconnect_all(0.01)

@@ -6,6 +6,8 @@ The controller is scripted, all else is real: the pump of the dongle, the adapte
 import asyncio
 import struct
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -19,6 +21,7 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import Offer
 from usbbtd.radio.errors import Unreachable
 
 octets = air.octets
@@ -33,20 +36,20 @@ class ScriptedDongle(air.DirectDongle):
 
     scripted = False
 
-    def send_control(self, setup, data):
+    def send_control(self, setup: bytes, data: bytes) -> None:
         if self.scripted:
             self.commands.append(data)
         else:
             super().send_control(setup, data)
 
-    def send_bulk(self, transfers):
+    def send_bulk(self, transfers: list[bytes]) -> int:
         return len(transfers) if self.scripted else super().send_bulk(transfers)
 
-    def on_packet(self, packet):
+    def on_packet(self, packet: bytes) -> None:
         if not self.scripted:
             super().on_packet(packet)
 
-    def wake_up(self, interrupts, bulks):
+    def wake_up(self, interrupts: list[bytes], bulks: list[bytes]) -> None:
         """One wake-up, with what the two endpoints had."""
         if not self.closed:
             events = b"".join(interrupts)
@@ -54,13 +57,13 @@ class ScriptedDongle(air.DirectDongle):
             self.inject([events[at : at + size] for at in range(0, len(events), size)], bulks)
 
 
-def new_adapter(log):
+def new_adapter(log: Any) -> SharedAdapter:
     return SharedAdapter(
         random_address=octets(air.OUR_LE_ADDRESS), command_timeout_s=2.0, limits=L2capLimits(mps=1021), log=log
     )
 
 
-async def plug(adapter):
+async def plug(adapter: SharedAdapter) -> ScriptedDongle:
     """An adapter's dongle, up."""
     dongle = ScriptedDongle(LocalLink())
     await adapter.take_dongle(H2Dongle(dongle))
@@ -73,11 +76,11 @@ async def plug(adapter):
 # What a controller says.
 
 
-def event(code, parameters):
+def event(code: int, parameters: bytes) -> bytes:
     return bytes((code, len(parameters))) + parameters
 
 
-def connected(handle, peer, transport, role):
+def connected(handle: int, peer: bytes, transport: int, role: int) -> list[bytes]:
     if transport == air.LE:
         parameters = struct.pack("<BBHBB6sHHHB", 1, 0, handle, role, 1, peer, 24, 0, 500, 0)
         return [event(0x3E, parameters)]
@@ -85,23 +88,23 @@ def connected(handle, peer, transport, role):
     return [event(0x04, peer + b"\x00\x00\x00\x01"), complete] if role else [complete]
 
 
-def disconnected(handle, status=0):
+def disconnected(handle: int, status: int = 0) -> bytes:
     return event(0x05, struct.pack("<BHB", status, handle, 0x13))
 
 
-def completed(handle, count):
+def completed(handle: int, count: int) -> bytes:
     return event(0x13, struct.pack("<BHH", 1, handle, count))
 
 
-def answer(opcode, status, *, complete):
+def answer(opcode: bytes, status: int, *, complete: bool) -> bytes:
     return event(0x0E, b"\x01" + opcode + bytes((status,))) if complete else event(0x0F, bytes((status, 1)) + opcode)
 
 
-def acl(handle, cid, payload):
+def acl(handle: int, cid: int, payload: bytes) -> bytes:
     return struct.pack("<HHHH", handle | 0x2000, len(payload) + 4, len(payload), cid) + payload
 
 
-def signal(handle, transport, code, identifier, *fields):
+def signal(handle: int, transport: int, code: int, identifier: int, *fields: Any) -> bytes:
     data = struct.pack(f"<{len(fields)}H", *fields)
     return acl(handle, 5 if transport else 1, struct.pack("<BBH", code, identifier, len(data)) + data)
 
@@ -110,31 +113,31 @@ def signal(handle, transport, code, identifier, *fields):
 REFUSING = {air.BREDR: 0x1003, air.LE: 0x82}
 
 
-def request(handle, transport, psm=None, identifier=1, scid=0x50):
+def request(handle: int, transport: int, psm: int | None = None, identifier: int = 1, scid: int = 0x50) -> bytes:
     psm = air.PSM[transport] if psm is None else psm
     if transport == air.BREDR:
         return signal(handle, air.BREDR, 2, identifier, psm, scid)
     return signal(handle, air.LE, 0x14, identifier, psm, scid, 64, 64, 1)
 
 
-def parameters(handle):
+def parameters(handle: int) -> bytes:
     """The peer wants other connection parameters."""
     return signal(handle, air.LE, 0x12, 1, 24, 40, 0, 500)
 
 
 @pytest.fixture
-def log():
+def log() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs() as entries:
         yield entries
 
 
-def bugs(entries):
+def bugs(entries: list[Any]) -> list[Any]:
     """Log entries with a traceback."""
     return [entry for entry in entries if entry.get("exc_info")]
 
 
 @pytest.fixture
-async def scripted(log):
+async def scripted(log: list[Any]) -> AsyncIterator[tuple[SharedAdapter, ScriptedDongle]]:
     adapter = new_adapter(structlog.get_logger())
     dongle = await plug(adapter)
     yield adapter, dongle
@@ -143,7 +146,9 @@ async def scripted(log):
 
 
 @pytest.mark.parametrize("transport", air.TRANSPORTS)
-async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport):
+async def test_who_asks_and_leaves_in_one_wake_up_is_refused(
+    scripted: tuple[SharedAdapter, ScriptedDongle], transport: int
+) -> None:
     adapter, dongle = scripted
     adapter.channels.listen(transport, air.PSM[transport], adapter.channels.refuse)
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
@@ -154,11 +159,13 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_refused(scripted, transport
 
 
 @pytest.mark.parametrize("transport", air.TRANSPORTS)
-async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transport):
+async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(
+    scripted: tuple[SharedAdapter, ScriptedDongle], transport: int
+) -> None:
     adapter, dongle = scripted
     accepting = []
 
-    def accept(offer):
+    def accept(offer: Offer) -> None:
         accepting.append(asyncio.ensure_future(adapter.channels.accept(offer, air.MTU)))
 
     adapter.channels.listen(transport, air.PSM[transport], accept)
@@ -169,7 +176,9 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(scripted, transpor
 
 
 @pytest.mark.parametrize("after", [air.BREDR, air.LE, None])
-async def test_parameters_are_asked_for_on_a_link_that_ends(scripted, after):
+async def test_parameters_are_asked_for_on_a_link_that_ends(
+    scripted: tuple[SharedAdapter, ScriptedDongle], after: int | None
+) -> None:
     """What has the handle by now is not meant."""
     adapter, dongle = scripted
     dongle.wake_up(connected(0x40, PEERS[0], air.LE, 0), [])
@@ -181,7 +190,9 @@ async def test_parameters_are_asked_for_on_a_link_that_ends(scripted, after):
 
 
 @pytest.mark.parametrize("after", [air.BREDR, air.LE])
-async def test_parameters_are_asked_for_when_another_link_ends_first(scripted, after):
+async def test_parameters_are_asked_for_when_another_link_ends_first(
+    scripted: tuple[SharedAdapter, ScriptedDongle], after: int
+) -> None:
     """The end of one link hands over what waits on all: the host must not be further than that yet."""
     adapter, dongle = scripted
     for handle, peer in zip(HANDLES, PEERS, strict=True):
@@ -193,10 +204,12 @@ async def test_parameters_are_asked_for_when_another_link_ends_first(scripted, a
     assert dongle.commands[sent:] == []
 
 
-async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(scripted):
+async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
+    scripted: tuple[SharedAdapter, ScriptedDongle],
+) -> None:
     """The task that was cancelled runs behind a wake-up in which its link has ended, and another has come."""
     adapter, dongle = scripted
-    offers = []
+    offers: list[Any] = []
     adapter.channels.listen(air.BREDR, air.PSM[air.BREDR], offers.append)
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [])
     opening = asyncio.create_task(adapter.channels.connect(PEERS[0], 0, air.PSM[air.BREDR], air.MTU))
@@ -205,13 +218,19 @@ async def test_who_gives_up_opening_ends_no_channel_that_has_its_numbers_by_now(
     ((handle, cid),) = adapter.channels._opening
     opening.cancel()
     dongle.wake_up([disconnected(0x40), *connected(0x40, PEERS[1], air.BREDR, 1)], [])
-    adapter._controller.now = lambda: asyncio.get_running_loop().time() + 1  # data is not taken for the old link's
+    # Data is not taken for the old link's.
+    air.controller_of(adapter).now = lambda: asyncio.get_running_loop().time() + 1
     dongle.wake_up([], [request(0x40, air.BREDR)])
     assert [(offer.handle, offer.cid) for offer in offers] == [(handle, cid)]
     await asyncio.wait([opening])
     await asyncio.sleep(0)
     assert opening.cancelled()
-    assert (len(offers), adapter._stack.mux.statistics()["channels"]) == (1, 1)
+    assert (len(offers), mux_of(adapter).statistics()["channels"]) == (1, 1)
+
+
+def mux_of(adapter: SharedAdapter) -> Any:
+    assert adapter._stack
+    return adapter._stack.mux
 
 
 # What is a bug costs its own device, and nobody else's.
@@ -221,20 +240,22 @@ class Bug(Exception):
     pass
 
 
-def fail(*_):
+def fail(*_: Any) -> None:
     raise Bug
 
 
 @pytest.mark.parametrize("where", ["receive", "flush", "timeout", "start"])
-async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, where, monkeypatch):
+async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(
+    log: list[Any], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = new_adapter(structlog.get_logger())
     if where == "start":
         dongle = ScriptedDongle(LocalLink())
-        dongle.start = fail
+        monkeypatch.setattr(dongle, "start", fail)
         await adapter.take_dongle(H2Dongle(dongle))
     else:
         dongle = await plug(adapter)
-        controller = adapter._controller
+        controller = air.controller_of(adapter)
         if where == "receive":
             monkeypatch.setattr(adapter, "owner_of", fail)
             dongle.wake_up(connected(0x40, PEERS[0], air.LE, 1), [])
@@ -251,16 +272,17 @@ async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(log, w
 
 
 @pytest.mark.parametrize("where", ["receive_requests", "offer", "complete_channel", "end_object"])
-async def test_a_bug_of_a_guest_costs_its_device(log, where, monkeypatch):
+async def test_a_bug_of_a_guest_costs_its_device(log: list[Any], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the guest beside it, the links and the dongle go on."""
     adapter = new_adapter(structlog.get_logger())
     dongle = await plug(adapter)
     guests = [connection.Guest(adapter, plain_xen.PlainXen()) for _ in range(2)]
+    listening: dict[connection.Guest, connection.Answer] = {}
     for guest, psm in zip(guests, (0x1001, 0x1005), strict=True):
-        guest.asked = guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
-        await guest.asked
+        listening[guest] = guest.send(lambda core, psm=psm: core.listen(air.BREDR, psm, mtu=48, backlog=2))
+        await listening[guest]
     stream = guests[0].stream(2)
-    accepting = guests[0].accept(guests[0].asked.number, stream)
+    accepting = guests[0].accept(listening[guests[0]].number, stream)
     await asyncio.sleep(0)
     monkeypatch.setattr(guests[0].served._core, where, fail)
     dongle.wake_up(connected(0x40, PEERS[0], air.BREDR, 1), [request(0x40, air.BREDR)])
@@ -288,7 +310,7 @@ async def test_a_bug_of_a_guest_costs_its_device(log, where, monkeypatch):
     adapter.close()
 
 
-async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log, monkeypatch):
+async def test_a_bug_in_the_end_of_one_object_leaves_no_other(log: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Not its PSM, for one: the guest that comes back wants it again."""
     adapter = new_adapter(structlog.get_logger())
     guest = connection.Guest(adapter, plain_xen.PlainXen())
@@ -338,7 +360,7 @@ single = st.one_of(bulks, links, ends, completions, answers, guest_requests, wak
 
 
 @st.composite
-def visits(draw):
+def visits(draw: Callable[..., Any]) -> list[tuple[Any, ...]]:
     """A peer comes, asks and goes, with whatever happens meanwhile, cut into wake-ups anywhere."""
     handle, transport = draw(handles), draw(transports)
     psms = st.sampled_from((air.PSM[transport], REFUSING[transport]))
@@ -361,31 +383,34 @@ steps = st.lists(st.one_of(visits(), visits(), single.map(lambda one: [one])), m
 class World:
     """One guest of one adapter, and what was asked for."""
 
-    def __init__(self, log):
+    def __init__(self, log: Any) -> None:
         self.xen = plain_xen.PlainXen()
         self.adapter = new_adapter(log)
         self.guest = connection.Guest(self.adapter, self.xen, FrontendLimits(channels=3))
-        self.asked = []
-        self.made, self.released, self.listeners = [], set(), []
-        self.streams = []
-        self.bulks, self.interrupts = [], []
-        self.up = set()  # handles in use
-        self.dongle = None
+        self.asked: list[Any] = []
+        self.made: list[Any] = []
+        self.released: set[Any] = set()
+        self.listeners: list[Any] = []
+        self.streams: list[Any] = []
+        self.bulks: list[Any] = []
+        self.interrupts: list[Any] = []
+        self.up: set[Any] = set()  # handles in use
+        self.dongle: Any = None
         for transport in air.TRANSPORTS:
             self.adapter.channels.listen(transport, REFUSING[transport], self.adapter.channels.refuse)
         self.late_s = 0.0
 
-    async def plug(self):
+    async def plug(self) -> None:
         self.dongle = await plug(self.adapter)
         loop = asyncio.get_running_loop()
         self.controller.now = lambda: loop.time() + self.late_s
         self.up.clear()
 
     @property
-    def controller(self):
+    def controller(self) -> Any:
         return self.adapter._controller
 
-    async def do(self, step):
+    async def do(self, step: tuple[Any, ...]) -> None:
         match step:
             case ("bulk", packet):
                 self.bulks.append(packet)
@@ -419,7 +444,7 @@ class World:
             case _:
                 self.ask(step)
 
-    def ask(self, step):
+    def ask(self, step: tuple[Any, ...]) -> None:
         if self.guest.connection.full:
             return
         match step:
@@ -453,16 +478,16 @@ class World:
                 self.guest.access.change(policy)
                 self.guest.served.review(FrontendLimits(channels=3))
 
-    def stream(self):
+    def stream(self) -> Any:
         self.streams.append(self.guest.stream(2))
         return self.streams[-1]
 
-    def keep(self, request):
+    def keep(self, request: asyncio.Future[Any]) -> None:
         """Of a request that makes an object."""
         self.asked.append(request)
         self.made.append(request)
 
-    def check_book(self):
+    def check_book(self) -> None:
         """The grants that count are those of objects and of peers that wait; all else has given its own back."""
         core = self.guest.served._core
         grants = [found.server.grant for found in core.objects() if found.server is not None]
@@ -470,7 +495,7 @@ class World:
         assert self.guest.access.open_grants == sum(grant.open for grant in grants)
         assert self.guest.access._open == Counter((grant.rule, grant.is_channel) for grant in grants if grant.open)
 
-    def objects(self):
+    def objects(self) -> list[Any]:
         """Those that may be there, answered or not."""
         return [
             request.number
@@ -479,7 +504,7 @@ class World:
         ]
 
 
-async def play(steps, entries):
+async def play(steps: list[Any], entries: list[Any]) -> None:
     loop = asyncio.get_running_loop()
     unheard = []
     loop.set_exception_handler(lambda _, context: unheard.append(context))
@@ -511,6 +536,6 @@ async def play(steps, entries):
 
 
 @given(steps=steps)
-def test_nothing_that_comes_in_any_wake_up_is_a_bug_or_is_left(steps):
+def test_nothing_that_comes_in_any_wake_up_is_a_bug_or_is_left(steps: list[Any]) -> None:
     with structlog.testing.capture_logs() as entries:
         asyncio.run(play(steps, entries))

@@ -13,4 +13,5 @@ async def test_both_rings_move_everything(lab: Lab) -> None:
     for row in results:
         assert row.peer == PEER
         assert row.ours > 0
+        assert row.peer_value
         assert row.peer_value > 0

@@ -51,7 +51,9 @@ class Command(NamedTuple):
 def commands() -> list[Command]:
     page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return [Command(*re.fullmatch(r"(\S+)# (.+)", line).groups()) for block in blocks for line in block.splitlines()]
+    lines = [re.fullmatch(r"(\S+)# (.+)", line) for block in blocks for line in block.splitlines()]
+    assert all(lines)
+    return [Command(*line.groups()) for line in lines if line]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +25,10 @@ from tests import ROOT
 from tests.demo import plan
 from tests.sim.world import World
 from tests.support import stack as stack_module
+from tests.support.domain import Domain, NewDomain
+from tests.support.stack import Process, Stack
 from tests.support.unread import unread
-from usbbtd.guest import AdapterGone, ChannelClosed, L2capRefused, NoController, open_adapter
+from usbbtd.guest import Adapter, AdapterGone, AddressType, ChannelClosed, L2capRefused, NoController, open_adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.service.run import failure_of_loop
 from usbbtd.xen.store import Store
@@ -32,22 +36,22 @@ from usbbtd.xen.xen import Xen
 
 C_FRONTEND = ROOT / "tests/l2capif/c_frontend/c_frontend.c"
 SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
-TYPES = {"bredr": "bredr", "le": "random"}
+TYPES: dict[plan.Transport, AddressType] = {"bredr": "bredr", "le": "random"}
 
 
 @pytest.fixture(scope="module")
-def stack(world, domids, tmp_path_factory):
+def stack(world: World, domids: Iterator[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack_module.Stack(world, tmp_path_factory.mktemp("stack"), domids) as running:
         yield running
 
 
-def connect(adapter, transport):
+def connect(adapter: Adapter, transport: plan.Transport) -> Any:
     return adapter.connect(
         plan.ECHO.address_on(transport), plan.ECHO_PSM[transport], address_type=TYPES[transport], mtu=2048
     )
 
 
-async def check_echoes(adapter, transport):
+async def check_echoes(adapter: Adapter, transport: plan.Transport) -> None:
     async with await connect(adapter, transport) as channel:
         sent = [bytes([number]) * size for number, size in enumerate(SIZES * 3)]
         sending = asyncio.create_task(channel.send_many(sent))
@@ -55,20 +59,20 @@ async def check_echoes(adapter, transport):
         await sending
 
 
-async def done(what):
+async def done(what: str) -> None:
     store = await Store.open()
     await store.write("data/done", what)
     await store.close()
 
 
-def done_path(guest):
+def done_path(guest: Domain) -> str:
     return f"{guest.home}/data/done"
 
 
 # What guests do
 
 
-async def round_trips():
+async def round_trips() -> bool:
     async with open_adapter() as adapter:
         for transport in plan.TRANSPORTS:
             await check_echoes(adapter, transport)
@@ -76,7 +80,7 @@ async def round_trips():
         return adapter.info.powered
 
 
-async def traffic_for_ever():
+async def traffic_for_ever() -> None:
     async with open_adapter() as adapter, await connect(adapter, "bredr") as channel:
         for number in itertools.count():
             await channel.send(bytes(2048))
@@ -86,7 +90,7 @@ async def traffic_for_ever():
                 await done("flowing")
 
 
-async def outlive_a_restart():
+async def outlive_a_restart() -> list[object]:
     """Returns what the channel said when the service went, and goes on when it is back."""
     async with open_adapter() as adapter:
         channel = await connect(adapter, "le")
@@ -100,7 +104,7 @@ async def outlive_a_restart():
         return reason
 
 
-async def outlive_a_replug():
+async def outlive_a_replug() -> str:
     async with open_adapter() as adapter:
         channel = await connect(adapter, "bredr")
         listener = await adapter.listen(0x1077)
@@ -119,7 +123,7 @@ async def outlive_a_replug():
         return reason
 
 
-async def be_refused(times):
+async def be_refused(times: int) -> None:
     """By a peer that is there, at a PSM that nobody has."""
     async with open_adapter() as adapter:
         for _ in range(times):
@@ -127,14 +131,14 @@ async def be_refused(times):
                 await adapter.connect(plan.ECHO.address, 0x1099)
 
 
-async def connect_without_transactions(driver):
+async def connect_without_transactions(driver: int) -> Any:
     """As a frontend does that has none: each node by itself, the state last. Returns the backend's state."""
     async with Xen.open() as xen:
         path = "device/vl2cap/0"
         backend = await xen.store.read(f"{path}/backend")
         connection = Connection(xen, driver, 5, print)
 
-        async def wait_state(*wanted):
+        async def wait_state(*wanted: Any) -> Any:
             async with xen.store.watch(f"{backend}/state") as changes:
                 async for _ in changes:
                     if (state := await xen.store.read(f"{backend}/state")) in wanted:
@@ -155,11 +159,11 @@ async def connect_without_transactions(driver):
 # Tests
 
 
-def test_a_frontend_without_transactions(stack, new_domain):
+def test_a_frontend_without_transactions(stack: Stack, new_domain: NewDomain) -> None:
     assert stack.new_guest(new_domain).run(connect_without_transactions, stack.driver) == "4"
 
 
-def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
+def test_a_guest_comes_and_goes_and_leaves_nothing(stack: Stack, new_domain: NewDomain) -> None:
     before = stack.held()
     guest = stack.new_guest(new_domain)
     assert guest.run(round_trips) is True
@@ -169,7 +173,7 @@ def test_a_guest_comes_and_goes_and_leaves_nothing(stack, new_domain):
     assert stack.world.read(stack.backend(guest)) is None
 
 
-def test_a_device_that_the_script_of_a_page_has_made_works(stack, new_domain):
+def test_a_device_that_the_script_of_a_page_has_made_works(stack: Stack, new_domain: NewDomain) -> None:
     guest = new_domain()
     page = (ROOT / "docs/xcp-ng.md").read_text()
     script = page.partition("```sh\n")[2].partition("```\n")[0]
@@ -184,7 +188,7 @@ def test_a_device_that_the_script_of_a_page_has_made_works(stack, new_domain):
 
 
 @pytest.fixture(scope="module")
-def c_frontend(tmp_path_factory):
+def c_frontend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("c_frontend") / "c_frontend"
     libraries = ["-lxenstore", "-lxenevtchn", "-lxengnttab"]
     include = ROOT / "usbbtd/abi/include"
@@ -193,17 +197,19 @@ def c_frontend(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("transport", "address_type"), [("bredr", 0), ("le", 2)])
-def test_a_frontend_in_c_gets_all_its_echoes(stack, new_domain, c_frontend, transport, address_type):
+def test_a_frontend_in_c_gets_all_its_echoes(
+    stack: Stack, new_domain: NewDomain, c_frontend: Path, transport: plan.Transport, address_type: int
+) -> None:
     guest = stack.new_guest(new_domain)
     peer = plan.ECHO.address_on(transport), address_type, plan.ECHO_PSM[transport]
-    command = [c_frontend, "0", *map(str, peer), "200", "700"]
+    command: list[str | Path] = [c_frontend, "0", *map(str, peer), "200", "700"]
     environment = os.environ | stack.world.environment(guest.domid)
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     stack.detach(guest)
 
 
-def test_a_guest_that_hides_its_state_or_removes_it_is_not_taken_for_dead(stack, new_domain):
+def test_a_guest_that_hides_its_state_or_removes_it_is_not_taken_for_dead(stack: Stack, new_domain: NewDomain) -> None:
     guest, since = stack.new_guest(new_domain), len(stack.daemon.log)
     own, backend = f"{guest.home}/device/vl2cap/0/state", f"{stack.backend(guest)}/state"
     stack.world.wait_value(backend, "2")
@@ -222,7 +228,7 @@ def test_a_guest_that_hides_its_state_or_removes_it_is_not_taken_for_dead(stack,
     stack.detach(guest)
 
 
-def test_a_guest_that_is_killed_leaves_nothing_and_nobody_else_notices(stack, new_domain):
+def test_a_guest_that_is_killed_leaves_nothing_and_nobody_else_notices(stack: Stack, new_domain: NewDomain) -> None:
     before = stack.held()
     victim, other = stack.new_guest(new_domain), stack.new_guest(new_domain)
     victim.start(traffic_for_ever)
@@ -236,7 +242,7 @@ def test_a_guest_that_is_killed_leaves_nothing_and_nobody_else_notices(stack, ne
     stack.wait_held(before)
 
 
-def test_a_dongle_that_goes_away_and_comes_back_is_taken_up_again(stack, new_domain):
+def test_a_dongle_that_goes_away_and_comes_back_is_taken_up_again(stack: Stack, new_domain: NewDomain) -> None:
     guest = stack.new_guest(new_domain)
     running = guest.start(outlive_a_replug)
     stack.world.wait_value(done_path(guest), "open")
@@ -252,7 +258,9 @@ def test_a_dongle_that_goes_away_and_comes_back_is_taken_up_again(stack, new_dom
     stack.detach(guest)
 
 
-def test_a_service_that_crashes_is_started_again_with_the_same_address_and_guests_go_on(stack, new_domain):
+def test_a_service_that_crashes_is_started_again_with_the_same_address_and_guests_go_on(
+    stack: Stack, new_domain: NewDomain
+) -> None:
     guests = [stack.new_guest(new_domain) for _ in range(2)]
     running = [guest.start(outlive_a_restart) for guest in guests]
     for guest in guests:
@@ -268,7 +276,9 @@ def test_a_service_that_crashes_is_started_again_with_the_same_address_and_guest
         stack.detach(guest)
 
 
-def test_a_guest_cannot_flood_the_log_nor_does_it_show_peers_where_it_must_not(stack, new_domain):
+def test_a_guest_cannot_flood_the_log_nor_does_it_show_peers_where_it_must_not(
+    stack: Stack, new_domain: NewDomain
+) -> None:
     assert stack.daemon.terminate() == 0
     stack.start_daemon(addresses="hashed")
     stack.daemon.wait_logged("adapter up")
@@ -278,7 +288,11 @@ def test_a_guest_cannot_flood_the_log_nor_does_it_show_peers_where_it_must_not(s
     stack.detach(guest)
     assert stack.daemon.terminate() == 0
     log = stack.daemon.log
-    told = [int(re.search(r"count=(\d+)", line)[1]) for line in log if "suppressed='channel not opened'" in line]
+    told = [
+        int(match[1])
+        for line in log
+        if (match := re.search(r"count=(\d+)", line)) and "suppressed='channel not opened'" in line
+    ]
     assert told
     assert sum("] channel not opened " in line for line in log) + sum(told) == 60
     hidden = re.sub(r"[:\-_ ]|\\x", "", "\n".join(log)).lower()
@@ -289,18 +303,20 @@ def test_a_guest_cannot_flood_the_log_nor_does_it_show_peers_where_it_must_not(s
     key = bytes.fromhex(json.loads((stack.state / "log-key").read_text().splitlines()[1]))
     digits = {hmac.digest(key, address.encode(), "sha256").hex()[:12] for address in plan.ECHO[1:]}
     for phrase in ("link up", "link down", "channel open"):
-        assert {re.search(r" addr=(\w+)", line)[1] for line in log if f"] {phrase} " in line} == digits
+        assert set(re.findall(r" addr=(\w+)", "\n".join(line for line in log if f"] {phrase} " in line))) == digits
     stack.start_daemon()
     stack.daemon.wait_logged("adapter up")
 
 
 @pytest.fixture
-def notifications():
+def notifications() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         yield receiver
 
 
-def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path, notifications):
+def test_it_says_when_it_is_ready_and_ends_in_order(
+    stack: Stack, new_domain: NewDomain, tmp_path: Path, notifications: socket.socket
+) -> None:
     assert stack.daemon.terminate() == 0
     notifications.settimeout(2 * stack_module.TIME_LIMIT_S)
     notifications.bind(str(tmp_path / "notify"))
@@ -327,13 +343,13 @@ def test_it_says_when_it_is_ready_and_ends_in_order(stack, new_domain, tmp_path,
 
 
 @pytest.fixture
-def start_managed(world, tmp_path, notifications):
+def start_managed(world: World, tmp_path: Path, notifications: socket.socket) -> Iterator[Callable[..., Any]]:
     """Starts usbbtd in a domain, without a dongle, for a service manager that listens to ``notifications``."""
     notifications.settimeout(stack_module.TIME_LIMIT_S)
     notifications.bind(str(tmp_path / "notify"))
     with contextlib.ExitStack() as running:
 
-        def start(domain, **environment):
+        def start(domain: Domain, **environment: Any) -> Process:
             command = ("-m", "usbbtd", "run", "--config", "/dev/null")
             environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
             daemon = stack_module.Process(world, domain.domid, *command, **environment)
@@ -343,7 +359,9 @@ def start_managed(world, tmp_path, notifications):
         yield start
 
 
-def test_a_dongle_that_does_not_come_delays_readiness_only(world, new_domain, start_managed, notifications):
+def test_a_dongle_that_does_not_come_delays_readiness_only(
+    world: World, new_domain: NewDomain, start_managed: Callable[..., Any], notifications: socket.socket
+) -> None:
     driver = new_domain()
     world.attach_vusb(driver.domid, plan.DOM0)
     daemon = start_managed(driver)
@@ -351,15 +369,17 @@ def test_a_dongle_that_does_not_come_delays_readiness_only(world, new_domain, st
     assert daemon.terminate() == 0
 
 
-def test_the_watchdog_is_fed_while_the_service_and_xenstored_go_on(world, new_domain, start_managed, notifications):
+def test_the_watchdog_is_fed_while_the_service_and_xenstored_go_on(
+    world: World, new_domain: NewDomain, start_managed: Callable[..., Any], notifications: socket.socket
+) -> None:
     daemon = start_managed(new_domain(), WATCHDOG_USEC="100000")
 
-    def wait_fed():
+    def wait_fed() -> None:
         notifications.settimeout(stack_module.TIME_LIMIT_S)
         while notifications.recv(4096) != b"WATCHDOG=1":
             pass
 
-    def fed_for_ever():
+    def fed_for_ever() -> bool:
         notifications.settimeout(0.5)  # five periods
         with contextlib.suppress(TimeoutError):
             for _ in range(100):  # some had been sent before
@@ -379,7 +399,7 @@ def test_the_watchdog_is_fed_while_the_service_and_xenstored_go_on(world, new_do
 
 
 @pytest.mark.parametrize("usb", ["usbif", "libusb"])
-def test_a_signal_before_there_is_anything_to_do(world, new_domain, tmp_path, usb):
+def test_a_signal_before_there_is_anything_to_do(world: World, new_domain: NewDomain, tmp_path: Path, usb: str) -> None:
     domain = new_domain()
     config = tmp_path / "usbbtd.toml"
     config.write_text(f'adapter.usb = "{usb}"')
@@ -389,14 +409,14 @@ def test_a_signal_before_there_is_anything_to_do(world, new_domain, tmp_path, us
 
 
 @contextlib.contextmanager
-def ended(process):
+def ended(process: Process) -> Iterator[Process]:
     try:
         yield process
     finally:
         process.kill()
 
 
-def test_a_signal_ends_what_has_lost_xenstored_for_good():
+def test_a_signal_ends_what_has_lost_xenstored_for_good() -> None:
     with tempfile.TemporaryDirectory() as directory, World.start(Path(directory)) as world:
         for domid, name in ((1, "sys-bt"), (2, "guest")):
             world.create_domain(domid, name)
@@ -412,7 +432,7 @@ def test_a_signal_ends_what_has_lost_xenstored_for_good():
             assert service.terminate() == 0
 
 
-def test_a_log_that_nobody_reads_keeps_the_service_from_nothing(world, new_domain):
+def test_a_log_that_nobody_reads_keeps_the_service_from_nothing(world: World, new_domain: NewDomain) -> None:
     driver, guest = new_domain(), new_domain()
     command = [sys.executable, "-m", "usbbtd", "run", "--config", "/dev/null"]
     environment = os.environ | world.environment(driver.domid)
@@ -427,7 +447,7 @@ def test_a_log_that_nobody_reads_keeps_the_service_from_nothing(world, new_domai
 
 
 @pytest.mark.parametrize("missing", ["xenstore", "evtchn"])
-def test_no_xen_is_told_in_a_line(world, tmp_path, missing):
+def test_no_xen_is_told_in_a_line(world: World, tmp_path: Path, missing: str) -> None:
     environment = os.environ | {"XENSTORED_PATH": str(tmp_path / "none")}
     if missing == "evtchn":
         environment = os.environ | world.environment(0) | {"XENSIM_DIR": str(tmp_path / "none")}
@@ -439,7 +459,9 @@ def test_no_xen_is_told_in_a_line(world, tmp_path, missing):
     assert ("/none" if missing == "xenstore" else "/dev/xen/evtchn") in line
 
 
-def test_two_services_of_one_domain_do_not_take_its_devices_from_each_other(world, new_domain, tmp_path):
+def test_two_services_of_one_domain_do_not_take_its_devices_from_each_other(
+    world: World, new_domain: NewDomain, tmp_path: Path
+) -> None:
     domain, config = new_domain(), tmp_path / "usbbtd.toml"
     config.write_text('control.socket = ""')
     command = ("-m", "usbbtd", "run", "--config")
@@ -458,18 +480,18 @@ def test_two_services_of_one_domain_do_not_take_its_devices_from_each_other(worl
     assert third.terminate() == 0
 
 
-def test_libusb_is_loaded_only_where_it_is_asked_for():
+def test_libusb_is_loaded_only_where_it_is_asked_for() -> None:
     code = "import sys, usbbtd.cli.daemon; sys.exit('usb1' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], timeout=20, check=True)
 
 
-def test_a_missing_libusb_is_told_in_a_line(world, new_domain, tmp_path):
+def test_a_missing_libusb_is_told_in_a_line(world: World, new_domain: NewDomain, tmp_path: Path) -> None:
     (tmp_path / "libusb-1.0.so.0").write_text("no library")
     (tmp_path / "libusb-1.0.so").write_text("no library")
     (tmp_path / "usbbtd.toml").write_text('adapter.usb = "libusb"')
     environment = world.environment(new_domain().domid)
     libraries = os.pathsep.join([str(tmp_path), *filter(None, [environment.get("LD_LIBRARY_PATH")])])
-    command = [sys.executable, "-m", "usbbtd", "run", "--config", tmp_path / "usbbtd.toml"]
+    command = [sys.executable, "-m", "usbbtd", "run", "--config", str(tmp_path / "usbbtd.toml")]
     result = subprocess.run(
         command, env=os.environ | environment | {"LD_LIBRARY_PATH": libraries}, capture_output=True, text=True,
         timeout=20, check=False,
@@ -479,16 +501,16 @@ def test_a_missing_libusb_is_told_in_a_line(world, new_domain, tmp_path):
     assert line.startswith("usbbtd: libusb cannot be used")
 
 
-def raise_bug():
+def raise_bug() -> None:
     raise LookupError("a bug")
 
 
-async def raise_bug_later():
+async def raise_bug_later() -> None:
     raise_bug()
 
 
 @pytest.mark.parametrize("where", ["callback", "timer", "reader", "forgotten task"])
-async def test_what_nobody_hears_of_ends_the_service(where, caplog):
+async def test_what_nobody_hears_of_ends_the_service(where: str, caplog: pytest.LogCaptureFixture) -> None:
     """The exception ends ``Service.run``, and systemd starts the service anew."""
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
@@ -510,7 +532,7 @@ async def test_what_nobody_hears_of_ends_the_service(where, caplog):
         loop.remove_reader(near)
 
 
-async def test_what_a_transport_complains_of_is_its_clients_alone(caplog):
+async def test_what_a_transport_complains_of_is_its_clients_alone(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
     with failure_of_loop() as failure:
         loop.call_exception_handler({"message": "Fatal error", "exception": OSError("gone"), "transport": None})

@@ -1,6 +1,7 @@
 """A radio that takes its time."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -28,8 +29,13 @@ async def test_packets_go_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -
     delivered: list[bytes] = []
     due: list[float] = []
     loop = asyncio.get_running_loop()
+
+    def call_at(when: float, deliver: Callable[[bytes], None], packet: bytes) -> None:
+        due.append(when)
+        deliver(packet)
+
     monkeypatch.setattr(loop, "time", lambda: 100.0)
-    monkeypatch.setattr(loop, "call_at", lambda when, deliver, packet: (due.append(when), deliver(packet)))
+    monkeypatch.setattr(loop, "call_at", call_at)
     direction = Direction(delivered.append)
     direction.carry(b"first", 0.5)
     direction.carry(b"second", 0.25)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.conftest import NewDomid, StartGuest, Until
 from tests.sim.world import World
 
 
-def permissions(world, path):
+def permissions(world: World, path: str) -> str:
     command = ["xenstore-ls", "-f", "-p", path.rpartition("/")[0]]
     listing = subprocess.run(
         command, env=os.environ | world.environment(0), capture_output=True, text=True, check=True
@@ -17,7 +18,7 @@ def permissions(world, path):
     return next(line.split()[-1] for line in listing.splitlines() if line.startswith(f"{path} "))
 
 
-def test_a_new_domain_as_xl_makes_it(world, new_domain):
+def test_a_new_domain_as_xl_makes_it(world: World, new_domain: NewDomid) -> None:
     domid = new_domain("sys-bluetooth")
     home = f"/local/domain/{domid}"
     assert world.read(f"{home}/domid") == str(domid)
@@ -29,7 +30,7 @@ def test_a_new_domain_as_xl_makes_it(world, new_domain):
         world.create_domain(domid, "again")
 
 
-def test_vl2cap(world, new_domain):
+def test_vl2cap(world: World, new_domain: NewDomid) -> None:
     guest, driver = new_domain(), new_domain()
     world.attach_vl2cap(guest, driver, 3, adapter="hci0")
     front = f"/local/domain/{guest}/device/vl2cap/3"
@@ -53,7 +54,7 @@ def test_vl2cap(world, new_domain):
         world.attach_vl2cap(guest, driver, 3)
 
 
-def test_vusb(world, new_domain):
+def test_vusb(world: World, new_domain: NewDomid) -> None:
     frontend = new_domain()
     world.attach_vusb(frontend, 0, ports=2)
     front, back = f"/local/domain/{frontend}/device/vusb/0", f"/local/domain/0/backend/qusb/{frontend}/0"
@@ -66,13 +67,13 @@ def test_vusb(world, new_domain):
     assert world.read("/local/domain/0/backend") is None
 
 
-def test_detaching_waits_for_the_backend(world, new_domain):
+def test_detaching_waits_for_the_backend(world: World, new_domain: NewDomid) -> None:
     guest, driver = new_domain(), new_domain()
     world.attach_vl2cap(guest, driver)
     back = f"/local/domain/{driver}/backend/vl2cap/{guest}/0"
     seen = []
 
-    def backend():
+    def backend() -> None:
         seen.append(world.wait_value(f"{back}/state", "5"))
         seen.append(world.read(f"{back}/online"))
         world.change_store(write=[(f"{back}/state", "6", None)])
@@ -85,19 +86,19 @@ def test_detaching_waits_for_the_backend(world, new_domain):
     assert world.read(back) is None
 
 
-def test_waiting(world):
+def test_waiting(world: World) -> None:
     with pytest.raises(TimeoutError):
         world.wait_value("/never", "1", timeout_s=0)
     assert world.wait_value("/never", None) is None
 
 
-def test_change_store_is_all_or_nothing(world):
+def test_change_store_is_all_or_nothing(world: World) -> None:
     with pytest.raises(OSError, match="EINVAL"):
         world.change_store(write=[("/tool/a", "1", None), ("/tool/b/", "1", None)])
     assert world.read("/tool/a") is None
 
 
-def test_a_destroyed_domain_leaves_nothing(world, new_domain, start_guest):
+def test_a_destroyed_domain_leaves_nothing(world: World, new_domain: NewDomid, start_guest: StartGuest) -> None:
     guest = start_guest()
     other = new_domain()
     guest.share(other, 3)
@@ -111,7 +112,7 @@ def test_a_destroyed_domain_leaves_nothing(world, new_domain, start_guest):
     assert world.statistics()[guest.domid].items() >= {"shared": 0, "ports": 0, "watches": 0}.items()
 
 
-def test_who_outlives_its_domain_harms_nobody(world, start_guest):
+def test_who_outlives_its_domain_harms_nobody(world: World, start_guest: StartGuest) -> None:
     guest, neighbour = start_guest(), start_guest()
     shared = guest.share(neighbour.domid, 1)
     own = guest.map_notify(neighbour.domid, neighbour.share(guest.domid, 1)["refs"][0], 0, None)
@@ -123,24 +124,24 @@ def test_who_outlives_its_domain_harms_nobody(world, start_guest):
     assert world.statistics()[neighbour.domid].items() >= {"shared": 1, "mapped": 0, "ports": 0}.items()
 
 
-def test_no_such_domain(world):
+def test_no_such_domain(world: World) -> None:
     with pytest.raises(ProcessLookupError):
         world.destroy_domain(30000)
 
 
-def test_the_world_ends_with_the_block(libraries, tmp_path):
+def test_the_world_ends_with_the_block(libraries: Path, tmp_path: Path) -> None:
     with World.start(tmp_path / "w") as world:
         assert world.read("/local/domain/0/name") == "Domain-0"
     assert list((tmp_path / "w").iterdir()) == []
 
 
-def test_a_path_too_long_for_sockets(tmp_path):
+def test_a_path_too_long_for_sockets(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="at most") as caught, World.start(tmp_path / ("x" * 100)):
         pass
     assert caught.value.errno == errno.ENAMETOOLONG
 
 
-def test_killed_processes_leave_no_trace(world, start_guest, until):
+def test_killed_processes_leave_no_trace(world: World, start_guest: StartGuest, until: Until) -> None:
     """Many deaths at any moment: the counts come back to nothing, and the survivor goes on."""
     survivor = start_guest()
     for _ in range(5):

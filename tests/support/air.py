@@ -24,6 +24,7 @@ from usbbtd.policy.files import compile_policy
 from usbbtd.policy.rules import GuestPolicy, Identity, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Offer, RadioChannel
+from usbbtd.radio.controller import Controller
 from usbbtd.tomlfile import parse_document
 
 BREDR, LE = 0, 1
@@ -251,21 +252,22 @@ class Remote:
 class User:
     """The user of a channel: releases what it reads, unless ``reads`` is False."""
 
+    channel: RadioChannel
+
     def __init__(self, channel: RadioChannel | None = None, *, reads: bool = True) -> None:
-        self.channel = channel
         self.reads = reads
         self.sdus: list[bytes] = []
         self.reason: str | None = None
         self.writable = asyncio.Event()
         self._changed = asyncio.Event()
         if channel is not None:
+            self.channel = channel
             channel.set_user(self)
 
     def receive_sdus(self, sdus: list[bytes]) -> None:
         assert self.reason is None
         self.sdus += sdus
         if self.reads:
-            assert self.channel
             self.channel.release_sdus(len(sdus))
         self._changed.set()
 
@@ -289,7 +291,6 @@ class User:
 
     async def send(self, sdus: list[bytes]) -> None:
         """As many as there are, as room comes."""
-        assert self.channel
         while sdus:
             self.writable.clear()
             if not (sdus := sdus[self.channel.send_sdus(sdus) :]):
@@ -322,6 +323,11 @@ async def connect(adapter: SharedAdapter, transport: int, psm: int | None = None
 def unreachable(adapter: SharedAdapter, transport: int = BREDR) -> asyncio.Task[RadioChannel]:
     """An adapter's task that connects to a device that is not there."""
     return asyncio.create_task(adapter.channels.connect(octets(NOBODY), 2 * transport, PSM[transport], MTU))
+
+
+def controller_of(adapter: SharedAdapter) -> Controller:
+    assert adapter._controller
+    return adapter._controller
 
 
 class Taker:

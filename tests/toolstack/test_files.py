@@ -118,7 +118,7 @@ def link(target: str) -> Callable[[Path], None]:
 
 
 #: By what an entry of the directory is: how it is made, and what is said of it; None for nothing.
-ENTRIES: dict[str, tuple[Callable[[Path], None], str | None]] = {
+ENTRIES: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a FIFO": (make_fifo, "is no file"),
     "a socket": (make_socket, "is no file"),
     "a device": (link("/dev/null"), "is no file"),
@@ -132,7 +132,7 @@ ENTRIES: dict[str, tuple[Callable[[Path], None], str | None]] = {
     "a name that is too long": (link("x" * 300), "File name too long"),
     "a directory": (Path.mkdir, None),
     "a closed directory": (lambda path: path.mkdir(mode=0), None),
-    "octets": (lambda path: path.write_bytes(b"\xff\0name = vl2ca\x80p" + bytes(1 << 19)) and None, None),
+    "octets": (lambda path: path.write_bytes(b"\xff\0name = vl2ca\x80p" + bytes(1 << 19)), None),
     "an empty file": (Path.touch, None),
 }
 
@@ -153,6 +153,7 @@ def read_as_nobody(directories: list[Path]) -> tuple[dict[str, dict[int, Spec]],
     process = context.Process(target=read, args=(sender,))
     process.start()
     sender.close()
+    first: tuple[dict[str, dict[int, Spec]], list[str]]
     first, second = receiver.recv()
     process.join()
     assert first == second

@@ -1,17 +1,21 @@
 """usbbtd was killed while QEMU had requests of it: its successor, and dom0's service, on the simulated Xen."""
 
+from pathlib import Path
+
 import pytest
+
+from tests.support.host import Host
 
 
 @pytest.fixture
-def driver(host):
+def driver(host: Host) -> int:
     """Its domid: a domain with a controller that is connected, though to nobody any more."""
     domid = host.create("sys-bt")
     connect(host, domid)
     return domid
 
 
-def connect(host, domid):
+def connect(host: Host, domid: int) -> str:
     """A controller with a device on its first port; the backend's directory."""
     host.world.attach_vusb(domid, 0)
     back, front = paths(domid)
@@ -21,11 +25,11 @@ def connect(host, domid):
     return back
 
 
-def paths(domid):
+def paths(domid: int) -> tuple[str, str]:
     return f"/local/domain/0/backend/qusb/{domid}/0", f"/local/domain/{domid}/device/vusb/0"
 
 
-def test_ports_are_empty_while_the_old_connection_is_closed(host, driver, tmp_path):
+def test_ports_are_empty_while_the_old_connection_is_closed(host: Host, driver: int, tmp_path: Path) -> None:
     back, front = paths(driver)
     watch = host.watch("--config-dir", str(tmp_path))
     watch.wait_logged("usbbt-toolstack watches")
@@ -43,7 +47,7 @@ def test_ports_are_empty_while_the_old_connection_is_closed(host, driver, tmp_pa
     watch.wait_logged("usb ports filled again", f"domid={driver}")
 
 
-def test_a_controller_that_comes_after_its_domain(host, tmp_path):
+def test_a_controller_that_comes_after_its_domain(host: Host, tmp_path: Path) -> None:
     (tmp_path / "witness.cfg").write_text('name = "witness"\nvl2cap = [ "backend=sys-bt" ]\n')
     host.watch("--config-dir", str(tmp_path)).wait_logged("usbbt-toolstack watches")
     domid, witness = host.create("sys-bt"), host.create("witness")
@@ -53,7 +57,7 @@ def test_a_controller_that_comes_after_its_domain(host, tmp_path):
     host.world.wait_value(f"{back}/port/1", "")
 
 
-def test_a_port_that_was_filled_meanwhile_keeps_what_it_has(host, driver, tmp_path):
+def test_a_port_that_was_filled_meanwhile_keeps_what_it_has(host: Host, driver: int, tmp_path: Path) -> None:
     back, front = paths(driver)
     host.world.change_store(write=[(f"{back}/detached/1", "1-1", None)])
     host.watch("--config-dir", str(tmp_path))
@@ -63,7 +67,7 @@ def test_a_port_that_was_filled_meanwhile_keeps_what_it_has(host, driver, tmp_pa
     host.world.wait_value(f"{back}/port/1", "")
 
 
-def test_without_the_service_it_goes_on_after_a_warning(host, driver):
+def test_without_the_service_it_goes_on_after_a_warning(host: Host, driver: int) -> None:
     usbbtd = host.serve(driver)
     host.world.wait_value(f"{paths(driver)[1]}/state", "5", timeout_s=30)
     usbbtd.wait_logged("usb ports stay occupied")

@@ -1,5 +1,7 @@
 """What is true when the transaction runs counts, not what was true when the domains were listed."""
 
+from functools import partial
+
 import pytest
 
 from tests.support.domain import Domain as SimulatedDomain
@@ -51,7 +53,7 @@ def test_a_guest_is_not_attached_to_itself(dom0: SimulatedDomain, new_domain: Ne
 
 async def reap_all(driver: int, guests: list[int]) -> list[bool]:
     store = await Store.open()
-    reaped = [await store.transaction(lambda t, guest=guest: reap(t, driver, guest)) for guest in guests]
+    reaped = [await store.transaction(partial(reap, driver=driver, guest=guest)) for guest in guests]
     await store.close()
     return reaped
 

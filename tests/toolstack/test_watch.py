@@ -4,38 +4,43 @@ import os
 import re
 import signal
 import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.domain import NewDomain
+from tests.support.host import Host
+from tests.support.stack import Process
 from usbbtd.guest import AdapterGone, NoAdapter, open_adapter
 from usbbtd.xen.store import Store
 
 
 @pytest.fixture
-def directory(tmp_path):
+def directory(tmp_path: Path) -> Path:
     path = tmp_path / "xen"
     path.mkdir()
     return path
 
 
-def configure(directory, name, *devices, file=None):
+def configure(directory: Path, name: str, *devices: Any, file: str | None = None) -> Path:
     path = directory / (file or f"{name}.cfg")
     path.write_text(f'name = "{name}"\nmemory = 256\nvl2cap = [ {", ".join(map(repr, devices))}, ]\n')
     return path
 
 
-def watch(host, directory, **environment):
+def watch(host: Host, directory: Path, **environment: Any) -> Process:
     process = host.watch("--config-dir", str(directory), **environment)
     process.wait_logged("usbbt-toolstack watches")
     return process
 
 
-def wait_attached(host, guest, driver, devid=0, state="1"):
+def wait_attached(host: Host, guest: int, driver: int, devid: int = 0, state: str = "1") -> None:
     host.world.wait_value(f"{host.backend(guest, driver, devid)}/state", state)
     assert host.nodes(guest, devid) == (host.backend(guest, driver, devid),) * 2 + ("1",)
 
 
-def test_a_guest_gets_its_device_whoever_comes_first(host, directory):
+def test_a_guest_gets_its_device_whoever_comes_first(host: Host, directory: Path) -> None:
     configure(directory, "work", "backend=sys-bt", "backend=sys-b2,devid=4")
     early = host.create("work")
     process = watch(host, directory)
@@ -58,7 +63,7 @@ def test_a_guest_gets_its_device_whoever_comes_first(host, directory):
     assert process.terminate() == 0
 
 
-async def go_on():
+async def go_on() -> None:
     """Two echoes' worth of adapter: the second after the driver domain was started anew."""
     store = await Store.open()
     async with open_adapter(timeout=20, powered=False) as adapter:
@@ -74,7 +79,7 @@ async def go_on():
     await store.close()
 
 
-def test_a_driver_domain_is_started_anew(host, directory, new_domain):
+def test_a_driver_domain_is_started_anew(host: Host, directory: Path, new_domain: NewDomain) -> None:
     guest, by_hand = new_domain(), host.create("by-hand")
     configure(directory, f"guest-{guest.domid}", "backend=sys-bt")
     process = watch(host, directory)
@@ -94,7 +99,7 @@ def test_a_driver_domain_is_started_anew(host, directory, new_domain):
     assert host.world.read(f"/local/domain/{driver}") is None
 
 
-def test_a_driver_domain_that_is_back_before_anybody_looked(host, directory):
+def test_a_driver_domain_that_is_back_before_anybody_looked(host: Host, directory: Path) -> None:
     guest, driver = host.create("work"), host.create("sys-bt")
     configure(directory, "work", "backend=sys-bt,tags=input headset")
     process = watch(host, directory)
@@ -109,7 +114,7 @@ def test_a_driver_domain_that_is_back_before_anybody_looked(host, directory):
     assert host.world.read(f"{host.backend(guest, again)}/tags") == "headset input"
 
 
-def test_what_was_detached_by_hand_stays_detached_while_the_guest_lives(host, directory):
+def test_what_was_detached_by_hand_stays_detached_while_the_guest_lives(host: Host, directory: Path) -> None:
     configure(directory, "work", "backend=sys-bt")
     driver, guest = host.create("sys-bt"), host.create("work")
     host.serve(driver)
@@ -129,7 +134,7 @@ def test_what_was_detached_by_hand_stays_detached_while_the_guest_lives(host, di
     wait_attached(host, guest, driver, state="2")
 
 
-def test_directories_of_dead_guests_are_removed(host, directory):
+def test_directories_of_dead_guests_are_removed(host: Host, directory: Path) -> None:
     driver, dead, alive = host.create("sys-bt"), host.create("dead"), host.create("alive")
     for guest in (dead, alive):
         host.world.attach_vl2cap(guest, driver)
@@ -144,7 +149,7 @@ def test_directories_of_dead_guests_are_removed(host, directory):
     process.wait_logged("directory of a dead guest removed", f"domid={alive}")
 
 
-def test_a_device_without_a_record_whose_driver_domain_is_gone(host, directory):
+def test_a_device_without_a_record_whose_driver_domain_is_gone(host: Host, directory: Path) -> None:
     driver, guest = host.create("sys-bt"), host.create("work")
     host.world.attach_vl2cap(guest, driver)
     host.destroy(driver)
@@ -153,7 +158,7 @@ def test_a_device_without_a_record_whose_driver_domain_is_gone(host, directory):
     assert host.nodes(guest) == (None, None, None)
 
 
-def test_files_that_change_and_files_that_are_wrong(host, directory):
+def test_files_that_change_and_files_that_are_wrong(host: Host, directory: Path) -> None:
     configure(directory, "work", "backend=sys-bt", file="a.cfg")
     second = configure(directory, "work", "backend=sys-b2", file="b.cfg")
     broken = directory / "c.cfg"
@@ -174,7 +179,7 @@ def test_files_that_change_and_files_that_are_wrong(host, directory):
     assert len([line for line in process.log if "passed over" in line]) == 2
 
 
-def test_what_is_attached_already_is_left_alone_and_followed(host, directory):
+def test_what_is_attached_already_is_left_alone_and_followed(host: Host, directory: Path) -> None:
     driver, guest = host.create("sys-bt"), host.create("work")
     host.world.attach_vl2cap(guest, driver)
     configure(directory, "work", "backend=sys-bt")
@@ -184,7 +189,7 @@ def test_what_is_attached_already_is_left_alone_and_followed(host, directory):
     wait_attached(host, guest, host.create("sys-bt"))
 
 
-def test_names_that_come_after_their_domains(host, directory):
+def test_names_that_come_after_their_domains(host: Host, directory: Path) -> None:
     configure(directory, "work", "backend=sys-bt")
     watch(host, directory)
     guest, driver = host.create("work--incoming"), host.create("sys-bt--incoming")
@@ -206,7 +211,7 @@ def test_names_that_come_after_their_domains(host, directory):
 
 
 @pytest.mark.parametrize("successor", ["sys-bt", "stranger"])
-def test_a_domid_that_is_used_again_while_the_service_is_away(host, directory, successor):
+def test_a_domid_that_is_used_again_while_the_service_is_away(host: Host, directory: Path, successor: str) -> None:
     guest, driver = host.create("work"), host.create("sys-bt")
     configure(directory, "work", "backend=sys-bt")
     process = watch(host, directory)
@@ -225,7 +230,7 @@ def test_a_domid_that_is_used_again_while_the_service_is_away(host, directory, s
         wait_attached(host, guest, host.create("sys-bt"))
 
 
-def test_a_driver_domain_that_is_kept_under_another_name(host, directory):
+def test_a_driver_domain_that_is_kept_under_another_name(host: Host, directory: Path) -> None:
     """As on_crash="rename-restart" does; while nobody has the name, nothing better is there."""
     guest, driver = host.create("work"), host.create("sys-bt")
     configure(directory, "work", "backend=sys-bt")
@@ -241,7 +246,7 @@ def test_a_driver_domain_that_is_kept_under_another_name(host, directory):
 
 
 @pytest.mark.parametrize("of", ["device", "guest", "all"])
-def test_a_backend_directory_that_is_removed_by_hand(host, directory, of):
+def test_a_backend_directory_that_is_removed_by_hand(host: Host, directory: Path, of: str) -> None:
     guest, driver = host.create("work"), host.create("sys-bt")
     configure(directory, "work", "backend=sys-bt")
     watch(host, directory)
@@ -255,7 +260,7 @@ def test_a_backend_directory_that_is_removed_by_hand(host, directory, of):
     assert host.world.read(f"{path}/mark") is None
 
 
-def test_what_xenstore_refuses_costs_one_device_and_is_told_once(host, directory):
+def test_what_xenstore_refuses_costs_one_device_and_is_told_once(host: Host, directory: Path) -> None:
     name = "w" * 4060  # with the path of the backend's directory, longer than a message of xenstored's may be
     configure(directory, name, "backend=sys-bt", file="long.cfg")
     configure(directory, "work", "backend=sys-bt")
@@ -273,7 +278,7 @@ def test_what_xenstore_refuses_costs_one_device_and_is_told_once(host, directory
 
 
 @pytest.mark.parametrize("number", ["99999999999999999999", "4294967296", "65536", "007"])
-def test_what_is_no_domain_is_passed_over(host, directory, number):
+def test_what_is_no_domain_is_passed_over(host: Host, directory: Path, number: str) -> None:
     for name in ("big", "work"):
         configure(directory, name, "backend=sys-bt")
     process, driver = watch(host, directory), host.create("sys-bt")
@@ -287,7 +292,7 @@ def test_what_is_no_domain_is_passed_over(host, directory, number):
     assert not [line for line in process.log if "passed over" in line]
 
 
-def test_too_many_devices_of_a_guest_are_passed_over_and_the_others_get_theirs(host, directory):
+def test_too_many_devices_of_a_guest_are_passed_over_and_the_others_get_theirs(host: Host, directory: Path) -> None:
     configure(directory, "many", *["backend=sys-bt"] * 65)
     configure(directory, "work", "backend=sys-bt")
     process, driver, many = watch(host, directory), host.create("sys-bt"), host.create("many")
@@ -301,7 +306,7 @@ def test_too_many_devices_of_a_guest_are_passed_over_and_the_others_get_theirs(h
     assert f"many (domain {many}) has 64 devices already, and no domain has more than 64" in said
 
 
-def test_domains_of_one_name_are_told(host, directory):
+def test_domains_of_one_name_are_told(host: Host, directory: Path) -> None:
     configure(directory, "work", "backend=sys-bt")
     process = watch(host, directory)
     drivers = host.create("sys-bt"), host.create("sys-bt")
@@ -314,7 +319,7 @@ def test_domains_of_one_name_are_told(host, directory):
         wait_attached(host, guest, drivers[1])
 
 
-def test_it_tells_the_service_manager(host, directory, tmp_path):
+def test_it_tells_the_service_manager(host: Host, directory: Path, tmp_path: Path) -> None:
     configure(directory, "work", "backend=sys-bt", "backend=nobody")
     host.create("work")
     host.create("sys-bt")
@@ -329,7 +334,7 @@ def test_it_tells_the_service_manager(host, directory, tmp_path):
     assert not [line for line in process.log if "[error" in line]
 
 
-def test_a_guest_cannot_watch(host):
+def test_a_guest_cannot_watch(host: Host) -> None:
     guest = host.create("work")
     (line,) = host.run("watch", domid=guest, status=4).splitlines()
     assert line.startswith("usbbt-toolstack: ")

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.usb.conftest import Dongle
 from usbbtd.errors import LocalProtocolError
 from usbbtd.usb.device import QUEUE_LIMIT
 from usbbtd.usb.wire import descriptors, standard, usbif
@@ -12,28 +13,34 @@ SET_CONFIGURATION = pack_setup(standard.DEVICE_OUT, standard.SET_CONFIGURATION, 
 
 
 @pytest.fixture
-def dongle(new_dongle):
+def dongle(new_dongle: type[Dongle]) -> Dongle:
     device = new_dongle()
     assert device.control(SET_CONFIGURATION, b"") == b""
     return device
 
 
-def descriptor(kind, number=0, length=255):
+def descriptor(kind: int, number: int = 0, length: int = 255) -> bytes:
     return pack_setup(standard.DEVICE_IN, standard.GET_DESCRIPTOR, kind << 8 | number, 0, length)
 
 
-def test_descriptors(dongle):
-    assert descriptors.parse_device(dongle.control(descriptor(descriptors.DEVICE), b"")).vendor_id == 0x1209
-    configuration = dongle.control(descriptor(descriptors.CONFIGURATION), b"")
+def read(dongle: Dongle, setup: bytes) -> bytes:
+    data = dongle.control(setup, b"")
+    assert data is not None
+    return data
+
+
+def test_descriptors(dongle: Dongle) -> None:
+    assert descriptors.parse_device(read(dongle, descriptor(descriptors.DEVICE))).vendor_id == 0x1209
+    configuration = read(dongle, descriptor(descriptors.CONFIGURATION))
     assert descriptors.parse_total_length(configuration) == len(configuration)
-    assert descriptors.parse_string(dongle.control(descriptor(descriptors.STRING, 3), b"")) == "0001"
+    assert descriptors.parse_string(read(dongle, descriptor(descriptors.STRING, 3))) == "0001"
     assert dongle.control(descriptor(descriptors.STRING, 0), b"") == bytes.fromhex("04030904")
-    assert len(dongle.control(descriptor(descriptors.DEVICE, length=8), b"")) == 8
+    assert len(read(dongle, descriptor(descriptors.DEVICE, length=8))) == 8
     for kind, number in ((descriptors.STRING, 9), (descriptors.DEVICE, 1), (descriptors.CONFIGURATION, 1), (6, 0)):
         assert dongle.control(descriptor(kind, number), b"") is None
 
 
-def test_configuration(new_dongle):
+def test_configuration(new_dongle: type[Dongle]) -> None:
     dongle = new_dongle()
     get = pack_setup(standard.DEVICE_IN, standard.GET_CONFIGURATION, 0, 0, 1)
     assert dongle.control(get, b"") == b"\0"
@@ -47,8 +54,8 @@ def test_configuration(new_dongle):
     assert dongle.control(get, b"") == b"\0"
 
 
-def test_interfaces(dongle):
-    def interface(request_type, request, number, value=0, length=2):
+def test_interfaces(dongle: Dongle) -> None:
+    def interface(request_type: int, request: int, number: int, value: int = 0, length: int = 2) -> bytes | None:
         return dongle.control(pack_setup(request_type, request, value, number, length), b"")
 
     assert interface(standard.INTERFACE_IN, standard.GET_STATUS, 0) == b"\0\0"
@@ -59,7 +66,7 @@ def test_interfaces(dongle):
     assert interface(standard.INTERFACE_OUT, standard.SET_INTERFACE, 2, 0, 0) is None
 
 
-def test_halt(dongle):
+def test_halt(dongle: Dongle) -> None:
     status = pack_setup(standard.ENDPOINT_IN, standard.GET_STATUS, 0, BULK_IN, 2)
     halt = pack_setup(standard.ENDPOINT_OUT, standard.SET_FEATURE, standard.ENDPOINT_HALT, BULK_IN, 0)
     assert dongle.control(status, b"") == b"\0\0"
@@ -71,7 +78,7 @@ def test_halt(dongle):
     assert dongle.control(standard.clear_halt(0x8F), b"") is None
 
 
-def test_other_requests_go_to_the_subclass_or_stall(dongle):
+def test_other_requests_go_to_the_subclass_or_stall(dongle: Dongle) -> None:
     assert dongle.control(pack_setup(0x20, 0, 0, 0, 3), b"cmd") == b""
     assert dongle.commands == [b"cmd"]
     assert dongle.control(pack_setup(0xC0, 1, 0, 0, 3), b"") is None
@@ -79,7 +86,7 @@ def test_other_requests_go_to_the_subclass_or_stall(dongle):
     assert dongle.control(pack_setup(standard.DEVICE_OUT, standard.SET_FEATURE, 1, 0, 0), b"") is None
 
 
-def test_nothing_is_sent_to_nobody(new_dongle):
+def test_nothing_is_sent_to_nobody(new_dongle: type[Dongle]) -> None:
     dongle = new_dongle()
     woken = []
     dongle.wake = lambda: woken.append(1)
@@ -94,7 +101,7 @@ def test_nothing_is_sent_to_nobody(new_dongle):
         dongle.send(BULK_OUT, b"x")
 
 
-def test_the_queue_is_bounded(dongle):
+def test_the_queue_is_bounded(dongle: Dongle) -> None:
     for _ in range(QUEUE_LIMIT + 3):
         dongle.send(BULK_IN, b"x")
     assert (dongle.queued(BULK_IN), dongle.dropped) == (QUEUE_LIMIT, 3)
@@ -116,7 +123,7 @@ def test_the_queue_is_bounded(dongle):
         (200, 192, [192, 8]),
     ],
 )
-def test_transfers_end_with_a_short_packet(dongle, size, room, pieces):
+def test_transfers_end_with_a_short_packet(dongle: Dongle, size: int, room: int, pieces: list[int]) -> None:
     data = bytes(index % 251 for index in range(size))
     dongle.send(BULK_IN, data)
     taken = []
@@ -128,7 +135,7 @@ def test_transfers_end_with_a_short_packet(dongle, size, room, pieces):
     assert b"".join(taken) == data
 
 
-def test_a_packet_without_room_babbles(dongle):
+def test_a_packet_without_room_babbles(dongle: Dongle) -> None:
     dongle.send(BULK_IN, bytes(100))
     assert dongle.take_transfer(BULK_IN, 65) == (usbif.BABBLE, b"")
     dongle.send(BULK_IN, bytes(65))
@@ -136,7 +143,9 @@ def test_a_packet_without_room_babbles(dongle):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(1, 5), min_size=1))
-def test_every_transfer_comes_through_any_whole_packets(new_dongle, transfers, rooms):
+def test_every_transfer_comes_through_any_whole_packets(
+    new_dongle: type[Dongle], transfers: list[bytes], rooms: list[int]
+) -> None:
     dongle = new_dongle()
     dongle.control(SET_CONFIGURATION, b"")
     for transfer in transfers:
@@ -155,7 +164,7 @@ def test_every_transfer_comes_through_any_whole_packets(new_dongle, transfers, r
 
 
 @given(st.binary(min_size=8, max_size=8), st.binary(max_size=32))
-def test_any_setup_is_answered_or_stalls(new_dongle, setup, data):
+def test_any_setup_is_answered_or_stalls(new_dongle: type[Dongle], setup: bytes, data: bytes) -> None:
     dongle = new_dongle()
     dongle.control(SET_CONFIGURATION, b"")
     answer = dongle.control(setup, data)

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.usb.conftest import Memory
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.usb.frontend import QUEUE_LIMIT, UsbifFrontend
 from usbbtd.usb.wire import standard, usbif
@@ -11,24 +12,24 @@ IN, OUT = 0x82, 0x02
 
 
 @pytest.fixture
-def memory(new_memory):
+def memory(new_memory: type[Memory]) -> Memory:
     return new_memory()
 
 
 @pytest.fixture
-def frontend(memory):
+def frontend(memory: Memory) -> UsbifFrontend:
     return UsbifFrontend(memory.pool(), ports=4)
 
 
-def ids(requests):
+def ids(requests: list[bytes]) -> list[int]:
     return [usbif.unpack_request(request)[0][0] for request in requests]
 
 
-def answer(urb_id, status=usbif.OK, length=0):
+def answer(urb_id: int, status: int = usbif.OK, length: int = 0) -> bytes:
     return usbif.pack_response(urb_id, status, length)
 
 
-def test_out_data_is_in_the_granted_pages(frontend, memory):
+def test_out_data_is_in_the_granted_pages(frontend: UsbifFrontend, memory: Memory) -> None:
     data = bytes(range(256)) * 40
     frontend.send(frontend.open_pipe(1, 1, OUT, usbif.BULK), data)
     (request,) = frontend.take_requests()
@@ -38,7 +39,7 @@ def test_out_data_is_in_the_granted_pages(frontend, memory):
     assert usbif.unpack_pipe(head[2]) == (1, 1, OUT, usbif.BULK)
 
 
-def test_sixteen_segments_are_the_most(new_memory):
+def test_sixteen_segments_are_the_most(new_memory: type[Memory]) -> None:
     memory = new_memory(16)
     frontend = UsbifFrontend(memory.pool())
     pipe = frontend.open_pipe(1, 1, OUT, usbif.BULK)
@@ -53,7 +54,7 @@ def test_sixteen_segments_are_the_most(new_memory):
         UsbifFrontend(memory.pool()[:1]).send(pipe, bytes(usbif.PAGE_SIZE + 1))
 
 
-def test_standing_urbs_go_back_in_the_order_of_the_answers(frontend, memory):
+def test_standing_urbs_go_back_in_the_order_of_the_answers(frontend: UsbifFrontend, memory: Memory) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=3)
     frontend.receive_on(pipe, 64)
     requests = frontend.take_requests()
@@ -67,7 +68,7 @@ def test_standing_urbs_go_back_in_the_order_of_the_answers(frontend, memory):
     assert frontend.take_received() == [(pipe, b"")]
 
 
-def test_standing_urbs_go_back_when_few_are_left_or_with_something_else(frontend):
+def test_standing_urbs_go_back_when_few_are_left_or_with_something_else(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=6)
     out = frontend.open_pipe(1, 1, OUT, usbif.BULK)
     frontend.receive_on(pipe, 64)
@@ -84,7 +85,7 @@ def test_standing_urbs_go_back_when_few_are_left_or_with_something_else(frontend
     assert again == requests[4]
 
 
-def test_the_last_standing_urb_goes_back_at_once_where_others_have_failed(frontend):
+def test_the_last_standing_urb_goes_back_at_once_where_others_have_failed(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=4)
     frontend.receive_on(pipe, 64)
     requests = frontend.take_requests()
@@ -93,7 +94,7 @@ def test_the_last_standing_urb_goes_back_at_once_where_others_have_failed(fronte
     assert frontend.take_requests() == [requests[3]]
 
 
-def test_a_standing_urb_that_fails_stays_away_until_the_pipe_is_filled_again(frontend):
+def test_a_standing_urb_that_fails_stays_away_until_the_pipe_is_filled_again(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=2)
     frontend.receive_on(pipe, 64)
     first, _ = ids(frontend.take_requests())
@@ -105,7 +106,7 @@ def test_a_standing_urb_that_fails_stays_away_until_the_pipe_is_filled_again(fro
     assert len(frontend.take_requests()) == 1
 
 
-def test_no_more_than_the_depth_in_flight_and_the_rest_in_order(frontend, memory):
+def test_no_more_than_the_depth_in_flight_and_the_rest_in_order(frontend: UsbifFrontend, memory: Memory) -> None:
     pipe = frontend.open_pipe(1, 1, OUT, usbif.BULK, depth=2)
     numbers = [frontend.send(pipe, bytes([value])) for value in range(5)]
     sent, done = [], []
@@ -118,7 +119,7 @@ def test_no_more_than_the_depth_in_flight_and_the_rest_in_order(frontend, memory
     assert done == numbers
 
 
-def test_a_full_ring_is_shared_fairly_and_keeps_a_slot_for_unlinks(frontend):
+def test_a_full_ring_is_shared_fairly_and_keeps_a_slot_for_unlinks(frontend: UsbifFrontend) -> None:
     greedy = frontend.open_pipe(1, 1, OUT, usbif.BULK, depth=16)
     modest = frontend.open_pipe(2, 2, OUT, usbif.BULK, depth=16)
     for _ in range(20):
@@ -135,7 +136,7 @@ def test_a_full_ring_is_shared_fairly_and_keeps_a_slot_for_unlinks(frontend):
     assert head[2] & usbif.UNLINK
 
 
-def test_pages_that_are_not_there_are_waited_for(new_memory):
+def test_pages_that_are_not_there_are_waited_for(new_memory: type[Memory]) -> None:
     frontend = UsbifFrontend(new_memory(3).pool())
     big = frontend.open_pipe(1, 1, OUT, usbif.BULK, depth=4)
     small = frontend.open_pipe(2, 2, OUT, usbif.BULK, depth=4)
@@ -149,7 +150,7 @@ def test_pages_that_are_not_there_are_waited_for(new_memory):
     assert len(frontend.take_requests()) == 1
 
 
-def test_a_closed_pipe_says_nothing_more_and_its_slots_come_back(frontend):
+def test_a_closed_pipe_says_nothing_more_and_its_slots_come_back(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=3)
     frontend.receive_on(pipe, 64)
     flying = ids(frontend.take_requests())
@@ -171,7 +172,7 @@ def test_a_closed_pipe_says_nothing_more_and_its_slots_come_back(frontend):
     assert len(frontend.take_requests()) == usbif.URB_SLOTS - 1
 
 
-def test_an_unlink_that_waited_too_long_spares_who_has_the_id_now(frontend):
+def test_an_unlink_that_waited_too_long_spares_who_has_the_id_now(frontend: UsbifFrontend) -> None:
     pipes = [frontend.open_pipe(1, 1, OUT, usbif.BULK, depth=16) for _ in range(2)]
     for _ in range(15):
         frontend.send(pipes[0], b"x")
@@ -185,7 +186,7 @@ def test_an_unlink_that_waited_too_long_spares_who_has_the_id_now(frontend):
     assert not any(usbif.unpack_request(request)[0][2] & usbif.UNLINK for request in requests)
 
 
-def test_the_buffer_of_a_control_request_is_what_its_setup_says(frontend):
+def test_the_buffer_of_a_control_request_is_what_its_setup_says(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, 0, usbif.CONTROL)
     with pytest.raises(LocalProtocolError):
         frontend.control(pipe, standard.pack_setup(0x20, 0, 0, 0, 4), b"123")
@@ -196,7 +197,7 @@ def test_the_buffer_of_a_control_request_is_what_its_setup_says(frontend):
     assert usbif.unpack_pipe(head[2]) == (1, 1, 0x80, usbif.CONTROL)
 
 
-def test_what_our_own_side_may_not_do(frontend):
+def test_what_our_own_side_may_not_do(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, OUT, usbif.BULK)
     for _ in range(QUEUE_LIMIT):
         assert frontend.room(pipe) > 0
@@ -209,7 +210,7 @@ def test_what_our_own_side_may_not_do(frontend):
         frontend.send(pipe, b"x")
 
 
-def test_the_conn_ring_is_filled_and_refilled(frontend):
+def test_the_conn_ring_is_filled_and_refilled(frontend: UsbifFrontend) -> None:
     requests = frontend.take_conn_requests()
     assert sorted(map(usbif.unpack_conn_request, requests)) == list(range(512))
     frontend.receive_conn_responses([usbif.pack_conn_response(17, 4, usbif.SPEED_FULL)])
@@ -222,14 +223,14 @@ def test_the_conn_ring_is_filled_and_refilled(frontend):
 
 
 @pytest.mark.parametrize("bad", [(512, 1, 2), (0, 0, 2), (0, 5, 2), (0, 255, 2), (0, 1, 4)])
-def test_a_conn_response_that_cannot_be(frontend, bad):
+def test_a_conn_response_that_cannot_be(frontend: UsbifFrontend, bad: tuple[int, int, int]) -> None:
     with pytest.raises(RemoteProtocolError):
         frontend.receive_conn_responses([usbif.pack_conn_response(*bad)])
 
 
 @pytest.mark.parametrize("length", [-1, 65, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("status", [usbif.OK, usbif.STALL])
-def test_a_length_that_was_not_asked_for(frontend, length, status):
+def test_a_length_that_was_not_asked_for(frontend: UsbifFrontend, length: int, status: int) -> None:
     frontend.receive_on(frontend.open_pipe(1, 1, IN, usbif.BULK), 64)
     (urb_id,) = ids(frontend.take_requests())
     with pytest.raises(RemoteProtocolError, match="64 were asked for"):
@@ -237,7 +238,7 @@ def test_a_length_that_was_not_asked_for(frontend, length, status):
 
 
 @pytest.mark.parametrize("which", ["unknown", "not in flight", "twice", "twice, standing"])
-def test_an_answer_to_nothing(frontend, which):
+def test_an_answer_to_nothing(frontend: UsbifFrontend, which: str) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK)
     if which == "twice, standing":
         frontend.receive_on(pipe, 64)
@@ -249,7 +250,7 @@ def test_an_answer_to_nothing(frontend, which):
         frontend.receive_responses(bad)
 
 
-def test_the_answer_to_an_unlink_may_come_once(frontend):
+def test_the_answer_to_an_unlink_may_come_once(frontend: UsbifFrontend) -> None:
     pipe = frontend.open_pipe(1, 1, IN, usbif.BULK)
     frontend.receive_on(pipe, 64)
     frontend.take_requests()
@@ -262,7 +263,7 @@ def test_the_answer_to_an_unlink_may_come_once(frontend):
 @given(st.lists(st.one_of(st.binary(min_size=16, max_size=16), st.builds(
     answer, st.integers(0, 16), st.sampled_from([0, -19, -32, -108, 5]), st.integers(-1, 66))), max_size=40),
     st.lists(st.binary(min_size=4, max_size=4), max_size=20))  # fmt: skip
-def test_a_backend_that_says_anything(responses, conn_responses):
+def test_a_backend_that_says_anything(responses: list[bytes], conn_responses: list[bytes]) -> None:
     pages = [(ref, memoryview(bytearray(usbif.PAGE_SIZE))) for ref in range(16)]
     frontend = UsbifFrontend(pages, ports=4)
     inward = frontend.open_pipe(1, 1, IN, usbif.BULK, depth=4)

@@ -1,18 +1,13 @@
 """What is opened together is closed together, and all of it where one cannot be opened."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.domain import NewDomain
 from usbbtd.errors import LocalProtocolError
 from usbbtd.xen.error import XenError
 from usbbtd.xen.xen import Xen
-
-if TYPE_CHECKING:
-    from tests.conftest import NewDomain
 
 
 async def use_and_close() -> list[str]:

@@ -2,16 +2,20 @@
 
 import asyncio
 import errno
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from tests.support import air
+from tests.support.fixtures import NewDongle
 from usbbtd.backends.vl2cap.air import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestScan
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
-from usbbtd.l2capif.wire import unpack_report
+from usbbtd.l2capif.wire import ScanReport, unpack_report
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
 from usbbtd.radio.errors import InUse, NoDongle
 
@@ -21,38 +25,41 @@ REPORT = Advertisement(bytes(range(6)), 2, 0, -40, bytes(31))
 
 
 class FrontUser:
-    def __init__(self):
+    def __init__(self) -> None:
         self.woken = asyncio.Event()
 
-    def receive_event(self):
+    def receive_event(self) -> None:
         self.woken.set()
 
-    def connection_lost(self):
+    def connection_lost(self) -> None:
         pass
 
 
 class Scanning:
-    def __init__(self, adapter, xen):
-        self.ended, self.failed = [], []
+    def __init__(self, adapter: SharedAdapter, xen: Any) -> None:
+        self.ended: list[Any] = []
+        self.failed: list[Any] = []
         self.user = FrontUser()
         self.shared = SharedStream(xen, DRIVER, 1, self.user, self.failed.append)
         self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append, failed=self.failed.append)
         self.scan.start(GuestStream(xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
 
-    def read(self):
+    def read(self) -> list[ScanReport]:
         messages, notify = self.shared.ring.read()
         if notify:
             self.shared.notify()
         return [unpack_report(message) for message in messages]
 
-    def close(self):
+    def close(self) -> None:
         self.scan.close()
         self.scan.close()
         self.shared.close()
 
 
 @pytest.fixture
-async def scanning(adapter, dongle, plain_xen):
+async def scanning(
+    adapter: SharedAdapter, dongle: air.DirectDongle, plain_xen: Callable[[], Any]
+) -> AsyncIterator[Scanning]:
     xen = plain_xen()
     made = Scanning(adapter, xen)
     yield made
@@ -60,7 +67,7 @@ async def scanning(adapter, dongle, plain_xen):
     assert xen.held == (0, 0, 0)
 
 
-async def test_a_scan_tells_of_the_peer(scanning, peer):
+async def test_a_scan_tells_of_the_peer(scanning: Scanning, peer: air.Remote) -> None:
     found = None
     while found != air.octets(air.PEER_LE_ADDRESS):
         scanning.user.woken.clear()
@@ -69,7 +76,7 @@ async def test_a_scan_tells_of_the_peer(scanning, peer):
             await scanning.user.woken.wait()
 
 
-async def test_reports_that_the_guest_does_not_read_are_dropped_and_counted(scanning):
+async def test_reports_that_the_guest_does_not_read_are_dropped_and_counted(scanning: Scanning) -> None:
     fit = 4096 // (10 + 31 + 4)
     for _ in range(fit + MAX_QUEUED_REPORTS + 7):
         scanning.scan._report(REPORT)
@@ -81,7 +88,7 @@ async def test_reports_that_the_guest_does_not_read_are_dropped_and_counted(scan
     assert scanning.read()[0].address == REPORT.address
 
 
-async def test_a_scan_ends_with_the_dongle(scanning, dongle):
+async def test_a_scan_ends_with_the_dongle(scanning: Scanning, dongle: air.DirectDongle) -> None:
     scanning.scan._report(REPORT)
     dongle.unplug()
     assert len(scanning.ended) == 1
@@ -89,7 +96,9 @@ async def test_a_scan_ends_with_the_dongle(scanning, dongle):
     assert scanning.shared.ended == -errno.ENODEV
 
 
-async def test_a_scan_that_the_controller_refuses_ends(adapter, new_dongle, plain_xen):
+async def test_a_scan_that_the_controller_refuses_ends(
+    adapter: SharedAdapter, new_dongle: NewDongle, plain_xen: Callable[[], Any]
+) -> None:
     refusing = new_dongle()
     await adapter.take_dongle(H2Dongle(refusing))
     await adapter.wait_powered()
@@ -103,7 +112,7 @@ async def test_a_scan_that_the_controller_refuses_ends(adapter, new_dongle, plai
     scanning.close()
 
 
-async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
+async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning: Scanning, adapter: SharedAdapter) -> None:
     scanning.shared._indices[IN_CONS : IN_CONS + 4] = b"\xff" * 4
     for _ in range(5):
         scanning.shared.notify()
@@ -114,12 +123,14 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning, adapter):
     assert not adapter.air.scans
 
 
-async def test_no_scan_without_a_dongle(adapter):
+async def test_no_scan_without_a_dongle(adapter: SharedAdapter) -> None:
     with pytest.raises(NoDongle):
-        GuestScan(adapter, active=False, duplicates=False, ended=[].append, failed=[].append)
+        GuestScan(adapter, active=False, duplicates=False, ended=lambda _: None, failed=lambda _: None)
 
 
-async def test_an_advertisement_holds_the_set_until_it_is_closed(adapter, dongle, peer):
+async def test_an_advertisement_holds_the_set_until_it_is_closed(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     advertisement = GuestAdvertisement(adapter, Advertiser(b"", 20, True))
     with pytest.raises(InUse):
         GuestAdvertisement(adapter, Advertiser(b"", 20, True))

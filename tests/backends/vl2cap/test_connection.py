@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import structlog
@@ -13,7 +15,16 @@ from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.limits import FrontendLimits
-from usbbtd.l2capif.wire import REQUEST_SIZE, RESPONSE_SIZE, PlainRequest, PlainResponse, pack, unpack
+from usbbtd.l2capif.wire import (
+    REQUEST_SIZE,
+    RESPONSE_SIZE,
+    ChannelResponse,
+    PlainRequest,
+    PlainResponse,
+    pack,
+    unpack,
+)
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
@@ -27,13 +38,25 @@ NOBODY = octets(air.NOBODY)
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
 
 
+def ignore(_reason: object) -> None:
+    pass
+
+
+class Answer(asyncio.Future[Any]):
+    """The response to a request, whose ``number`` is that of the request."""
+
+    number: int
+
+
 class Guest:
     """Both ends of one device: the guest library's connection, and ``served``, what is tested."""
 
-    def __init__(self, adapter, xen, limits=None, policy=air.ALLOW_ALL):
+    def __init__(
+        self, adapter: SharedAdapter, xen: Any, limits: FrontendLimits | None = None, policy: str = air.ALLOW_ALL
+    ) -> None:
         self.xen = xen
         self.access = air.access(policy)
-        self.broken = []
+        self.broken: list[Any] = []
         self.connection = Connection(xen, DRIVER, 5, self.broken.append)
         nodes = self.connection.nodes
         self.port = int(nodes["event-channel"])
@@ -42,44 +65,50 @@ class Guest:
             limits=limits or FrontendLimits(), broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
 
-    def send(self, make):
-        """Sends a request: a future of its response, whose ``number`` is that of the request."""
-        answered = asyncio.get_running_loop().create_future()
+    def send(self, make: Callable[..., Any]) -> Answer:
+        answered = Answer()
         answered.number = self.connection.send(make, answered.set_result)
         return answered
 
-    async def ask(self, make):
+    async def ask(self, make: Callable[..., Any]) -> Any:
         async with asyncio.timeout(air.TIME_LIMIT_S):
             return await self.send(make)
 
-    def stream(self, order=ORDER):
+    def stream(self, order: int = ORDER) -> Stream:
         return Stream(self.connection, order)
 
-    def connect(self, transport=air.BREDR, address=None, psm=None, stream=None, **options):
+    def connect(
+        self,
+        transport: int = air.BREDR,
+        address: bytes | None = None,
+        psm: int | None = None,
+        stream: Stream | None = None,
+        **options: Any,
+    ) -> Answer:
         shared = (stream or self.stream()).shared
         to = octets(air.PEER[transport][0]) if address is None else address
         arguments = {"mtu": MTU, "ref": shared.ref, "evtchn": shared.port} | options
         return self.send(lambda core: core.connect(to, air.PEER[transport][1], psm or air.PSM[transport], **arguments))
 
-    def accept(self, listener, stream=None):
+    def accept(self, listener: int, stream: Stream | None = None) -> Answer:
         shared = (stream or self.stream()).shared
         return self.send(lambda core: core.accept(listener, ref=shared.ref, evtchn=shared.port))
 
-    async def listen(self, transport=air.BREDR, psm=None, **options):
+    async def listen(self, transport: int = air.BREDR, psm: int | None = None, **options: Any) -> int:
         listening = self.send(lambda core: core.listen(transport, psm or air.PSM[transport], mtu=MTU, **options))
         assert (await listening).ret == 0
         return listening.number
 
-    def release(self, number):
+    def release(self, number: int) -> Answer:
         return self.send(lambda core: core.release(number))
 
-    def close(self):
+    def close(self) -> None:
         self.served.close()
         self.connection.close()
 
 
 @pytest.fixture
-async def xen(plain_xen):
+async def xen(plain_xen: Callable[[], Any]) -> AsyncIterator[Any]:
     """Nothing may be left mapped, shared or bound."""
     world = plain_xen()
     yield world
@@ -87,7 +116,7 @@ async def xen(plain_xen):
 
 
 @pytest.fixture
-async def guest(adapter, xen):
+async def guest(adapter: SharedAdapter, xen: Any) -> AsyncIterator[Guest]:
     """Without a dongle, until the test asks for ``dongle``."""
     made = Guest(adapter, xen)
     yield made
@@ -95,13 +124,15 @@ async def guest(adapter, xen):
     assert made.broken == []
 
 
-async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(guest, dongle, peer):
+async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     peer.serve_echo(air.BREDR)
     await guest.listen(psm=0x1077)
     stream = guest.stream()
     opened = await guest.connect(stream=stream)
     await stream.send([b"four", b""])
-    received = []
+    received: list[Any] = []
     while len(received) < 2:
         received += await stream.receive_many()
     info = guest.served.info(GUEST, 2)
@@ -116,27 +147,27 @@ async def test_it_tells_what_a_guest_has_and_what_all_its_channels_carried(guest
     assert (info.channels, info.traffic) == ([], (2, 4, 2, 4))
 
 
-async def release(guest, opened, peer, dongle):
+async def release(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     await guest.release(opened.id)
 
 
-async def peer_disconnects(guest, opened, peer, dongle):
+async def peer_disconnects(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     await (await peer.accepted.get()).close()
 
 
-async def link_ends(guest, opened, peer, dongle):
+async def link_ends(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     await peer.links[air.BREDR].disconnect()
 
 
-async def dongle_goes(guest, opened, peer, dongle):
+async def dongle_goes(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     dongle.unplug()
 
 
-async def device_closes(guest, opened, peer, dongle):
+async def device_closes(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     guest.served.close()
 
 
-async def policy_changes(guest, opened, peer, dongle):
+async def policy_changes(guest: Guest, opened: ChannelResponse, peer: air.Remote, dongle: air.DirectDongle) -> None:
     change(guest, "")
 
 
@@ -151,7 +182,9 @@ async def policy_changes(guest, opened, peer, dongle):
         (policy_changes, "policy does not allow it any more"),
     ],
 )
-async def test_the_end_of_every_channel_is_told_once(guest, dongle, peer, end, reason):
+async def test_the_end_of_every_channel_is_told_once(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, end: Any, reason: str
+) -> None:
     peer.serve(air.BREDR)
     with capture_logs() as logs:
         stream = guest.stream()
@@ -171,7 +204,7 @@ async def test_the_end_of_every_channel_is_told_once(guest, dongle, peer, end, r
     assert [ended[fact] for fact in traffic] == [0, 0, 2, 4]
 
 
-async def test_it_tells_what_a_guest_waits_for(guest, dongle, peer):
+async def test_it_tells_what_a_guest_waits_for(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
     guest.connect(address=NOBODY)
     await asyncio.sleep(0)
     (channel,) = guest.served.info(GUEST, 0).channels
@@ -179,7 +212,9 @@ async def test_it_tells_what_a_guest_waits_for(guest, dongle, peer):
     assert guest.served.statistics()["channels"] == 1
 
 
-async def test_two_guests_want_one_psm_and_one_advertising_set(guest, adapter, dongle):
+async def test_two_guests_want_one_psm_and_one_advertising_set(
+    guest: Guest, adapter: SharedAdapter, dongle: air.DirectDongle
+) -> None:
     other = Guest(adapter, guest.xen)
     await guest.listen()
     refused = await other.ask(lambda core: core.listen(air.BREDR, air.PSM[air.BREDR], mtu=MTU))
@@ -227,7 +262,7 @@ verdict = "allow"
 '''
 
 
-async def end_of(stream):
+async def end_of(stream: Stream) -> int | None:
     """What the guest reads after the last message."""
     try:
         while True:
@@ -236,13 +271,15 @@ async def end_of(stream):
         return error.errno
 
 
-def change(guest, policy):
+def change(guest: Guest, policy: str) -> None:
     guest.access.change(air.guest_policy(policy))
     guest.served.review(FrontendLimits())
 
 
 @both_transports
-async def test_what_policy_allows_is_done_and_nothing_else(adapter, xen, dongle, peer, transport):
+async def test_what_policy_allows_is_done_and_nothing_else(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     guest = Guest(adapter, xen, policy=RULES)
     peer.serve_echo(transport)
     assert (await guest.connect(transport)).ret == 0
@@ -259,7 +296,9 @@ async def test_what_policy_allows_is_done_and_nothing_else(adapter, xen, dongle,
 
 
 @both_transports
-async def test_a_peer_that_may_not_come_is_refused_with_the_reason(adapter, xen, dongle, peer, transport):
+async def test_a_peer_that_may_not_come_is_refused_with_the_reason(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     guest = Guest(adapter, xen, policy=STRANGERS_ONLY)
     await guest.listen(transport)
     assert (await guest.ask(lambda core: core.advertise(b"", interval_ms=20))).ret == 0
@@ -271,7 +310,9 @@ async def test_a_peer_that_may_not_come_is_refused_with_the_reason(adapter, xen,
 
 
 @both_transports
-async def test_a_channel_that_is_not_allowed_any_more_ends_and_others_go_on(guest, dongle, peer, transport, adapter):
+async def test_a_channel_that_is_not_allowed_any_more_ends_and_others_go_on(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int, adapter: SharedAdapter
+) -> None:
     peer.serve(transport)
     other = air.LE - transport
     peer.serve_echo(other)
@@ -292,7 +333,9 @@ async def test_a_channel_that_is_not_allowed_any_more_ends_and_others_go_on(gues
     assert (await guest.connect(transport)).ret == -errno.EACCES
 
 
-async def test_a_connect_under_way_that_is_not_allowed_any_more_is_answered(guest, dongle, adapter):
+async def test_a_connect_under_way_that_is_not_allowed_any_more_is_answered(
+    guest: Guest, dongle: air.DirectDongle, adapter: SharedAdapter
+) -> None:
     connecting = guest.connect(air.BREDR, NOBODY)
     await air.turns(lambda: adapter.links._attempts)
     change(guest, RULES)
@@ -301,7 +344,9 @@ async def test_a_connect_under_way_that_is_not_allowed_any_more_is_answered(gues
     await air.turns(lambda: not adapter.links._attempts)
 
 
-async def test_a_listener_that_is_not_allowed_any_more_answers_what_waits(guest, dongle, peer, adapter):
+async def test_a_listener_that_is_not_allowed_any_more_answers_what_waits(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, adapter: SharedAdapter
+) -> None:
     listener = await guest.listen()
     accepting = [guest.accept(listener) for _ in range(2)]
     await air.turns(lambda: guest.served.statistics()["in_flight"] == 2)
@@ -316,7 +361,9 @@ async def test_a_listener_that_is_not_allowed_any_more_answers_what_waits(guest,
     other.close()
 
 
-async def test_a_peer_that_waits_and_may_not_any_more_is_refused(guest, dongle, peer):
+async def test_a_peer_that_waits_and_may_not_any_more_is_refused(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen()
     connection = await peer.connect(air.BREDR)
     waiting = asyncio.create_task(peer.open(connection, air.BREDR))
@@ -329,7 +376,9 @@ async def test_a_peer_that_waits_and_may_not_any_more_is_refused(guest, dongle, 
     assert (await accepting).ret == -errno.ENOTCONN
 
 
-async def test_a_scan_and_an_advertisement_that_are_not_allowed_any_more_end(guest, dongle, adapter):
+async def test_a_scan_and_an_advertisement_that_are_not_allowed_any_more_end(
+    guest: Guest, dongle: air.DirectDongle, adapter: SharedAdapter
+) -> None:
     stream = guest.stream()
     scanning = guest.send(lambda core: core.scan(ref=stream.shared.ref, evtchn=stream.shared.port))
     advertising = guest.send(lambda core: core.advertise(b""))
@@ -343,7 +392,9 @@ async def test_a_scan_and_an_advertisement_that_are_not_allowed_any_more_end(gue
     other.close()
 
 
-async def test_channels_by_a_rule_and_unread_bytes(adapter, xen, dongle, peer):
+async def test_channels_by_a_rule_and_unread_bytes(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     guest = Guest(adapter, xen, policy=f"{air.ALLOW_ALL}channels = 1\nunread_bytes = 5000")
     peer.serve(air.BREDR)
     first = guest.connect()
@@ -359,7 +410,7 @@ async def test_channels_by_a_rule_and_unread_bytes(adapter, xen, dongle, peer):
     guest.close()
 
 
-async def test_connects_a_minute(adapter, xen, dongle, peer):
+async def test_connects_a_minute(adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote) -> None:
     guest = Guest(adapter, xen, policy=f'{air.ALLOW_ALL}[[limits]]\nguest = "work"\nconnects_per_minute = 2')
     answers = [(await guest.connect()).ret for _ in range(3)]
     assert answers == [-errno.ECONNREFUSED, -errno.ECONNREFUSED, -errno.EAGAIN]
@@ -369,7 +420,9 @@ async def test_connects_a_minute(adapter, xen, dongle, peer):
 # RELEASE
 
 
-async def test_release_of_an_open_channel_a_scan_and_an_advertisement(guest, dongle, peer, adapter):
+async def test_release_of_an_open_channel_a_scan_and_an_advertisement(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, adapter: SharedAdapter
+) -> None:
     peer.serve(air.BREDR)
     connecting = guest.connect()
     scanned = guest.stream().shared
@@ -388,7 +441,7 @@ async def test_release_of_an_open_channel_a_scan_and_an_advertisement(guest, don
 # The command ring and the end
 
 
-async def test_limits_are_the_guests_own(adapter, xen, dongle):
+async def test_limits_are_the_guests_own(adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle) -> None:
     guest = Guest(adapter, xen, FrontendLimits(channels=1, listeners=1, requests=2))
     await guest.listen()
     assert (await guest.ask(lambda core: core.listen(air.LE, 0x80, mtu=MTU))).ret == -errno.EMFILE
@@ -401,27 +454,27 @@ async def test_limits_are_the_guests_own(adapter, xen, dongle):
 class RawGuest:
     """A frontend without the core that keeps ours honest."""
 
-    def __init__(self, adapter, xen):
+    def __init__(self, adapter: SharedAdapter, xen: Any) -> None:
         self.page = xen.share(DRIVER, 1)
         self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
         self.channel = xen.bind_unbound(DRIVER, lambda: None)
         self.served = GuestConnection(
             GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, xen=xen,
-            limits=FrontendLimits(), broken=[].append, log=structlog.get_logger(),
+            limits=FrontendLimits(), broken=ignore, log=structlog.get_logger(),
         )  # fmt: skip
 
-    async def put(self, *requests):
+    async def put(self, *requests: Any) -> None:
         """Until all are there."""
         expected = self.served.statistics()["requests"] + len(requests)
         self.ring.put(requests)
         self.channel.notify()
         await air.turns(lambda: self.served.statistics()["requests"] == expected)
 
-    def answers(self):
+    def answers(self) -> list[tuple[int, int]]:
         """(req_id, ret)"""
         return [(answer.req_id, answer.ret) for answer in (unpack(PlainResponse, each) for each in self.ring.take())]
 
-    def close(self):
+    def close(self) -> None:
         self.served.close()
         self.ring.close()
         self.channel.close()
@@ -429,18 +482,18 @@ class RawGuest:
 
 
 @pytest.fixture
-async def raw_guest(adapter, xen):
+async def raw_guest(adapter: SharedAdapter, xen: Any) -> AsyncIterator[RawGuest]:
     made = RawGuest(adapter, xen)
     yield made
     made.close()
 
 
-async def test_unknown_commands_and_garbage_are_answered(raw_guest):
+async def test_unknown_commands_and_garbage_are_answered(raw_guest: RawGuest) -> None:
     await raw_guest.put(pack(PlainRequest(1, 7, 0)), b"\xff" * 64, pack(PlainRequest(3, 0, 0, 2)))
     assert raw_guest.answers() == [(1, -errno.EOPNOTSUPP), (0xFFFFFFFF, -errno.EOPNOTSUPP), (3, -errno.EINVAL)]
 
 
-async def test_closing_answers_what_is_in_flight_on_the_ring(raw_guest, dongle):
+async def test_closing_answers_what_is_in_flight_on_the_ring(raw_guest: RawGuest, dongle: air.DirectDongle) -> None:
     no_ring = {"ref": 999_999, "evtchn": 1}
     core = Frontend()
     listener = core.listen(air.BREDR, air.PSM[air.BREDR], mtu=MTU)
@@ -454,7 +507,9 @@ async def test_closing_answers_what_is_in_flight_on_the_ring(raw_guest, dongle):
     assert raw_guest.answers() == [(accepting, -errno.ENODEV)]
 
 
-async def test_lying_indices_close_the_device_and_nothing_is_left(adapter, xen, dongle):
+async def test_lying_indices_close_the_device_and_nothing_is_left(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle
+) -> None:
     guest = Guest(adapter, xen)
     waiting = guest.connect(air.BREDR, NOBODY)
     await air.turns(lambda: guest.served.statistics()["in_flight"] == 1)
@@ -468,13 +523,15 @@ async def test_lying_indices_close_the_device_and_nothing_is_left(adapter, xen, 
 
 
 @pytest.mark.parametrize(("ref", "port"), [(999_999, None), (None, 999_999)])
-async def test_a_ring_that_cannot_be_had_leaves_nothing(adapter, xen, ref, port):
-    connection = Connection(xen, DRIVER, 5, [].append)
+async def test_a_ring_that_cannot_be_had_leaves_nothing(
+    adapter: SharedAdapter, xen: Any, ref: int | None, port: int | None
+) -> None:
+    connection = Connection(xen, DRIVER, 5, ignore)
     nodes = connection.nodes
     with pytest.raises(XenError):
         GuestConnection(
             GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), access=air.access(),
-            adapter=adapter, xen=xen, limits=FrontendLimits(), broken=[].append,
+            adapter=adapter, xen=xen, limits=FrontendLimits(), broken=ignore,
             log=structlog.get_logger(),
         )  # fmt: skip
     assert xen.mapped == 0

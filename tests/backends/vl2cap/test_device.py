@@ -1,17 +1,23 @@
 """What a guest's device publishes and takes; its whole life under xenbus is in test_service.py."""
 
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
 import pytest
 import structlog
 
 from tests.support import air
 from tests.support.plain_xen import PlainXen as PLAIN_XEN
+from usbbtd.backends.access import Access
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.connection import Connection
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.policy.rules import Identity
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
+from usbbtd.xen.store import Store
 from usbbtd.xenbus import Action
 
 GUEST, DRIVER = 7, 3
@@ -20,33 +26,33 @@ GUEST, DRIVER = 7, 3
 class Nodes:
     """A store with the nodes of one device."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes: dict[str, str]) -> None:
         self.nodes = nodes
 
-    async def read(self, path):
+    async def read(self, path: str) -> str | None:
         return self.nodes.get(path.removeprefix("other/"))
 
 
 @pytest.fixture
-async def xen():
+async def xen() -> AsyncIterator[Any]:
     world = PLAIN_XEN()
     yield world
     assert world.held == (0, 0, 0)
 
 
 @pytest.fixture
-async def frontend(xen):
-    connection = Connection(xen, DRIVER, 5, [].append)
+async def frontend(xen: Any) -> AsyncIterator[Connection]:
+    connection = Connection(xen, DRIVER, 5, lambda _: None)
     yield connection
     connection.close()
 
 
 @pytest.fixture
-def device_with(adapter, xen):
+def device_with(adapter: SharedAdapter, xen: Any) -> Callable[..., Any]:
     """The device of a guest that has written these nodes."""
 
-    def make(nodes, limits=None, access=None):
-        device = XenbusDevice(Nodes(nodes), "backend", "backend/vl2cap/7/0")
+    def make(nodes: dict[Any, Any], limits: FrontendLimits | None = None, access: Access | None = None) -> GuestDevice:
+        device = XenbusDevice(cast(Store, Nodes(nodes)), "backend", "backend/vl2cap/7/0")
         device.other_path, device.other_domid = "other", GUEST
         return GuestDevice(
             device,
@@ -61,7 +67,7 @@ def device_with(adapter, xen):
     return make
 
 
-async def test_it_publishes_its_limits_and_features(device_with):
+async def test_it_publishes_its_limits_and_features(device_with: Callable[..., Any]) -> None:
     device = device_with({}, FrontendLimits(max_page_order=3), air.access(channels=5))
     nodes = await device.perform(Action.PUBLISH)
     assert nodes == {
@@ -70,7 +76,9 @@ async def test_it_publishes_its_limits_and_features(device_with):
     }  # fmt: skip
 
 
-async def test_it_attaches_and_detaches_any_number_of_times(device_with, frontend, xen):
+async def test_it_attaches_and_detaches_any_number_of_times(
+    device_with: Callable[..., Any], frontend: Connection, xen: Any
+) -> None:
     device = device_with(frontend.nodes)
     assert device.statistics() == {}
     for _ in range(3):
@@ -87,7 +95,9 @@ async def test_it_attaches_and_detaches_any_number_of_times(device_with, fronten
     [{"version": "2"}, {"version": None}, {"ring-ref": "-1"}, {"ring-ref": "4294967296"}, {"ring-ref": "../x"},
      {"event-channel": None}, {"event-channel": ""}],
 )  # fmt: skip
-async def test_nodes_that_make_no_sense(device_with, frontend, xen, wrong):
+async def test_nodes_that_make_no_sense(
+    device_with: Callable[..., Any], frontend: Connection, xen: Any, wrong: dict[Any, Any]
+) -> None:
     device = device_with(frontend.nodes | wrong)
     with pytest.raises(RemoteProtocolError):
         await device.perform(Action.ATTACH)
@@ -96,7 +106,9 @@ async def test_nodes_that_make_no_sense(device_with, frontend, xen, wrong):
 
 
 @pytest.mark.parametrize("wrong", [{"ring-ref": "999999"}, {"event-channel": "999999"}])
-async def test_what_cannot_be_mapped_or_bound(device_with, frontend, xen, wrong):
+async def test_what_cannot_be_mapped_or_bound(
+    device_with: Callable[..., Any], frontend: Connection, xen: Any, wrong: dict[str, str]
+) -> None:
     device = device_with(frontend.nodes | wrong)
     with pytest.raises(XenError):
         await device.perform(Action.ATTACH)

@@ -1,6 +1,7 @@
 """errors.py: each failure has its error."""
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -29,5 +30,5 @@ from usbbtd.xen.error import XenError
         (RemoteProtocolError(), (errno.EINVAL, 0, 0)),
     ],
 )
-def test_every_failure_has_its_error(error, code):
+def test_every_failure_has_its_error(error: Any, code: tuple[int, int, int]) -> None:
     assert error_code(error) == code

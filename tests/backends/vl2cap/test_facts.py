@@ -1,15 +1,20 @@
 """What a guest is told of the adapter, over rings in memory."""
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
+from tests.support.fixtures import NewDongle
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2capif.limits import FrontendLimits
+from usbbtd.radio.adapter import SharedAdapter
 
 xen, guest = connection.xen, connection.guest
 octets = air.octets
 
 
-async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_dongle):
+async def test_info_is_answered_with_and_without_a_dongle(
+    guest: Guest, adapter: SharedAdapter, new_dongle: NewDongle
+) -> None:
     info = await guest.ask(lambda core: core.info())
     assert (info.ret, info.powered, info.features, info.address) == (0, 0, 0, bytes(6))
     await adapter.take_dongle(H2Dongle(new_dongle()))
@@ -22,7 +27,9 @@ async def test_info_is_answered_with_and_without_a_dongle(guest, adapter, new_do
     assert info.features == 0b1111
 
 
-async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle):
+async def test_info_tells_of_dongles_that_come_and_go(
+    guest: Guest, adapter: SharedAdapter, new_dongle: NewDongle
+) -> None:
     info = await guest.ask(lambda core: core.info())
     said = []
     for _ in range(2):
@@ -37,7 +44,7 @@ async def test_info_tells_of_dongles_that_come_and_go(guest, adapter, new_dongle
     assert said == [(0, 1, True), (0, 0, False)]
 
 
-async def test_info_tells_of_another_limit(guest):
+async def test_info_tells_of_another_limit(guest: Guest) -> None:
     info = await guest.ask(lambda core: core.info())
     waiting = guest.send(lambda core: core.info(info.generation))
     guest.served.review(FrontendLimits())  # the same

@@ -6,8 +6,10 @@ import errno
 import pytest
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
 from usbbtd.backends.vl2cap.listeners import GuestListener
+from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.errors import InUse
 
 xen, guest = connection.xen, connection.guest
@@ -16,7 +18,9 @@ octets = air.octets
 
 
 @both_transports
-async def test_a_listener_gets_its_peers_in_order_and_their_data(guest, dongle, peer, transport):
+async def test_a_listener_gets_its_peers_in_order_and_their_data(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     listener = await guest.listen(transport)
     advertising = guest.send(lambda core: core.advertise(b"", interval_ms=20))
     assert (await advertising).ret == 0
@@ -33,7 +37,9 @@ async def test_a_listener_gets_its_peers_in_order_and_their_data(guest, dongle, 
         assert await remote.recv() == b"answer"
 
 
-async def test_a_peer_waits_in_the_backlog_and_one_too_many_is_refused(guest, dongle, peer):
+async def test_a_peer_waits_in_the_backlog_and_one_too_many_is_refused(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen(backlog=1)
     connection = await peer.connect(air.BREDR)
     waiting = asyncio.create_task(peer.open(connection, air.BREDR))
@@ -44,7 +50,9 @@ async def test_a_peer_waits_in_the_backlog_and_one_too_many_is_refused(guest, do
     await waiting
 
 
-async def test_a_peer_that_went_away_is_not_accepted_the_accept_waits_for_the_next(guest, dongle, peer):
+async def test_a_peer_that_went_away_is_not_accepted_the_accept_waits_for_the_next(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen()
     connection = await peer.connect(air.BREDR)
     gone = asyncio.create_task(peer.open(connection, air.BREDR))
@@ -60,7 +68,9 @@ async def test_a_peer_that_went_away_is_not_accepted_the_accept_waits_for_the_ne
     gone.cancel()
 
 
-async def test_an_accept_with_a_bad_ring_is_answered_when_the_peer_is_there_who_is_refused(guest, dongle, peer):
+async def test_an_accept_with_a_bad_ring_is_answered_when_the_peer_is_there_who_is_refused(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen()
     accepting = guest.send(lambda core: core.accept(listener, ref=999_999, evtchn=1))
     connection = await peer.connect(air.BREDR)
@@ -69,7 +79,9 @@ async def test_an_accept_with_a_bad_ring_is_answered_when_the_peer_is_there_who_
     assert (await accepting).ret == -errno.EFAULT
 
 
-async def test_release_of_a_listener_answers_what_waits_there(guest, dongle, peer):
+async def test_release_of_a_listener_answers_what_waits_there(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen()
     accepting = [guest.accept(listener) for _ in range(3)]
     await air.turns(lambda: guest.served.statistics()["in_flight"] == 3)
@@ -78,14 +90,16 @@ async def test_release_of_a_listener_answers_what_waits_there(guest, dongle, pee
     await guest.listen()
 
 
-async def test_release_of_a_waiting_accept(guest, dongle, peer):
+async def test_release_of_a_waiting_accept(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
     listener = await guest.listen()
     accepting = guest.accept(listener)
     assert (await guest.release(accepting.number)).ret == 0
     assert (await accepting).ret == -errno.ENOTCONN
 
 
-async def test_accept_and_release_in_one_batch_refuses_the_peer_that_waited(guest, dongle, peer):
+async def test_accept_and_release_in_one_batch_refuses_the_peer_that_waited(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
     listener = await guest.listen()
     connection = await peer.connect(air.BREDR)
     opening = asyncio.create_task(peer.open(connection, air.BREDR))
@@ -98,10 +112,14 @@ async def test_accept_and_release_in_one_batch_refuses_the_peer_that_waited(gues
         await asyncio.wait_for(opening, 5)
 
 
-async def test_a_listener_holds_its_psm_until_it_is_closed(adapter):
-    listener = GuestListener(adapter, air.LE, 0x80, offered=[].append, failed=[].append)
+def ignore(_told: object) -> None:
+    pass
+
+
+async def test_a_listener_holds_its_psm_until_it_is_closed(adapter: SharedAdapter) -> None:
+    listener = GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)
     with pytest.raises(InUse):
-        GuestListener(adapter, air.LE, 0x80, offered=[].append, failed=[].append)
+        GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)
     listener.close()
     listener.close()
-    GuestListener(adapter, air.LE, 0x80, offered=[].append, failed=[].append)
+    GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)

@@ -2,11 +2,14 @@
 
 import asyncio
 import errno
+from typing import Any
 
 import pytest
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
+from usbbtd.radio.adapter import SharedAdapter
 
 xen, guest = connection.xen, connection.guest
 MTU, ORDER, NOBODY, both_transports = connection.MTU, connection.ORDER, connection.NOBODY, connection.both_transports
@@ -14,7 +17,9 @@ octets = air.octets
 
 
 @both_transports
-async def test_sdus_of_all_sizes_go_there_and_back(guest, dongle, peer, transport):
+async def test_sdus_of_all_sizes_go_there_and_back(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     peer.serve_echo(transport)
     stream = guest.stream()
     opened = await guest.connect(transport, stream=stream)
@@ -22,14 +27,14 @@ async def test_sdus_of_all_sizes_go_there_and_back(guest, dongle, peer, transpor
     assert opened.tx_mtu == opened.rx_mtu == MTU
     sent = [bytes([number % 256]) * size for number, size in enumerate(air.SIZES * 5)]
     sending = asyncio.create_task(stream.send(sent))
-    received = []
+    received: list[Any] = []
     while len(received) < len(sent):
         received += await stream.receive_many()
     assert received == sent
     await sending
 
 
-async def test_without_a_dongle(guest):
+async def test_without_a_dongle(guest: Guest) -> None:
     stream = guest.stream()
     assert (await guest.connect()).ret == -errno.ENODEV
     shared = stream.shared
@@ -50,7 +55,9 @@ async def test_without_a_dongle(guest):
         ({"security": 1}, errno.EINVAL),
     ],
 )
-async def test_a_connect_that_cannot_be(guest, dongle, bad, error):
+async def test_a_connect_that_cannot_be(
+    guest: Guest, dongle: air.DirectDongle, bad: dict[str, Any], error: int
+) -> None:
     assert (await guest.connect(**bad)).ret == -error
     assert guest.xen.mapped == 1
     assert dongle.commands[-1][:2] != b"\x05\x04"  # the peer was not bothered
@@ -59,7 +66,9 @@ async def test_a_connect_that_cannot_be(guest, dongle, bad, error):
 @pytest.mark.parametrize(("order", "first_ref", "error"), [(0, None, errno.EINVAL), (6, None, errno.EINVAL),
                                                            (7, None, errno.EINVAL), (0xFFFFFFFF, None, errno.EINVAL),
                                                            (ORDER, 999_999, errno.EFAULT)])  # fmt: skip
-async def test_a_page_of_indices_that_makes_no_sense(guest, dongle, order, first_ref, error):
+async def test_a_page_of_indices_that_makes_no_sense(
+    guest: Guest, dongle: air.DirectDongle, order: int, first_ref: int | None, error: int
+) -> None:
     for make in ("connect", "scan"):
         stream = guest.stream()
         memory = stream.shared._indices
@@ -74,18 +83,22 @@ async def test_a_page_of_indices_that_makes_no_sense(guest, dongle, order, first
 
 
 @both_transports
-async def test_a_refusal_carries_the_peers_result(guest, dongle, peer, transport):
+async def test_a_refusal_carries_the_peers_result(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
     answer = await guest.connect(transport)
     assert (answer.ret, answer.result, answer.status) == (-errno.ECONNREFUSED, 2, 0)
 
 
 @both_transports
-async def test_a_peer_that_does_not_answer_in_time(guest, dongle, transport):
+async def test_a_peer_that_does_not_answer_in_time(guest: Guest, dongle: air.DirectDongle, transport: int) -> None:
     answer = await guest.connect(transport, NOBODY, timeout_s=0.05)
     assert (answer.ret, answer.result, answer.status) == (-errno.ETIMEDOUT, 0, 0)
 
 
-async def test_a_link_that_cannot_be_made_carries_the_hci_status(guest, dongle, adapter):
+async def test_a_link_that_cannot_be_made_carries_the_hci_status(
+    guest: Guest, dongle: air.DirectDongle, adapter: SharedAdapter
+) -> None:
     connecting = guest.connect(air.BREDR, NOBODY)
     await air.turns(lambda: adapter.links._attempts)
     dongle.inject([b"\x03\x0b\x04\x00\x00" + NOBODY + b"\x01\x00"])  # Connection Complete: page timeout
@@ -94,7 +107,9 @@ async def test_a_link_that_cannot_be_made_carries_the_hci_status(guest, dongle, 
 
 
 @pytest.mark.parametrize("reason", [0x08, 0x13])
-async def test_a_link_that_ends_under_a_connect_carries_its_reason(guest, dongle, adapter, peer, reason):
+async def test_a_link_that_ends_under_a_connect_carries_its_reason(
+    guest: Guest, dongle: air.DirectDongle, adapter: SharedAdapter, peer: air.Remote, reason: int
+) -> None:
     connecting = guest.connect(air.BREDR, NOBODY)
     await air.turns(lambda: adapter.links._attempts)
     # Connection Complete, then, with the L2CAP request unanswered, Disconnection Complete.
@@ -105,14 +120,14 @@ async def test_a_link_that_ends_under_a_connect_carries_its_reason(guest, dongle
     assert (answer.ret, answer.status) == (-errno.ETIMEDOUT, reason)
 
 
-async def test_a_dongle_that_goes_while_a_peer_is_called(guest, dongle):
+async def test_a_dongle_that_goes_while_a_peer_is_called(guest: Guest, dongle: air.DirectDongle) -> None:
     connecting = guest.connect(air.BREDR, NOBODY)
     await air.turns(lambda: len(dongle.commands) and dongle.commands[-1][:2] == b"\x05\x04")
     dongle.unplug()
     assert (await connecting).ret == -errno.ENODEV
 
 
-async def test_connect_and_release_in_one_batch(guest, dongle, peer):
+async def test_connect_and_release_in_one_batch(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
     peer.serve(air.BREDR)
     stream = guest.stream()
     connecting = guest.connect(stream=stream)
@@ -124,7 +139,9 @@ async def test_connect_and_release_in_one_batch(guest, dongle, peer):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 13, 21, 34])
-async def test_release_at_any_moment_of_a_connect(guest, dongle, peer, adapter, turns):
+async def test_release_at_any_moment_of_a_connect(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, adapter: SharedAdapter, turns: int
+) -> None:
     peer.serve(air.BREDR)
     connecting = guest.connect()
     for _ in range(turns):
@@ -136,7 +153,7 @@ async def test_release_at_any_moment_of_a_connect(guest, dongle, peer, adapter, 
     await air.turns(lambda: adapter.statistics()["l2cap_channels"] == 0 and adapter.links._attempts == {})
 
 
-async def test_release_of_a_channel_that_died(guest, dongle, peer):
+async def test_release_of_a_channel_that_died(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
     peer.serve(air.BREDR)
     stream = guest.stream()
     connecting = guest.connect(stream=stream)

@@ -28,11 +28,11 @@ from tests.demo import plan
 from tests.support import stack as stack_module
 from usbbtd.cli import ctl
 from usbbtd.cli.ctl.openmetrics import METRICS
-from usbbtd.guest import open_adapter
+from usbbtd.guest import AddressType, open_adapter
 from usbbtd.xen.store import Store
 
 TIME_LIMIT_S = 30
-TYPES = {"bredr": "bredr", "le": "random"}
+TYPES: dict[plan.Transport, AddressType] = {"bredr": "bredr", "le": "random"}
 SDU = b"what is secret"
 LISTENS_ON = 0x1077
 
@@ -214,13 +214,16 @@ def parse_openmetrics(text: str) -> dict[str, tuple[str, dict[tuple[Any, ...], f
     families: dict[str, tuple[str, dict[tuple[Any, ...], float]]] = {}
     position = 0
     while position < len(lines):
-        name, kind = re.fullmatch(r"# TYPE ([a-z_0-9]+) (counter|gauge|info)", lines[position]).groups()
+        declared = re.fullmatch(r"# TYPE ([a-z_0-9]+) (counter|gauge|info)", lines[position])
+        assert declared
+        name, kind = declared.groups()
         assert re.fullmatch(rf"# HELP {name} [^\\\n]+", lines[position + 1])
         assert name not in families
         families[name] = kind, {}
         position += 2
         while position < len(lines) and not lines[position].startswith("#"):
             sample = SAMPLE.fullmatch(lines[position])
+            assert sample
             assert sample[1] == name + {"counter": "_total", "info": "_info"}.get(kind, "")
             labels = tuple(re.findall(LABEL, sample[2] or ""))
             assert labels not in families[name][1]
@@ -238,7 +241,7 @@ def captured(path: Path) -> list[tuple[int, bytes]]:
     with path.open("rb") as file:
         reader = SnoopPacketReader(file)
         assert reader.data_link_type == 1002
-        packets = []
+        packets: list[Any] = []
         while True:
             _, received, packet = reader.next_packet()
             if reader.at_end:
@@ -291,6 +294,7 @@ def test_a_capture_by_address_begins_with_the_link(stack: Any, new_domain: Any, 
         stack.world.wait_value(f"{guest.home}/data/done", "flowing")
         guest.destroy()
         stack.world.wait_value(stack.backend(guest), None)
+        assert process.stdout
         output = read_until(process.stdout.fileno(), rb"\x04\x05\x04\x00")  # Disconnection Complete
         process.send_signal(signal.SIGTERM)
         output += process.communicate(timeout=TIME_LIMIT_S)[0]
@@ -312,7 +316,7 @@ def test_a_link_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.Capture
 def test_clients_that_do_not_read_do_not_disturb_the_traffic(guest: Any, stack: Any, usbbtctl: Any) -> None:
     def carried() -> int:
         (row,) = rows(usbbtctl("guests", "--json"))
-        return row["sdus_to_guest"]
+        return int(row["sdus_to_guest"])
 
     with socket.socket(socket.AF_UNIX) as lazy, socket.socket(socket.AF_UNIX) as busy:
         for client, request in ((lazy, b'{"command": "capture"}\n'), (busy, b'{"command": "dump"}\n' * 200)):

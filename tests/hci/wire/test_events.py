@@ -89,9 +89,9 @@ def test_bumbles_events_are_understood(theirs: Any, ours: Any) -> None:
 def test_every_event_is_known_to_bumble_under_its_name() -> None:
     for made in HciEvent.registry.values():
         assert hci.HCI_Event.event_names[made.CODE].replace("_", "") == f"HCI{made.__name__}Event".upper()
-    for made in LeEvent.registry.values():
-        name = hci.HCI_LE_Meta_Event.subevent_names[made.CODE].replace("_", "")
-        assert name == f"HCI{made.__name__}Event".upper()
+    for subevent in LeEvent.registry.values():
+        name = hci.HCI_LE_Meta_Event.subevent_names[subevent.CODE].replace("_", "")
+        assert name == f"HCI{subevent.__name__}Event".upper()
 
 
 def test_reports() -> None:
@@ -136,7 +136,7 @@ def test_extended_reports_get_the_legacy_types(properties: int, event_type: int,
 
 @given(st.sampled_from([0x02, 0x0D]), st.binary(max_size=80))
 def test_any_reports_are_read_within_their_octets_or_refused(subevent: int, octets: bytes) -> None:
-    event = LeEvent.registry[subevent](2, octets)
+    event: Any = LeEvent.registry[subevent](2, octets)
     try:
         reports = advertising_reports(event)
     except RemoteProtocolError:

@@ -4,8 +4,11 @@ import errno
 
 import pytest
 
+from tests.sim.conftest import Guest, Pair, StartGuest, Until
+from tests.sim.world import World
 
-def bound(pair):
+
+def bound(pair: tuple[Guest, Guest]) -> tuple[int, int]:
     """Ports of the two guests, with the event that binding raises already taken."""
     a, b = pair
     port_a = a.bind_unbound(b.domid)
@@ -15,7 +18,7 @@ def bound(pair):
     return port_a, port_b
 
 
-def test_events_both_ways(pair):
+def test_events_both_ways(pair: Pair) -> None:
     a, b = pair
     port_a, port_b = bound(pair)
     a.notify(port_a)
@@ -24,7 +27,7 @@ def test_events_both_ways(pair):
     assert a.pending() == port_a
 
 
-def test_binding_raises_an_event_only_at_the_binder(pair):
+def test_binding_raises_an_event_only_at_the_binder(pair: Pair) -> None:
     a, b = pair
     port_a = a.bind_unbound(b.domid)
     port_b = b.bind_interdomain(a.domid, port_a)
@@ -32,7 +35,7 @@ def test_binding_raises_an_event_only_at_the_binder(pair):
     assert a.pending() is None
 
 
-def test_a_taken_port_stays_masked_and_keeps_one_event(pair):
+def test_a_taken_port_stays_masked_and_keeps_one_event(pair: Pair) -> None:
     a, b = pair
     port_a, port_b = bound(pair)
     for _ in range(5):
@@ -48,7 +51,7 @@ def test_a_taken_port_stays_masked_and_keeps_one_event(pair):
     assert b.pending() is None
 
 
-def test_unmask_of_what_is_not_masked_or_not_there_is_no_error(pair):
+def test_unmask_of_what_is_not_masked_or_not_there_is_no_error(pair: Pair) -> None:
     a, _ = pair
     port_a, port_b = bound(pair)
     a.unmask(port_a)
@@ -57,14 +60,14 @@ def test_unmask_of_what_is_not_masked_or_not_there_is_no_error(pair):
     assert a.pending() is None
 
 
-def test_notify_on_an_unbound_port_is_dropped(pair):
+def test_notify_on_an_unbound_port_is_dropped(pair: Pair) -> None:
     a, b = pair
     port = a.bind_unbound(b.domid)
     a.notify(port)
     assert b.bind_interdomain(a.domid, port) > 0
 
 
-def test_errors(pair, start_guest):
+def test_errors(pair: Pair, start_guest: StartGuest) -> None:
     a, b = pair
     port_a = a.bind_unbound(b.domid)
     stranger = start_guest()
@@ -87,7 +90,7 @@ def test_errors(pair, start_guest):
             call(1 << 20)
 
 
-def test_a_port_belongs_to_one_handle(pair):
+def test_a_port_belongs_to_one_handle(pair: Pair) -> None:
     a, _ = pair
     port_a, _ = bound(pair)
     other = a.open_channels()
@@ -95,7 +98,7 @@ def test_a_port_belongs_to_one_handle(pair):
         a.notify(port_a, other)
 
 
-def test_closing_one_end_unbinds_the_other_which_can_be_bound_again(pair):
+def test_closing_one_end_unbinds_the_other_which_can_be_bound_again(pair: Pair) -> None:
     a, b = pair
     port_a, port_b = bound(pair)
     b.unbind(port_b)
@@ -107,7 +110,7 @@ def test_closing_one_end_unbinds_the_other_which_can_be_bound_again(pair):
     assert b.pending() == again
 
 
-def test_handles_are_apart_and_close_their_ports(pair, world):
+def test_handles_are_apart_and_close_their_ports(pair: Pair, world: World) -> None:
     a, b = pair
     second = a.open_channels()
     first_port, second_port = a.bind_unbound(b.domid), a.bind_unbound(b.domid, second)
@@ -122,7 +125,7 @@ def test_handles_are_apart_and_close_their_ports(pair, world):
     assert a.pending() == first_port
 
 
-def test_loopback(start_guest):
+def test_loopback(start_guest: StartGuest) -> None:
     guest = start_guest()
     port = guest.bind_unbound(0x7FF0)  # DOMID_SELF
     other = guest.bind_interdomain(guest.domid, port)
@@ -131,7 +134,7 @@ def test_loopback(start_guest):
     assert guest.pending() == port
 
 
-def test_ports_run_out(start_guest):
+def test_ports_run_out(start_guest: StartGuest) -> None:
     guest = start_guest()
     ports = [guest.bind_unbound(0) for _ in range(4095)]
     assert len(set(ports)) == 4095
@@ -141,7 +144,7 @@ def test_ports_run_out(start_guest):
     assert guest.bind_unbound(0) == ports[7]
 
 
-def test_a_killed_process_leaves_its_peer_unbound(pair, start_guest, until):
+def test_a_killed_process_leaves_its_peer_unbound(pair: Pair, start_guest: StartGuest, until: Until) -> None:
     a, b = pair
     port_a, _ = bound(pair)
     b.kill()
@@ -152,7 +155,7 @@ def test_a_killed_process_leaves_its_peer_unbound(pair, start_guest, until):
     assert successor.pending() == port
 
 
-def test_many_events_in_turn(pair):
+def test_many_events_in_turn(pair: Pair) -> None:
     a, b = pair
     port_a, port_b = bound(pair)
     for _ in range(200):

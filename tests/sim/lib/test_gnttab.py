@@ -2,10 +2,12 @@
 
 import pytest
 
+from tests.sim.conftest import Pair, StartGuest
+
 GENERAL_ERROR, BAD_DOMAIN, BAD_GNTREF = -1, -2, -3
 
 
-def test_copy_in_and_out(pair):
+def test_copy_in_and_out(pair: Pair) -> None:
     a, b = pair
     shared = a.share(b.domid, 1)
     a.poke(shared["region"], 4092, "deadbeef")
@@ -14,7 +16,7 @@ def test_copy_in_and_out(pair):
     assert a.peek(shared["region"], 9, 4) == "00010200"
 
 
-def test_copy_from_one_domain_to_another(pair, start_guest):
+def test_copy_from_one_domain_to_another(pair: Pair, start_guest: StartGuest) -> None:
     a, b = pair
     copier = start_guest()
     source, dest = a.share(copier.domid, 1, False), b.share(copier.domid, 1)
@@ -23,7 +25,7 @@ def test_copy_from_one_domain_to_another(pair, start_guest):
     assert b.peek(dest["region"], 0, 5) == "0123456700"
 
 
-def test_status_codes(pair, start_guest):
+def test_status_codes(pair: Pair, start_guest: StartGuest) -> None:
     a, b = pair
     readonly = a.share(b.domid, 1, False)["refs"][0]
     assert b.copy_in(a.domid, readonly + 1, 0, 4)[1] == GENERAL_ERROR
@@ -33,7 +35,7 @@ def test_status_codes(pair, start_guest):
     assert start_guest().copy_in(a.domid, readonly, 0, 4)[1] == GENERAL_ERROR
 
 
-def test_impossible_segments(pair):
+def test_impossible_segments(pair: Pair) -> None:
     a, b = pair
     ref = a.share(b.domid, 1)["refs"][0]
     with pytest.raises(OSError, match="Invalid"):

@@ -2,8 +2,11 @@
 
 import pytest
 
+from tests.sim.conftest import Pair
+from tests.sim.world import World
 
-def test_unmapping_takes_the_whole_region_or_nothing(pair):
+
+def test_unmapping_takes_the_whole_region_or_nothing(pair: Pair) -> None:
     a, b = pair
     shared = a.share(b.domid, 2)
     mapped = b.map([a.domid] * 2, shared["refs"])["region"]
@@ -16,7 +19,7 @@ def test_unmapping_takes_the_whole_region_or_nothing(pair):
         b.unmap(mapped)
 
 
-def test_closing_the_handle_releases_what_munmap_left(pair, world):
+def test_closing_the_handle_releases_what_munmap_left(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 4)
     b.munmap(b.map([a.domid] * 4, shared["refs"])["region"])

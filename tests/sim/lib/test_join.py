@@ -4,8 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+
+from tests.sim.conftest import NewDomid, Pair, StartGuest, Until
+from tests.sim.world import World
 
 
 @pytest.mark.parametrize(
@@ -17,7 +21,7 @@ import pytest
         ({"XENSIM_DOMID": "30000"}, errno.ESRCH),
     ],
 )
-def test_opening_fails(world, new_domain, change, expected):
+def test_opening_fails(world: World, new_domain: NewDomid, change: dict[Any, Any], expected: int) -> None:
     environment = os.environ | world.environment(new_domain()) | change
     environment = {key: value for key, value in environment.items() if value is not None}
     command = [sys.executable, "-S", "-m", "tests.sim.agent"]
@@ -25,7 +29,7 @@ def test_opening_fails(world, new_domain, change, expected):
     assert f"[Errno {expected}] xengntshr_open" in done.stderr
 
 
-def test_a_forked_child_is_another_process_and_cannot_hurt_its_parent(pair, world):
+def test_a_forked_child_is_another_process_and_cannot_hurt_its_parent(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 1)
     port = a.bind_unbound(b.domid)
@@ -36,7 +40,7 @@ def test_a_forked_child_is_another_process_and_cannot_hurt_its_parent(pair, worl
     assert a.pending() == port
 
 
-def test_the_childs_port_goes_with_the_child(start_guest, until):
+def test_the_childs_port_goes_with_the_child(start_guest: StartGuest, until: Until) -> None:
     guest = start_guest()
     guest.fork()
     until(guest.domid, ports=0, processes=1)

@@ -4,8 +4,11 @@ import errno
 
 import pytest
 
+from tests.sim.conftest import Guest, Pair, StartGuest, Until
+from tests.sim.world import World
 
-def test_both_see_the_same_pages_in_any_order(pair):
+
+def test_both_see_the_same_pages_in_any_order(pair: Pair) -> None:
     a, b = pair
     shared = a.share(b.domid, 5)
     for page in range(5):
@@ -18,7 +21,7 @@ def test_both_see_the_same_pages_in_any_order(pair):
     assert a.peek(shared["region"], 2 * 4096 + 4095, 1) == "ee"
 
 
-def test_pages_of_two_domains_in_one_mapping(pair, start_guest):
+def test_pages_of_two_domains_in_one_mapping(pair: Pair, start_guest: StartGuest) -> None:
     a, b = pair
     mapper = start_guest()
     from_a, from_b = a.share(mapper.domid, 1), b.share(mapper.domid, 1)
@@ -28,7 +31,7 @@ def test_pages_of_two_domains_in_one_mapping(pair, start_guest):
     assert mapper.peek(region, 0, 1) + mapper.peek(region, 4096, 1) == "aabb"
 
 
-def test_wrong_domain_reference_or_access(pair, start_guest):
+def test_wrong_domain_reference_or_access(pair: Pair, start_guest: StartGuest) -> None:
     a, b = pair
     readonly = a.share(b.domid, 1, False)
     stranger = start_guest()
@@ -45,7 +48,7 @@ def test_wrong_domain_reference_or_access(pair, start_guest):
     assert b.map([a.domid], readonly["refs"], False)["region"] == 0
 
 
-def test_a_mapping_that_fails_half_way_leaves_nothing(pair, world):
+def test_a_mapping_that_fails_half_way_leaves_nothing(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 2)
     with pytest.raises(OSError, match="Invalid"):
@@ -53,7 +56,7 @@ def test_a_mapping_that_fails_half_way_leaves_nothing(pair, world):
     assert world.statistics()[b.domid]["mapped"] == 0
 
 
-def test_the_limit_of_gntalloc(pair):
+def test_the_limit_of_gntalloc(pair: Pair) -> None:
     a, b = pair
     first = a.share(b.domid, 1000)
     with pytest.raises(OSError, match="No space"):
@@ -66,13 +69,13 @@ def test_the_limit_of_gntalloc(pair):
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_impossible_counts(pair, count):
+def test_impossible_counts(pair: Pair, count: int) -> None:
     a, b = pair
     with pytest.raises(OSError, match=r"Invalid argument|memory"):
         a.share(b.domid, count)
 
 
-def test_pages_come_zeroed(pair):
+def test_pages_come_zeroed(pair: Pair) -> None:
     a, b = pair
     shared = a.share(b.domid, 1)
     a.poke(shared["region"], 0, "ff" * 4096)
@@ -82,7 +85,7 @@ def test_pages_come_zeroed(pair):
     assert a.peek(again["region"], 0, 4096) == "00" * 4096
 
 
-def test_a_page_is_freed_when_the_peer_unmaps(pair, world):
+def test_a_page_is_freed_when_the_peer_unmaps(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 1024)
     a.poke(shared["region"], 0, "5a")
@@ -97,7 +100,7 @@ def test_a_page_is_freed_when_the_peer_unmaps(pair, world):
     a.share(b.domid, 1024)
 
 
-def test_a_mapper_keeps_the_pages_of_a_dead_granter(pair, until):
+def test_a_mapper_keeps_the_pages_of_a_dead_granter(pair: Pair, until: Until) -> None:
     a, b = pair
     shared = a.share(b.domid, 2)
     a.poke(shared["region"], 0, "c0ffee")
@@ -109,7 +112,7 @@ def test_a_mapper_keeps_the_pages_of_a_dead_granter(pair, until):
     until(a.domid, shared=0)
 
 
-def test_a_mapper_keeps_the_pages_of_a_destroyed_domain(pair, world):
+def test_a_mapper_keeps_the_pages_of_a_destroyed_domain(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 1)
     a.poke(shared["region"], 0, "c0ffee")
@@ -123,7 +126,7 @@ def test_a_mapper_keeps_the_pages_of_a_destroyed_domain(pair, world):
     b.unmap(mapped)
 
 
-def test_mappings_of_a_killed_process_are_released(pair, until):
+def test_mappings_of_a_killed_process_are_released(pair: Pair, until: Until) -> None:
     a, b = pair
     shared = a.share(b.domid, 3)
     b.map([a.domid] * 3, shared["refs"])
@@ -132,7 +135,7 @@ def test_mappings_of_a_killed_process_are_released(pair, until):
     until(a.domid, shared=0)
 
 
-def channel(a, b):
+def channel(a: Guest, b: Guest) -> tuple[int, int]:
     port_a = a.bind_unbound(b.domid)
     port_b = b.bind_interdomain(a.domid, port_a)
     b.unmask(b.pending())
@@ -140,7 +143,7 @@ def channel(a, b):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_unmap_notification_of_the_mapper(pair, world, killed):
+def test_unmap_notification_of_the_mapper(pair: Pair, world: World, killed: bool) -> None:
     a, b = pair
     port_a, port_b = channel(a, b)
     shared = a.share(b.domid, 1)
@@ -157,7 +160,7 @@ def test_unmap_notification_of_the_mapper(pair, world, killed):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_unmap_notification_of_the_granter(pair, killed):
+def test_unmap_notification_of_the_granter(pair: Pair, killed: bool) -> None:
     a, b = pair
     port_a, port_b = channel(a, b)
     shared = a.share_notify(b.domid, 0, port_a)
@@ -171,7 +174,7 @@ def test_unmap_notification_of_the_granter(pair, killed):
     assert b.peek(mapped, 0, 2) == "0001"
 
 
-def test_each_part_of_a_notification_alone(pair):
+def test_each_part_of_a_notification_alone(pair: Pair) -> None:
     a, b = pair
     port_a, port_b = channel(a, b)
     shared = a.share(b.domid, 2)
@@ -187,7 +190,7 @@ def test_each_part_of_a_notification_alone(pair):
     assert a.peek(shared["region"], 4096, 1) == "01"
 
 
-def test_an_event_channel_lives_until_its_unmap_notification_is_sent(pair, world):
+def test_an_event_channel_lives_until_its_unmap_notification_is_sent(pair: Pair, world: World) -> None:
     a, b = pair
     port_a, port_b = channel(a, b)
     shared = a.share(b.domid, 1)
@@ -199,7 +202,7 @@ def test_an_event_channel_lives_until_its_unmap_notification_is_sent(pair, world
     assert world.statistics()[b.domid]["ports"] == 0
 
 
-def test_notifications_that_cannot_be(pair, world):
+def test_notifications_that_cannot_be(pair: Pair, world: World) -> None:
     a, b = pair
     shared = a.share(b.domid, 1)
     with pytest.raises(OSError, match="Invalid"):

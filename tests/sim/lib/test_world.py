@@ -1,7 +1,10 @@
 """The lock and its repair: processes are killed at any moment, also inside."""
 
+from tests.sim.conftest import Pair, StartGuest, Until
+from tests.sim.world import World
 
-def test_the_lock_of_the_dead(pair, start_guest, world, until):
+
+def test_the_lock_of_the_dead(pair: Pair, start_guest: StartGuest, world: World, until: Until) -> None:
     a, b = pair
     shared = a.share(b.domid, 2)
     mapped = b.map([a.domid] * 2, shared["refs"])["region"]
@@ -19,7 +22,7 @@ def test_the_lock_of_the_dead(pair, start_guest, world, until):
     assert world.statistics()[a.domid]["shared"] == 0
 
 
-def test_killed_in_the_middle_of_everything(world, start_guest, until):
+def test_killed_in_the_middle_of_everything(world: World, start_guest: StartGuest, until: Until) -> None:
     survivor = start_guest()
     for _ in range(8):
         victim = start_guest()

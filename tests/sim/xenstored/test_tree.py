@@ -1,5 +1,8 @@
 """Rules of docs/misc/xenstore.txt and of xenstored 4.17 (core.c, transaction.c)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,18 +11,18 @@ from tests.sim.xenstored.tree import Permission, Quota, Tree, TreeTransaction, a
 from tests.sim.xenstored.wire import StoreError
 
 
-def permissions(*items):
+def permissions(*items: Any) -> tuple[Any, ...]:
     return tuple(Permission(int(item[1:]), item[0]) for item in items)
 
 
-def do(store, domid, method, *arguments):
+def do(store: Tree, domid: int, method: str, *arguments: Any) -> Any:
     transaction = TreeTransaction(store, domid)
     result = getattr(transaction, method)(*arguments)
     return transaction.commit() if result is None else result
 
 
 @pytest.fixture
-def store():
+def store() -> Tree:
     """Domains 1 and 2 with a home directory each: readable for the domain, and `data` its own."""
     store = Tree(Quota(nodes=8, permissions=3, node_size=200, transaction_nodes=12), domains={0, 1, 2})
     for domid in (1, 2):
@@ -31,13 +34,13 @@ def store():
     return store
 
 
-def refused(store, domid, method, *arguments):
+def refused(store: Tree, domid: int, method: str, *arguments: Any) -> str:
     with pytest.raises(StoreError) as caught:
         do(store, domid, method, *arguments)
     return caught.value.name
 
 
-def test_missing_parents_are_made_with_the_parents_permissions_and_the_makers_ownership(store):
+def test_missing_parents_are_made_with_the_parents_permissions_and_the_makers_ownership(store: Tree) -> None:
     do(store, 1, "write", "/local/domain/1/data/a/b", b"x")
     assert do(store, 1, "read", "/local/domain/1/data/a/b") == b"x"
     assert store.nodes["/local/domain/1/data/a"].permissions == permissions("n1")
@@ -47,7 +50,7 @@ def test_missing_parents_are_made_with_the_parents_permissions_and_the_makers_ow
     assert store.nodes["/local/domain/1/data/c"].permissions == permissions("n1", "r2")  # dom0 makes for the owner
 
 
-def test_who_may_not_see_a_node_learns_nothing(store):
+def test_who_may_not_see_a_node_learns_nothing(store: Tree) -> None:
     do(store, 1, "write", "/local/domain/1/data/there", b"x")
     assert refused(store, 2, "read", "/local/domain/1/data/there") == "EACCES"
     assert refused(store, 2, "read", "/local/domain/1/data/not") == "EACCES"
@@ -56,7 +59,7 @@ def test_who_may_not_see_a_node_learns_nothing(store):
     assert refused(store, 0, "read", "/nowhere/at/all") == "ENOENT"
 
 
-def test_a_domain_cannot_make_backend_nodes_in_its_own_home(store):
+def test_a_domain_cannot_make_backend_nodes_in_its_own_home(store: Tree) -> None:
     assert refused(store, 1, "write", "/local/domain/1/backend/vl2cap/2/0/state", b"1") == "EACCES"
     do(store, 0, "write", "/local/domain/1/backend/vl2cap/2/0", b"")
     do(store, 0, "set_permissions", "/local/domain/1/backend/vl2cap/2/0", permissions("n1", "r2"))
@@ -65,7 +68,7 @@ def test_a_domain_cannot_make_backend_nodes_in_its_own_home(store):
     assert refused(store, 2, "write", "/local/domain/1/backend/vl2cap/2/0/state", b"6") == "EACCES"
 
 
-def test_permissions_of_permissions(store):
+def test_permissions_of_permissions(store: Tree) -> None:
     path = "/local/domain/1/data"
     assert refused(store, 2, "set_permissions", path, permissions("n2")) == "EACCES"
     assert refused(store, 1, "set_permissions", path, permissions("n2")) == "EPERM"  # its own, but given away
@@ -79,7 +82,7 @@ def test_permissions_of_permissions(store):
     assert do(store, 2, "read", path) == b"x"
 
 
-def test_remove(store):
+def test_remove(store: Tree) -> None:
     for name in ("a/b", "a/c", "d"):
         do(store, 1, "write", f"/local/domain/1/data/{name}", b"")
     changes = do(store, 1, "remove", "/local/domain/1/data/a")
@@ -91,13 +94,13 @@ def test_remove(store):
     assert refused(store, 0, "remove", "/") == "EINVAL"
 
 
-def test_very_deep_trees(store):
+def test_very_deep_trees(store: Tree) -> None:
     path = "/x" * 1500
     do(store, 0, "write", path, b"")
     assert len(do(store, 0, "remove", "/x")) == 1500
 
 
-def test_quotas_hold_for_domains_but_not_for_dom0(store):
+def test_quotas_hold_for_domains_but_not_for_dom0(store: Tree) -> None:
     for number in range(7):
         do(store, 1, "write", f"/local/domain/1/data/{number}", b"")
     assert store.node_counts[1] == 8
@@ -107,7 +110,7 @@ def test_quotas_hold_for_domains_but_not_for_dom0(store):
     do(store, 0, "write", "/local/domain/2/data", bytes(4000))
 
 
-def test_a_transaction_over_quota_cannot_be_committed(store):
+def test_a_transaction_over_quota_cannot_be_committed(store: Tree) -> None:
     transaction = TreeTransaction(store, 1)
     transaction.write("/local/domain/1/data/a", b"")
     with pytest.raises(StoreError, match="ENOSPC"):
@@ -117,7 +120,7 @@ def test_a_transaction_over_quota_cannot_be_committed(store):
     assert "/local/domain/1/data/a" not in store.nodes
 
 
-def test_a_transaction_that_touches_too_many_nodes(store):
+def test_a_transaction_that_touches_too_many_nodes(store: Tree) -> None:
     transaction = TreeTransaction(store, 1)
     for number in range(11):  # and their parent
         with pytest.raises(StoreError, match="ENOENT"):
@@ -137,8 +140,13 @@ def test_a_transaction_that_touches_too_many_nodes(store):
         (("read", "data"), ("read", "data"), False),
     ],
 )
-def test_conflicts(store, inside, outside, conflict):
-    def at_home(call):
+def test_conflicts(
+    store: Tree,
+    inside: tuple[str, str, bytes] | tuple[str, str],
+    outside: tuple[str, str, bytes] | tuple[str, str],
+    conflict: bool,
+) -> None:
+    def at_home(call: tuple[str, str, bytes] | tuple[str, str]) -> tuple[str, str, bytes] | tuple[str, str]:
         return call[0], f"/local/domain/1/{call[1]}", *call[2:]
 
     transaction = TreeTransaction(store, 1)
@@ -152,18 +160,18 @@ def test_conflicts(store, inside, outside, conflict):
         transaction.commit()
 
 
-def test_a_transaction_sees_itself_and_others_see_it_at_once(store):
+def test_a_transaction_sees_itself_and_others_see_it_at_once(store: Tree) -> None:
     transaction = TreeTransaction(store, 1)
     transaction.write("/local/domain/1/data/a", b"1")
     transaction.remove("/local/domain/1/data/a")
     transaction.write("/local/domain/1/data/b", b"2")
     assert transaction.directory("/local/domain/1/data").children == ("b",)
-    assert store.nodes["/local/domain/1/data"].children == ()
+    assert not store.nodes["/local/domain/1/data"].children
     assert [change.path for change in transaction.commit()] == ["/local/domain/1/data/b"]  # a was never there
     assert store.nodes["/local/domain/1/data"].children == ("b",)
 
 
-def test_a_domain_is_forgotten(store):
+def test_a_domain_is_forgotten(store: Tree) -> None:
     do(store, 0, "set_permissions", "/local/domain/2/data", permissions("n2", "r1"))
     do(store, 1, "write", "/local/domain/1/data/x", b"")
     store.domains.discard(1)
@@ -176,19 +184,19 @@ def test_a_domain_is_forgotten(store):
 @pytest.mark.parametrize(
     "path", ["", "/a//b", "/a/", "a b", "/ä", "a\0", "@introduceDomain", "/" + "a" * 3072, "a" * 2049]
 )
-def test_paths_that_cannot_be(path):
+def test_paths_that_cannot_be(path: str) -> None:
     with pytest.raises(StoreError, match="EINVAL"):
         canonical(path, 1)
 
 
-def test_paths():
+def test_paths() -> None:
     assert canonical("data/x", 5) == "/local/domain/5/data/x"
     assert canonical("/", 5) == "/"
     assert canonical("@releaseDomain", 5, special=True) == "@releaseDomain"
     assert canonical("a" * 2048, 1) == "/local/domain/1/" + "a" * 2048
 
 
-def test_access_letters():
+def test_access_letters() -> None:
     for access, reads, writes in (("n", False, False), ("r", True, False), ("w", False, True), ("b", True, True)):
         assert allows(permissions("n1", f"{access}2"), 2, "r") is reads
         assert allows(permissions(f"{access}1"), 2, "w") is writes
@@ -196,7 +204,7 @@ def test_access_letters():
     assert not allows(permissions("b1", "n2"), 2, "r")
 
 
-def outcome(method, *arguments):
+def outcome(method: Callable[..., Any], *arguments: Any) -> str | None:
     """None, or the name of the error."""
     try:
         method(*arguments)
@@ -210,7 +218,7 @@ _steps = st.lists(st.tuples(st.sampled_from(["write", "mkdir", "remove", "read"]
 
 
 @given(_steps, _steps)
-def test_whatever_commits_leaves_a_tree(first, second):
+def test_whatever_commits_leaves_a_tree(first: list[tuple[str, str]], second: list[tuple[str, str]]) -> None:
     """Every node's parent is there and names it, children exist, and counts are right."""
     store = Tree(Quota(), domains={0, 1})
     do(store, 0, "write", "/local/domain/1", b"")

@@ -1,6 +1,7 @@
 """Vectors: the descriptors of a Cambridge Silicon Radio dongle (0a12:0001), as ``lsusb -v`` prints them everywhere."""
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ CSR_BODY = CSR_HCI_INTERFACE + CSR_VOICE_INTERFACE + CSR_VOICE_ALTERNATE
 CSR_CONFIGURATION = bytes([9, 2, 9 + len(CSR_BODY), 0, 2, 1, 0, 0xC0, 0]) + CSR_BODY
 
 
-def test_a_real_dongle():
+def test_a_real_dongle() -> None:
     device = descriptors.parse_device(CSR_DEVICE)
     assert (device.vendor_id, device.product_id, device.class_code, device.max_packet_size_0) == (0x0A12, 1, 0xE0, 64)
     assert (device.manufacturer, device.product, device.serial, device.configurations) == (0, 2, 0, 1)
@@ -35,14 +36,14 @@ def test_a_real_dongle():
     )
 
 
-def test_what_we_pack_is_what_the_real_one_has():
+def test_what_we_pack_is_what_the_real_one_has() -> None:
     assert descriptors.pack_device(descriptors.parse_device(CSR_DEVICE)) == CSR_DEVICE
     packed = descriptors.pack_configuration(descriptors.parse_configuration(CSR_CONFIGURATION), max_power_ma=0)
     assert packed[:7] == CSR_CONFIGURATION[:7]
     assert packed[9:] == CSR_BODY
 
 
-def test_descriptors_of_other_types_are_passed_over():
+def test_descriptors_of_other_types_are_passed_over() -> None:
     body = (
         bytes.fromhex("080b0002e0010100") + CSR_HCI_INTERFACE[:9] + bytes.fromhex("0524000110") + CSR_HCI_INTERFACE[9:]
     )
@@ -51,7 +52,7 @@ def test_descriptors_of_other_types_are_passed_over():
     assert len(interface.endpoints) == 3
 
 
-def test_high_bandwidth_bits_are_not_the_packet_size():
+def test_high_bandwidth_bits_are_not_the_packet_size() -> None:
     body = CSR_HCI_INTERFACE[:9] + bytes.fromhex("07058105001401")
     whole = bytes([9, 2, 9 + len(body), 0, 1, 1, 0, 0x80, 50]) + body
     assert descriptors.parse_configuration(whole).interfaces[0].endpoints[0].packet_size == 0x400
@@ -73,18 +74,18 @@ def test_high_bandwidth_bits_are_not_the_packet_size():
         bytes([9, 1]) + CSR_CONFIGURATION[2:],
     ],
 )
-def test_a_configuration_that_does_not_hang_together(bad):
+def test_a_configuration_that_does_not_hang_together(bad: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         descriptors.parse_configuration(bad)
 
 
 @pytest.mark.parametrize("bad", [b"", CSR_DEVICE[:17], b"\x11" + CSR_DEVICE[1:], b"\x12\x02" + CSR_DEVICE[2:]])
-def test_no_device_descriptor(bad):
+def test_no_device_descriptor(bad: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         descriptors.parse_device(bad)
 
 
-def test_strings():
+def test_strings() -> None:
     assert descriptors.pack_string("ab") == bytes.fromhex("0603 6100 6200")
     assert descriptors.pack_languages([0x0409]) == bytes.fromhex("0403 0904")
     assert descriptors.parse_string(bytes.fromhex("0803 6100 0a00 1b00")) == "a??"
@@ -102,24 +103,24 @@ interface_tuples = st.builds(
 
 
 @given(names)
-def test_a_string_comes_back(text):
+def test_a_string_comes_back(text: str) -> None:
     assert descriptors.parse_string(descriptors.pack_string(text)) == text
 
 
 @given(st.integers(0, 255), st.lists(interface_tuples, max_size=4).map(tuple))
-def test_a_configuration_comes_back(value, interfaces):
+def test_a_configuration_comes_back(value: int, interfaces: tuple[Any, ...]) -> None:
     configuration = descriptors.ConfigurationDescriptor(value, interfaces)
     assert descriptors.parse_configuration(descriptors.pack_configuration(configuration)) == configuration
 
 
-def mutations(valid):
+def mutations(valid: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(st.tuples(st.integers(0, len(valid) - 1), st.integers(0, 255)), max_size=4).map(
         lambda changes: bytes(dict(changes).get(index, octet) for index, octet in enumerate(valid))
     )
 
 
 @given(st.one_of(st.binary(max_size=80), mutations(CSR_CONFIGURATION)))
-def test_any_bytes_are_descriptors_or_the_peers_fault(untrusted):
+def test_any_bytes_are_descriptors_or_the_peers_fault(untrusted: bytes) -> None:
     for parse in (
         descriptors.parse_device,
         descriptors.parse_configuration,

@@ -36,8 +36,8 @@ def test_without_the_user_it_is_us(node: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def present(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
-    monkeypatch.setattr(machine.os.path, "isdir", paths.__contains__)
-    monkeypatch.setattr(machine.os.path, "exists", paths.__contains__)
+    monkeypatch.setattr(os.path, "isdir", paths.__contains__)
+    monkeypatch.setattr(os.path, "exists", paths.__contains__)
 
 
 def test_a_missing_node_asks_for_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
