@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 import usb1
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.dongles import test_usbif_wake_ups as driver
@@ -226,8 +226,14 @@ steps = st.lists(st.one_of(visits(), visits(), single.map(lambda one: [one])), m
     lambda several: [step for steps in several for step in steps]
 )
 
+#: libusb fails between the last answer to an examination and the look at it.
+FAILED_WHILE_EXAMINED = [
+    ("plug",), ("wake",), ("turn", 3), ("end", 0, usb1.TRANSFER_STALL, 0), ("wake",), ("fail", usb1.USBErrorIO),
+]  # fmt: skip
+
 
 @settings(max_examples=2 * settings().max_examples)
 @given(steps=steps, moods=driver.moods)
+@example(steps=FAILED_WHILE_EXAMINED, moods=[])
 def test_whatever_libusb_says_is_dealt_with_once_and_nothing_is_left(steps: list[Any], moods: list[str]) -> None:
     asyncio.run(play(steps, moods))

@@ -151,6 +151,8 @@ class _LibusbSource:
         device = candidate.device.open()
         try:
             found = await device.examine()
+            if self._libusb.error:  # it has failed since the answer: nothing would come from the dongle any more
+                raise DongleError(self._libusb.error)
             name = f"{candidate.device.name} {found.serial}".rstrip()
             if self._selects(found.vendor_id, found.product_id, found.serial):
                 dongle = LibusbDongle(device.handle, found, candidate.device.bluetooth, name=name, log=self._log)
