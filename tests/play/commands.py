@@ -1,5 +1,6 @@
 """The commands at the prompt: each runs where its user would, in the guest, the driver domain or a remote device."""
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -21,9 +22,10 @@ def write_commands(lab: DemoLab) -> Path:
     folder = lab.directory / "bin"
     folder.mkdir()
     _write(folder / "usbbt-guest", ["usbbtd.cli.guest"])
+    # From wherever it is typed: usbbtd is where this process has it, or installed.
+    path = ":".join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
     _write(
-        folder / "peer-connect", ["tests.play.peer", lab.air_socket(plan.CALLER)],
-        environment={"PYTHONPATH": str(ROOT)},
+        folder / "peer-connect", ["tests.play.peer", lab.air_socket(plan.CALLER)], environment={"PYTHONPATH": path}
     )  # fmt: skip
     _write(
         folder / "usbbtctl", ["usbbtd.cli.ctl", "--socket", str(lab.control)],

@@ -19,7 +19,7 @@ LIBRARIES = ROOT / "build" / "sim" / "lib"
 _WELCOME = struct.Struct("=iI")  # struct sim_welcome
 _COUNTS = ("shared", "mapped", "ports", "handles", "processes")  # SIM_COUNT_* in this order
 
-log = structlog.get_logger("usbbtd.sim")
+log = structlog.get_logger("tests.sim")
 
 
 class Hypervisor:

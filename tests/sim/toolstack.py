@@ -50,7 +50,7 @@ _ITS_OWN = (
 NodeWrite = tuple[str, str, list[str] | None]  # path, value, permissions as ["n0", "r3"]; None: leaves them
 
 
-log = structlog.get_logger("usbbtd.sim")
+log = structlog.get_logger("tests.sim")
 
 
 class Toolstack:

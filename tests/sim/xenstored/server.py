@@ -17,7 +17,7 @@ from tests.sim.xenstored.wire import StoreError
 
 _BACKLOG_MAX = 4096  # events that wait for a client that does not read; more are dropped and counted
 
-log = structlog.get_logger("usbbtd.sim")
+log = structlog.get_logger("tests.sim")
 
 
 class XenStored:
