@@ -17,4 +17,5 @@ def test_it_has_all_of_it(
 ) -> None:
     public = {name for name in dir(protocol) if not name.startswith("_")}
     assert {"name", "serial", "close"} <= public
-    assert public <= {*dir(implementation), *implementation.__init__.__code__.co_names}
+    code = getattr(implementation.__init__, "__code__", None)  # a compiled class has all its attributes in dir()
+    assert public <= {*dir(implementation), *(code.co_names if code else ())}

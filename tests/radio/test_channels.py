@@ -80,9 +80,11 @@ async def test_a_link_has_as_many_channels_as_it_may(
 
 
 async def test_what_the_controller_does_not_have_is_not_tried(
-    adapter: SharedAdapter, dongle: air.DirectDongle, monkeypatch: pytest.MonkeyPatch
+    adapter: SharedAdapter, dongle: air.DirectDongle
 ) -> None:
-    monkeypatch.setattr(type(air.controller_of(adapter).host), "supports_le", False)
+    host = air.controller_of(adapter).host
+    assert host.controller is not None
+    host.controller = host.controller._replace(supports_le=False)
     with pytest.raises(NotSupported):
         await connect(adapter, air.LE)
     with pytest.raises(NotSupported):

@@ -138,12 +138,14 @@ async def test_so_many_wait_on_a_link_and_no_more(
 
 
 async def test_without_a_dongle_or_without_br_edr_there_is_none(
-    adapter: SharedAdapter, new_dongle: NewDongle, monkeypatch: pytest.MonkeyPatch
+    adapter: SharedAdapter, new_dongle: NewDongle
 ) -> None:
     with pytest.raises(NoDongle):
         await adapter.echoes.ask(PEER, b"ping")
     await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
-    monkeypatch.setattr(type(air.controller_of(adapter).host), "supports_bredr", False)
+    host = air.controller_of(adapter).host
+    assert host.controller is not None
+    host.controller = host.controller._replace(supports_bredr=False)
     with pytest.raises(NotSupported):
         await adapter.echoes.ask(PEER, b"ping")
