@@ -79,9 +79,7 @@ async def test_a_link_has_as_many_channels_as_it_may(
     await connect(adapter, air.BREDR)
 
 
-async def test_what_the_controller_does_not_have_is_not_tried(
-    adapter: SharedAdapter, dongle: air.DirectDongle
-) -> None:
+async def test_what_the_controller_does_not_have_is_not_tried(adapter: SharedAdapter, dongle: air.DirectDongle) -> None:
     host = air.controller_of(adapter).host
     assert host.controller is not None
     host.controller = host.controller._replace(supports_le=False)

@@ -137,9 +137,7 @@ async def test_so_many_wait_on_a_link_and_no_more(
     await asyncio.wait(waiting)
 
 
-async def test_without_a_dongle_or_without_br_edr_there_is_none(
-    adapter: SharedAdapter, new_dongle: NewDongle
-) -> None:
+async def test_without_a_dongle_or_without_br_edr_there_is_none(adapter: SharedAdapter, new_dongle: NewDongle) -> None:
     with pytest.raises(NoDongle):
         await adapter.echoes.ask(PEER, b"ping")
     await adapter.take_dongle(H2Dongle(new_dongle()))
