@@ -176,6 +176,7 @@ def test_what_cannot_be(host: Host, driver: int, guest: int) -> None:
     other = host.create("twin"), host.create("twin")
     host.run("attach", "work", "backend=sys-bt,devid=3")
     host.world.attach_vl2cap(guest, driver, 4)
+    host.world.wait_value(f"{host.backend(guest, driver, 4)}/state", "2")
     before = snapshot(host, driver, guest, *other)
     for arguments, status, said in (
         (("attach", "wrk", "backend=sys-bt"), 5, "there is no domain 'wrk'"),
