@@ -14,6 +14,7 @@ from tests.support.domain import NewDomain
 from tests.support.fixtures import End, StartEnd
 from usbbtd.dongles.usbif_frontend import serve_usbif
 from usbbtd.xen.error import XenError
+from usbbtd.xen.xen import Xen
 
 NAME = "vusb 0 port 1: 1209:b7b7 0001"
 
@@ -198,5 +199,5 @@ async def test_a_kernel_driver_that_has_the_device_is_named(monkeypatch: pytest.
     nothing: Any = None
     log: Any = structlog.stdlib.get_logger()
     with pytest.raises(XenError, match="kernel's driver vusb: blacklist it") as caught:
-        await serve_usbif(nothing, 3, nothing, log)
+        await serve_usbif(Xen(nothing, nothing, nothing), 3, nothing, log)
     assert caught.value.errno == errno.EBUSY

@@ -175,19 +175,19 @@ class World:
                 with suppress(RemoteProtocolError, LocalProtocolError):
                     self.stream(stream, kind, *how)
 
-    def stream(self, stream: Shared, kind: str, *how: Any) -> None:
+    def stream(self, shared: Shared, kind: str, *how: Any) -> None:
         match kind, how:
             case "write", (sizes,):
-                stream.write([scripted.REPORT if size is None else bytes(size) for size in sizes])
+                shared.stream.write([scripted.REPORT if size is None else bytes(size) for size in sizes])
             case "read", ():
-                while stream.read(1 << 20):
+                while shared.stream.read(1 << 20):
                     pass
-                stream.take_consumed()
+                shared.stream.take_consumed()
             case "end", (error,):
-                stream.end(-error)
+                shared.stream.end(-error)
             case "scribble", (at, value):
-                stream.scribble(at, value.to_bytes(4, "little"))
-                stream.notify()
+                shared.scribble(at, value.to_bytes(4, "little"))
+                shared.stream.notify()
 
     # The end.
 

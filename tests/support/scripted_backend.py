@@ -40,11 +40,11 @@ class Xen(plain_xen.PlainXen):
         return super().share(domid, count)
 
 
-class Shared(GuestStream):
+class Shared:
     """The backend's end of a data ring, with its page of indices laid open."""
 
     def __init__(self, xen: Any, request: Any) -> None:
-        super().__init__(xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
+        self.stream = GuestStream(xen, GUEST, request.ref, request.evtchn, 5, lambda: None)
         self.indices = xen.map(GUEST, [request.ref])
         self.scribbled = False
 
@@ -55,13 +55,13 @@ class Shared(GuestStream):
     def finish(self) -> None:
         """The guest has no more to wait for."""
         with suppress(RemoteProtocolError, LocalProtocolError):
-            self.end(-errno.ENOTCONN)
+            self.stream.end(-errno.ENOTCONN)
         if self.scribbled:
             self.scribble(0, b"\x7f" * INDICES_SIZE)
-        self.notify()
+        self.stream.notify()
 
     def close(self) -> None:
-        super().close()
+        self.stream.close()
         self.indices.close()
 
 

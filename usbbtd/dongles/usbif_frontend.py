@@ -22,7 +22,7 @@ from usbbtd.usb.wire import usbif
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
-from usbbtd.xen.xen import Xen
+from usbbtd.xen.xen import SharedMemory, Xen
 from usbbtd.xenbus import Action
 
 #: How long a device may take for one request while it is being enumerated.
@@ -110,7 +110,7 @@ class _Connection:
     """Serves the rings from OFFER to DETACH. Calls ``broken`` with a reason if the backend breaks a rule or we fail."""
 
     def __init__(
-        self, xen: Xen, domid: int, on_dongle: OnDongle, *, name: str, ports: int, depths: Depths,
+        self, xen: SharedMemory, domid: int, on_dongle: OnDongle, *, name: str, ports: int, depths: Depths,
         broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._name = name

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from usbbtd.abi import layout
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.xen.dataring import DataRing
-from usbbtd.xen.xen import Xen
+from usbbtd.xen.xen import SharedMemory
 
 MIN_ORDER = layout.constants.L2CAPIF_MIN_RING_ORDER
 MESSAGE_OVERHEAD: int = layout.constants.L2CAPIF_LENGTH_SIZE
@@ -23,7 +23,9 @@ class GuestStream:
     port cannot be used, and RemoteProtocolError if the page of indices has no ``ring_order`` up to ``max_order``.
     """
 
-    def __init__(self, xen: Xen, domid: int, ref: int, port: int, max_order: int, handler: Callable[[], None]) -> None:
+    def __init__(
+        self, xen: SharedMemory, domid: int, ref: int, port: int, max_order: int, handler: Callable[[], None]
+    ) -> None:
         self._queue: list[bytes] = []
         self._unread: deque[int] = deque()  # sizes in the ring of the messages that the guest has not read
         self._unread_octets = 0  # their sum
