@@ -33,7 +33,7 @@ REFUSES = 0x1003
 FORBIDDEN = 0x1005
 SILENT = 0x1007
 NEVER_ANSWERS = 0x1009
-DEAF = 0x100B  # reads when the guest opens another channel to REPORTS
+DEAF = 0x100B  # reads once the guest has sent something to REPORTS
 FLOODS = 0x100D
 REPORTS = 0x100F  # answers each SDU with how many SDUs FLOODS has sent
 SAYS_GOODBYE = 0x1011
@@ -96,7 +96,7 @@ class Channel:
     def work(self) -> None:
         while self.psm not in (DEAF, SAYS_GOODBYE, LOST):
             messages, notify = self.ring.read()
-            if self.psm == REPORTS:
+            if self.psm == REPORTS and messages:  # an event may come without any
                 for channel in self.driver.channels.values():
                     channel.psm = ECHO if channel.psm == DEAF else channel.psm
                     if channel is not self:
