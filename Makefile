@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
+$(if $(word 2,$(CURDIR)),$(error make cannot work in a directory that has a space in its name: $(CURDIR)))
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,8 +19,6 @@ XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
-COMPILED := build/stamps/compiled
-SOURCES := $(shell find usbbtd -name '*.py')
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
 
 # What make starts and installs is usbbtd compiled, in a directory of its own: an edited source never has beside it what was
@@ -27,7 +26,7 @@ ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o
 PURE ?=
 COMPILED_TREE := build/compiled
 MODULES := $(if $(PURE),.,$(COMPILED_TREE))
-BUILT := $(if $(PURE),$(PACKAGE),$(COMPILED))
+BUILT := $(if $(PURE),$(PACKAGE),compiled)
 RUN := $(if $(PURE),,PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED_TREE):$(CURDIR)) $(BIN)/python
 
 # A machine with Xen keeps one processor busy, most of the time.
@@ -157,12 +156,6 @@ $(PACKAGE): $(REQUIREMENTS) pyproject.toml setup.py $(ABI_SOURCES)
 	@PYTHONWARNINGS=ignore $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
 	@mkdir -p $(@D) && touch $@
 
-# From nothing when something else is to be compiled, or in another way; else only what has changed. As old as its beginning,
-# for a source that is edited meanwhile.
-$(COMPILED): $(PACKAGE) pyproject.toml setup.py $(ABI_SOURCES) $(SOURCES)
-	@echo "Compiling usbbtd"
-	@$(if $(filter-out $(SOURCES),$?),rm -rf $(COMPILED_TREE) build/mypyc)
-	@mkdir -p $(COMPILED_TREE) $(@D) && touch $@.begun && find $(COMPILED_TREE) -name '*.py' -delete
-	@$(BIN)/python setup.py --quiet build --build-lib $(COMPILED_TREE) --build-temp build/temp > build/compiled.log 2>&1 || \
-	  { cat build/compiled.log; exit 1; }
-	@mv $@.begun $@
+.PHONY: compiled
+compiled: $(PACKAGE)
+	@$(BIN)/python packaging/compile.py

@@ -1,6 +1,8 @@
 """What goes through mypyc: all of it or nothing, and to who reads a traceback it is the same Python."""
 
 import importlib
+import os
+import shutil
 import traceback
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundle import compiled
+from compile import ingredients
 from tests import IS_COMPILED, ROOT
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.acl import AclData
@@ -37,3 +40,29 @@ def test_traceback() -> None:
     assert frame.name == "completed"
     assert frame.lineno is not None
     assert "raise RemoteProtocolError(" in source_of("usbbtd.hci.acl").read_text().splitlines()[frame.lineno - 1]
+
+
+def test_what_is_compiled_anew(tmp_path: Path) -> None:
+    """Whatever a source says that it did not say before, however old it is; and what builds all decides for all."""
+    package = tmp_path / "usbbtd" / "abi"
+    package.mkdir(parents=True)
+    for file in ("pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / file, tmp_path)
+    for file in ("build.py", "xenops.h"):
+        shutil.copy(ROOT / "usbbtd" / "abi" / file, package)
+    source, other = tmp_path / "usbbtd" / "source.py", tmp_path / "usbbtd" / "other.py"
+    source.write_text("a = 1")
+    before = ingredients(tmp_path)
+    assert ingredients(tmp_path) == before
+    source.write_text("a = 2")
+    os.utime(source, (0, 0))
+    edited = ingredients(tmp_path)
+    source.rename(other)
+    renamed = ingredients(tmp_path)
+    assert before["sources"] != edited["sources"] != renamed["sources"]
+    assert before["tools"] == edited["tools"] == renamed["tools"]
+    other.rename(source)
+    source.write_text("a = 1")
+    assert ingredients(tmp_path) == before
+    (package / "xenops.h").write_text("")
+    assert ingredients(tmp_path)["tools"] != before["tools"]
