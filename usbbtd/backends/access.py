@@ -95,7 +95,7 @@ class Access:
 
     @property
     def unread_bytes(self) -> int:
-        """Returns how many bytes of each channel's data may wait for the guest, if its rule does not say."""
+        """Returns how many bytes of a channel's data may wait for the guest, unless its rule says."""
         return self._limit("unread_bytes")
 
     @property
@@ -136,7 +136,7 @@ class Access:
         return self._grant(AccessRequest("advertise"))
 
     def offer(self, peer: Peer, psm: int) -> Grant:
-        """Lets a peer that asks for a listener's channel wait for the guest, and then have it."""
+        """Grants a channel of a listener to a peer, from when the peer begins to wait for the guest to accept it."""
         request = AccessRequest("listen", peer, _service(_transport(peer), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision))
@@ -210,7 +210,7 @@ class Access:
                 self._connects.setdefault(counted, deque()).append(now)
 
     def _connect_limits(self, decision: Decision) -> Iterator[tuple[Rule | None, int | None]]:
-        """Yields how often the guest may connect in a minute: (None, in all), then (rule, by this rule)."""
+        """Yields the limits on connects a minute: (None, limit of all), and (rule, its limit) if a rule decided."""
         yield None, self._limit("connects_per_minute")
         if decision.rule is not None:
             yield decision.rule, decision.rule.limits.connects_per_minute

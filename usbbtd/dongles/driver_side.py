@@ -146,7 +146,7 @@ class DriverSide(ABC):
             self._log.warning("control request failed", dongle=self.name, status=usbif.describe_status(status))
 
     def _forgives(self, endpoint: int, status: int) -> bool:
-        """Counts a failed transfer of an IN endpoint. Returns False if the dongle is lost with that."""
+        """Counts a failed transfer of an IN endpoint. Returns False if the dongle is lost, with one too many."""
         self._errors += 1
         if status in GONE or self._errors > MAX_ERRORS:
             self.lose(f"endpoint 0x{endpoint:02x}: {usbif.describe_status(status)}")

@@ -57,7 +57,7 @@ class H2Dongle(DongleLayer):
             self.receiver.receive(events, acl)
 
     def _begin_events(self, answer: ResetAnswer, interrupts: Sequence[Transfer]) -> Sequence[Transfer]:
-        """Returns the transfers from the answer to Reset on; those before it are counted and dropped."""
+        """Drops and counts transfers that came before the answer to Reset, and returns the others."""
         for number, transfer in enumerate(interrupts, 1):
             if (begun := answer.receive(transfer)) is not None:
                 self._reset_answer = None

@@ -1,10 +1,10 @@
-"""Holds what all that stands between a dongle and its receiver has in common."""
+"""Passes a dongle's identity up and its news down, for whatever stands between it and its receiver."""
 
 from usbbtd.dongles.dongle import DongleReceiver, Identified
 
 
 class DongleLayer:
-    """The part of a ``Dongle`` that one made of another ``inner`` one does not change."""
+    """The base of a ``Dongle`` that wraps another, ``inner``: its identity and its news pass unchanged."""
 
     def __init__(self, inner: Identified) -> None:
         self._inner = inner

@@ -137,7 +137,7 @@ class OpenDevice:
 
 
 def node_of(usb: Any) -> str:
-    """Returns the path of a device's node, which is that of this device as long as it is plugged in."""
+    """Returns the path of a device's node. No other device has it until this one is unplugged."""
     return f"/dev/bus/usb/{usb.getBusNumber():03}/{usb.getDeviceAddress():03}"
 
 

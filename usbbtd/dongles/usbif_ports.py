@@ -1,4 +1,4 @@
-"""Has the ports of QEMU's usbif backend emptied before a connection is closed that a killed frontend has left.
+"""Asks dom0 to empty the ports of QEMU's usbif backend, before a connection of a killed frontend is closed.
 
 The whole QEMU process ends if it is disconnected while it has requests. A frontend that lives takes them back; one that
 was killed cannot, and its rings died with it. But requests also end when their device is taken off its port, which dom0

@@ -196,7 +196,7 @@ def _wrong_rights(status: os.stat_result, wanted: str) -> str | None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Raises each OSError again with this path."""
+    """Puts this path into each OSError that the block raises, as some system calls leave it out."""
     try:
         yield
     except OSError as error:
