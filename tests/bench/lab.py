@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -33,18 +34,20 @@ class BenchLab:
     """``directory`` is the world's; ``logs`` gets one file a process. All processes end with the block.
 
     ``tree``: what has usbbtd run from another tree, in its environment. ``configuration``: more of usbbtd's.
-    ``paced``: whether the dongle's radio takes the time that a real one does.
+    ``paced``: whether the dongle's radio takes the time that a real one does. ``command``: what starts usbbtd.
     """
 
     def __init__(
         self, directory: Path, logs: Path, *, tree: Mapping[str, str] | None = None,
         peers: Sequence[plan.PlannedPeer] = PEERS[:2], configuration: str = "", paced: bool = False,
+        command: Sequence[str] = (sys.executable, "-m", "usbbtd"),
     ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._logs = logs
         self._tree = tree or {}
+        self._command = command
         self._peers = peers
         self._pace = ["--paced"] if paced else []
         self._more_configuration = configuration
@@ -85,8 +88,8 @@ class BenchLab:
         environment |= self._tree
         self._ready.clear()
         start = perf_counter()
-        process = await Process.start(
-            "usbbtd", self._logs / "usbbtd.log", "usbbtd", "run", "--config", str(self._configuration),
+        process = await Process.start_command(
+            "usbbtd", self._logs / "usbbtd.log", *self._command, "run", "--config", str(self._configuration),
             environment=environment,
         )  # fmt: skip
         self._stack.push_async_callback(process.kill)

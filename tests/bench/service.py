@@ -1,8 +1,11 @@
-"""What the service costs before it does anything: time to start, memory."""
+"""What the service costs before it does anything, as packages install it: time to start, memory."""
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import bundle
+import usbbtd
 from tests.bench.lab import BenchLab, memory_of
 from tests.bench.runner import BenchRow, Effort, Goal, runs_in_turn
 from tests.demo import plan
@@ -15,7 +18,7 @@ IDLE_BYTES = Goal(30e6)
 
 
 async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[BenchRow]:
-    async with BenchLab(directory, logs) as lab:
+    async with BenchLab(directory, logs, command=[install(directory / "installed")]) as lab:
 
         async def start() -> tuple[float, ...]:
             await lab.stop_usbbtd()
@@ -40,3 +43,12 @@ async def rows(effort: Effort, directory: Path, logs: Path) -> AsyncIterator[Ben
         ((rss, pss),) = await runs_in_turn(effort.runs, serve)
         yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: RSS", "bytes", rss)
         yield BenchRow(f"memory, {guests} guests with {CHANNELS} channels each: Pss", "bytes", pss)
+
+
+def install(directory: Path) -> str:
+    """Installs the modules that run now, with the packages that they need and no others. Returns usbbtd's command."""
+    root, library, command = Path("/"), str(directory / "lib"), str(directory / "bin" / "usbbtd")
+    for part in ("usbbt-common", "usbbtd"):
+        bundle.install_part(root, library, part, Path(usbbtd.__file__).parents[1], shared=False)
+    bundle.install_command(root, command, sys.executable, library)
+    return command

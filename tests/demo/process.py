@@ -42,10 +42,16 @@ class Process:
     async def start(
         cls, name: str, log_path: Path, module: str, *arguments: str, environment: dict[str, str] | None = None
     ) -> "Process":
+        command = (sys.executable, "-m", module, *arguments)
+        return await cls.start_command(name, log_path, *command, environment=environment)
+
+    @classmethod
+    async def start_command(
+        cls, name: str, log_path: Path, *command: str, environment: dict[str, str] | None = None
+    ) -> "Process":
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments,
-            stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ | (environment or {}), limit=LINE_LIMIT,
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ | (environment or {}), limit=LINE_LIMIT,
             start_new_session=True,
         )  # fmt: skip
         return cls(name, log_path, process)
