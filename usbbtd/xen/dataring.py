@@ -13,7 +13,7 @@ from usbbtd.xen.ring import PAGE_SIZE, Memory, cut
 
 _MOST_MESSAGES = 256
 #: The bytes that ``read`` takes at once: the other end would have to wait while a whole ring is worked on.
-PORTION: Final = 32768
+PORTION: Final = 12288
 _LENGTH_SIZE: int = lib.L2CAPIF_LENGTH_SIZE
 _unpack = ffi.unpack
 
