@@ -13,6 +13,7 @@ from tests.support import air
 from usbbtd.bluetooth import ADDRESS_TYPES, BredrResult
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.channel import Offer
 from usbbtd.radio.errors import Exhausted, InUse, NotSupported, Refused, Unreachable
 
 octets, User = air.octets, air.User
@@ -92,14 +93,21 @@ async def test_what_the_controller_does_not_have_is_not_tried(adapter: SharedAda
 # Listening
 
 
+async def peer_asks(
+    adapter: SharedAdapter, peer: air.Remote, transport: int
+) -> tuple[air.Taker, asyncio.Task[Any], Offer]:
+    """Listens, and returns who takes offers, what the peer waits for, and its offer."""
+    taker = Taker(adapter, transport)
+    advertise(adapter)
+    opening = await peer_opens(peer, transport)
+    return taker, opening, await taker.offers.get()
+
+
 @both_transports
 async def test_a_peer_gets_the_channel_that_was_accepted(
     adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
 ) -> None:
-    taker = Taker(adapter, transport)
-    advertise(adapter)
-    opening = await peer_opens(peer, transport)
-    offer = await taker.offers.get()
+    _, opening, offer = await peer_asks(adapter, peer, transport)
     user = User(await adapter.channels.accept(offer, MTU))
     remote = await opening
     assert user.channel.psm == air.PSM[transport]
@@ -118,10 +126,7 @@ async def test_a_peer_gets_the_channel_that_was_accepted(
 async def test_a_peer_is_refused(
     adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
 ) -> None:
-    taker = Taker(adapter, transport)
-    advertise(adapter)
-    opening = await peer_opens(peer, transport)
-    offer = await taker.offers.get()
+    _, opening, offer = await peer_asks(adapter, peer, transport)
     adapter.channels.refuse(offer)
     adapter.channels.refuse(offer)
     with pytest.raises(L2capError) as refused:
@@ -135,10 +140,7 @@ async def test_a_peer_is_refused(
 async def test_an_offer_is_withdrawn_when_the_peer_goes(
     adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
 ) -> None:
-    taker = Taker(adapter, transport)
-    advertise(adapter)
-    opening = await peer_opens(peer, transport)
-    offer = await taker.offers.get()
+    taker, opening, offer = await peer_asks(adapter, peer, transport)
     await peer.links[transport].disconnect()
     await air.turns(lambda: taker.withdrawn == [offer])
     with pytest.raises(Unreachable):
