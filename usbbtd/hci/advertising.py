@@ -18,7 +18,6 @@ MAX_DATA = 31
 
 _INTERVALS = range(0x0020, 0x4001)  # 20 ms to 10.24 s
 _ALL_CHANNELS = 0b111
-_PHY_1M = 1
 _SET = 0  # the one advertising set of the extended commands
 _ADV_IND, _ADV_NONCONN_IND = 0, 3
 _EXTENDED_ADV_IND, _EXTENDED_ADV_NONCONN_IND = 0x13, 0x10  # legacy PDUs by the extended commands (7.8.53)
@@ -100,9 +99,9 @@ class Advertising(Activity[AdvertisingParameters]):
                 peer_address=bytes(6),
                 filter_policy=0,
                 tx_power=_NO_PREFERENCE,
-                primary_phy=_PHY_1M,
+                primary_phy=commands.LE_1M_PHY,
                 secondary_max_skip=0,
-                secondary_phy=_PHY_1M,
+                secondary_phy=commands.LE_1M_PHY,
                 sid=0,
                 scan_request_notification=0,
             ),

@@ -289,7 +289,9 @@ class Connections:
         parameters = _INTERVAL_MIN, _INTERVAL_MAX, 0, _SUPERVISION_TIMEOUT, 0, 0
         peer = target.address_type - 1, target.address
         if self._controller and self._controller.extended:
-            return commands.LeExtendedCreateConnection(0, OWN_ADDRESS_TYPE, *peer, 1, *scan, *parameters)
+            return commands.LeExtendedCreateConnection(
+                0, OWN_ADDRESS_TYPE, *peer, commands.LE_1M_PHY, *scan, *parameters
+            )
         return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
 
     def _link_up(self, handle: int, target: Target, role: int, now: float, *, expected: bool = False) -> None:

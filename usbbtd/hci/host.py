@@ -20,7 +20,7 @@ from usbbtd.hci.initiator import Target
 from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.scanning import Scanning
-from usbbtd.hci.states import HOST, HostInput, HostState
+from usbbtd.hci.states import HOST, HostInput, HostState, next_state
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
@@ -277,10 +277,7 @@ class Host:
 
     def _step(self, event: HostInput) -> None:
         """Changes the state as the transitions say. Raises LocalProtocolError if there is no such transition."""
-        try:
-            self._state = HOST[self._state, event]
-        except KeyError:
-            raise LocalProtocolError(f"host: {event} in {self._state}") from None
+        self._state = next_state("host", HOST, self._state, event)
 
     def _begin(self, event: HostInput, now: float) -> None:
         """Begins the init script. A start forgives what the controller did not answer before; a reset does not."""

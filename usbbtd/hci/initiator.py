@@ -5,11 +5,10 @@ from functools import partial
 from typing import NamedTuple
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import ConnectFailed
 from usbbtd.hci.limits import CANCEL_GRACE_S, CREATE_RETRY_S, CREATE_TRIES, MAX_ATTEMPTS
-from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState
+from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState, next_state
 from usbbtd.hci.wire.commands import HciCommand
 
 __all__ = ["Initiator", "Target"]
@@ -171,10 +170,7 @@ class Initiator:
 
     def _step(self, event: InitiatorInput) -> None:
         """Changes the state as the transitions say. Raises LocalProtocolError if there is no such transition."""
-        try:
-            self._state = INITIATOR[self._state, event]
-        except KeyError:
-            raise LocalProtocolError(f"initiator: {event} in {self._state}") from None
+        self._state = next_state("initiator", INITIATOR, self._state, event)
 
     def _try(self, target: Target, now: float) -> None:
         self._step(InitiatorInput.CREATE)

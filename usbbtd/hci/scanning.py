@@ -15,7 +15,6 @@ from usbbtd.hci.wire.events import LeAdvertisingReport, LeExtendedAdvertisingRep
 __all__ = ["Scanning"]
 
 _INTERVAL, _WINDOW = 0x60, 0x30  # 60 and 30 ms: half of the time is left for links
-_PHY_1M = 1
 
 
 class ScanParameters(NamedTuple):
@@ -43,7 +42,9 @@ class Scanning(Activity[ScanParameters]):
         active, filter_duplicates = int(wanted.active), int(not wanted.duplicates)
         if controller.extended:
             return [
-                commands.LeSetExtendedScanParameters(OWN_ADDRESS_TYPE, 0, _PHY_1M, active, _INTERVAL, _WINDOW),
+                commands.LeSetExtendedScanParameters(
+                    OWN_ADDRESS_TYPE, 0, commands.LE_1M_PHY, active, _INTERVAL, _WINDOW
+                ),
                 commands.LeSetExtendedScanEnable(1, filter_duplicates, 0, 0),
             ]
         return [

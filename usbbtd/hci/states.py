@@ -5,6 +5,20 @@ Only ``Host._step`` and ``Initiator._step`` write a state, and they make only th
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
+
+from usbbtd.errors import LocalProtocolError
+
+State = TypeVar("State", bound=StrEnum)
+Input = TypeVar("Input", bound=StrEnum)
+
+
+def next_state(machine: str, transitions: Mapping[tuple[State, Input], State], state: State, event: Input) -> State:
+    """Returns the state after an input. Raises LocalProtocolError if ``machine`` has no such transition."""
+    try:
+        return transitions[state, event]
+    except KeyError:
+        raise LocalProtocolError(f"{machine}: {event} in {state}") from None
 
 
 class HostState(StrEnum):

@@ -10,6 +10,8 @@ from usbbtd.packets import Packet, packet
 
 _pack_header = struct.Struct("<HB").pack
 
+LE_1M_PHY = 1  # its number in advertising parameters, its bit in sets of PHYs
+
 
 class HciCommand(Packet):
     """A command to the controller; the code is the opcode."""
