@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from struct import Struct
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.wire import BASIC_HEADER
-
-_HEADER_SIZE = BASIC_HEADER.size
+from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE
 
 _CID_ATT = 0x0004
 _CID_SMP = 0x0006
@@ -54,7 +52,7 @@ FIXED_CIDS: Mapping[int, tuple[int, ...]] = {transport: tuple(_CHANNELS[transpor
 
 def answer(transport: int, cid: int, untrusted_pdu: bytes) -> bytes | None:
     """Returns the whole PDU that answers a whole PDU on one of FIXED_CIDS; None if it needs no answer."""
-    if len(untrusted_pdu) == _HEADER_SIZE:
+    if len(untrusted_pdu) == BASIC_HEADER_SIZE:
         return None
-    payload = _CHANNELS[transport][cid](untrusted_pdu[_HEADER_SIZE])
+    payload = _CHANNELS[transport][cid](untrusted_pdu[BASIC_HEADER_SIZE])
     return None if payload is None else BASIC_HEADER.pack(len(payload), cid) + payload

@@ -15,9 +15,8 @@ from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
 from usbbtd.l2cap.opening import OPENINGS, Link
 from usbbtd.l2cap.requests import PeerRequests
 from usbbtd.l2cap.states import ChannelState
-from usbbtd.l2cap.wire import ParameterUpdateRequest
+from usbbtd.l2cap.wire import BASIC_HEADER_SIZE, ParameterUpdateRequest
 
-_HEADER_SIZE: Final = 4  # length and channel identifier, two octets each
 _MAXIMUM_MTU: Final = 0xFFFF
 _DEFAULT_LIMITS = L2capLimits()
 
@@ -57,7 +56,7 @@ class Mux:
         """Takes whole PDUs with their basic headers, in order."""
         link = self._links.get(handle)
         for untrusted_pdu in untrusted_pdus:
-            size = len(untrusted_pdu) - _HEADER_SIZE
+            size = len(untrusted_pdu) - BASIC_HEADER_SIZE
             if link is None or size < 0:
                 self._count_stray(untrusted_pdu)
             elif (receiver := link.receivers.get(untrusted_pdu[2] | untrusted_pdu[3] << 8)) is None:
@@ -292,7 +291,7 @@ class Mux:
         return channel if channel is not None and channel.state is ChannelState.WAIT_CONNECT else None
 
     def _count_stray(self, untrusted_pdu: bytes) -> None:
-        reason = "pdus_malformed" if len(untrusted_pdu) < _HEADER_SIZE else "pdus_without_link"
+        reason = "pdus_malformed" if len(untrusted_pdu) < BASIC_HEADER_SIZE else "pdus_without_link"
         self._counters[reason] += 1
 
 

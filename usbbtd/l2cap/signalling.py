@@ -14,6 +14,7 @@ from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.receiver import PduReceiver
 from usbbtd.l2cap.wire import (
     BASIC_HEADER,
+    BASIC_HEADER_SIZE,
     COMMAND_HEADER,
     REASON_INVALID_CID,
     REASON_MTU_EXCEEDED,
@@ -25,7 +26,6 @@ from usbbtd.l2cap.wire import (
     SignallingCommand,
 )
 
-_HEADER_SIZE = BASIC_HEADER.size
 _COMMAND_HEADER_SIZE = COMMAND_HEADER.size
 _MAXIMUM_IDENTIFIER = 0xFF
 
@@ -179,12 +179,12 @@ class Signalling(PduReceiver):
 
     def receive(self, untrusted_pdu: bytes, now: float) -> None:
         """Takes one C-frame. Never raises for what is in it."""
-        if len(untrusted_pdu) - _HEADER_SIZE > self._mtu:
+        if len(untrusted_pdu) - BASIC_HEADER_SIZE > self._mtu:
             self._receive_too_long(untrusted_pdu)
             return
         for code, identifier, command in _commands(untrusted_pdu):
             complete = len(command) == _COMMAND_HEADER_SIZE + COMMAND_HEADER.unpack_from(command)[2]
-            if self._transport == LE and len(command) != len(untrusted_pdu) - _HEADER_SIZE:
+            if self._transport == LE and len(command) != len(untrusted_pdu) - BASIC_HEADER_SIZE:
                 complete = False  # an LE C-frame is exactly one command (4)
             if not identifier or (code in RESPONSE_CODES and not complete):
                 self._counters["signalling_ignored"] += 1
@@ -267,7 +267,7 @@ def _commands(untrusted_pdu: bytes) -> Iterator[tuple[int, int, bytes]]:
     The last may be shorter than its header says. One that is too short for a header has no identifier to answer to, and
     is left out.
     """
-    offset = _HEADER_SIZE
+    offset = BASIC_HEADER_SIZE
     while len(untrusted_pdu) - offset >= _COMMAND_HEADER_SIZE:
         code, identifier, length = COMMAND_HEADER.unpack_from(untrusted_pdu, offset)
         end = offset + _COMMAND_HEADER_SIZE + length

@@ -1,11 +1,12 @@
 """The commands of the signalling channels (Vol 3, Part A, 4) and the numbers in them."""
 
 from struct import Struct
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from usbbtd.packets import Packet, packet
 
 BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
+BASIC_HEADER_SIZE: Final = 4  # a number, which mypyc puts where it is used
 COMMAND_HEADER = Struct("<BBH")  # code, identifier, length (4)
 
 CID_SIGNALLING = 0x0001

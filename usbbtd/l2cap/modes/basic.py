@@ -1,14 +1,11 @@
 """Basic mode of BR/EDR channels (Vol 3, Part A, 3.1): an SDU is a PDU, and a peer cannot be told to wait."""
 
-from typing import Final
-
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.events import NOT_READ
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode, take_oldest
-
-_HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
+from usbbtd.l2cap.wire import BASIC_HEADER_SIZE
 
 
 class BasicMode(Mode):
@@ -29,7 +26,7 @@ class BasicMode(Mode):
 
     def receive(self, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
         channel = self._channel
-        size = len(untrusted_pdu) - _HEADER_SIZE
+        size = len(untrusted_pdu) - BASIC_HEADER_SIZE
         if size > channel.rx_mtu:
             channel.fail(f"the peer sent an SDU of {size} bytes, our MTU is {channel.rx_mtu}", now)
             return
@@ -39,7 +36,7 @@ class BasicMode(Mode):
             channel.fail(NOT_READ, now)
             return
         self._delivered.append(size)
-        self._sdus.append((channel.handle, channel.cid, untrusted_pdu[_HEADER_SIZE:]))
+        self._sdus.append((channel.handle, channel.cid, untrusted_pdu[BASIC_HEADER_SIZE:]))
 
     def release(self, count: int) -> None:  # hot: per packet
         delivered = self._delivered
@@ -59,4 +56,4 @@ class BasicMode(Mode):
             channel.is_ready = False
         if channel.is_full or channel.is_draining:
             channel.has_sent()
-        return (size | channel.dcid << 16).to_bytes(_HEADER_SIZE, "little") + sdu
+        return (size | channel.dcid << 16).to_bytes(BASIC_HEADER_SIZE, "little") + sdu

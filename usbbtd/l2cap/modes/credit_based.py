@@ -7,11 +7,10 @@ from usbbtd.l2cap.channel import L2capChannel
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.l2cap.modes import Mode, take_oldest
 from usbbtd.l2cap.states import ChannelState
-from usbbtd.l2cap.wire import MAXIMUM_CREDITS, MINIMUM_MPS
+from usbbtd.l2cap.wire import BASIC_HEADER_SIZE, MAXIMUM_CREDITS, MINIMUM_MPS
 
-_HEADER_SIZE: Final = 4  # the basic header: length and channel identifier
 _LENGTH_SIZE: Final = 2  # of the SDU, in front of its first segment
-_FIRST_SIZE: Final = 6  # both
+_FIRST_SIZE: Final = 6  # the basic header and that length
 
 #: A peer may have so many of the longest SDUs under way, and so many K-frames at least: short SDUs cost a credit, too.
 _INITIAL_SDUS: Final = 4
@@ -91,7 +90,7 @@ class CreditBasedMode(Mode):
 
     def receive(self, untrusted_pdu: bytes, now: float) -> None:  # hot: per packet
         channel = self._channel
-        size = len(untrusted_pdu) - _HEADER_SIZE
+        size = len(untrusted_pdu) - BASIC_HEADER_SIZE
         rx_credits = self.rx_credits
         missing = self._missing
         if not rx_credits:
@@ -101,7 +100,7 @@ class CreditBasedMode(Mode):
         elif missing:
             self.rx_credits = rx_credits - 1
             self._held += 1
-            self._segments.append(untrusted_pdu[_HEADER_SIZE:])
+            self._segments.append(untrusted_pdu[BASIC_HEADER_SIZE:])
             if size == missing:
                 self._missing = 0
                 self._delivered.append(self._held)
@@ -144,7 +143,7 @@ class CreditBasedMode(Mode):
         if start:
             end = start + self._tx_mps
             segment = sdu[start:end]
-            pdu = (len(segment) | channel.dcid << 16).to_bytes(_HEADER_SIZE, "little") + segment
+            pdu = (len(segment) | channel.dcid << 16).to_bytes(BASIC_HEADER_SIZE, "little") + segment
         else:
             end = self._tx_mps - _LENGTH_SIZE
             length = min(size + _LENGTH_SIZE, self._tx_mps)
