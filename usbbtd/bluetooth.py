@@ -20,6 +20,15 @@ ADDRESS_LE_PUBLIC: Final = 1
 ADDRESS_LE_RANDOM: Final = 2
 ADDRESS_TYPES: Final = ("BR/EDR", "LE public", "LE random")
 
+# Levels of security, of links and of what is asked of them, in the order of their strength, and their names. Vol 3,
+# Part C, 5.2.2.8 for BR/EDR; LE's modes are put beside them. At 0, as at 1, nothing is asked: it is SDP's own level.
+LEVEL_SDP: Final = 0
+LEVEL_NONE: Final = 1
+LEVEL_ENCRYPTED: Final = 2
+LEVEL_AUTHENTICATED: Final = 3  # encrypted, with protection against somebody in the middle
+LEVEL_SECURE: Final = 4  # that, by Secure Connections with a key of 16 octets
+SECURITY_LEVELS: Final = ("sdp", "none", "encrypted", "authenticated", "secure")
+
 #: The highest handle that a connection may have (Vol 4, Part E, 5.4.2).
 LAST_HANDLE: Final = 0x0EFF
 
