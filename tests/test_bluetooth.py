@@ -2,7 +2,7 @@
 
 import pytest
 from bumble import hci, l2cap
-from bumble.l2cap import L2CAP_Connection_Response, L2CAP_LE_Credit_Based_Connection_Response
+from bumble.l2cap import L2CAP_Connection_Response, L2CAP_Credit_Based_Connection_Response
 
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import (
@@ -34,12 +34,12 @@ def test_names_of_error_codes(code: ErrorCode) -> None:
     ("ours", "theirs"),
     [
         (BredrResult, l2cap.L2CAP_Connection_Response.Result),
-        (LeResult, l2cap.L2CAP_LE_Credit_Based_Connection_Response.Result),
+        (LeResult, l2cap.L2CAP_Credit_Based_Connection_Response.Result),
     ],
 )
 def test_names_of_results(
     ours: type[BredrResult] | type[LeResult],
-    theirs: type[L2CAP_Connection_Response.Result] | type[L2CAP_LE_Credit_Based_Connection_Response.Result],
+    theirs: type[L2CAP_Connection_Response.Result] | type[L2CAP_Credit_Based_Connection_Response.Result],
 ) -> None:
     for result in ours:
         assert set(result.text.lower().replace("spsm", "psm").split()) & set(theirs(result).name.lower().split("_"))

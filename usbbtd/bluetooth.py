@@ -101,7 +101,7 @@ class BredrResult(_Named):
 
 
 class LeResult(_Named):
-    """The results of an L2CAP LE Credit Based Connection Response. Vol 3, Part A, 4.23."""
+    """The results of an L2CAP (LE) Credit Based Connection Response. Vol 3, Part A, 4.23; the last four, 4.26."""
 
     SUCCESS = 0x0000, "connection successful"
     SPSM_NOT_SUPPORTED = 0x0002, "SPSM not supported"
@@ -113,6 +113,10 @@ class LeResult(_Named):
     INVALID_SOURCE_CID = 0x0009, "invalid source CID"
     SOURCE_CID_ALLOCATED = 0x000A, "source CID already allocated"
     UNACCEPTABLE_PARAMETERS = 0x000B, "unacceptable parameters"
+    INVALID_PARAMETERS = 0x000C, "invalid parameters"
+    PENDING = 0x000D, "connection pending"
+    AUTHENTICATION_PENDING = 0x000E, "authentication pending"
+    AUTHORIZATION_PENDING = 0x000F, "authorization pending"
 
 
 def transport_of(address_type: int) -> int:

@@ -34,11 +34,13 @@ class Peer:
     handle = HANDLE
     dcid = 0x0070  # the peer's end of the channel that the helpers open
 
-    def __init__(self, transport: int = BREDR, role: int = CENTRAL, limits: L2capLimits | None = None) -> None:
+    def __init__(
+        self, transport: int = BREDR, role: int = CENTRAL, limits: L2capLimits | None = None, *, security: bool = False
+    ) -> None:
         self.transport = transport
         self.psm = PSM[transport]
         self.now = 100.0
-        self.mux = Mux(limits=limits or L2capLimits())
+        self.mux = Mux(limits=limits or L2capLimits(), security=security)
         self.mux.add_link(HANDLE, transport, role, self.now)
         self._identifier = 0
 

@@ -172,6 +172,33 @@ def test_refuse(peer: PeerOf) -> None:
     assert (remote.take(), remote.events()) == ([], [])
 
 
+def test_a_request_is_postponed_until_its_peer_is_authenticated(peer: PeerOf) -> None:
+    remote = peer(limits=L2capLimits(postponed_s=50.0))
+    cid = remote.ask()
+    remote.mux.postpone(remote.handle, cid, remote.now)
+    assert remote.take_one()[1] == ConnectionResponse(cid, remote.dcid, 1, 1)
+    remote.pass_time(49)
+    assert remote.take() == []
+    assert remote.state(cid) == "WAIT_CONNECT"
+    remote.mux.refuse(remote.handle, cid, 3, remote.now)
+    assert remote.take_one()[1] == ConnectionResponse(0, remote.dcid, 3, 0)
+    remote.mux.postpone(remote.handle, cid, remote.now)  # it is gone
+    assert remote.take() == []
+
+
+def test_a_postponed_request_is_refused_where_nobody_answers(peer: PeerOf) -> None:
+    remote = peer(limits=L2capLimits(postponed_s=50.0))
+    cid = remote.ask()
+    remote.pass_time(1)  # pending, for no reason that is told yet
+    remote.mux.postpone(remote.handle, cid, remote.now)
+    assert [command for _, command in remote.take()] == [
+        ConnectionResponse(cid, remote.dcid, 1, status) for status in (0, 1)
+    ]
+    remote.pass_time(51)
+    assert remote.take_one()[1] == ConnectionResponse(0, remote.dcid, 4, 0)
+    assert remote.state(cid) is None
+
+
 def test_a_request_is_pending_then_refused_where_nobody_answers(peer: PeerOf) -> None:
     remote = peer()
     cid = remote.ask()

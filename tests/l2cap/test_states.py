@@ -8,7 +8,7 @@ import pytest
 from usbbtd.bluetooth import BREDR, LE
 from usbbtd.l2cap.events import ChannelEnded, ChannelRefused
 from usbbtd.l2cap.options import mtu_option
-from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Transitions
+from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, FIXED, ChannelState, Transitions
 from usbbtd.l2cap.wire import (
     CommandReject,
     ConfigurationRequest,
@@ -33,7 +33,7 @@ PeerOf = Callable[..., Any]
 DCID = 0x70
 
 
-@pytest.mark.parametrize("table", [CLASSIC, CREDIT_BASED])
+@pytest.mark.parametrize("table", [CLASSIC, CREDIT_BASED, FIXED])
 def test_every_state_is_reached_and_left(table: Transitions) -> None:
     states = {state for state, _ in table}
     assert states == set(table.values())

@@ -59,6 +59,9 @@ class ChannelOpening(Protocol):
     def prolong(self, channel: "L2capChannel", now: float) -> bool:
         """Tells the peer, whose request waits for an answer, to wait longer. Returns whether it could."""
 
+    def postpone(self, channel: "L2capChannel", now: float) -> None:
+        """Tells the peer that its request waits for authentication, if the response can say so."""
+
     def leave(self, channel: "L2capChannel") -> None:
         """Forgets a channel that is over."""
 
@@ -143,6 +146,10 @@ class L2capChannel:
         self.step(Input.OPEN_CHANNEL_RSP_NEG)
         self.opening.refuse(self, result)
         self._leave()
+
+    def postpone(self, now: float) -> None:
+        """Tells the peer that its request waits for authentication, as the owner wants."""
+        self.opening.postpone(self, now)
 
     def opened(self, mode: Mode) -> None:
         """Tells the owner that the channel is open."""

@@ -1,17 +1,10 @@
-"""Answers PDUs on fixed channels that are not served, so that a peer that tries them does not wait for 30 seconds.
-
-Pairing, when it comes, takes its two channels out of this module.
-"""
+"""Answers PDUs on fixed channels that nobody serves, so that a peer that tries them does not wait for 30 seconds."""
 
 from collections.abc import Mapping
 from struct import Struct
 
 from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE
-
-_CID_ATT = 0x0004
-_CID_SMP = 0x0006
-_CID_SMP_BREDR = 0x0007
+from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE, CID_ATT, CID_SMP, CID_SMP_BREDR
 
 # Attribute protocol, Vol 3, Part F, 3.4.1.1
 _ATT_ERROR = Struct("<BBHB")
@@ -42,8 +35,8 @@ def _smp(opcode: int) -> bytes | None:
 
 
 _CHANNELS = (
-    {_CID_SMP_BREDR: _smp},
-    {_CID_ATT: _att, _CID_SMP: _smp},
+    {CID_SMP_BREDR: _smp},
+    {CID_ATT: _att, CID_SMP: _smp},
 )
 
 #: The CIDs for which there is an ``answer``, by transport.

@@ -27,6 +27,10 @@ class L2capLimits(NamedTuple):
     pending_s: float = 0.5
     #: When a ChannelRequested without an answer is refused.
     accept_s: float = 10.0
+    #: When a ChannelRequested is refused whose peer was told that authentication is pending: before its ERTX expires.
+    postponed_s: float = 55.0
+    #: The most security manager PDUs of all links that wait for ``Mux.take_security_pdus``.
+    security_backlog: int = 64
     #: How long ``Mux.disconnect`` lets queued SDUs go first.
     drain_s: float = 5.0
     #: RTX (Vol 3, Part A, 6.2.1). On BR/EDR it doubles with each repetition; on LE, without any, it is their sum.

@@ -18,6 +18,7 @@ COUNTERS = (
     "pdus_without_link",
     "pdus_without_channel",
     "pdus_on_fixed_channels",
+    "security_pdus_dropped",
     "signalling_dropped",
     "signalling_ignored",
 )
@@ -33,6 +34,7 @@ class Shared(NamedTuple):
     events: list[Event]
     sdus: list[tuple[int, int, bytes]]
     writable: list[tuple[int, int]]
+    security_pdus: list[tuple[int, bytes]]
 
 
 class OnLink(Timed, Protocol):

@@ -6,16 +6,17 @@ counted: it never raises an error. LocalProtocolError is a mistake of the mux's 
 
 from typing import Final
 
-from usbbtd.bluetooth import MINIMUM_MTU, BredrResult, psm_is_legal
+from usbbtd.bluetooth import LE, MINIMUM_MTU, BredrResult, psm_is_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.channel import L2capChannel, L2capChannelInfo
 from usbbtd.l2cap.events import Event
+from usbbtd.l2cap.fixed_channel import FixedChannel, SecurityPdus
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.link import COUNTERS, L2capLink, Shared
 from usbbtd.l2cap.opening import OPENINGS, Link
 from usbbtd.l2cap.requests import PeerRequests
 from usbbtd.l2cap.states import ChannelState
-from usbbtd.l2cap.wire import BASIC_HEADER_SIZE, ParameterUpdateRequest
+from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE, CID_SMP, OPEN_TO_USERS, ParameterUpdateRequest
 
 _MAXIMUM_MTU: Final = 0xFFFF
 _DEFAULT_LIMITS = L2capLimits()
@@ -24,14 +25,17 @@ _DEFAULT_LIMITS = L2capLimits()
 class Mux:
     """All links of one controller. Transport: 0 BR/EDR, 1 LE. Role: 0 central, 1 peripheral. ``now``: seconds."""
 
-    def __init__(self, *, limits: L2capLimits = _DEFAULT_LIMITS) -> None:
+    def __init__(self, *, limits: L2capLimits = _DEFAULT_LIMITS, security: bool = False) -> None:
+        """Makes a mux without links. ``security``: whether somebody takes the security manager's PDUs of LE links."""
         self._links: dict[int, Link] = {}
-        self._shared = Shared(limits, set(), {}, dict.fromkeys(COUNTERS, 0), [], [], [])
+        self._serves_security = security
+        self._shared = Shared(limits, set(), {}, dict.fromkeys(COUNTERS, 0), [], [], [], [])
         # Fields of a named tuple are slow when compiled.
         self._counters = self._shared.counters
         self._events = self._shared.events
         self._sdus = self._shared.sdus
         self._writable = self._shared.writable
+        self._security_pdus = self._shared.security_pdus
         self._deadlines = self._shared.deadlines
         self._received_sdus = 0
         self._sent_pdus = 0
@@ -44,6 +48,8 @@ class Mux:
             raise LocalProtocolError(f"link {handle:#06x} is there already")
         link = self._links[handle] = L2capLink(self._shared, handle, transport, role)
         PeerRequests(link)
+        if transport == LE and self._serves_security:
+            link.receivers[CID_SMP] = SecurityPdus(self._shared, handle)
 
     def remove_link(self, handle: int) -> None:
         """Removes a link. Its channels end, with events. Does nothing if there is no such link."""
@@ -179,6 +185,20 @@ class Mux:
         OPENINGS[link.transport](link, cid, psm).connect(mtu, now)
         return cid
 
+    def open_fixed(self, handle: int, cid: int, mtu: int) -> None:
+        """Opens a fixed channel: ChannelOpened follows, with PSM 0. Its peer does not notice.
+
+        ``mtu``: the length in bytes of the longest SDU, both ways. Raises LocalProtocolError if there is no such link,
+        the channel is none for users or open already, or the MTU is not legal.
+        """
+        link = self._link(handle)
+        if cid not in OPEN_TO_USERS[link.transport]:
+            raise LocalProtocolError(f"{cid:#06x} is no fixed channel for users")
+        if cid in link.channels:
+            raise LocalProtocolError(f"fixed channel {cid:#06x} of link {handle:#06x} is open already")
+        _check_mtu(link, mtu)
+        FixedChannel(link, cid).open(mtu)
+
     def accept(self, handle: int, cid: int, mtu: int, now: float) -> None:
         """Answers a ChannelRequested with yes. Does nothing if the peer waits no more: ChannelEnded says so.
 
@@ -187,6 +207,14 @@ class Mux:
         if (channel := self._requested(handle, cid)) is not None:
             _check_mtu(channel.link, mtu)
             channel.accept(mtu, now)
+
+    def postpone(self, handle: int, cid: int, now: float) -> None:
+        """Tells the peer of a ChannelRequested that authentication is pending: its owner has longer to answer.
+
+        Does nothing on LE, whose response cannot say so, or if the peer waits no more.
+        """
+        if (channel := self._requested(handle, cid)) is not None:
+            channel.postpone(now)
 
     def refuse(self, handle: int, cid: int, result: int, now: float) -> None:
         """Answers a ChannelRequested with no, and the result for the peer. Does nothing if the peer waits no more.
@@ -211,6 +239,31 @@ class Mux:
         """Describes a channel. Returns None if there is no such channel, or it is gone."""
         link = self._links.get(handle)
         return None if link is None or (channel := link.channels.get(cid)) is None else channel.info()
+
+    # -- the security manager
+
+    def take_security_pdus(self) -> list[tuple[int, bytes]]:  # hot: per wake-up
+        """Hands over (handle, payload) of the security manager's PDUs of LE links, in the order of their arrival."""
+        if not self._security_pdus:
+            return []
+        taken = self._security_pdus.copy()
+        self._security_pdus.clear()
+        return taken
+
+    def send_security_pdu(self, handle: int, payload: bytes) -> None:
+        """Sends a PDU of the security manager. It is dropped, and counted, if too much waits for the air.
+
+        Does nothing if the link is gone. Raises LocalProtocolError if it is none of LE.
+        """
+        if (link := self._links.get(handle)) is None:
+            return
+        if link.transport != LE:
+            raise LocalProtocolError(f"link {handle:#06x} has no security manager")
+        out = link.signalling.out
+        if len(out) >= self._shared.limits.signalling_backlog:
+            self._counters["signalling_dropped"] += 1
+        else:
+            out.append(BASIC_HEADER.pack(len(payload), CID_SMP) + payload)
 
     # -- the rest of signalling
 

@@ -15,6 +15,7 @@ from usbbtd.l2cap.states import CLASSIC, CREDIT_BASED, ChannelState, Input, Tran
 from usbbtd.l2cap.wire import (
     MAXIMUM_MPS,
     MINIMUM_MPS,
+    STATUS_AUTHENTICATION_PENDING,
     CommandReject,
     ConnectionResponse,
     L2capConnectionRequest,
@@ -79,6 +80,9 @@ class Opening(ABC):
     @abstractmethod
     def prolong(self, channel: L2capChannel, now: float) -> bool: ...
 
+    @abstractmethod
+    def postpone(self, channel: L2capChannel, now: float) -> None: ...
+
     def leave(self, channel: L2capChannel) -> None:
         self.channels.remove(channel)
         if not self.channels:
@@ -114,8 +118,13 @@ class BredrOpening(Opening):
         self._link.shared.deadlines[channel] = now + limits.accept_s - limits.pending_s
         return True
 
-    def _respond(self, channel: L2capChannel, result: int) -> None:
-        self._link.signalling.respond(self.identifier, ConnectionResponse(channel.cid, channel.dcid, result, 0))
+    def postpone(self, channel: L2capChannel, now: float) -> None:
+        self._is_pending_sent = True
+        self._respond(channel, BredrResult.PENDING, STATUS_AUTHENTICATION_PENDING)
+        self._link.shared.deadlines[channel] = now + self._link.shared.limits.postponed_s
+
+    def _respond(self, channel: L2capChannel, result: int, status: int = 0) -> None:
+        self._link.signalling.respond(self.identifier, ConnectionResponse(channel.cid, channel.dcid, result, status))
 
     def _request(self) -> SignallingCommand:
         (channel,) = self.channels
@@ -167,6 +176,9 @@ class LeOpening(Opening):
 
     def prolong(self, channel: L2capChannel, now: float) -> bool:
         return False
+
+    def postpone(self, channel: L2capChannel, now: float) -> None:
+        """Does nothing: this response has no result that says so (4.23)."""
 
     def _request(self) -> SignallingCommand:
         (channel,) = self.channels

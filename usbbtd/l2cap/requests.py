@@ -116,7 +116,7 @@ class PeerRequests(PduReceiver):
 
     def _receive_disconnection(self, untrusted: DisconnectionRequest, identifier: int) -> None:
         channel = self._link.channels.get(untrusted.dcid)
-        if channel is None:
+        if channel is None or untrusted.dcid not in DYNAMIC_CIDS[self._link.transport]:
             self._signalling.reject_cid(identifier, untrusted.dcid, untrusted.scid)
         elif not channel.dcid or channel.dcid != untrusted.scid:
             self._counters["signalling_ignored"] += 1  # 4.6: only half of the pair is right

@@ -82,6 +82,13 @@ _CONNECT_AND_CLOSE: dict[tuple[ChannelState, Input], ChannelState] = {
     (ChannelState.WAIT_DISCONNECT, Input.LINK_LOST): ChannelState.CLOSED,
 }
 
+#: Fixed channels (2.1), which are there as long as their link: only their user opens and closes them.
+FIXED: Transitions = {
+    (ChannelState.CLOSED, Input.OPEN_CHANNEL_REQ): ChannelState.OPEN,
+    (ChannelState.OPEN, Input.CLOSE_CHANNEL_REQ): ChannelState.CLOSED,
+    (ChannelState.OPEN, Input.LINK_LOST): ChannelState.CLOSED,
+}
+
 #: LE credit based channels (10.1), which have no configuration. Their states have the names of BR/EDR.
 CREDIT_BASED: Transitions = _CONNECT_AND_CLOSE | {
     (ChannelState.WAIT_CONNECT, Input.OPEN_CHANNEL_RSP): ChannelState.OPEN,

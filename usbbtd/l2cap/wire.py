@@ -15,6 +15,12 @@ SIGNALLING_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)  # by transport
 #: Dynamically allocated channel identifiers by transport (2.1).
 DYNAMIC_CIDS = (range(0x0040, 0x10000), range(0x0040, 0x0080))
 
+CID_ATT = 0x0004
+CID_SMP = 0x0006
+CID_SMP_BREDR = 0x0007
+#: Fixed channels that a user may open, by transport.
+OPEN_TO_USERS: Final[tuple[tuple[int, ...], ...]] = ((), (CID_ATT,))
+
 MINIMUM_MPS = 23
 MAXIMUM_MPS = 65533
 DEFAULT_MTU = 672
@@ -24,6 +30,9 @@ MAXIMUM_CREDITS = 0xFFFF
 REASON_NOT_UNDERSTOOD = 0x0000
 REASON_MTU_EXCEEDED = 0x0001
 REASON_INVALID_CID = 0x0002
+
+#: The status of a connection response whose result is "pending" (4.3)
+STATUS_AUTHENTICATION_PENDING = 0x0001
 
 # Results of a configuration response (4.5)
 CONFIGURATION_SUCCESS = 0x0000
