@@ -165,7 +165,7 @@ def test_guests_get_what_rules_allow_and_every_answer_is_a_record(stack: Stack, 
     assert f"addr={plan.ECHO.address}" in granted
     assert "psm=0x1001" in granted
     stack.daemon.wait_logged("access denied", "action=connect", "psm=0x1013", "rule=default", *who, since=since)
-    wants = "this rule wants security 'encrypted', and there is no pairing yet"
+    wants = "this rule wants security 'encrypted', and the link has 'none'"
     refused = stack.daemon.wait_logged("access denied", "psm=0x0080", wants, *who, since=since)
     assert rule_of(refused) == "guests.toml:8"
     for guest in (trusted, headset):

@@ -8,6 +8,7 @@ import structlog.testing
 
 from tests.support import air
 from usbbtd.backends.access import Denied, TooOften
+from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, LEVEL_NONE, LEVEL_SECURE
 from usbbtd.radio.errors import Exhausted
 
 ADDRESS = "C0:FF:EE:00:00:11"
@@ -103,6 +104,81 @@ def test_limits_of_the_guest_come_from_tables_or_are_the_defaults(records: list[
     access.change(air.guest_policy())
     assert access.review(grant)
     assert (access.channels, grant.unread_bytes) == (64, 1 << 18)
+
+
+FIXED_AND_BONDED = """
+[[rule]]
+guest = "work"
+action = ["connect", "listen"]
+peer = "bonded"
+verdict = "allow"
+
+[[rule]]
+guest = "work"
+action = "agent"
+peer = "C0:FF:EE:00:00:11"
+security = "authenticated"
+connects_per_minute = 1
+verdict = "allow"
+
+[[rule]]
+guest = "work"
+action = ["connect", "listen"]
+security = "secure"
+cid = 4
+spsm = 0x80
+verdict = "allow"
+"""
+
+
+def test_a_channel_is_admitted_on_a_link_that_is_secure_enough(records: list[Any]) -> None:
+    access = air.access(FIXED_AND_BONDED)
+    le = PEER[0], 2
+    weak, strong = access.connect_fixed(le, 4, 0.0), access.offer(le, 0x80)
+    assert (weak.security, weak.needs_bond, access.offer_level(le, 0x80)) == (LEVEL_SECURE, False, LEVEL_SECURE)
+    assert access.offer_level(le, 0x81) == LEVEL_NONE
+    with pytest.raises(Denied, match="this rule wants security 'secure', and the link has 'authenticated'"):
+        weak.admit(LEVEL_AUTHENTICATED, is_bonded=True)
+    strong.admit(LEVEL_SECURE, is_bonded=False)
+    assert [(record["event"], record.get("cid"), record.get("psm")) for record in records] == [
+        ("access granted", 4, None), ("access granted", None, 0x80), ("access denied", 4, None),
+    ]  # fmt: skip
+    assert (weak.open, strong.open, access.open_grants) == (False, True, 1)
+
+
+def test_what_a_bond_allows_is_for_who_has_its_key(records: list[Any]) -> None:
+    bonds = {PEER}
+    access = air.access(FIXED_AND_BONDED, is_bonded=bonds.__contains__)
+    with pytest.raises(Denied):
+        access.connect((PEER[0][::-1], 0), PSM, 0.0)
+    forged, proven, waiting = access.connect(PEER, PSM, 0.0), access.offer(PEER, PSM), access.connect(PEER, PSM, 0.0)
+    assert (forged.security, forged.needs_bond) == (LEVEL_ENCRYPTED, True)
+    with pytest.raises(Denied, match="this rule wants the key of the bond, and the link is not encrypted with it"):
+        forged.admit(LEVEL_SECURE, is_bonded=False)
+    proven.admit(LEVEL_ENCRYPTED, is_bonded=True)
+    assert review(access, FIXED_AND_BONDED, [proven, waiting]) == []
+    higher = FIXED_AND_BONDED.replace('peer = "bonded"', 'peer = "bonded"\nsecurity = "authenticated"')
+    assert review(access, higher, [proven, waiting]) == [0]
+    assert records[-1]["reason"] == "this rule wants security 'authenticated', and the link has 'encrypted'"
+    bonds.clear()
+    assert review(access, higher, [waiting]) == [0]
+    assert access.open_grants == 0
+
+
+def test_pairing_is_granted_to_agents(records: list[Any]) -> None:
+    access = air.access(FIXED_AND_BONDED)
+    assert access.agent().security == LEVEL_AUTHENTICATED
+    grant = access.pair(PEER, 0.0)
+    assert (grant.security, grant.is_channel) == (LEVEL_AUTHENTICATED, False)
+    with pytest.raises(TooOften):
+        access.pair(PEER, 1.0)
+    with pytest.raises(Denied):
+        access.pair((PEER[0][::-1], 0), 0.0)
+    count = len(records)
+    assert [access.pairing((address, 0)).allowed for address in (PEER[0], PEER[0][::-1])] == [True, False]
+    assert len(records) == count
+    with pytest.raises(Denied):
+        air.access(ONE_PEER).agent()
 
 
 def review(access: Any, policy: Any, grants: Any) -> Any:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import ROOT
+from usbbtd.bluetooth import LEVEL_SECURE
 from usbbtd.policy.files import MAX_TABLES, compile_policy, load
 from usbbtd.policy.rules import ACTIONS, Policy, Rule, RuleLimits
 from usbbtd.tomlfile import ConfigError, parse_document
@@ -54,7 +55,7 @@ def test_a_rule_with_everything() -> None:
             ("spsm", range(0x80, 0x81)), ("cid", range(4, 5)),
         ),
         allows=True,
-        security="secure",
+        security=LEVEL_SECURE,
         limits=RuleLimits(2, 4096, 0),
     )  # fmt: skip
 
@@ -104,6 +105,17 @@ def test_what_is_left_out_does_not_matter() -> None:
         (f"{RULE.replace('allow', 'deny')}channels = 1", "x.toml:4: rule.verdict: what is denied has no channels"),
         (f"{RULE.replace('connect', 'scan')}channels = 1", "x.toml:3: rule.action: channels and unread_bytes are"),
         (f"{RULE.replace('connect', 'listen')}connects_per_minute = 1", "x.toml:3: rule.action: connects_per_minute"),
+        (f"{RULE.replace('connect', 'scan')}security = 'secure'", "x.toml:5: rule.security: it is of connect, listen"),
+        (f"{RULE}legacy_pin = true", "x.toml:5: rule.legacy_pin: it is of agent"),
+        (
+            f"{RULE.replace('connect', 'agent').replace('allow', 'deny')}legacy_pin = true",
+            "x.toml:5: rule.legacy_pin: what is denied needs none",
+        ),
+        (
+            f"{RULE.replace('connect', 'agent')}security = 'secure'\nlegacy_pin = true",
+            "x.toml:6: rule.legacy_pin: a PIN does not reach this security",
+        ),
+        (f"{RULE.replace('connect', 'listen')}cid = 4", "x.toml:5: rule.cid: nobody listens on a fixed channel"),
         (f"{RULE}security = 'high'", "x.toml:5: rule.security: should be 'none', 'encrypted', 'authenticated' or"),
         (f"{RULE}unread_bytes = 1", "x.toml:5: rule.unread_bytes: should be greater than or equal to 4096"),
         ("[[limits]]\nguest = 'any'\nchanels = 1", "x.toml:3: limits.chanels: no such key; is channels meant?"),

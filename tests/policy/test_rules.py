@@ -8,11 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, LEVEL_NONE
 from usbbtd.policy.rules import (
     ACTIONS,
     ADDRESS_TYPES,
     DEFAULT,
     AccessRequest,
+    Action,
     Identity,
     LimitsTable,
     PeerService,
@@ -53,16 +55,16 @@ rules = st.builds(
         min_size=1, max_size=2,
     ).map(tuple),
     allows=st.booleans(),
-    security=st.sampled_from(["none", "encrypted"]),
-).map(lambda rule: rule._replace(security="none") if not rule.allows else rule)  # fmt: skip
+    security=st.sampled_from([LEVEL_NONE, LEVEL_ENCRYPTED, LEVEL_AUTHENTICATED]),
+).map(lambda rule: rule if rule.allows else rule._replace(security=LEVEL_NONE))  # fmt: skip
 
 guests = st.builds(
     Identity, st.sampled_from([3, 4, 5]), st.none() | st.sampled_from(NAMES), st.frozensets(st.sampled_from(TAGS))
 )
 
 
-def naive(policy: Policy, guest: Identity, request: AccessRequest) -> tuple[bool, str]:
-    """As docs/policy.md says it, in as many words."""
+def naive(policy: Policy, guest: Identity, request: AccessRequest) -> tuple[bool, str, int]:
+    """As docs/policy.md says it, in as many words: allowed, where, the level of the link."""
     for rule in policy.rules:
         if rule.guests is not None and not any(
             label in (guest.domid, guest.name) or (isinstance(label, str) and label[4:] in guest.tags)
@@ -79,8 +81,11 @@ def naive(policy: Policy, guest: Identity, request: AccessRequest) -> tuple[bool
             for number in numbers
         ):
             continue
-        return rule.allows and rule.security == "none", rule.where
-    return False, "default"
+        level = rule.security if request.action in ("connect", "listen", "agent") and rule.allows else LEVEL_NONE
+        if rule.allows and rule.peers is not None and request.peer not in rule.peers and level < LEVEL_ENCRYPTED:
+            level = LEVEL_ENCRYPTED  # by its bond
+        return rule.allows, rule.where, level
+    return False, "default", LEVEL_NONE
 
 
 @st.composite
@@ -99,20 +104,27 @@ policies = st.lists(rules, max_size=6).map(lambda made: Policy(tuple(made)))
 @given(policies, guests, requests())
 def test_the_first_match_decides(policy: Policy, guest: Identity, request: AccessRequest) -> None:
     decision = policy.for_guest(guest).decide(request)
-    assert (decision.allowed, decision.where) == naive(policy, guest, request)
+    assert (decision.allowed, decision.where, decision.security) == naive(policy, guest, request)
     assert decision.reason
 
 
-@given(policies, guests, st.sampled_from(SERVICES))
-def test_listening_is_allowed_where_some_peer_could_come(policy: Policy, guest: Identity, service: PeerService) -> None:
-    types = [ADDRESS_TYPES[name] for name in TRANSPORT[service.naming]]
+@given(policies, guests, st.sampled_from([*SERVICES, None]))
+def test_listening_and_pairing_are_allowed_where_some_peer_could_come(
+    policy: Policy, guest: Identity, service: PeerService | None
+) -> None:
+    """At the lowest level of those that could."""
+    action: Action = "agent" if service is None else "listen"
+    types = ADDRESS_TYPES.values() if service is None else [ADDRESS_TYPES[name] for name in TRANSPORT[service.naming]]
     peers = [(address, kind) for address in (*ADDRESSES, STRANGER) for kind in types]
-    could = any(
-        naive(policy, guest, AccessRequest("listen", peer, service, bonded))[0]
+    could = [
+        level
         for peer in peers
         for bonded in (False, True)
-    )
-    assert policy.for_guest(guest).decide(AccessRequest("listen", None, service)).allowed == could
+        for allowed, _, level in [naive(policy, guest, AccessRequest(action, peer, service, bonded))]
+        if allowed
+    ]
+    decision = policy.for_guest(guest).decide(AccessRequest(action, None, service))
+    assert (decision.allowed, decision.security) == (bool(could), min(could, default=LEVEL_NONE))
 
 
 @given(policies, guests, st.sampled_from(ADDRESSES), st.booleans())
@@ -156,11 +168,25 @@ def test_what_no_rule_allows_is_denied() -> None:
     assert (DEFAULT.allowed, DEFAULT.where) == (False, "default")
 
 
-def test_security_above_none_refuses_with_that_reason() -> None:
-    rule = Rule("x.toml:1", None, frozenset({"connect"}), None, False, None, True, "authenticated")
-    decision = Policy((rule,)).for_guest(Identity(3)).decide(AccessRequest("connect", PEERS[0], SERVICES[0]))
-    assert not decision.allowed
-    assert decision.reason == "this rule wants security 'authenticated', and there is no pairing yet"
+def test_what_a_bond_allows_needs_its_key() -> None:
+    rule = Rule("x.toml:1", None, frozenset(ACTIONS), frozenset(PEERS[:1]), True, None, True, LEVEL_AUTHENTICATED)
+    bond = rule._replace(security=LEVEL_NONE, legacy_pin=True)
+
+    def decide(rule: Rule, request: AccessRequest) -> tuple[bool, int, bool, str]:
+        decision = Policy((rule,)).for_guest(Identity(3)).decide(request)
+        assert decision.allows_pin == rule.legacy_pin
+        return decision.allowed, decision.security, decision.needs_bond, decision.reason
+
+    by_address = AccessRequest("connect", PEERS[0], SERVICES[0], bonded=True)
+    by_bond = by_address._replace(peer=PEERS[1])
+    least = "this rule allows it with security 'authenticated' at least"
+    assert decide(rule, by_address) == (True, LEVEL_AUTHENTICATED, False, least)
+    assert decide(bond, by_address) == (True, LEVEL_NONE, False, "this rule allows it")
+    with_key = "this rule allows it with the bond's key and security {!r} at least"
+    assert decide(rule, by_bond) == (True, LEVEL_AUTHENTICATED, True, with_key.format("authenticated"))
+    assert decide(bond, by_bond) == (True, LEVEL_ENCRYPTED, True, with_key.format("encrypted"))
+    unsecured = AccessRequest("scan")
+    assert decide(rule._replace(peers=None), unsecured) == (True, LEVEL_NONE, False, "this rule allows it")
 
 
 def test_a_name_that_reads_like_a_tag_is_none() -> None:

@@ -21,7 +21,7 @@ from tests.sim.controller import new_controller
 from usbbtd.backends.access import Access
 from usbbtd.dongles.usb_dongle import TransferReceiver
 from usbbtd.policy.files import compile_policy
-from usbbtd.policy.rules import GuestPolicy, Identity, RuleLimits
+from usbbtd.policy.rules import GuestPolicy, Identity, Peer, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Offer, RadioChannel
 from usbbtd.radio.controller import Controller
@@ -53,8 +53,8 @@ def guest_policy(text: str = ALLOW_ALL) -> GuestPolicy:
     return compile_policy([parse_document(text, "policy.toml")]).for_guest(Identity(7, "work"))
 
 
-def access(text: str = ALLOW_ALL, channels: int = 64) -> Access:
-    return Access(guest_policy(text), RuleLimits(channels, 1 << 18, 600), structlog.get_logger())
+def access(text: str = ALLOW_ALL, channels: int = 64, is_bonded: Callable[[Peer], bool] = lambda _: False) -> Access:
+    return Access(guest_policy(text), RuleLimits(channels, 1 << 18, 600), structlog.get_logger(), is_bonded)
 
 
 def octets(address: str) -> bytes:

@@ -4,16 +4,19 @@ Each decision is logged as an audit record: "access granted" or "access denied".
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import BREDR, LE, BredrResult, LeResult, format_address
-from usbbtd.policy.rules import ADDRESS_TYPES, AccessRequest, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
+from usbbtd.bluetooth import BREDR, SECURITY_LEVELS, BredrResult, LeResult, format_address, transport_of
+from usbbtd.policy.rules import AccessRequest, Action, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
 from usbbtd.radio.errors import Exhausted, RadioError
 
 MINUTE_S = 60.0
+
+#: Actions that open a channel, if they have a peer.
+CHANNELS: frozenset[Action] = frozenset({"connect", "listen"})
 
 #: The L2CAP result with which a peer is refused that policy does not let connect, by transport.
 REFUSED_BY_POLICY = (BredrResult.SECURITY_BLOCK, LeResult.INSUFFICIENT_AUTHORIZATION)
@@ -34,19 +37,35 @@ GrantCounts: TypeAlias = "Counter[tuple[Rule | None, bool]]"
 class Grant:
     """A request that was granted. It belongs to the object that was made for it, and is closed with that."""
 
-    __slots__ = ("_access", "_counts", "open", "request", "rule")
+    __slots__ = ("_access", "_counts", "_decision", "_link", "open", "request")
 
-    def __init__(self, access: "Access", counts: GrantCounts, request: AccessRequest, rule: Rule | None) -> None:
+    def __init__(self, access: "Access", counts: GrantCounts, request: AccessRequest, decision: Decision) -> None:
         self._access = access
         self._counts = counts
+        self._decision = decision  # the one that allows it
+        self._link: tuple[int, bool] | None = None  # the level of its link, and whether that has the bond's key
         self.request = request
-        self.rule = rule  # the one that allows it
         self.open = True
         self._count(1)
 
     @property
+    def rule(self) -> Rule | None:
+        """Returns the rule that allows it."""
+        return self._decision.rule
+
+    @property
+    def security(self) -> int:
+        """Returns the least level that the link must have before ``admit``."""
+        return self._decision.security
+
+    @property
+    def needs_bond(self) -> bool:
+        """Returns whether the link must be encrypted with the key of a bond."""
+        return self._decision.needs_bond
+
+    @property
     def is_channel(self) -> bool:
-        return self.request.peer is not None and self.request.action != "echo"
+        return self.request.peer is not None and self.request.action in CHANNELS
 
     @property
     def unread_bytes(self) -> int:
@@ -54,16 +73,39 @@ class Grant:
         own = self.rule.limits.unread_bytes if self.rule is not None else None
         return self._access.unread_bytes if own is None else own
 
+    def admit(self, level: int, *, is_bonded: bool) -> None:
+        """Takes note of the security that the link has: its level, and whether it is encrypted with a bond's key.
+
+        Must be called before the guest gets anything of the link. Raises Denied, with a record, if that is less than
+        was granted; the grant is closed then.
+        """
+        self._link = level, is_bonded
+        if (missing := self.missing_in(self._decision)) is not None:
+            self.close()
+            raise self._access.deny(self.request, self._decision, missing)
+
+    def missing_in(self, decision: Decision) -> str | None:
+        """Returns what the link lacks for a decision, as a reason; None if nothing, or if there is no link yet."""
+        if self._link is None:
+            return None
+        level, is_bonded = self._link
+        if level < decision.security:
+            has, wants = SECURITY_LEVELS[level], SECURITY_LEVELS[decision.security]
+            return f"this rule wants security {wants!r}, and the link has {has!r}"
+        if decision.needs_bond and not is_bonded:
+            return "this rule wants the key of the bond, and the link is not encrypted with it"
+        return None
+
     def close(self) -> None:
         """Gives the grant back: it counts no more. Idempotent."""
         if self.open:
             self.open = False
             self._count(-1)
 
-    def change_rule(self, rule: Rule | None) -> None:
-        """Counts by another rule from now on."""
+    def change_decision(self, decision: Decision) -> None:
+        """Counts by the rule of another decision from now on."""
         self._count(-1)
-        self.rule = rule
+        self._decision = decision
         self._count(1)
 
     def _count(self, by: int) -> None:
@@ -76,10 +118,15 @@ class Grant:
 class Access:
     """Decides what one guest's device may do, and counts the grants that are open.
 
-    ``defaults``: the limits that hold where the guest's policy sets none; none of them is None.
+    ``defaults``: the limits that hold where the guest's policy sets none; none of them is None. ``is_bonded`` tells
+    whether there is a bond with a peer that has this guest among its guests.
     """
 
-    def __init__(self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger,
+        is_bonded: Callable[[Peer], bool] = lambda _: False,
+    ) -> None:  # fmt: skip
+        self._is_bonded = is_bonded
         self._policy = policy
         self._defaults = defaults
         self._log = log
@@ -108,11 +155,16 @@ class Access:
     # Requests. Each raises Denied, Exhausted or TooOften.
 
     def connect(self, peer: Peer, psm: int, now: float) -> Grant:
-        request = AccessRequest("connect", peer, _service(_transport(peer), psm))
-        decision = self._policy.decide(request)
-        self._record(request, decision, self._exhausted(decision) or self._too_often(decision, now))
-        self._count_connect(decision, now)
-        return self._give(request, decision)
+        """Grants a channel to a PSM of a peer, or to an SPSM on LE."""
+        return self._connect(self._request("connect", peer, _service(transport_of(peer[1]), psm)), now)
+
+    def connect_fixed(self, peer: Peer, cid: int, now: float) -> Grant:
+        """Grants a fixed channel to a peer."""
+        return self._connect(self._request("connect", peer, PeerService("cid", cid)), now)
+
+    def pair(self, peer: Peer, now: float) -> Grant:
+        """Grants pairing with a peer, which is to reach the grant's level. It counts as a connect."""
+        return self._connect(self._request("agent", peer), now)
 
     def echo(self, peer: Peer, now: float) -> Grant:
         """Grants an echo. Of those to one peer by one rule, only one a minute is logged, and counts as a connect."""
@@ -129,6 +181,10 @@ class Access:
         """Grants a listener, provided that policy would let some peer connect to it."""
         return self._grant(AccessRequest("listen", None, _service(transport, psm)))
 
+    def agent(self) -> Grant:
+        """Grants an agent, provided that policy would let the guest pair with some peer."""
+        return self._grant(AccessRequest("agent"))
+
     def scan(self) -> Grant:
         return self._grant(AccessRequest("scan"))
 
@@ -137,10 +193,20 @@ class Access:
 
     def offer(self, peer: Peer, psm: int) -> Grant:
         """Grants a channel of a listener to a peer, from when the peer begins to wait for the guest to accept it."""
-        request = AccessRequest("listen", peer, _service(_transport(peer), psm))
+        request = self._request("listen", peer, _service(transport_of(peer[1]), psm))
         decision = self._policy.decide(request)
         self._record(request, decision, self._exhausted(decision))
         return self._give(request, decision)
+
+    # Questions, which grant nothing and leave no record.
+
+    def offer_level(self, peer: Peer, psm: int) -> int:
+        """Returns the level that a peer's link needs before the peer is offered to a listener."""
+        return self._policy.decide(self._request("listen", peer, _service(transport_of(peer[1]), psm))).security
+
+    def pairing(self, peer: Peer) -> Decision:
+        """Returns whether the guest's agent may pair with a peer that has asked for it, and how."""
+        return self._policy.decide(self._request("agent", peer))
 
     def clear(self) -> None:
         """Forgets the grants that are open. How often the guest has connected is not forgotten."""
@@ -157,15 +223,37 @@ class Access:
         """Returns whether policy still allows what was granted; takes the grant back if not."""
         if not grant.open:
             return True
-        decision = self._policy.decide(grant.request)
-        grant.change_rule(decision.rule)
-        if not decision.allowed:
+        request = grant.request
+        if request.peer is not None:
+            request = request._replace(bonded=self._is_bonded(request.peer))
+        decision = self._policy.decide(request)
+        grant.change_decision(decision)
+        reason = grant.missing_in(decision) if decision.allowed else decision.reason
+        if reason is not None:
             grant.close()
             self._counts["access_revoked"] += 1
-            self._log.warning("access revoked", **_facts(grant.request, decision), reason=decision.reason)
-        return decision.allowed
+            self._log.warning("access revoked", **_facts(request, decision), reason=reason)
+        return reason is None
+
+    # A grant calls this.
+
+    def deny(self, request: AccessRequest, decision: Decision, reason: str) -> Denied:
+        """Records that a request is denied after all, and returns the error."""
+        self._counts["access_denied"] += 1
+        self._log.warning("access denied", **_facts(request, decision), reason=reason)
+        return Denied(reason)
 
     # Inside.
+
+    def _request(self, action: Action, peer: Peer, service: PeerService | None = None) -> AccessRequest:
+        return AccessRequest(action, peer, service, self._is_bonded(peer))
+
+    def _connect(self, request: AccessRequest, now: float) -> Grant:
+        decision = self._policy.decide(request)
+        exhausted = self._exhausted(decision) if request.action in CHANNELS else None
+        self._record(request, decision, exhausted or self._too_often(decision, now))
+        self._count_connect(decision, now)
+        return self._give(request, decision)
 
     def _grant(self, request: AccessRequest) -> Grant:
         decision = self._policy.decide(request)
@@ -173,17 +261,17 @@ class Access:
         return self._give(request, decision)
 
     def _give(self, request: AccessRequest, decision: Decision) -> Grant:
-        return Grant(self, self._open, request, decision.rule)
+        return Grant(self, self._open, request, decision)
 
     def _record(self, request: AccessRequest, decision: Decision, limit: RadioError | None = None) -> None:
         """Logs and counts a decision. Raises Denied if policy denies the request, and ``limit`` if it is given."""
-        facts = _facts(request, decision)
-        refusal = limit if decision.allowed else Denied(decision.reason)
-        self._counts["access_granted" if refusal is None else "access_denied"] += 1
-        if refusal is not None:
-            self._log.warning("access denied", **facts, reason=str(refusal))
-            raise refusal
-        self._log.info("access granted", **facts, reason=decision.reason)
+        if not decision.allowed:
+            raise self.deny(request, decision, decision.reason)
+        if limit is not None:
+            self.deny(request, decision, str(limit))
+            raise limit
+        self._counts["access_granted"] += 1
+        self._log.info("access granted", **_facts(request, decision), reason=decision.reason)
 
     def _exhausted(self, decision: Decision) -> Exhausted | None:
         """Returns an error if the rule's limit of channels is reached. The protocol core checks the guest's limit."""
@@ -221,19 +309,15 @@ class Access:
         return limit
 
 
-def _transport(peer: Peer) -> int:
-    return BREDR if peer[1] == ADDRESS_TYPES["bredr"] else LE
-
-
 def _service(transport: int, psm: int) -> PeerService:
     return PeerService("psm" if transport == BREDR else "spsm", psm)
 
 
 def _facts(request: AccessRequest, decision: Decision) -> dict[str, object]:
-    """Returns a decision's facts for the log: the rule, the action, and the address and PSM that the request has."""
+    """Returns a decision's facts for the log: the rule, the action, and the request's address and service."""
     facts: dict[str, object] = {"action": request.action}
     if request.peer is not None:
         facts["addr"] = format_address(request.peer[0])
     if request.service is not None:
-        facts["psm"] = request.service.number
+        facts["cid" if request.service.naming == "cid" else "psm"] = request.service.number
     return facts | {"rule": decision.where}

@@ -157,20 +157,23 @@ _DAEMON: tuple[LogEvent, ...] = (
         "Correct tags= in the guest's configuration, and attach the device again.",
     ),
     LogEvent(
-        "access granted", "info", "f4758f8e589b42888c32c0befcb339cd", "domid devid action rule reason (addr) (psm)",
+        "access granted", "info", "f4758f8e589b42888c32c0befcb339cd",
+        "domid devid action rule reason (addr) (psm) (cid)",
         "Guest {domid} may do that: {action}, by the rule at {rule}.",
         NOTHING,
         limited=True,
     ),
     LogEvent(
-        "access denied", "warning", "9ffc248157b348708082ad43d0aaf625", "domid devid action rule reason (addr) (psm)",
+        "access denied", "warning", "9ffc248157b348708082ad43d0aaf625",
+        "domid devid action rule reason (addr) (psm) (cid)",
         "Guest {domid} may not do that: {action}. What decided is {rule}: {reason}.",
         "Nothing, if that is right. Otherwise add a rule before that one: docs/policy.md; usbbtctl policy explain "
         "shows what it does.",
         limited=True,
     ),
     LogEvent(
-        "access revoked", "warning", "a99c69afe2414104ab007a506c42a80f", "domid devid action rule reason (addr) (psm)",
+        "access revoked", "warning", "a99c69afe2414104ab007a506c42a80f",
+        "domid devid action rule reason (addr) (psm) (cid)",
         "Guest {domid} had that, and the new policy does not allow it: {action}. It was ended. What decided is {rule}: "
         "{reason}.",
         "Nothing, if that is right. Otherwise correct the rules, and systemctl reload usbbtd.",

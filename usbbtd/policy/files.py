@@ -7,7 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from usbbtd.policy.rules import ACTIONS, ADDRESS_TYPES, Action, LimitsTable, Naming, Peer, Policy, Rule, RuleLimits
+from usbbtd.bluetooth import LEVEL_NONE, SECURITY_LEVELS
+from usbbtd.policy.rules import (
+    ACTIONS,
+    ADDRESS_TYPES,
+    SECURED,
+    Action,
+    LimitsTable,
+    Naming,
+    Peer,
+    Policy,
+    Rule,
+    RuleLimits,
+)
 from usbbtd.policy.selectors import parse_actions, parse_guests, parse_numbers, parse_peers
 from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, read_directory, validate_all
 
@@ -15,6 +27,7 @@ from usbbtd.tomlfile import ConfigError, Document, Section, key_lines, line_of, 
 _WITHOUT_PEER: frozenset[Action] = frozenset({"scan", "advertise"})
 _WITHOUT_SERVICE: frozenset[Action] = _WITHOUT_PEER | {"agent", "echo"}
 _OPENS: frozenset[Action] = frozenset({"connect", "listen"})
+_GOES_ON_AIR: frozenset[Action] = frozenset({"connect", "echo", "agent"})
 _NAMINGS: tuple[Naming, ...] = ("psm", "spsm", "cid")
 #: Rules and tables of limits, of all files together: more than guests need, and read in about a second.
 MAX_TABLES = 4096
@@ -45,14 +58,15 @@ class _RuleTable(_LimitsSection):
     spsm: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "spsm"))] = None
     cid: Annotated[_Ranges, PlainValidator(partial(parse_numbers, "cid"))] = None
     security: Literal["none", "encrypted", "authenticated", "secure"] = "none"
+    legacy_pin: bool = False
 
     # A key that could never matter in its rule is a mistake of the administrator, and refused.
 
     @field_validator("action")
     @classmethod
     def _takes_the_limits(cls, actions: frozenset[Action], info: ValidationInfo) -> frozenset[Action]:
-        if info.data.get("connects_per_minute") is not None and not actions & {"connect", "echo"}:
-            raise ValueError("connects_per_minute is a limit of connect and echo")
+        if info.data.get("connects_per_minute") is not None and not actions & _GOES_ON_AIR:
+            raise ValueError("connects_per_minute is a limit of connect, echo and agent")
         if any(info.data.get(key) is not None for key in ("channels", "unread_bytes")) and not actions & _OPENS:
             raise ValueError("channels and unread_bytes are limits of connect and listen")
         return actions
@@ -93,22 +107,44 @@ class _RuleTable(_LimitsSection):
             raise ValueError(f"a peer with an address of this type has {other}")
         return value
 
+    @field_validator("cid")
+    @classmethod
+    def _is_connected_to(cls, value: _Ranges, info: ValidationInfo) -> _Ranges:
+        if value is not None and info.data.get("action") == {"listen"}:
+            raise ValueError("nobody listens on a fixed channel: connect opens it")
+        return value
+
     @field_validator("security")
     @classmethod
-    def _denies_without_security(cls, security: str, info: ValidationInfo) -> str:
-        if info.data.get("verdict") == "deny" and security != "none":
+    def _has_what_to_secure(cls, security: str, info: ValidationInfo) -> str:
+        if security == "none":
+            return security
+        if info.data.get("verdict") == "deny":
             raise ValueError("what is denied needs none")
+        if not info.data.get("action", SECURED) & SECURED:
+            raise ValueError("it is of connect, listen and agent")
         return security
+
+    @field_validator("legacy_pin")
+    @classmethod
+    def _is_of_agents(cls, legacy_pin: bool, info: ValidationInfo) -> bool:
+        if legacy_pin and "agent" not in info.data.get("action", {"agent"}):
+            raise ValueError("it is of agent")
+        if legacy_pin and info.data.get("verdict") == "deny":
+            raise ValueError("what is denied needs none")
+        if legacy_pin and info.data.get("security") == "secure":
+            raise ValueError("a PIN does not reach this security")
+        return legacy_pin
 
     def rule(self, where: str) -> Rule:
         services = tuple(
             (naming, numbers) for naming in _NAMINGS for numbers in getattr(self, naming) or ()
         )  # fmt: skip
         peers, bonded = self.peer or (None, False)
-        allows = self.verdict == "allow"
         return Rule(
-            where, self.guest, self.action, peers, bonded, services or None, allows, self.security, self.limits()
-        )
+            where, self.guest, self.action, peers, bonded, services or None, self.verdict == "allow",
+            SECURITY_LEVELS.index(self.security, LEVEL_NONE), self.limits(), self.legacy_pin,
+        )  # fmt: skip
 
 
 class _PolicyFile(Section):

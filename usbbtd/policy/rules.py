@@ -1,15 +1,18 @@
 """The rules of the policy. The first rule that matches a request decides it; a request that none matches is denied.
 
-Addresses are 6 octets, least significant first. Their types and the levels of security are numbers of l2capif.h.
+Addresses are 6 octets, least significant first. Their types are numbers of l2capif.h, and levels of security those of
+``bluetooth``, which are l2capif.h's, too.
 """
 
 from typing import Literal, NamedTuple
 
 from usbbtd.abi.layout import constants
-from usbbtd.bluetooth import BREDR, psm_is_legal
+from usbbtd.bluetooth import BREDR, LEVEL_ENCRYPTED, LEVEL_NONE, SECURITY_LEVELS, psm_is_legal
 
 Action = Literal["connect", "listen", "scan", "advertise", "agent", "echo"]
 ACTIONS: tuple[Action, ...] = ("connect", "listen", "scan", "advertise", "agent", "echo")
+#: Actions on a link that has to be as secure as the rule says.
+SECURED: frozenset[Action] = frozenset({"connect", "listen", "agent"})
 
 #: How a rule names a channel's other end: by a PSM on BR/EDR, an SPSM on LE, or the CID of a fixed channel on either.
 Naming = Literal["psm", "spsm", "cid"]
@@ -20,21 +23,14 @@ ADDRESS_TYPES: dict[str, int] = {
     "public": constants.L2CAPIF_ADDR_LE_PUBLIC,
     "random": constants.L2CAPIF_ADDR_LE_RANDOM,
 }
-SECURITY_LEVELS: dict[str, int] = {
-    "none": constants.L2CAPIF_SECURITY_NONE,
-    "encrypted": constants.L2CAPIF_SECURITY_ENCRYPTED,
-    "authenticated": constants.L2CAPIF_SECURITY_MITM,
-    "secure": constants.L2CAPIF_SECURITY_SC,
-}
+ALL_TYPES = frozenset(ADDRESS_TYPES.values())
 #: The types of addresses of the peers that can reach such a service.
 _TYPES_OF: dict[Naming, frozenset[int]] = {
     "psm": frozenset({ADDRESS_TYPES["bredr"]}),
     "spsm": frozenset({ADDRESS_TYPES["public"], ADDRESS_TYPES["random"]}),
-    "cid": frozenset(ADDRESS_TYPES.values()),
+    "cid": ALL_TYPES,
 }
 _ALL_PSMS = range(0x0001, 0x10000)
-#: The highest level of security that a link can have here: there is no pairing yet.
-HIGHEST_SECURITY = "none"
 
 Peer = tuple[bytes, int]
 
@@ -64,7 +60,8 @@ class PeerService(NamedTuple):
 class AccessRequest(NamedTuple):
     """Says what a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
 
-    ``peer``: None if a guest wants to listen, for whoever comes. ``bonded``: whether the peer is.
+    ``peer``: None if a guest wants to listen, or to be an agent, for whoever comes. ``bonded``: whether there is a bond
+    with the peer that has the guest among its guests.
     """
 
     action: Action
@@ -85,7 +82,8 @@ class Rule(NamedTuple):
     """A table ``[[rule]]``, which is at ``where``: file:line.
 
     ``guests``, ``peers`` and ``services`` are None if the rule is about all of them. ``bonded``: whether it is about
-    all bonded peers, besides ``peers``. ``security``: the level that a link must have for the rule to allow anything.
+    all peers with which the guest has a bond, besides ``peers``. ``security``: the least level of the links on which
+    it allows anything. ``legacy_pin``: whether pairing by a PIN is allowed, too, as before Bluetooth 2.1.
     """
 
     where: str
@@ -95,8 +93,9 @@ class Rule(NamedTuple):
     bonded: bool
     services: tuple[tuple[Naming, range], ...] | None
     allows: bool
-    security: str = "none"
+    security: int = LEVEL_NONE
     limits: RuleLimits = RuleLimits()
+    legacy_pin: bool = False
 
     def concerns(self, labels: frozenset[str | int]) -> bool:
         """Tells whether the rule is about a guest with these labels."""
@@ -121,13 +120,26 @@ class Rule(NamedTuple):
             return [_ALL_PSMS]
         return [numbers for naming, numbers in self.services if naming == "psm"]
 
-    def decide(self) -> "Decision":
+    def decide(self, request: AccessRequest) -> "Decision":
         """Returns the decision on a request that the rule matches."""
+        by_bond = self.peers is not None and request.peer not in self.peers and request.bonded
+        return self.decide_for(request.action, by_bond=by_bond)
+
+    def decide_for(self, action: Action, *, by_bond: bool) -> "Decision":
+        """Returns the decision on an action. ``by_bond``: the rule is about the peer because of its bond alone.
+
+        An address can be forged, so what is allowed because of a bond needs a link that is encrypted with its key.
+        """
         if not self.allows:
             return Decision(False, self, "this rule denies it")
-        if SECURITY_LEVELS[self.security] > SECURITY_LEVELS[HIGHEST_SECURITY]:
-            return Decision(False, self, f"this rule wants security {self.security!r}, and there is no pairing yet")
-        return Decision(True, self, "this rule allows it")
+        if action not in SECURED:
+            return Decision(True, self, "this rule allows it")
+        security = max(self.security, LEVEL_ENCRYPTED) if by_bond else self.security
+        reason = "this rule allows it"
+        if security > LEVEL_NONE:
+            key = "the bond's key and " if by_bond else ""
+            reason = f"{reason} with {key}security {SECURITY_LEVELS[security]!r} at least"
+        return Decision(True, self, reason, security, by_bond)
 
     def _leads_to(self, service: PeerService | None) -> bool:
         return service is not None and any(
@@ -136,11 +148,22 @@ class Rule(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Says whether a request is allowed, by which rule, and why. ``rule``: None if no rule matches."""
+    """Says whether a request is allowed, by which rule, and why. ``rule``: None if no rule matches.
+
+    ``security``: the least level of the link on which it is allowed. ``needs_bond``: whether the link has to be
+    encrypted with the key of a bond that has the guest among its guests.
+    """
 
     allowed: bool
     rule: Rule | None
     reason: str
+    security: int = LEVEL_NONE
+    needs_bond: bool = False
+
+    @property
+    def allows_pin(self) -> bool:
+        """Returns whether pairing by a PIN is allowed."""
+        return self.allowed and self.rule is not None and self.rule.legacy_pin
 
     @property
     def where(self) -> str:
@@ -170,38 +193,46 @@ class GuestPolicy(NamedTuple):
     def decide(self, request: AccessRequest) -> Decision:
         """Returns the decision of the first rule that matches the request.
 
-        To listen is allowed, too, if the channel of some peer would be; an echo if some channel to the peer would be.
+        To listen is allowed, too, if the channel of some peer would be, and to be an agent if pairing with some peer
+        would be: at the lowest level of those. An echo is, if some channel to the peer would be.
         """
-        if request.action == "listen" and request.peer is None and request.service is not None:
-            return self._decide_listen(request.service)
+        if request.action in ("listen", "agent") and request.peer is None:
+            return self._decide_for_some_peer(request.action, request.service)
         if request.action == "echo":
             return self._decide_echo(request)
         for rule in self.rules:
             if rule.matches(request):
-                return rule.decide()
+                return rule.decide(request)
         return DEFAULT
 
-    def _decide_listen(self, service: PeerService) -> Decision:
-        """Follows the first rule about all peers, unless a rule before it allows the channel of some peer."""
+    def _decide_for_some_peer(self, action: Action, service: PeerService | None) -> Decision:
+        """Follows the first rule about all peers, unless a rule before it allows some peer."""
+        types = ALL_TYPES if service is None else _TYPES_OF[service.naming]
         decided: set[Peer | str] = set()  # peers of earlier rules: a later rule has no say about them
+        allowing: list[Decision] = []
         refusal = DEFAULT
         for rule in self.rules:
-            if not rule.covers("listen", service):
+            if not rule.covers(action, service):
                 continue
-            decision = rule.decide()
-            if rule.peers is None:
-                return decision  # it is about all other peers
             matched: set[Peer | str] = {
-                peer for peer in rule.peers if peer[1] in _TYPES_OF[service.naming] and peer not in decided
-            }
+                peer for peer in rule.peers or () if peer[1] in types and peer not in decided
+            }  # fmt: skip
+            by_bond = rule.peers is not None and not matched
             if rule.bonded and "bonded" not in decided:
                 matched.add("bonded")
-            if matched and decision.allowed:
-                return decision
-            if matched and refusal is DEFAULT:
+            if rule.peers is not None and not matched:
+                continue
+            decision = rule.decide_for(action, by_bond=by_bond)
+            if decision.allowed:
+                allowing.append(decision)
+            elif refusal is DEFAULT or rule.peers is None:
                 refusal = decision
+            if rule.peers is None:
+                break  # it is about all other peers
             decided |= matched
-        return refusal
+        if not allowing:
+            return refusal
+        return allowing[0]._replace(security=min(decision.security for decision in allowing), needs_bond=False)
 
     def _decide_echo(self, request: AccessRequest) -> Decision:
         """Follows the first rule about echoes, unless a rule before it lets the guest connect to a PSM of the peer."""
@@ -210,7 +241,7 @@ class GuestPolicy(NamedTuple):
         for rule in self.rules:
             if not rule.concerns_peer(request):
                 continue
-            decision = rule.decide()
+            decision = rule.decide(request)
             if rule.covers("echo", None):
                 return decision
             psms = rule.psms()

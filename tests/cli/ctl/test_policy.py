@@ -35,7 +35,14 @@ verdict = "allow"
 guest = "any"
 action = "scan"
 verdict = "allow"
-security = "secure"
+
+[[rule]]
+guest = "tag:desktop"
+action = "connect"
+peer = "bonded"
+psm = 0x11
+verdict = "allow"
+security = "authenticated"
 
 [[limits]]
 guest = "any"
@@ -73,7 +80,13 @@ def explain(directory: Path, *words: str) -> int:
         (["x", "agent", ADDRESS], 1, "denied by default: "),
         (["work", "echo", ADDRESS], 0, "allowed by {}:1: this rule allows it"),
         (["work", "echo", "C0:FF:EE:00:00:12"], 1, "denied by default: "),
-        (["x", "scan"], 1, "denied by {}:20: this rule wants security 'secure', and there is no pairing yet"),
+        (["x", "scan"], 0, "allowed by {}:20: this rule allows it"),
+        (["x", "connect", ADDRESS, "0x11", "--tags", "desktop"], 1, "denied by default: "),
+        (
+            ["x", "connect", ADDRESS, "0x11", "--tags", "desktop", "--bonded"],
+            0,
+            "allowed by {}:25: this rule allows it with the bond's key and security 'authenticated' at least\n",
+        ),
     ],
 )
 def test_explain_names_the_line_and_the_reason(
@@ -99,12 +112,24 @@ def test_explain_says_why_earlier_rules_do_not_decide(directory: Path, capsys: p
     assert f"{file}:1 is about this guest, but about another PSM" in capsys.readouterr().out
 
 
+def test_explain_says_what_the_link_has_to_be(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["work", "connect", ADDRESS, "0x11", "--tags", "desktop", "--bonded"]
+    assert explain(directory, *words) == 0
+    said = "  the link has to be encrypted, by a pairing that nobody in the middle can have made"
+    assert capsys.readouterr().out.splitlines()[1] == said
+    assert explain(directory, *words, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["security"], told["bond"]) == ("authenticated", True)
+
+
 def test_explain_for_programs(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(directory, "work", "connect", ADDRESS, "0x1001", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
         "allowed": True,
         "rule": f"{directory}/10.toml:1",
         "reason": "this rule allows it",
+        "security": "none",
+        "bond": False,
         "limits": {"guest": {"connects_per_minute": 30}, "rule": {"channels": 2}},
     }
     assert explain(directory, "x", "advertise", "--json") == 1
@@ -135,9 +160,9 @@ def test_questions_that_are_none(
 
 def test_check(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(directory)]) == 0
-    assert capsys.readouterr() == ("4 rules, 3 of them to allow something; 1 table of limits\n", "")
+    assert capsys.readouterr() == ("5 rules, 4 of them to allow something; 1 table of limits\n", "")
     assert main(["policy", "check", str(directory), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"rules": 4, "allow": 3, "limits": 1}
+    assert json.loads(capsys.readouterr().out) == {"rules": 5, "allow": 4, "limits": 1}
     (directory / "none").mkdir()
     assert main(["policy", "check", str(directory / "none")]) == 0
     assert capsys.readouterr().err == "usbbtctl: no guest may do anything\n"
@@ -179,7 +204,7 @@ def test_the_directory_is_that_of_the_configuration(
     file.write_text(f'[policy]\ndirectory = "{directory}"')
     for named in ([], ["--config", str(file)]):
         assert main(["policy", "check", *named]) == 0
-        assert capsys.readouterr().out.startswith("4 rules")
+        assert capsys.readouterr().out.startswith("5 rules")
     assert main(["policy", "explain", "work", "scan", "--config", str(file.with_name("none"))]) == 2
     assert "none" in capsys.readouterr().err
     file.write_text("[policy]\ndirectories = 1")

@@ -7,7 +7,7 @@ from usbbtd.backends.access import REFUSED_BY_POLICY, Denied, Grant
 from usbbtd.backends.vl2cap.channel import ChannelPeer
 from usbbtd.backends.vl2cap.info import ListenerInfo
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
-from usbbtd.bluetooth import TRANSPORTS, BredrResult
+from usbbtd.bluetooth import LEVEL_NONE, TRANSPORTS, BredrResult
 from usbbtd.l2capif.calls import ListenCall, RefuseCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
@@ -110,6 +110,7 @@ def _offer(session: GuestSession, listener: int, offer: Offer) -> None:
     link = offer.link
     try:
         grant = session.access.offer((link.address, link.address_type), offer.psm)
+        grant.admit(LEVEL_NONE, is_bonded=False)
     except Denied:
         session.adapter.channels.refuse(offer, REFUSED_BY_POLICY[link.transport])
         return

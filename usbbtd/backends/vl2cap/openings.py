@@ -9,7 +9,7 @@ from usbbtd.backends.vl2cap.channel import ChannelPeer, GuestChannel
 from usbbtd.backends.vl2cap.errors import FAILURES
 from usbbtd.backends.vl2cap.listeners import GuestOffer
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
-from usbbtd.bluetooth import format_address
+from usbbtd.bluetooth import LEVEL_NONE, format_address
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2capif.calls import AcceptCall, ConnectCall
 from usbbtd.radio.channel import RadioChannel
@@ -24,6 +24,7 @@ def connect(session: GuestSession, call: ConnectCall) -> None:
     peer = ChannelPeer(call.address, call.address_type, call.psm)
     try:
         grant = session.access.connect(peer[:2], call.psm, asyncio.get_running_loop().time())
+        grant.admit(LEVEL_NONE, is_bonded=False)
     except FAILURES as error:
         session.fail(call.req_id, error)
         return

@@ -10,6 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, LEVEL_NONE, LEVEL_SECURE, SECURITY_LEVELS
 from usbbtd.cli.arguments import directory, domid
 from usbbtd.cli.ctl.doctor import add_config
 from usbbtd.cli.ctl.output import add_command
@@ -34,6 +35,12 @@ _ANY = "any"
 #: How many of the operands ADDRESS and PSM each action takes.
 _OPERANDS = {"connect": 2, "listen": 2, "scan": 0, "advertise": 0, "agent": 1, "echo": 1}
 _NEEDED = ("neither ADDRESS nor PSM", "ADDRESS", "ADDRESS and PSM")
+#: What each level of security asks of a link.
+_MEANINGS = {
+    LEVEL_ENCRYPTED: "encrypted",
+    LEVEL_AUTHENTICATED: "encrypted, by a pairing that nobody in the middle can have made",
+    LEVEL_SECURE: "encrypted, by such a pairing with Secure Connections and a key of 16 octets",
+}
 _EPILOG = """\
 ADDRESS is a BR/EDR peer's, as C0:FF:EE:00:00:11, or an LE peer's with its type, as C0:FF:EE:00:00:12/random. With
 listen, "any" and "any/random" ask whether the guest may listen at all. PSM is a PSM, or an SPSM where the peer is of
@@ -57,6 +64,7 @@ def add_parser(subparsers: Subparsers) -> None:
     explain.add_argument("action", choices=_OPERANDS, metavar="ACTION", help=", ".join(_OPERANDS))
     explain.add_argument("address", nargs="?", metavar="ADDRESS", help="of the peer")
     explain.add_argument("psm", nargs="?", metavar="PSM", help="that the channel leads to")
+    explain.add_argument("--bonded", action="store_true", help="as if the guest had a bond with the peer")
     explain.add_argument("--domid", type=domid, metavar="N", help="the number of the domain that GUEST names")
     explain.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="that the guest has")
     explain.add_argument("--directory", type=directory, metavar="DIR", help=f"where the files are; {default}")
@@ -136,7 +144,8 @@ def _request(arguments: argparse.Namespace) -> AccessRequest:
         raise ValueError(f"{action} takes the address of a peer")
     if action == "echo" and le:
         raise ValueError("echo is of BR/EDR, and this address is of LE")
-    return AccessRequest(action, peer, _service(operands[1], le) if len(operands) > 1 else None)
+    service = _service(operands[1], le) if len(operands) > 1 else None
+    return AccessRequest(action, peer, service, arguments.bonded)
 
 
 def _peer(text: str) -> tuple[Peer | None, bool]:
@@ -161,6 +170,8 @@ def _service(text: str, le: bool) -> PeerService:
 
 def _print(decision: Decision, rules: GuestPolicy, request: AccessRequest) -> None:
     print(f"{'allowed' if decision.allowed else 'denied'} by {decision.where}: {decision.reason}")
+    if decision.security > LEVEL_NONE:
+        print(f"  the link has to be {_MEANINGS[decision.security]}")
     before = rules.rules[: rules.rules.index(decision.rule)] if decision.rule else rules.rules
     for rule in before:
         print(f"  {rule.where} is about this guest, but about another {_other(rule, request)}")
@@ -180,8 +191,10 @@ def _other(rule: Rule, request: AccessRequest) -> str:
 
 def _facts(decision: Decision, rules: GuestPolicy) -> dict[str, object]:
     where = decision.rule.where if decision.rule else None
-    limits = _limits(decision, rules)
-    return {"allowed": decision.allowed, "rule": where, "reason": decision.reason, "limits": limits}
+    facts = {"allowed": decision.allowed, "rule": where, "reason": decision.reason}
+    if decision.allowed:
+        facts |= {"security": SECURITY_LEVELS[decision.security], "bond": decision.needs_bond}
+    return facts | {"limits": _limits(decision, rules)}
 
 
 def _limits(decision: Decision, rules: GuestPolicy) -> dict[str, dict[str, int]]:
