@@ -9,6 +9,8 @@ from bumble.controller import Controller
 from bumble.core import PhysicalTransport
 from bumble.link import LocalLink
 
+from tests.sim.authentication import Authentication
+from tests.sim.commands import Commands
 from tests.sim.dongle import ACL, COMMAND, EVENT, SimulatedDongle
 
 #: Octets of an ACL fragment and how many the controller holds, for BR/EDR and for LE: those of a usual dongle.
@@ -92,6 +94,7 @@ def new_controller(
     """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle: see make_strict."""
     controller = Controller(name, link=link, public_address=address)
     make_strict(controller, always_sent=always_sent)
+    Authentication(controller, Commands(controller))
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS
@@ -103,6 +106,8 @@ def new_controller(
         | features.LE_SUPPORTED_CONTROLLER
         | features.SIMULTANEOUS_LE_AND_BR_EDR_TO_SAME_DEVICE_CAPABLE_CONTROLLER
         | features.SECURE_SIMPLE_PAIRING_CONTROLLER_SUPPORT
+        | features.SECURE_CONNECTIONS_CONTROLLER_SUPPORT
+        | features.PAUSE_ENCRYPTION
         | features.EXTENDED_FEATURES
     )
     # Bumble's extended advertising is on the air what legacy scanners do not hear.
