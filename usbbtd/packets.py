@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast, dataclass_trans
 
 from usbbtd.errors import RemoteProtocolError
 
-__all__ = ["Packet", "packet"]
+__all__ = ["Packet", "Secret", "packet"]
 
 _set = object.__setattr__
 
@@ -80,6 +80,15 @@ class Packet:
     def __repr__(self) -> str:
         fields = zip(self.__match_args__, self.field_values(), strict=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in fields)})"
+
+
+class Secret:
+    """A mixin for packets that carry keys, which their representations must not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
 
 
 P = TypeVar("P", bound=Packet)

@@ -32,14 +32,14 @@ ANSWERS = {
     0x202F: struct.pack("<BHHHH", 0, 251, 2120, 251, 2120),
 }
 #: Commands that are answered by Command_Status.
-STATUS = {0x0405, 0x0406, 0x0409, 0x040A, 0x042A, 0x200D, 0x2013, 0x2043}
+STATUS = {0x0405, 0x0406, 0x0409, 0x040A, 0x0411, 0x0413, 0x042A, 0x200D, 0x2013, 0x2019, 0x2043}
 
 
 class Scripted:
     """A controller of bytes. ``answers`` by opcode: return parameters with the status; None: silence."""
 
-    def __init__(self, answers: dict[int, bytes | None] | None = None) -> None:
-        self.host = Host(random_address=RANDOM_ADDRESS)
+    def __init__(self, answers: dict[int, bytes | None] | None = None, *, secure: bool = False) -> None:
+        self.host = Host(random_address=RANDOM_ADDRESS, secure=secure)
         self.answers: dict[int, bytes | None] = {**ANSWERS, **(answers or {})}
         self.credits = 1
         self.now = 0.0

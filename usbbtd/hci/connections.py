@@ -9,6 +9,7 @@ from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parame
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.acl import AclData, AclLink
 from usbbtd.hci.advertising import Advertising
+from usbbtd.hci.authentication import Authentication
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
 from usbbtd.hci.init import OWN_ADDRESS_TYPE, ControllerFacts
@@ -54,14 +55,15 @@ class Connections:
     """All links of one controller, and the attempts to make more."""
 
     def __init__(
-        self, acl: AclData, random_address: bytes, scanning: Scanning, advertising: Advertising, send: Send,
-        emit: Callable[[Event], None],
+        self, acl: AclData, random_address: bytes, scanning: Scanning, advertising: Advertising,
+        security: Authentication, send: Send, emit: Callable[[Event], None],
     ) -> None:  # fmt: skip
         self.connectable = False
         self._acl = acl
         self._random_address = random_address
         self._scanning = scanning
         self._advertising = advertising
+        self._security = security
         self._send = send
         self._emit = emit
         self._controller: ControllerFacts | None = None
@@ -167,6 +169,7 @@ class Connections:
         self._ending.clear()
         for handle in list(self._acl.links):
             self._acl.remove(handle, now)
+            self._security.link_down(handle)
             self.counters["links_closed"] += 1
             self._emit(Disconnected(handle, status))
         self._bredr.abandon(status)
@@ -304,6 +307,7 @@ class Connections:
                 return
             self._link_down(known, ErrorCode.UNSPECIFIED_ERROR, now)  # the event that ended it was lost
         self._acl.add(handle, target.address, target.address_type, role, now)
+        self._security.link_up(handle, target.address, target.address_type, role)
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))
         if target.address_type:
@@ -312,6 +316,7 @@ class Connections:
 
     def _link_down(self, link: AclLink, reason: int, now: float) -> None:
         self._acl.remove(link.handle, now)
+        self._security.link_down(link.handle)
         self._ending.pop(link.handle, None)
         self.counters["links_closed"] += 1
         self._emit(Disconnected(link.handle, reason))

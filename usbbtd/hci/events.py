@@ -77,6 +77,104 @@ class ConnectionUpdated(NamedTuple):
     timeout: int  # 10 ms
 
 
+class EncryptionChanged(NamedTuple):
+    """The encryption of a link is on, or off, or could not be changed.
+
+    A controller that does not pause encryption turns it off, and on again, for a change of role or key on BR/EDR.
+    """
+
+    handle: int
+    status: int  # if it is not 0, nothing has changed, and what follows says nothing
+    enabled: int  # 0 off, 1 E0 on BR/EDR and AES-CCM on LE, 2 AES-CCM on BR/EDR
+    key_size: int  # octets; 0: not known, which on BR/EDR is as bad as none, and on LE means that of the key
+
+
+class KeyRefreshed(NamedTuple):
+    """An encrypted link has a new encryption key."""
+
+    handle: int
+    status: int
+
+
+class Authenticated(NamedTuple):
+    """The answer to authenticate(). Encryption does not come with it."""
+
+    handle: int
+    status: int
+
+
+class LinkKeyRequested(NamedTuple):
+    address: bytes
+
+
+class LinkKeyNotified(NamedTuple):
+    """A link has a new key, which is told once."""
+
+    address: bytes
+    key: bytes
+    key_type: int
+
+    def __repr__(self) -> str:
+        return f"LinkKeyNotified({self.address!r}, ..., {self.key_type})"
+
+
+class IoCapabilityRequested(NamedTuple):
+    """A pairing begins: the controller asks what our side can show and ask."""
+
+    address: bytes
+
+
+class IoCapabilityAnswered(NamedTuple):
+    """What the peer can show and ask. In a pairing that it began, it comes before IoCapabilityRequested."""
+
+    address: bytes
+    io_capability: int
+    oob_data_present: int
+    authentication_requirements: int
+
+
+class ConfirmationRequested(NamedTuple):
+    address: bytes
+    value: int
+
+
+class PasskeyRequested(NamedTuple):
+    address: bytes
+
+
+class PasskeyShown(NamedTuple):
+    """The passkey that the peer's user has to type."""
+
+    address: bytes
+    passkey: int
+
+    def __repr__(self) -> str:
+        return f"PasskeyShown({self.address!r}, ...)"
+
+
+class PinRequested(NamedTuple):
+    address: bytes
+
+
+class OobRequested(NamedTuple):
+    address: bytes
+
+
+class PairingCompleted(NamedTuple):
+    """Secure Simple Pairing has ended. A good one is followed by LinkKeyNotified."""
+
+    address: bytes
+    status: int
+
+
+class LongTermKeyRequested(NamedTuple):
+    """The central encrypts an LE link: ``random`` and ``diversifier`` say by which key."""
+
+    handle: int
+    random: int
+    diversifier: int
+
+
 Event = (
     Ready
     | Failed
@@ -89,4 +187,18 @@ Event = (
     | PageScanRefused
     | CommandGivenUp
     | ConnectionUpdated
+    | EncryptionChanged
+    | KeyRefreshed
+    | Authenticated
+    | LinkKeyRequested
+    | LinkKeyNotified
+    | IoCapabilityRequested
+    | IoCapabilityAnswered
+    | ConfirmationRequested
+    | PasskeyRequested
+    | PasskeyShown
+    | PinRequested
+    | OobRequested
+    | PairingCompleted
+    | LongTermKeyRequested
 )

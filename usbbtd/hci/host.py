@@ -11,7 +11,7 @@ from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci.acl import AclData
 from usbbtd.hci.advertising import Advertising
-from usbbtd.hci.authentication import REFUSALS
+from usbbtd.hci.authentication import Authentication
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
 from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
@@ -39,10 +39,11 @@ class Host:
     start_advertising() and set_connectable() may be called in any state and outlive a reset.
     """
 
-    def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0) -> None:
+    def __init__(self, *, random_address: bytes, command_timeout_s: float = 2.0, secure: bool = False) -> None:
         """Makes the host of a controller that is off.
 
         ``random_address``: our random static address on LE: six octets, the two upper bits of the last are set.
+        ``secure``: whether there is a user of ``security``, who has keys. Without one every pairing is refused.
         """
         if len(random_address) != 6 or random_address[5] < 0xC0:
             raise LocalProtocolError(f"{random_address.hex()} is not a random static address")
@@ -57,7 +58,8 @@ class Host:
         send = self._commands.send
         self._scanning = Scanning(send, self._emit)
         self._advertising = Advertising(random_address, send, self._emit)
-        links = Connections(self._acl, random_address, self._scanning, self._advertising, send, self._emit)
+        self.security = security = Authentication(send, self._emit, secure=secure)
+        links = Connections(self._acl, random_address, self._scanning, self._advertising, security, send, self._emit)
         self._connections = links
         self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
             incoming.ConnectionRequest: links.receive_request,
@@ -70,6 +72,7 @@ class Host:
             incoming.LeRemoteConnectionParameterRequest: links.receive_le_parameters_request,
             incoming.LeAdvertisingReport: self._scanning.receive_reports,
             incoming.LeExtendedAdvertisingReport: self._scanning.receive_reports,
+            **dict.fromkeys(security.events, security.receive),
         }
         self._counters = dict.fromkeys(
             ("resets", "resets_unasked", "events_ignored", "events_malformed", "advertisements_dropped"), 0
@@ -112,6 +115,7 @@ class Host:
             **self._counters,
             **self._commands.counters,
             **self._connections.counters,
+            **self.security.counters,
             **self._acl.statistics(),
             **self._scanning.counters,
         }
@@ -206,8 +210,6 @@ class Host:
                 self._recover(f"reported hardware error 0x{code:02X}")
             case _ if packet is None or self._state is not HostState.UP:
                 self._counters["events_ignored"] += 1
-            case _ if refuse := REFUSALS.get(type(packet)):
-                self._commands.send(refuse(packet))
             case _:
                 self._handlers[type(packet)](packet, now)
 

@@ -12,7 +12,7 @@ from usbbtd.hci.acl import MIN_ACL_LENGTH
 from usbbtd.hci.losses import LOSSES, Cost
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.commands import HciCommand, Returned
-from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, LeEvent
+from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, EncryptionChangeV2, LeEvent
 
 __all__ = ["OWN_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
 
@@ -40,6 +40,7 @@ _EXTENDED_LE = (1 << 36 * 8 + 5) | (1 << 37 * 8 + 6) | (1 << 37 * 8 + 7)
 # LE states (7.8.27): initiating together with passive and with active scanning
 _SCAN_WHILE_INITIATING = (1 << 22) | (1 << 23)
 
+_NOT_IN_MASK = (CommandComplete.CODE, CommandStatus.CODE, EncryptionChangeV2.CODE)
 _LE_PARAMETER_REQUEST_EVENT = 0x06
 _LE_ENHANCED_CONNECTION_EVENT = 0x0A
 _LE_EXTENDED_EVENTS = 0x0D
@@ -146,9 +147,9 @@ def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:
 def _event_mask() -> int:
     """Returns the mask of the events that we act on (7.3.1): the bit of event code n is n - 1.
 
-    Answers to commands come without a bit.
+    Answers to commands come without a bit; Encryption Change in its second form has one in another mask.
     """
-    return sum(1 << code - 1 for code in EVENT_CODES - {CommandComplete.CODE, CommandStatus.CODE})
+    return sum(1 << code - 1 for code in EVENT_CODES if code not in _NOT_IN_MASK)
 
 
 def _le_event_mask(features: int, extended: bool) -> int:

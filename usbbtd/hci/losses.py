@@ -27,6 +27,8 @@ class Cost(StrEnum):
     LISTENING = "being connected to over BR/EDR"
     DISCONNECTING = "ending links"
     UPDATING = "changing the parameters of LE connections"
+    ENCRYPTING = "encryption over BR/EDR"
+    LE_ENCRYPTING = "encryption over LE"
 
 
 class Loss(NamedTuple):
@@ -77,7 +79,30 @@ _ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     ),
     Loss(Cost.NOTHING, "peers only do not hear that we have LE too"): (c.WriteLeHostSupport,),
     Loss(Cost.NOTHING, "links only stay in the role and the mode that they have"): (c.WriteDefaultLinkPolicySettings,),
-    Loss(Cost.NOTHING, "pairing is refused in any case"): (c.WriteSimplePairingMode,),
+    Loss(Cost.ENCRYPTING, "keys cannot be made, used or measured"): (
+        c.AuthenticationRequested,
+        c.IoCapabilityRequestReply,
+        c.LinkKeyRequestReply,
+        c.PinCodeRequestReply,
+        c.ReadEncryptionKeySize,
+        c.RemoteOobDataRequestReply,
+        c.RemoteOobExtendedDataRequestReply,
+        c.SetConnectionEncryption,
+        c.UserConfirmationRequestReply,
+        c.UserPasskeyRequestReply,
+    ),
+    Loss(Cost.LE_ENCRYPTING, "it does not take keys"): (c.LeEnableEncryption, c.LeLongTermKeyRequestReply),
+    Loss(Cost.NOTHING, "peers pair in the older ways only"): (
+        c.WriteSecureConnectionsHostSupport,
+        c.WriteSimplePairingMode,
+    ),
+    Loss(Cost.NOTHING, "the sizes of keys are checked all the same"): (c.SetMinEncryptionKeySize,),
+    Loss(Cost.NOTHING, "addresses are resolved all the same, though later"): (
+        c.LeAddDeviceToResolvingList,
+        c.LeClearResolvingList,
+        c.LeSetAddressResolutionEnable,
+        c.LeSetPrivacyMode,
+    ),
     Loss(Cost.NOTHING, "the attempt is waited for no longer all the same"): (
         c.CreateConnectionCancel,
         c.LeCreateConnectionCancel,

@@ -6,7 +6,7 @@ Addresses are six octets, least significant first; intervals and timeouts are in
 import struct
 from typing import ClassVar
 
-from usbbtd.packets import Packet, packet
+from usbbtd.packets import Packet, Secret, packet
 
 _pack_header = struct.Struct("<HB").pack
 
@@ -67,14 +67,38 @@ class RejectConnectionRequest(HciCommand):
     reason: int
 
 
+@packet(0x040B, "6s16s")
+class LinkKeyRequestReply(Secret, HciCommand):
+    address: bytes
+    link_key: bytes
+
+
 @packet(0x040C, "6s")
 class LinkKeyRequestNegativeReply(HciCommand):
     address: bytes
 
 
+@packet(0x040D, "6sB16s")
+class PinCodeRequestReply(Secret, HciCommand):
+    address: bytes
+    length: int
+    pin_code: bytes
+
+
 @packet(0x040E, "6s")
 class PinCodeRequestNegativeReply(HciCommand):
     address: bytes
+
+
+@packet(0x0411, "H")
+class AuthenticationRequested(HciCommand):
+    handle: int
+
+
+@packet(0x0413, "HB")
+class SetConnectionEncryption(HciCommand):
+    handle: int
+    enable: int
 
 
 @packet(0x042A, "6sB")
@@ -83,14 +107,40 @@ class RejectSynchronousConnectionRequest(HciCommand):
     reason: int
 
 
+@packet(0x042B, "6sBBB")
+class IoCapabilityRequestReply(HciCommand):
+    address: bytes
+    io_capability: int
+    oob_data_present: int
+    authentication_requirements: int
+
+
+@packet(0x042C, "6s")
+class UserConfirmationRequestReply(HciCommand):
+    address: bytes
+
+
 @packet(0x042D, "6s")
 class UserConfirmationRequestNegativeReply(HciCommand):
     address: bytes
 
 
+@packet(0x042E, "6sI")
+class UserPasskeyRequestReply(Secret, HciCommand):
+    address: bytes
+    passkey: int
+
+
 @packet(0x042F, "6s")
 class UserPasskeyRequestNegativeReply(HciCommand):
     address: bytes
+
+
+@packet(0x0430, "6s16s16s")
+class RemoteOobDataRequestReply(Secret, HciCommand):
+    address: bytes
+    hash_p192: bytes
+    randomizer_p192: bytes
 
 
 @packet(0x0433, "6s")
@@ -102,6 +152,15 @@ class RemoteOobDataRequestNegativeReply(HciCommand):
 class IoCapabilityRequestNegativeReply(HciCommand):
     address: bytes
     reason: int
+
+
+@packet(0x0445, "6s16s16s16s16s")
+class RemoteOobExtendedDataRequestReply(Secret, HciCommand):
+    address: bytes
+    hash_p192: bytes
+    randomizer_p192: bytes
+    hash_p256: bytes
+    randomizer_p256: bytes
 
 
 # 7.2 Link policy
@@ -139,6 +198,16 @@ class WriteSimplePairingMode(HciCommand):
 class WriteLeHostSupport(HciCommand):
     le_supported_host: int
     simultaneous: int
+
+
+@packet(0x0C7A, "B")
+class WriteSecureConnectionsHostSupport(HciCommand):
+    supported: int
+
+
+@packet(0x0C84, "B")
+class SetMinEncryptionKeySize(HciCommand):
+    size: int
 
 
 # 7.4 Informational
@@ -199,6 +268,20 @@ class ReadBdAddr(HciCommand):
 @packet(0x1009, "6s")
 class BdAddr(Returned):
     address: bytes
+
+
+# 7.5 Status
+
+
+@packet(0x1408, "H")
+class ReadEncryptionKeySize(HciCommand):
+    handle: int
+
+
+@packet(0x1408, "HB")
+class EncryptionKeySize(Returned):
+    handle: int
+    key_size: int
 
 
 # 7.8 LE controller
@@ -305,6 +388,20 @@ class LeConnectionUpdate(HciCommand):
     ce_length_max: int
 
 
+@packet(0x2019, "HQH16s")
+class LeEnableEncryption(Secret, HciCommand):
+    handle: int
+    random_number: int
+    encrypted_diversifier: int
+    long_term_key: bytes
+
+
+@packet(0x201A, "H16s")
+class LeLongTermKeyRequestReply(Secret, HciCommand):
+    handle: int
+    long_term_key: bytes
+
+
 @packet(0x201B, "H")
 class LeLongTermKeyRequestNegativeReply(HciCommand):
     handle: int
@@ -341,6 +438,24 @@ class LeRemoteConnectionParameterRequestNegativeReply(HciCommand):
 class LeWriteSuggestedDefaultDataLength(HciCommand):
     tx_octets: int
     tx_time: int
+
+
+@packet(0x2027, "B6s16s16s")
+class LeAddDeviceToResolvingList(Secret, HciCommand):
+    peer_address_type: int
+    peer_address: bytes
+    peer_irk: bytes
+    local_irk: bytes
+
+
+@packet(0x2029)
+class LeClearResolvingList(HciCommand):
+    pass
+
+
+@packet(0x202D, "B")
+class LeSetAddressResolutionEnable(HciCommand):
+    enable: int
 
 
 @packet(0x202F)
@@ -445,3 +560,10 @@ class LeExtendedCreateConnection(HciCommand):
     timeout: int
     ce_length_min: int
     ce_length_max: int
+
+
+@packet(0x204E, "B6sB")
+class LeSetPrivacyMode(HciCommand):
+    peer_address_type: int
+    peer_address: bytes
+    mode: int

@@ -4,7 +4,7 @@ import struct
 from typing import ClassVar, Final, NamedTuple
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.packets import Packet, packet
+from usbbtd.packets import Packet, Secret, packet
 
 LE_META = 0x3E
 NUMBER_OF_COMPLETED_PACKETS: Final = 0x13
@@ -51,7 +51,8 @@ def parse_event(event: bytes) -> HciEvent | LeEvent | None:
 def may_be_lost(event: bytes) -> bool:
     """Tells whether a whole event packet that cannot be parsed may be ignored.
 
-    Events about commands, links and buffers may not: without one of them we and the controller disagree.
+    Events about commands, links, their encryption, and buffers may not: without one of them we and the controller
+    disagree.
     """
     if len(event) < 2 or event[1] != len(event) - 2:
         return False  # the stream of events is out of step
@@ -61,6 +62,8 @@ def may_be_lost(event: bytes) -> bool:
         CommandStatus,
         ConnectionComplete,
         DisconnectionComplete,
+        EncryptionChange,
+        EncryptionChangeV2,
         HardwareError,
         LeConnectionComplete,
         LeEnhancedConnectionComplete,
@@ -88,6 +91,19 @@ class DisconnectionComplete(HciEvent):
     status: int
     handle: int
     reason: int
+
+
+@packet(0x06, "BH")
+class AuthenticationComplete(HciEvent):
+    status: int
+    handle: int
+
+
+@packet(0x08, "BHB")
+class EncryptionChange(HciEvent):
+    status: int
+    handle: int
+    enabled: int
 
 
 @packet(0x0E, "BH*")
@@ -126,9 +142,30 @@ class LinkKeyRequest(HciEvent):
     address: bytes
 
 
+@packet(0x18, "6s16sB")
+class LinkKeyNotification(Secret, HciEvent):
+    address: bytes
+    link_key: bytes
+    key_type: int
+
+
+@packet(0x30, "BH")
+class EncryptionKeyRefreshComplete(HciEvent):
+    status: int
+    handle: int
+
+
 @packet(0x31, "6s")
 class IoCapabilityRequest(HciEvent):
     address: bytes
+
+
+@packet(0x32, "6sBBB")
+class IoCapabilityResponse(HciEvent):
+    address: bytes
+    io_capability: int
+    oob_data_present: int
+    authentication_requirements: int
 
 
 @packet(0x33, "6sI")
@@ -145,6 +182,28 @@ class UserPasskeyRequest(HciEvent):
 @packet(0x35, "6s")
 class RemoteOobDataRequest(HciEvent):
     address: bytes
+
+
+@packet(0x36, "B6s")
+class SimplePairingComplete(HciEvent):
+    status: int
+    address: bytes
+
+
+@packet(0x3B, "6sI")
+class UserPasskeyNotification(Secret, HciEvent):
+    address: bytes
+    passkey: int
+
+
+@packet(0x59, "BHBB")
+class EncryptionChangeV2(HciEvent):
+    """Replaces Encryption Change (7.7.8). We do not enable it, but some controllers may send no other."""
+
+    status: int
+    handle: int
+    enabled: int
+    key_size: int
 
 
 @packet(0x01, "BHBB6sHHHB")
