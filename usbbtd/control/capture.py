@@ -1,6 +1,6 @@
 """Captures the packets between us and the dongle for clients of the control socket.
 
-The dongle is tapped only while somebody captures, so that it costs nothing otherwise.
+The dongle is tapped only while somebody captures, so that it costs nothing otherwise. No client gets keys: see masking.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from usbbtd.control import btsnoop
+from usbbtd.control.masking import KeyMask
 from usbbtd.control.protocol import RequestError
 from usbbtd.dongles.tap import ACL_DATA, EVENT, Tap
 from usbbtd.errors import RemoteProtocolError
@@ -118,6 +119,7 @@ class Captures:
     def __init__(self, set_tap: Callable[[Tap | None], None]) -> None:
         self._set_tap = set_tap
         self._captures: list[Capture] = []
+        self._keys = KeyMask()
 
     @contextmanager
     def open(self, links: LinkFilter | None, *, payload: bool) -> Iterator[Capture]:
@@ -125,6 +127,8 @@ class Captures:
         if len(self._captures) >= MAX_CAPTURES:
             raise RequestError(f"{MAX_CAPTURES} captures run already")
         capture = Capture(links, payload=payload)
+        if not self._captures:
+            self._keys = KeyMask()  # what was between the last capture and this one, nobody has seen
         self._captures.append(capture)
         self._set_tap(self._show)
         try:
@@ -135,8 +139,9 @@ class Captures:
                 self._set_tap(None)
 
     def _show(self, received: bool, packet_type: int, packets: list[bytes]) -> None:
+        shown = [self._keys.mask(received, packet_type, packet) for packet in packets]
         for capture in self._captures:
-            capture.receive(received, packet_type, packets)
+            capture.receive(received, packet_type, shown)
 
 
 def without_payload(packet: bytes) -> bytes:
