@@ -42,7 +42,7 @@ def run(**changed: Any) -> Any:
 
 def test_a_dual_mode_controller() -> None:
     controller, sent = run()
-    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, {})
+    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, True, {})
     assert sent[0] == commands.Reset()
     assert commands.WriteSimplePairingMode(1) in sent
     assert commands.WriteLeHostSupport(1, 0) in sent
@@ -56,14 +56,45 @@ def test_event_masks_ask_for_what_we_act_on() -> None:
     links, security = {2, 3, 4, 15, 17, 18, 61}, {5, 7, 21, 22, 23, 47, 48, 49, 50, 51, 52, 53, 58}
     assert {bit for bit in range(64) if mask >> bit & 1} == links | security
     mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
-    assert {bit for bit in range(64) if mask >> bit & 1} == {0, 1, 2, 4, 5}
+    assert {bit for bit in range(64) if mask >> bit & 1} == {0, 1, 2, 4, 5, 9}
 
 
 def test_le_features_that_are_missing_are_left_alone() -> None:
     _, sent = run()
     kinds = set(map(type, sent))
     assert not kinds & {commands.LeSetDefaultPhy, commands.LeWriteSuggestedDefaultDataLength}
-    assert next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask)) == 0b10111
+    assert next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask)) == 0b10_0001_0111
+
+
+#: The bits of commands (6.27), and what is sent to a controller that lists them.
+LISTED = [
+    (1 << 32 * 8 + 3, commands.WriteSecureConnectionsHostSupport(1)),
+    (1 << 45 * 8 + 7, commands.SetMinEncryptionKeySize(7)),
+]
+
+
+@pytest.mark.parametrize(("bit", "command"), LISTED)
+def test_security_that_not_every_controller_has(bit: int, command: Any) -> None:
+    def sent(bits: int, **changed: Any) -> list[Any]:
+        made: list[Any] = run(ReadLocalSupportedCommands=bits.to_bytes(64, "little"), **changed)[1]
+        return made
+
+    assert command in sent(bit)
+    assert command not in sent((1 << 512) - 1 ^ bit)
+    assert command not in sent(bit, ReadLocalSupportedFeatures=LE_ONLY)
+    without_pairing = sent(bit, ReadLocalSupportedFeatures=LE.to_bytes(8, "little"))
+    assert (command in without_pairing) == isinstance(command, commands.SetMinEncryptionKeySize)
+
+
+@pytest.mark.parametrize("missing", [34 * 8 + 3, 34 * 8 + 5, 35 * 8 + 1, 39 * 8 + 2])
+def test_private_addresses_are_resolved_with_all_commands_for_it(missing: int) -> None:
+    """Only then the event is asked for that tells of a peer under its identity."""
+    for bits in ((1 << 512) - 1, (1 << 512) - 1 ^ 1 << missing):
+        controller, sent = run(ReadLocalSupportedCommands=bits.to_bytes(64, "little"))
+        mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
+        assert controller.resolves == bool(mask >> 9 & 1) == bool(bits >> missing & 1)
+    bredr_only, _ = run(ReadLocalSupportedFeatures=bytes(8))
+    assert not bredr_only.resolves
 
 
 def test_le_features_that_are_there_are_used() -> None:
@@ -79,17 +110,16 @@ def test_bredr_only() -> None:
     assert not any(isinstance(command, commands.WriteSimplePairingMode) for command in sent)
 
 
+LE_ONLY = (BREDR_NOT_SUPPORTED | LE).to_bytes(8, "little")
+
+
 @pytest.mark.parametrize("bredr_size", [commands.BufferSize(0, 0, 0, 0).parameters(), 0x01])
 def test_le_only(bredr_size: bytes | int) -> None:
-    features = (LE | BREDR_NOT_SUPPORTED).to_bytes(8, "little")
-    controller, sent = run(ReadLocalSupportedFeatures=features, ReadBufferSize=bredr_size, ReadBdAddr=0x01)
+    controller, sent = run(ReadLocalSupportedFeatures=LE_ONLY, ReadBufferSize=bredr_size, ReadBdAddr=0x01)
     assert (controller.supports_bredr, controller.supports_le) == (False, True)
     assert (controller.bredr_buffers, controller.le_buffers) == (None, (251, 12))
     assert controller.address == bytes(6)
     assert not any(isinstance(command, commands.WriteLeHostSupport) for command in sent)
-
-
-LE_ONLY = (BREDR_NOT_SUPPORTED | LE).to_bytes(8, "little")
 
 
 @pytest.mark.parametrize("length", [0, 27, 1021])

@@ -66,6 +66,14 @@ class Activity(ABC, Generic[P]):
         self._wanted = parameters
         self._apply()
 
+    def pause(self) -> None:
+        """Has the controller end it until resume(): for commands that are not allowed meanwhile."""
+        if self._controller is not None:
+            self._end(self._controller)
+
+    def resume(self) -> None:
+        self._apply()
+
     # The controller's side
 
     def controller_up(self, controller: ControllerFacts) -> None:

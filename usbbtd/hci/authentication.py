@@ -12,6 +12,7 @@ from usbbtd.bluetooth import ADDRESS_BREDR, CENTRAL, ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events as told
 from usbbtd.hci.command_queue import Send
+from usbbtd.hci.resolving import ResolvingEntry, ResolvingList
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.hci.wire.commands import HciCommand
@@ -94,8 +95,11 @@ class Authentication:
     wishes and answers about a link or a request that is gone do nothing: both may end at any time.
     """
 
-    def __init__(self, send: Send, emit: Callable[[told.Event], None], *, secure: bool) -> None:
+    def __init__(
+        self, resolving: ResolvingList, send: Send, emit: Callable[[told.Event], None], *, secure: bool
+    ) -> None:
         """Makes it for a controller that is off. ``secure``: whether there is a user, who hears and answers."""
+        self._resolving = resolving
         self._send = send
         self._emit = emit
         self._secure = secure
@@ -142,6 +146,13 @@ class Authentication:
         if link is not None and not link.is_bredr and link.role == CENTRAL:
             command = commands.LeEnableEncryption(handle, random, diversifier, _checked(key, _KEY_SIZE))
             self._send(command, partial(self._encryption_answered, link))
+
+    def set_resolving_list(self, entries: list[ResolvingEntry]) -> None:
+        """Has the controller, if it can, know these peers by their private addresses, now and after a reset."""
+        for entry in entries:
+            _checked(entry.peer_irk, _KEY_SIZE)
+            _checked(entry.our_irk, _KEY_SIZE)
+        self._resolving.set(entries)
 
     # The user's answers: None refuses
 
@@ -192,6 +203,10 @@ class Authentication:
         self._answer(incoming.LeLongTermKeyRequest, handle, reply)
 
     # The links
+
+    def set_initiating(self, initiating: bool) -> None:
+        """Sets whether the controller creates a connection on LE."""
+        self._resolving.set_initiating(initiating)
 
     def link_up(self, handle: int, address: bytes, address_type: int, role: int) -> None:
         self._links[handle] = _Link(handle, address, address_type, role)

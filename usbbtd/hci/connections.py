@@ -277,6 +277,7 @@ class Connections:
         return self._le if target.address_type else self._bredr
 
     def _set_initiating(self, initiating: bool) -> None:
+        self._security.set_initiating(initiating)
         self._scanning.set_initiating(initiating)
         self._advertising.set_initiating(initiating)
 

@@ -19,6 +19,7 @@ from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.initiator import Target
 from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
+from usbbtd.hci.resolving import ResolvingList
 from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.states import HOST, HostInput, HostState, next_state
 from usbbtd.hci.wire import commands
@@ -58,7 +59,8 @@ class Host:
         send = self._commands.send
         self._scanning = Scanning(send, self._emit)
         self._advertising = Advertising(random_address, send, self._emit)
-        self.security = security = Authentication(send, self._emit, secure=secure)
+        self._resolving = ResolvingList((self._scanning, self._advertising), send)
+        self.security = security = Authentication(self._resolving, send, self._emit, secure=secure)
         links = Connections(self._acl, random_address, self._scanning, self._advertising, security, send, self._emit)
         self._connections = links
         self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
@@ -311,6 +313,7 @@ class Host:
         self._step(HostInput.SET_UP)
         self._connections.controller_up(controller)
         self._emit(Ready())
+        self._resolving.controller_up(controller)
         for activity in (self._scanning, self._advertising):
             activity.controller_up(controller)
         if self._connections.connectable:  # after a reset no peer can connect
@@ -329,8 +332,8 @@ class Host:
             self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)
-        for activity in (self._scanning, self._advertising):
-            activity.controller_down()
+        for part in (self._resolving, self._scanning, self._advertising):
+            part.controller_down()
         self._begin(HostInput.RESET, now)
 
     def _fail(self, reason: str) -> None:
@@ -338,6 +341,7 @@ class Host:
         self._script = None
         self._commands.clear(forgive=False)
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, self._commands.now)
+        self._resolving.controller_down()
         for activity in (self._scanning, self._advertising):
             activity.abandon(ErrorCode.HARDWARE_FAILURE)
         if self._last_reset:

@@ -37,6 +37,10 @@ _LE_2M_PHY = 1 << 8
 # Supported commands, octet and bit (Vol 4, Part E, 6.27): set advertising enable, set scan enable, create connection
 _LEGACY_LE = (1 << 26 * 8 + 1) | (1 << 26 * 8 + 3) | (1 << 26 * 8 + 4)
 _EXTENDED_LE = (1 << 36 * 8 + 5) | (1 << 37 * 8 + 6) | (1 << 37 * 8 + 7)
+_WRITE_SECURE_CONNECTIONS = 1 << 32 * 8 + 3
+_SET_MIN_KEY_SIZE = 1 << 45 * 8 + 7
+# Add and clear the resolving list, set address resolution enable, set privacy mode
+_RESOLVING = (1 << 34 * 8 + 3) | (1 << 34 * 8 + 5) | (1 << 35 * 8 + 1) | (1 << 39 * 8 + 2)
 # LE states (7.8.27): initiating together with passive and with active scanning
 _SCAN_WHILE_INITIATING = (1 << 22) | (1 << 23)
 
@@ -45,6 +49,8 @@ _LE_PARAMETER_REQUEST_EVENT = 0x06
 _LE_ENHANCED_CONNECTION_EVENT = 0x0A
 _LE_EXTENDED_EVENTS = 0x0D
 _ROLE_SWITCH_AND_SNIFF = 0x0005
+#: Octets: a shorter key can be found by trying (KNOB, CVE-2019-9506). Vol 2, Part C, 4.2.5.2 asks for this, too.
+_MIN_KEY_SIZE = 7
 
 
 class ControllerFacts(NamedTuple):
@@ -60,6 +66,7 @@ class ControllerFacts(NamedTuple):
     non_flushable: bool  # whether it knows the packet boundary flag 0b00 on BR/EDR
     extended: bool  # whether LE uses the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
     scan_while_initiating: bool
+    resolves: bool  # whether it can know peers by their private addresses
     lost: Lost  # the transports that it has, but for which it refuses a command that they need
 
 
@@ -78,6 +85,7 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
     if not supports_bredr and not supports_le:
         raise RemoteProtocolError("the controller supports neither BR/EDR nor LE")
     lost: Lost = {}
+    supported = int.from_bytes(listed.commands, "little") if listed else _LEGACY_LE
     address = yield from _ask(commands.ReadBdAddr(), commands.BdAddr)
     yield from _set(commands.SetEventMask(_event_mask()), lost)
     size = yield from _ask(commands.ReadBufferSize(), commands.BufferSize, lost)
@@ -88,14 +96,18 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
     if supports_bredr:
         if features & _SIMPLE_PAIRING:
             yield commands.WriteSimplePairingMode(1)
+            if supported & _WRITE_SECURE_CONNECTIONS:
+                yield commands.WriteSecureConnectionsHostSupport(1)
+        if supported & _SET_MIN_KEY_SIZE:
+            yield commands.SetMinEncryptionKeySize(_MIN_KEY_SIZE)
         yield commands.WriteDefaultLinkPolicySettings(_ROLE_SWITCH_AND_SNIFF)
         if supports_le:
             yield commands.WriteLeHostSupport(1, 0)
-    supported = int.from_bytes(listed.commands, "little") if listed else _LEGACY_LE
     extended = supported & _LEGACY_LE != _LEGACY_LE and supported & _EXTENDED_LE == _EXTENDED_LE
+    resolves = supported & _RESOLVING == _RESOLVING
     le_buffers, states = None, 0
     if supports_le:
-        le_buffers, states = yield from _init_le(random_address, extended, lost)
+        le_buffers, states = yield from _init_le(random_address, extended, resolves, lost)
     had = {Cost.BREDR: supports_bredr, Cost.LE: supports_le}
     lost = {cost: why for cost, why in lost.items() if had[cost]}
     supports_bredr, supports_le = supports_bredr and Cost.BREDR not in lost, supports_le and Cost.LE not in lost
@@ -114,15 +126,19 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
         non_flushable=bool(features & _NON_FLUSHABLE),
         extended=extended,
         scan_while_initiating=states & _SCAN_WHILE_INITIATING == _SCAN_WHILE_INITIATING,
+        resolves=supports_le and resolves,
         lost=lost,
     )
 
 
-def _init_le(random_address: bytes, extended: bool, lost: Lost) -> Script[tuple[tuple[int, int] | None, int]]:
+def _init_le(
+    random_address: bytes, extended: bool, resolves: bool, lost: Lost
+) -> Script[tuple[tuple[int, int] | None, int]]:
     """Sets up LE. Returns (the LE buffers, or None if it shares those of BR/EDR; the supported states)."""
     answer = yield from _ask(commands.LeReadLocalSupportedFeatures(), commands.LeLocalSupportedFeatures)
     features = answer.features if answer else 0
-    yield from _set(commands.LeSetEventMask(_le_event_mask(features, extended)), lost if extended else {})
+    mask = _le_event_mask(features, extended, resolves)
+    yield from _set(commands.LeSetEventMask(mask), lost if extended else {})
     size = yield from _ask(commands.LeReadBufferSize(), commands.LeBufferSize, lost)
     buffers = _checked(size.acl_length, size.acl_count) if size and size.acl_length and size.acl_count else None
     yield from _set(commands.LeSetRandomAddress(random_address), lost)
@@ -152,12 +168,14 @@ def _event_mask() -> int:
     return sum(1 << code - 1 for code in EVENT_CODES if code not in _NOT_IN_MASK)
 
 
-def _le_event_mask(features: int, extended: bool) -> int:
+def _le_event_mask(features: int, extended: bool, resolves: bool) -> int:
     """Returns the mask of LE events (7.8.1), without those of features that this controller does not have.
 
     An older controller may refuse their bits.
     """
-    codes = LeEvent.registry.keys() - {_LE_ENHANCED_CONNECTION_EVENT}
+    codes = set(LeEvent.registry)
+    if not resolves:
+        codes -= {_LE_ENHANCED_CONNECTION_EVENT}
     if not features & _LE_PARAMETERS_REQUEST:
         codes -= {_LE_PARAMETER_REQUEST_EVENT}
     if not extended:

@@ -52,6 +52,11 @@ LATE_S = 0.02
 #: buffers from other links. That is longer than any supervision timeout (41 s), during which a peer may be silent.
 STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
+# Security
+
+#: The most bonded peers whose private addresses a controller is asked to resolve; usual ones have room for 8 to 32.
+MAX_RESOLVED = 32
+
 # Advertisements
 
 #: The most advertisements that are kept while fragments of them are missing; the oldest is dropped for another.

@@ -252,7 +252,10 @@ class LeRemoteConnectionParameterRequest(LeEvent):
 
 @packet(0x0A, "BHBB6s6s6sHHHB")
 class LeEnhancedConnectionComplete(LeEvent):
-    """Replaces LE Connection Complete (7.7.65.10). We do not enable it, but some controllers may send no other."""
+    """Replaces LE Connection Complete (7.7.65.10) where the controller resolves private addresses.
+
+    Some may send no other, without being asked for it.
+    """
 
     status: int
     handle: int
