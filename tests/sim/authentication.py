@@ -50,8 +50,8 @@ class Authentication:
             ),
             REFRESH_ENCRYPTION_KEY: self._on_link(lambda link, ours, _: link.refresh_key(ours)),
         })  # fmt: skip
+        commands.at_reset(self._reset)
         commands.complete(self._answers() | {
-            hci.HCI_RESET_COMMAND: self._reset,
             hci.HCI_READ_ENCRYPTION_KEY_SIZE_COMMAND: self._read_key_size,
             SET_MIN_ENCRYPTION_KEY_SIZE: self._set_min_key_size,
             hci.HCI_WRITE_SECURE_CONNECTIONS_HOST_SUPPORT_COMMAND: self._write_secure_connections,
@@ -90,6 +90,12 @@ class Authentication:
             link = SecuredLink(self._end(address), peer._end(self.address))
             self._links[address] = peer._links[self.address] = link
         return link
+
+    def resume_encryption(self, peer_address: Any) -> None:
+        """After a pause: with a fresh key, if the link is encrypted."""
+        link = self._links.get(peer_address)
+        if link is not None and link.encryption:
+            link.refresh_key(link.end_of(self))
 
     def _has(self, *features: int) -> bool:
         return all(self._controller.lmp_features & feature for feature in features)
@@ -171,11 +177,10 @@ class Authentication:
 
     # Settings.
 
-    def _reset(self, _: Any) -> bytes:
+    def _reset(self) -> None:
         self.min_key_size, self.has_debug_keys, self.oob_data = MIN_KEY_SIZE, False, None
         host = _features.SECURE_SIMPLE_PAIRING_HOST_SUPPORT | _features.SECURE_CONNECTIONS_HOST_SUPPORT
         self._controller.lmp_features &= ~host
-        return bytes((self._controller.on_hci_reset_command(None).status,))
 
     def _read_key_size(self, command: Any) -> bytes:
         link = self._link_of(command.connection_handle)

@@ -7,8 +7,9 @@ from bumble import hci
 
 #: Takes a command, as Bumble parses it. Returns the return parameters, the status included.
 Completing = Callable[[Any], bytes]
-#: Takes a command and returns the status. What comes of the command is told by events, later.
-Pending = Callable[[Any], int]
+#: Takes a command and returns the status. What comes of the command is told by events, later. None: Bumble's controller
+#: has it, and answers.
+Pending = Callable[[Any], int | None]
 
 _UNKNOWN = bytes((hci.HCI_ErrorCode.UNKNOWN_HCI_COMMAND_ERROR,))
 
@@ -21,6 +22,10 @@ class Commands:
         self._bumble = controller.on_hci_command_packet
         self._completing: dict[int, Completing] = {}
         self._pending: dict[int, Pending] = {}
+        self._defaults: dict[int, bytes] = {}
+        self._resets: list[Callable[[], None]] = [self._reset_settings]
+        #: What the host has written, by the writing command's opcode.
+        self.settings: dict[int, bytes] = {}
         controller.on_hci_command_packet = self._receive
 
     def complete(self, handlers: dict[int, Completing]) -> None:
@@ -31,10 +36,31 @@ class Commands:
         """Adds handlers of commands that are answered by Command_Status."""
         self._pending |= handlers
 
+    def keep(self, writing: int, reading: int, default: bytes) -> None:
+        """Adds a setting: a command that writes it and one that reads it, with what it is after a reset."""
+        self._defaults[writing] = self.settings[writing] = default
+
+        def write(command: Any) -> bytes:
+            self.settings[writing] = command.parameters
+            return bytes(1)
+
+        self._completing |= {writing: write, reading: lambda _: bytes(1) + self.settings[writing]}
+
+    def at_reset(self, does: Callable[[], None]) -> None:
+        """Adds what a reset does besides."""
+        self._resets.append(does)
+
+    def _reset_settings(self) -> None:
+        self.settings |= self._defaults
+
     def _receive(self, command: Any) -> None:
         opcode = command.op_code
+        if opcode == hci.HCI_RESET_COMMAND:
+            for reset in self._resets:
+                reset()
         if (begin := self._pending.get(opcode)) is not None:
-            self._tell_status(opcode, begin(command))
+            if (status := begin(command)) is not None:
+                self._tell_status(opcode, status)
         elif (complete := self._completing.get(opcode)) is not None:
             self._tell_complete(opcode, complete(command))
         elif hasattr(self._controller, f"on_{command.name.lower()}"):

@@ -12,20 +12,21 @@ from bumble.link import LocalLink
 from tests.sim.authentication import Authentication
 from tests.sim.commands import Commands
 from tests.sim.dongle import ACL, COMMAND, EVENT, SimulatedDongle
+from tests.sim.inquiry import Inquiry
+from tests.sim.paging import Paging
 
 #: Octets of an ACL fragment and how many the controller holds, for BR/EDR and for LE: those of a usual dongle.
 ACL_SIZE, ACL_COUNT = 1021, 8
 LE_ACL_SIZE, LE_ACL_COUNT = 251, 8
 
-_RESET, _CREATE_CONNECTION, _LE_CREATE_CONNECTION_CANCEL = b"\x03\x0c", b"\x05\x04", b"\x0e\x20"
-#: The return parameters after the status of commands that every BR/EDR controller has, and Bumble's has not.
-_ANSWERS = {
-    b"\x05\x0c": b"",  # Set_Event_Filter
-    b"\x16\x0c": b"",  # Write_Connection_Accept_Timeout
-    b"\x25\x0c": b"\x60\x00",  # Read_Voice_Setting
-    b"\x38\x0c": b"\x01",  # Read_Number_Of_Supported_IAC
-    b"\x39\x0c": b"\x01\x33\x8b\x9e",  # Read_Current_IAC_LAP: the general one
-}
+_RESET, _LE_CREATE_CONNECTION_CANCEL = b"\x03\x0c", b"\x0e\x20"
+#: Commands that are accepted, and change nothing.
+_ACCEPTED = (
+    hci.HCI_SET_EVENT_FILTER_COMMAND,
+    hci.HCI_WRITE_CONNECTION_ACCEPT_TIMEOUT_COMMAND,
+    hci.HCI_WRITE_PAGE_TIMEOUT_COMMAND,
+)
+_WRITE_VOICE_SETTING, _READ_VOICE_SETTING = 0x0C26, 0x0C25
 _LE_META = 0x3E
 _DEFAULT_MASK, _DEFAULT_LE_MASK = 0x0000_1FFF_FFFF_FFFF, 0x1F
 #: Answers to commands, which have no bit in a mask.
@@ -94,7 +95,12 @@ def new_controller(
     """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle: see make_strict."""
     controller = Controller(name, link=link, public_address=address)
     make_strict(controller, always_sent=always_sent)
-    Authentication(controller, Commands(controller))
+    commands = Commands(controller)
+    commands.keep(_WRITE_VOICE_SETTING, _READ_VOICE_SETTING, b"\x60\x00")
+    commands.complete(dict.fromkeys(_ACCEPTED, lambda _: b"\x00"))
+    Authentication(controller, commands)
+    Paging(controller, commands)
+    Inquiry(controller, commands)
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS
@@ -133,15 +139,7 @@ class SimulatedController:
     def send(self, packet: bytes) -> None:
         """A packet of the host."""
         if packet[:1] == COMMAND:
-            opcode, address = packet[1:3], packet[4:10]
-            if opcode == _CREATE_CONNECTION and not self._is_on_air(address):
-                self._answer(b"\x0f\x04\x00\x01" + opcode)
-                self._answer(b"\x03\x0b\x04\x00\x00" + address + b"\x01\x00")
-                return
-            if (parameters := _ANSWERS.get(opcode)) is not None:
-                self._answer(bytes((0x0E, 4 + len(parameters), 1)) + opcode + b"\x00" + parameters)
-                return
-            self._amend(opcode)
+            self._amend(packet[1:3])
         # Not from within the host's call: the controller answers at once, and a dongle does not.
         self._loop.call_soon(self._controller.on_packet, packet)
 
@@ -161,13 +159,6 @@ class SimulatedController:
                 self._receive(ACL + fragment)
         else:
             self._receive(packet)
-
-    def _answer(self, event: bytes) -> None:
-        self._loop.call_soon(self._receive, EVENT + event)
-
-    def _is_on_air(self, address: bytes) -> bool:
-        """Bumble's controller pages somebody who is not there for ever: here the page times out, at once."""
-        return any(bytes(controller.public_address) == address for controller in self._link.controllers)
 
     def _amend(self, opcode: bytes) -> None:
         """What Bumble's controller leaves out of two commands: it keeps links and attempts."""

@@ -300,6 +300,18 @@ async def test_a_fresh_key_at_both_ends() -> None:
     assert "HCI_ENCRYPTION_KEY_REFRESH_COMPLETE_EVENT" in one.events
 
 
+async def test_encryption_pauses_for_a_role_switch() -> None:
+    one, other = await linked()
+    await one.connection.authenticate()
+    await one.connection.encrypt()
+    refreshed = asyncio.Event()
+    other.connection.on("connection_encryption_key_refresh", refreshed.set)
+    await one.connection.switch_role(hci.Role.PERIPHERAL)
+    await refreshed.wait()
+    for party in (one, other):
+        assert party.events[-2:] == ["HCI_ROLE_CHANGE_EVENT", "HCI_ENCRYPTION_KEY_REFRESH_COMPLETE_EVENT"]
+
+
 async def test_debug_keys_are_told() -> None:
     one, other = await linked()
     assert await other.command(WRITE_SIMPLE_PAIRING_DEBUG_MODE, b"\x01") == 0

@@ -42,7 +42,7 @@ TRANSPORTS = [BREDR, LE]
 SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
 
 EVENT_PACKET_SIZE = 16
-_CREATE_CONNECTION, _CREATE_CONNECTION_CANCEL, _LE_CREATE_CONNECTION_CANCEL = b"\x05\x04", b"\x08\x04", b"\x0e\x20"
+_LE_CREATE_CONNECTION_CANCEL = b"\x0e\x20"
 
 
 ALLOW_ALL = '[[rule]]\nguest = "any"\naction = "any"\nverdict = "allow"\n'
@@ -87,6 +87,7 @@ class DirectDongle:
         self.waiting: list[bytes] = []
         self._scheduled = False
         self._controller = new_controller(link, self.name, address)
+        self._controller.paging.is_patient = True
         self._controller.set_packet_sink(self)
 
     # The adapter calls these.
@@ -103,11 +104,7 @@ class DirectDongle:
             return
         if opcode in self.deaf or self.closed:
             return
-        if opcode == _CREATE_CONNECTION and data[3:9] == octets(NOBODY):  # Bumble's controller raises at this
-            self.on_packet(b"\x04\x0f\x04\x00\x01" + opcode)
-        elif opcode == _CREATE_CONNECTION_CANCEL:  # and does not know that
-            self._cancel(data[3:9])
-        elif opcode == _LE_CREATE_CONNECTION_CANCEL:  # nor how to end an attempt on LE
+        if opcode == _LE_CREATE_CONNECTION_CANCEL:  # Bumble's controller does not know how to end an attempt on LE
             self._cancel_le()
         else:
             self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
@@ -167,13 +164,8 @@ class DirectDongle:
         assert self._receiver
         self._receiver.receive(interrupts, bulks)
 
-    def _cancel(self, address: bytes) -> None:
-        """Command Complete, then Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.1.7."""
-        self.on_packet(b"\x04\x0e\x0a\x01" + _CREATE_CONNECTION_CANCEL + b"\x00" + address)
-        self.on_packet(b"\x04\x03\x0b\x02\x00\x00" + address + b"\x01\x00")
-
     def _cancel_le(self) -> None:
-        """As ``_cancel``, with LE Connection Complete: Vol 4, Part E, 7.8.13."""
+        """Command Complete, then LE Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.8.13."""
         self._controller.pending_le_connection = None
         self.on_packet(b"\x04\x0e\x04\x01" + _LE_CREATE_CONNECTION_CANCEL + b"\x00")
         self.on_packet(b"\x04\x3e\x13\x01\x02" + bytes(17))
