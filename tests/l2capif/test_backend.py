@@ -20,7 +20,7 @@ from usbbtd.l2capif.states import ObjectState
 
 ADDRESS = bytes.fromhex("010000eeffc0")
 LE_ADDRESS = bytes.fromhex("0200000000c0")
-INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO = range(9)
+INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO, PAIR = range(10)
 
 
 def connect(req_id: int, number: int, **change: Any) -> bytes:
@@ -47,6 +47,18 @@ def advertise(req_id: int, number: int, **change: Any) -> bytes:
 def echo(req_id: int, number: int = 9, **change: Any) -> bytes:
     request = wire.EchoRequest(req_id, ECHO, number, 0, ADDRESS, 0, 4, 0, b"ping".ljust(36, b"\0"))
     return wire.pack(request._replace(**change))
+
+
+def advertise_extended(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.AdvertiseExtendedRequest(req_id, ADVERTISE, number, 3, 8, 0, 1650, 1650)._replace(**change))
+
+
+def agent(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.AgentRequest(req_id, AGENT, number, 0, 8, 9, 1)._replace(**change))
+
+
+def pair(req_id: int, number: int, **change: Any) -> bytes:
+    return wire.pack(wire.PairRequest(req_id, PAIR, number, 0, ADDRESS, 2, 3, 0, bytes(32))._replace(**change))
 
 
 def release(req_id: int, number: int) -> bytes:
@@ -84,10 +96,8 @@ def test_error_numbers_are_those_of_xen() -> None:
         for line in find_header("xen/errno.h").read_text().splitlines()
         if line.startswith("XEN_ERRNO(E")
     )
-    used = (
-        "EACCES EAGAIN EADDRINUSE EBADMSG ECONNREFUSED EEXIST EFAULT EINVAL EMFILE ENOBUFS ENODEV ENOTCONN EOPNOTSUPP"
-    )
-    for name in (*used.split(), "ETIMEDOUT"):
+    used = "EPERM EACCES EAGAIN EADDRINUSE EBADMSG ECONNREFUSED EEXIST EFAULT EINVAL EMFILE ENOBUFS ENODEV ENOTCONN"
+    for name in (*used.split(), "EOPNOTSUPP", "ETIMEDOUT"):
         assert getattr(errno, name) == int(numbers[name])
 
 
@@ -106,12 +116,12 @@ def test_info() -> None:
 
 def test_connect() -> None:
     backend = Driven()
-    asked = backend.ask(connect(7, 9, timeout_ms=1500, address_type=2, psm=0x81))
-    assert asked == [calls.ConnectCall(7, 9, ADDRESS, 2, 0x81, 672, 0, 8, 9, 1.5)]
+    asked = backend.ask(connect(7, 9, timeout_ms=1500, address_type=2, psm=0x81, security=3))
+    assert asked == [calls.ConnectCall(7, 9, ADDRESS, 2, 0x81, 672, 3, 8, 9, 1.5)]
     assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, ObjectState.OPENING)]
-    backend.complete_channel(7, ADDRESS, 2, 0x81, 100, 672)
+    backend.complete_channel(7, ADDRESS, 2, 0x81, 100, 672, 3)
     (response,) = backend.take_responses()
-    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, 0, ADDRESS, 2, 0, 0x81, 100, 672, 0, 0)
+    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, 0, ADDRESS, 2, 3, 0x81, 100, 672, 0, 0, 0, 0)
     assert backend.objects() == [ObjectInfo(9, Kind.CHANNEL, ObjectState.OPEN)]
 
 
@@ -127,9 +137,58 @@ def test_connect_refused_by_the_peer() -> None:
     backend.ask(connect(7, 9))
     backend.fail(7, errno.ECONNREFUSED, result=2, status=3)
     (response,) = backend.take_responses()
-    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, -111, bytes(6), 0, 0, 0, 0, 0, 2, 3)
+    assert wire.unpack(wire.ChannelResponse, response) == (7, CONNECT, 9, -111, bytes(6), 0, 0, 0, 0, 0, 2, 3, 0, 0)
     assert backend.objects() == []
     assert len(backend.ask(connect(8, 9))) == 1  # the id is free again
+
+
+def test_connect_to_a_fixed_channel() -> None:
+    (call,) = Driven().ask(connect(7, 9, flags=1, address_type=2, psm=4))
+    assert call == calls.ConnectCall(7, 9, ADDRESS, 2, 4, 672, 0, 8, 9, 20, fixed=True)
+
+
+def test_connect_that_is_not_secure_enough() -> None:
+    backend = Driven()
+    backend.ask(connect(7, 9, security=2))
+    backend.fail(7, errno.EPERM, why=7, needed=3)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.ChannelResponse, response) == wire.ChannelResponse(7, CONNECT, 9, -1, why=7, needed=3)
+
+
+def test_pair() -> None:
+    backend = Driven()
+    assert backend.ask(pair(7, 9, timeout_ms=1500)) == [calls.PairCall(7, 9, ADDRESS, 2, 3, 1.5, b"")]
+    backend.complete_pairing(7, 4, 16, bonded=True)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.PairResponse, response) == wire.PairResponse(7, PAIR, 9, 0, 4, 16, 1)
+    assert backend.ask(release(8, 9)) == []  # its answer has ended it
+    assert backend.answers() == [(8, -errno.EINVAL)]
+    (least,) = backend.ask(pair(9, 9, security=0, flags=2, oob=bytes(range(16)).ljust(32, b"\0")))
+    assert least == calls.PairCall(9, 9, ADDRESS, 2, 2, 20, bytes(range(16)))
+    backend.fail(9, errno.EPERM, status=5, why=4, needed=2)
+    (response,) = backend.take_responses()
+    assert wire.unpack(wire.PairResponse, response) == wire.PairResponse(9, PAIR, 9, -1, 0, 0, 0, 5, 4, 2)
+    (other,) = backend.ask(pair(10, 10, flags=1, oob=bytes(range(32))))
+    assert isinstance(other, calls.PairCall)
+    assert other.oob == bytes(range(32))
+    backend.ask(pair(11, 11))
+    assert backend.answers() == [(11, -errno.EMFILE)]
+
+
+def test_agent() -> None:
+    backend = Driven()
+    assert backend.ask(agent(7, 9), agent(8, 10)) == [calls.AgentCall(7, 9, 1, 8, 9)]
+    backend.complete(7)
+    assert backend.answers() == [(8, -errno.EMFILE), (7, 0)]
+    backend.end_object(9)
+    assert backend.ask(release(11, 9)) == [calls.ReleaseCall(11, 9, Kind.AGENT)]
+
+
+def test_what_is_found_and_said_in_the_extended_way() -> None:
+    assert Driven().ask(scan(2, 12, flags=4, transport=0), advertise_extended(3, 13)) == [
+        calls.ScanCall(2, 12, 0, False, False, 8, 9, extended=True),
+        calls.AdvertiseExtendedCall(3, 13, 8, 1650, 1650, 100, True),
+    ]
 
 
 def test_listen_scan_advertise() -> None:
@@ -203,7 +262,7 @@ def test_an_echo_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        (wire.pack(wire.PlainRequest(1, AGENT, 0)), errno.EOPNOTSUPP),
+        (wire.pack(wire.PlainRequest(1, 10, 0)), errno.EOPNOTSUPP),
         (wire.pack(wire.PlainRequest(1, 0xFFFF_FFFF, 0, 0xFFFF_FFFF, b"\xff" * 48)), errno.EOPNOTSUPP),
         (connect(1, 1)[:-1] + b"\1", errno.EINVAL),
         (listen(1, 1)[:-1] + b"\1", errno.EINVAL),
@@ -212,14 +271,22 @@ def test_an_echo_is_given_up() -> None:
         (advertise(1, 1)[:-1] + b"\1", errno.EINVAL),
         (release(1, 1)[:-1] + b"\1", errno.EINVAL),
         (echo(1)[:-1] + b"\1", errno.EINVAL),
+        (advertise_extended(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (agent(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (agent(1, 1, flags=1), errno.EINVAL),
+        (pair(1, 1)[:-1] + b"\1", errno.EINVAL),
+        (pair(1, 1, flags=4), errno.EINVAL),
+        (pair(1, 1, flags=1, address_type=0), errno.EOPNOTSUPP),
+        (scan(1, 1, transport=0), errno.EOPNOTSUPP),
         (echo(1, flags=1), errno.EINVAL),
         (echo(1, address_type=2), errno.EOPNOTSUPP),
         (connect(1, 1, flags=1), errno.EINVAL),
         (listen(1, 1, flags=0x8000_0000), errno.EINVAL),
-        (scan(1, 1, flags=4), errno.EINVAL),
+        (scan(1, 1, flags=8), errno.EINVAL),
         (advertise(1, 1, flags=2), errno.EINVAL),
         (connect(1, 1, psm=2), errno.EINVAL),
-        (connect(1, 1, security=4), errno.EOPNOTSUPP),
+        (connect(1, 1, security=5), errno.EINVAL),
+        (connect(1, 1, flags=2), errno.EINVAL),
         (accept(1, 1, 2), errno.EINVAL),
         (release(1, 1), errno.EINVAL),
     ],
@@ -252,7 +319,7 @@ def test_req_id_in_flight() -> None:
 
 
 def test_limits_on_objects() -> None:
-    backend = Driven(channels=2, listeners=1)
+    backend = Driven(channels=2, listeners=1, scans=1)
     backend.open_listener(1)
     backend.open_channel(2)
     assert len(backend.ask(accept(3, 3, 1), connect(4, 4), accept(5, 5, 1), listen(6, 6), scan(7, 7), scan(8, 8))) == 1
@@ -481,13 +548,17 @@ def test_close_answers_everything() -> None:
 SMALL = st.integers(0, 3)
 FIELDS = st.one_of(
     st.builds(connect, SMALL, SMALL, flags=st.integers(0, 1), psm=st.sampled_from([1, 2]), security=SMALL),
+    st.builds(connect, SMALL, SMALL, flags=st.integers(0, 1), psm=st.integers(3, 6), address_type=st.just(2)),
+    st.builds(agent, SMALL, SMALL, io_capability=st.integers(0, 5)),
+    st.builds(pair, SMALL, SMALL, flags=SMALL, address_type=SMALL, oob=st.sampled_from([bytes(32), b"\1" * 32])),
+    st.builds(advertise_extended, SMALL, SMALL, flags=SMALL, data_length=st.integers(1649, 1651)),
     st.builds(listen, SMALL, SMALL, psm=st.sampled_from([1, 0x81]), transport=SMALL),
     st.builds(accept, SMALL, SMALL, SMALL),
     st.builds(release, SMALL, SMALL),
-    st.builds(scan, SMALL, SMALL, transport=st.integers(0, 2)),
+    st.builds(scan, SMALL, SMALL, transport=st.integers(0, 2), flags=st.integers(0, 8)),
     st.builds(advertise, SMALL, SMALL),
     st.builds(echo, SMALL, address_type=SMALL, data_length=st.integers(3, 37)),
-    st.integers(0, 9).map(lambda cmd: wire.pack(wire.PlainRequest(1, cmd, 1))),
+    st.integers(0, 10).map(lambda cmd: wire.pack(wire.PlainRequest(1, cmd, 1))),
     st.binary(min_size=64, max_size=64),
 )
 

@@ -31,8 +31,8 @@ def test_limits() -> None:
     ("change", "error"),
     [
         ({}, 0), ({"psm": 0}, EINVAL), ({"mtu": 0}, EINVAL), ({"mtu": 22}, EINVAL), ({"mtu": 65532}, 0),
-        ({"mtu": 65533}, EINVAL), ({"security": 1}, EINVAL), ({"security": 5}, EINVAL), ({"security": 2}, EOPNOTSUPP),
-        ({"security": 3}, EOPNOTSUPP), ({"security": 4}, EOPNOTSUPP),
+        ({"mtu": 65533}, EINVAL), ({"security": 1}, 0), ({"security": 5}, EINVAL), ({"security": 2}, 0),
+        ({"security": 3}, 0), ({"security": 4}, 0),
     ],
 )  # fmt: skip
 def test_channels(request_: Any, change: dict[str, int], error: int) -> None:
@@ -57,9 +57,55 @@ def test_plain() -> None:
     assert checks.check_accept(wire.AcceptRequest(1, 3, 5, 0, 0, 0, 0), LIMITS) == 0
 
 
-@pytest.mark.parametrize(("transport", "error"), [(0, EOPNOTSUPP), (1, 0), (2, EINVAL)])
-def test_scan(transport: int, error: int) -> None:
-    assert checks.check_scan(SCAN._replace(transport=transport), LIMITS) == error
+@pytest.mark.parametrize(
+    ("psm", "error"),
+    [(0, EINVAL), (1, EINVAL), (4, 0), (5, EINVAL), (6, EINVAL), (7, EINVAL), (0x20, 0), (0x3E, 0), (0x3F, EINVAL)],
+)
+def test_fixed_channels(psm: int, error: int) -> None:
+    fixed = LE_CONNECT._replace(flags=1, psm=psm)
+    assert checks.check_connect(fixed, LIMITS) == error
+    assert checks.check_connect(fixed._replace(address_type=0), LIMITS) == (error or EOPNOTSUPP)
+    assert checks.check_connect(fixed._replace(mtu=22), LIMITS) == EINVAL
+    assert checks.check_connect(fixed._replace(security=5), LIMITS) == EINVAL
+
+
+@pytest.mark.parametrize(
+    ("flags", "transport", "error"),
+    [(0, 0, EOPNOTSUPP), (0, 1, 0), (0, 2, EINVAL), (4, 0, 0), (4, 1, 0), (4, 2, EINVAL)],
+)
+def test_scan(flags: int, transport: int, error: int) -> None:
+    assert checks.check_scan(SCAN._replace(flags=flags, transport=transport), LIMITS) == error
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({}, 0), ({"interval_ms": 19}, EINVAL), ({"interval_ms": 0}, 0), ({"data_length": 1651}, EINVAL),
+        ({"scan_data_length": 1651}, EINVAL), ({"data_length": 0, "scan_data_length": 0}, 0),
+    ],
+)  # fmt: skip
+def test_advertise_extended(change: dict[str, int], error: int) -> None:
+    request = wire.AdvertiseExtendedRequest(1, 6, 2, 2, 8, 100, 1650, 1650)
+    assert checks.check_advertise_extended(request._replace(**change), LIMITS) == error
+
+
+@pytest.mark.parametrize(("io_capability", "error"), [(0, 0), (4, 0), (5, EINVAL)])
+def test_agent(io_capability: int, error: int) -> None:
+    assert checks.check_agent(wire.AgentRequest(1, 7, 2, 0, 8, 9, io_capability), LIMITS) == error
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({}, 0), ({"address_type": 0}, 0), ({"address_type": 3}, EINVAL), ({"security": 0}, 0), ({"security": 4}, 0),
+        ({"security": 5}, EINVAL), ({"oob": b"\1".ljust(32, b"\0")}, EINVAL), ({"flags": 1, "oob": b"\1" * 32}, 0),
+        ({"flags": 2, "oob": b"\1" * 16 + bytes(16)}, 0), ({"flags": 2, "oob": b"\1" * 32}, EINVAL),
+        ({"flags": 3}, EINVAL), ({"flags": 1, "address_type": 0}, EOPNOTSUPP),
+    ],
+)  # fmt: skip
+def test_pair(change: dict[str, Any], error: int) -> None:
+    request = wire.PairRequest(1, 9, 2, 0, bytes(6), 2, 3, 0, bytes(32))
+    assert checks.check_pair(request._replace(**change), LIMITS) == error
 
 
 @pytest.mark.parametrize(

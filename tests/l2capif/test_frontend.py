@@ -18,7 +18,7 @@ from usbbtd.l2capif.frontend import QUEUE_LIMIT, Frontend
 from usbbtd.l2capif.limits import FrontendLimits
 
 ADDRESS = bytes.fromhex("010000eeffc0")
-INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO = range(9)
+INFO, CONNECT, LISTEN, ACCEPT, RELEASE, SCAN, ADVERTISE, AGENT, ECHO, PAIR = range(10)
 
 
 def connect(frontend: Frontend, address_type: int = 0, psm: int = 0x1001) -> int:
@@ -59,6 +59,70 @@ def test_requests() -> None:
     assert len({1, channel, listener, accepted, scan, advertisement, echo, released}) == 8
 
 
+def test_requests_about_security() -> None:
+    frontend = Frontend()
+    channel = frontend.connect(ADDRESS, 2, 4, mtu=512, ref=8, evtchn=9, security=3, fixed=True)
+    listener = frontend.listen(1, 0x83, mtu=256, security=2)
+    agent = frontend.agent(4, ref=18, evtchn=19)
+    pairing = frontend.pair(ADDRESS, 1, security=4, timeout_s=2)
+    with_key = frontend.pair(ADDRESS, 2, oob=bytes(range(16)))
+    with_values = frontend.pair(ADDRESS, 2, oob=bytes(range(32)))
+    key, values = bytes(range(16)).ljust(32, b"\0"), bytes(range(32))
+    assert frontend.take_requests(32) == [
+        wire.pack(wire.ConnectRequest(channel, CONNECT, channel, 1, 8, 9, ADDRESS, 2, 3, 4, 512, 0)),
+        wire.pack(wire.ListenRequest(listener, LISTEN, listener, 0, 0x83, 256, 0, 1, 2)),
+        wire.pack(wire.AgentRequest(agent, AGENT, agent, 0, 18, 19, 4)),
+        wire.pack(wire.PairRequest(pairing, PAIR, pairing, 0, ADDRESS, 1, 4, 2000, bytes(32))),
+        wire.pack(wire.PairRequest(with_key, PAIR, with_key, 2, ADDRESS, 2, 0, 0, key)),
+        wire.pack(wire.PairRequest(with_values, PAIR, with_values, 1, ADDRESS, 2, 0, 0, values)),
+    ]
+
+
+def test_requests_of_discovery() -> None:
+    frontend = Frontend()
+    inquiry = frontend.scan(ref=8, evtchn=9, active=True, extended=True, transport=0)
+    advertisement = frontend.advertise_extended(7, 100, 31, interval_ms=40, connectable=False)
+    assert frontend.take_requests(32) == [
+        wire.pack(wire.ScanRequest(inquiry, SCAN, inquiry, 5, 8, 9, 0)),
+        wire.pack(wire.AdvertiseExtendedRequest(advertisement, ADVERTISE, advertisement, 2, 7, 40, 100, 31)),
+    ]
+
+
+def test_a_pairing_is_over_when_it_is_answered() -> None:
+    frontend = Frontend()
+    number = frontend.pair(ADDRESS, 2, security=3)
+    answer(frontend, wire.PairResponse(number, PAIR, number, 0, 4, 16, 1))
+    other = frontend.pair(ADDRESS, 2)
+    answer(frontend, wire.PairResponse(other, PAIR, other, -errno.EPERM, why=5, needed=2))
+    assert [result.ret for result in frontend.take_results()] == [0, -errno.EPERM]
+    with pytest.raises(LocalProtocolError):
+        frontend.release(number)
+
+
+@pytest.mark.parametrize(("asked", "level"), [(0, 1), (1, 0), (2, 3), (4, 4)])
+def test_a_link_may_be_safer_than_asked_for(asked: int, level: int) -> None:
+    frontend = Frontend()
+    channel = frontend.connect(ADDRESS, 0, 0x1001, mtu=672, ref=8, evtchn=9, security=asked)
+    answer(frontend, opened(channel, security=level))
+    assert frontend.take_results() == [opened(channel, security=level)]
+
+
+@pytest.mark.parametrize(("asked", "level"), [(0, 5), (2, 0), (2, 1), (3, 2), (4, 3)])
+def test_a_link_may_not_be_less_safe_than_asked_for(asked: int, level: int) -> None:
+    frontend = Frontend()
+    channel = frontend.connect(ADDRESS, 0, 0x1001, mtu=672, ref=8, evtchn=9, security=asked)
+    with pytest.raises(RemoteProtocolError):
+        answer(frontend, opened(channel, security=level))
+    listener = frontend.listen(0, 0x1001, mtu=672, security=asked)
+    answer(frontend, wire.PlainResponse(listener, LISTEN, listener, 0))
+    accepted = frontend.accept(listener, ref=8, evtchn=9)
+    with pytest.raises(RemoteProtocolError):
+        answer(frontend, opened(accepted, ACCEPT, security=level))
+    pairing = frontend.pair(ADDRESS, 0, security=asked)
+    with pytest.raises(RemoteProtocolError):
+        answer(frontend, wire.PairResponse(pairing, PAIR, pairing, 0, level))
+
+
 def test_results() -> None:
     frontend = Frontend()
     info = wire.InfoResponse(frontend.info(), INFO, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532)
@@ -92,6 +156,10 @@ def test_arguments_that_do_not_fit() -> None:
         lambda: frontend.connect(bytes(5), 0, 1, mtu=48, ref=8, evtchn=9),
         lambda: frontend.advertise(bytes(32)),
         lambda: frontend.echo(bytes(5), b""),
+        lambda: frontend.pair(bytes(5), 2),
+        lambda: frontend.pair(ADDRESS, 2, oob=bytes(17)),
+        lambda: frontend.agent(256, ref=8, evtchn=9),
+        lambda: frontend.advertise_extended(8, 1 << 16, 0),
         lambda: frontend.echo(ADDRESS, bytes(37)),
         lambda: frontend.accept(channel, ref=8, evtchn=9),
         lambda: frontend.accept(77, ref=8, evtchn=9),
@@ -289,6 +357,14 @@ class Pair(RuleBasedStateMachine):
     def echo(self) -> None:
         self.send(self.frontend.echo(ADDRESS, b"ping"), Kind.ECHO)
 
+    @rule()
+    def pair(self) -> None:
+        self.send(self.frontend.pair(ADDRESS, 2, security=3), Kind.PAIRING)
+
+    @rule()
+    def agent(self) -> None:
+        self.send(self.frontend.agent(1, ref=8, evtchn=9), Kind.AGENT)
+
     @rule(index=st.integers(0, 9))
     def release(self, index: int) -> None:
         if (number := self.some(index, *Kind)) is not None:
@@ -296,7 +372,7 @@ class Pair(RuleBasedStateMachine):
             del self.made[number]
 
     @rule(
-        cmd=st.integers(0, 9),
+        cmd=st.integers(0, 10),
         number=st.integers(0, 3),
         body=st.sampled_from([b"", b"\1", b"\1\0\0\0\2\0\0\0\1\0\0\x80"]),
     )
@@ -331,7 +407,7 @@ class Pair(RuleBasedStateMachine):
             if number < self.HOSTILE:
                 self.frontend.receive_responses([response])
         for result in self.frontend.take_results():
-            if result.ret or isinstance(result, wire.EchoResponse):
+            if result.ret or isinstance(result, wire.EchoResponse | wire.PairResponse):
                 self.made.pop(result.id, None)
 
     @rule(index=st.integers(0, 99), good=st.booleans())
@@ -359,6 +435,8 @@ class Pair(RuleBasedStateMachine):
             self.backend.complete_channel(call.req_id, ADDRESS, 0, 0x1001, 48, call.mtu)
         elif isinstance(call, calls.EchoCall):
             self.backend.complete_echo(call.req_id, call.data)
+        elif isinstance(call, calls.PairCall):
+            self.backend.complete_pairing(call.req_id, call.security, 16, bonded=True)
         else:
             self.backend.complete(call.req_id)
 
@@ -379,8 +457,8 @@ class Pair(RuleBasedStateMachine):
         statistics = self.backend.statistics()
         assert statistics["channels"] <= self.LIMITS.channels
         assert statistics["listeners"] <= self.LIMITS.listeners
-        assert statistics["scans"] <= 1
-        assert statistics["advertisements"] <= 1
+        assert statistics["scans"] <= 2
+        assert max(statistics["advertisements"], statistics["agents"], statistics["pairings"]) <= 1
         assert statistics["in_flight"] <= self.LIMITS.requests + len(self.backend.objects())
         assert statistics["requests"] == statistics["responses"] + statistics["in_flight"]
 

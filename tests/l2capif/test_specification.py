@@ -22,6 +22,8 @@ from usbbtd.nodes import BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STA
 from usbbtd.xen import device as xenbus_device
 
 TEXT = (ROOT / "docs" / "l2capif.md").read_text()
+HEADER = (Path(layout.__file__).parent / "include" / "l2capif.h").read_text()
+COMMANDS = re.findall(r"^#define L2CAPIF_CMD_(\w+) ", HEADER, re.MULTILINE)
 ADDRESS = bytes.fromhex("010000eeffc0")
 
 
@@ -81,7 +83,7 @@ def test_nodes() -> None:
     assert {*written} == {BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STATE, *own}
 
 
-@pytest.mark.parametrize("name", ["INFO", "CONNECT", "LISTEN", "ACCEPT", "RELEASE", "SCAN", "ADVERTISE", "ECHO"])
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_command_numbers(name: str) -> None:
     text = section("Commands").split(f"\n### {name}\n")[1].split("\n### ")[0]
     assert f"**cmd** {getattr(constants, f'L2CAPIF_CMD_{name}')}," in text
@@ -111,11 +113,11 @@ def test_defaults() -> None:
 
 def test_what_a_device_uses_at_most() -> None:
     limits = FrontendLimits()
-    rings = limits.channels + limits.scans
+    rings = limits.channels + limits.scans + limits.agents
     pages = 1 + (1 << limits.max_page_order)
     text = " ".join(section("Limits").split())
     assert f"at most {1 + rings * pages} grants, one for the command ring and {pages} for each of" in text
-    assert f"{limits.channels} channels and a scan, and {1 + rings} event channels" in text
+    assert f"{limits.channels} channels, {limits.scans} scans and an agent, and {1 + rings} event channels" in text
 
 
 def test_times_of_the_service() -> None:
@@ -132,10 +134,27 @@ def test_least_mtus() -> None:
     assert f"{bredr} (BR/EDR) or {le} (LE) ≤ `rx_mtu`" in section("Security")
 
 
-@pytest.mark.parametrize("name", ["INFO_WAIT", "SCAN_ACTIVE", "SCAN_DUPLICATES", "ADVERTISE_CONNECTABLE"])
+@pytest.mark.parametrize(
+    "name", re.findall(r"#define L2CAPIF_((?:INFO|CONNECT|SCAN|ADVERTISE|PAIR)_\w+) +\(1u", HEADER)
+)
 def test_flags_are_described(name: str) -> None:
     assert getattr(constants, f"L2CAPIF_{name}")
     assert f"L2CAPIF_{name}" in section("Commands")
+
+
+def test_prompts_and_reasons_are_described() -> None:
+    for prefix, title in (("PROMPT", "Commands"), ("WHY", "Levels of security")):
+        numbers = re.findall(rf"^#define L2CAPIF_{prefix}_(\w+) +(\d+)", HEADER, re.MULTILINE)
+        rows = re.findall(r"^ *\| (\d+) ([A-Z_]+) \|", section(title), re.MULTILINE)
+        assert {name: number for number, name in rows} == dict(numbers)
+
+
+def test_features_and_what_they_stand_for() -> None:
+    features = [name for name in rows_of("Written by the backend") if name.startswith("feature-")]
+    assert len(features) == 11
+    text = section("Commands") + section("Levels of security")
+    asked_for = set(re.findall(r"Only where `(feature-[a-z-]+)`|only where `(feature-[a-z-]+)`", text))
+    assert {a or b for a, b in asked_for} <= set(features)
 
 
 @pytest.mark.parametrize("compiler", [["gcc", "-x", "c", "-std=c11"], ["g++", "-x", "c++", "-std=c++11"]])

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import wire
 
 ADDRESS = bytes.fromhex("010000eeffc0")
@@ -41,7 +40,13 @@ MESSAGES = st.one_of(
         U8,
     ),
     st.builds(wire.InfoRequest, *HEADER, U32),
-    st.builds(wire.ChannelResponse, U32, U32, U32, st.integers(-4095, 0), ADDRESSES, U8, U8, U16, U16, U16, U16, U8),
+    st.builds(wire.AdvertiseExtendedRequest, *HEADER, U32, U16, U16, U16),
+    st.builds(wire.AgentRequest, *HEADER, U32, U32, U8),
+    st.builds(wire.PairRequest, *HEADER, ADDRESSES, U8, U8, U32, st.binary(min_size=32, max_size=32)),
+    st.builds(wire.PairResponse, U32, U32, U32, st.integers(-4095, 0), U8, U8, U8, U8, U8, U8),
+    st.builds(
+        wire.ChannelResponse, U32, U32, U32, st.integers(-4095, 0), ADDRESSES, U8, U8, U16, U16, U16, U16, U8, U8, U8
+    ),
 )
 
 
@@ -69,14 +74,24 @@ def test_sizes() -> None:
             wire.EchoRequest(1, 8, 0, 0, ADDRESS, 0, 4, 5000, b"ping"),
             struct.pack("<4I6sBBI36s", 1, 8, 0, 0, ADDRESS, 0, 4, 5000, b"ping"),
         ),
+        (
+            wire.AdvertiseExtendedRequest(1, 6, 2, 3, 8, 100, 1650, 31),
+            struct.pack("<4IIHHH38x", 1, 6, 2, 3, 8, 100, 1650, 31),
+        ),
+        (wire.AgentRequest(1, 7, 2, 0, 8, 9, 4), struct.pack("<4I2IB39x", 1, 7, 2, 0, 8, 9, 4)),
+        (
+            wire.PairRequest(1, 9, 2, 1, ADDRESS, 2, 4, 5000, b"oob"),
+            struct.pack("<4I6sBBI32s4x", 1, 9, 2, 1, ADDRESS, 2, 4, 5000, b"oob"),
+        ),
+        (wire.PairResponse(1, 9, 2, 0, 4, 16, 1, 0, 0, 0), struct.pack("<3Ii6B42x", 1, 9, 2, 0, 4, 16, 1, 0, 0, 0)),
         (wire.EchoResponse(1, 8, 0, 0, 40, 8, b"pong"), struct.pack("<3IiHB9x36s", 1, 8, 0, 0, 40, 8, b"pong")),
         (
             wire.InfoResponse(1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532, ADDRESS, 7, 2),
             struct.pack("<3Ii6sBBIIIH6sIB15x", 1, 0, 0, 0, ADDRESS, 0, 1, 15, 64, 2, 65532, ADDRESS, 7, 2),
         ),
         (
-            wire.ChannelResponse(1, 1, 2, -111, ADDRESS, 2, 0, 0x81, 0, 0, 4, 0),
-            struct.pack("<3Ii6sBBHHHHB31x", 1, 1, 2, -111, ADDRESS, 2, 0, 0x81, 0, 0, 4, 0),
+            wire.ChannelResponse(1, 1, 2, -111, ADDRESS, 2, 1, 0x81, 0, 0, 4, 0, 7, 3),
+            struct.pack("<3Ii6sBBHHHHBBB29x", 1, 1, 2, -111, ADDRESS, 2, 1, 0x81, 0, 0, 4, 0, 7, 3),
         ),
     ],
 )
@@ -97,6 +112,7 @@ def test_any_64_octets_are_unpacked(octets: bytes) -> None:
         wire.ConnectRequest,
         wire.ListenRequest,
         wire.EchoRequest,
+        wire.PairRequest,
         wire.ChannelResponse,
         wire.EchoResponse,
     ):
@@ -107,28 +123,6 @@ def test_padding_shows() -> None:
     packed = bytearray(wire.pack(wire.AcceptRequest(1, 3, 5, 0, 8, 9, 2)))
     packed[-1] = 1
     assert wire.pack(wire.unpack(wire.AcceptRequest, bytes(packed))) != packed
-
-
-@given(ADDRESSES, st.integers(0, 2), st.integers(-128, 127), U8, st.binary(max_size=31))
-def test_reports(address: bytes, address_type: int, rssi: int, event_type: int, data: bytes) -> None:
-    report = wire.ScanReport(address, address_type, rssi, event_type, data)
-    packed = wire.pack_report(report)
-    assert packed == struct.pack("<6sBbBB", address, address_type, rssi, event_type, len(data)) + data
-    assert wire.unpack_report(packed) == report
-
-
-def test_long_report() -> None:
-    with pytest.raises(LocalProtocolError):
-        wire.pack_report(wire.ScanReport(ADDRESS, 1, -40, 0, bytes(32)))
-
-
-@given(st.binary(max_size=50))
-def test_report_soup(soup: bytes) -> None:
-    try:
-        report = wire.unpack_report(soup)
-    except RemoteProtocolError:
-        return
-    assert wire.pack_report(report) == soup
 
 
 def test_rings() -> None:

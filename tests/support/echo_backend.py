@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from usbbtd.abi import layout
-from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif import calls, messages, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
@@ -63,7 +63,7 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
-LIMITS = FrontendLimits(channels=8, max_page_order=4)
+LIMITS = FrontendLimits(channels=8, scans=1, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
 ORDER = 10
@@ -220,7 +220,7 @@ class Driver:
                 return self.channels[number]
             case calls.ScanCall(req_id, number):
                 self.channels[number] = scan = Channel(self, call, DEAF)
-                scan.outbox += [wire.pack_report(report) for report in REPORTS_OF_A_SCAN]
+                scan.outbox += [messages.pack_report(report) for report in REPORTS_OF_A_SCAN]
                 backend.complete(req_id)
                 return scan
             case calls.AdvertiseCall(req_id):
@@ -243,9 +243,9 @@ class Driver:
 
 
 REPORTS_OF_A_SCAN = [
-    wire.ScanReport(ADVERTISER, 2, -50, 0, b"\x02\x01\x06\x05\x09echo"),
-    wire.ScanReport(ADVERTISER, 2, 127, 4, b""),
-    wire.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
+    messages.ScanReport(ADVERTISER, 2, -50, 0, b"\x02\x01\x06\x05\x09echo"),
+    messages.ScanReport(ADVERTISER, 2, 127, 4, b""),
+    messages.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
 ]
 
 

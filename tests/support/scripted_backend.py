@@ -12,7 +12,7 @@ from tests.support import plain_xen
 from usbbtd.abi.layout import size_of
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
-from usbbtd.l2capif import wire
+from usbbtd.l2capif import messages, wire
 from usbbtd.l2capif.nodes import EVENT_CHANNEL, RING_REF
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import BackRing
@@ -25,7 +25,7 @@ REQUESTS = (
     wire.InfoRequest, wire.ConnectRequest, wire.ListenRequest, wire.AcceptRequest, wire.PlainRequest, wire.ScanRequest,
     wire.AdvertiseRequest,
 )  # fmt: skip
-REPORT = wire.pack_report(wire.ScanReport(OCTETS, 2, -40, 0, b"\x02\x01\x06"))
+REPORT = messages.pack_report(messages.ScanReport(OCTETS, 2, -40, 0, b"\x02\x01\x06"))
 INDICES_SIZE = 2 * size_of("struct l2capif_half")
 
 

@@ -13,7 +13,8 @@ from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
-from usbbtd.l2capif.wire import PlainResponse, unpack_report
+from usbbtd.l2capif.messages import unpack_report
+from usbbtd.l2capif.wire import PlainResponse
 
 _RING_ORDER = 2
 _RSSI_UNKNOWN = 127

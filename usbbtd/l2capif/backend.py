@@ -20,10 +20,12 @@ from usbbtd.l2capif.objects import ObjectBook, ObjectInfo
 from usbbtd.l2capif.requests import (
     ACCEPT,
     ADVERTISE,
+    AGENT,
     CONNECT,
     ECHO,
     INFO,
     LISTEN,
+    PAIR,
     RELEASE,
     SCAN,
     failure,
@@ -37,6 +39,7 @@ from usbbtd.l2capif.wire import (
     EchoResponse,
     InfoRequest,
     InfoResponse,
+    PairResponse,
     PlainRequest,
     PlainResponse,
     Request,
@@ -105,11 +108,11 @@ class Backend:
     # The results of calls.
 
     def complete(self, req_id: int) -> None:
-        """Answers a LISTEN, SCAN, ADVERTISE or RELEASE that is done.
+        """Answers a LISTEN, SCAN, ADVERTISE, AGENT or RELEASE that is done.
 
         Before a RELEASE, the request that made the object is answered with -ENOTCONN, if it is still in flight.
         """
-        request = self._answerable(req_id, LISTEN, SCAN, ADVERTISE, RELEASE)
+        request = self._answerable(req_id, LISTEN, SCAN, ADVERTISE, AGENT, RELEASE)
         if request is None:
             return
         if request.cmd == RELEASE:
@@ -138,7 +141,7 @@ class Backend:
     def complete_channel(
         self, req_id: int, address: bytes, address_type: int, psm: int, tx_mtu: int, rx_mtu: int, security: int = 0
     ) -> None:
-        """Answers a CONNECT or an ACCEPT whose channel is open.
+        """Answers a CONNECT or an ACCEPT whose channel is open. ``security``: the level that the link has.
 
         Does nothing after a ReleaseCall for the channel, whose completion answers both.
         """
@@ -158,17 +161,24 @@ class Backend:
             first = data[: constants.L2CAPIF_ECHO_DATA_SIZE]
             self._in_flight.answer(EchoResponse(req_id, ECHO, request.id, 0, len(data), 0, first))
 
-    def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0) -> None:
+    def complete_pairing(self, req_id: int, security: int, key_size: int, *, bonded: bool) -> None:
+        """Answers a PAIR with what the link has now: its level, the octets of its key, and whether that is kept."""
+        request = self._answerable(req_id, PAIR)
+        if request is not None:
+            self._book.pop(request.id)
+            self._in_flight.answer(PairResponse(req_id, PAIR, request.id, 0, security, key_size, bonded))
+
+    def fail(self, req_id: int, error: int, *, result: int = 0, status: int = 0, why: int = 0, needed: int = 0) -> None:
         """Answers a call, other than a ReleaseCall, that did not succeed. ``error``: positive.
 
-        ``result``: that of the peer's response. ``status``: that of HCI. Does nothing after a ReleaseCall for the
-        object, as ``complete_channel``.
+        ``result``: that of the peer's response. ``status``: that of HCI. ``why`` a link did not reach the level that is
+        ``needed``: L2CAPIF_WHY_*. Does nothing after a ReleaseCall for the object, as ``complete_channel``.
         """
-        request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, ECHO)
+        request = self._answerable(req_id, INFO, CONNECT, LISTEN, ACCEPT, SCAN, ADVERTISE, AGENT, ECHO, PAIR)
         if request is not None:
             if request.cmd != INFO:
                 self._listeners.forget(self._book.pop(request.id))
-            self._in_flight.answer(failure(request, error, result, status))
+            self._in_flight.answer(failure(request, error, result, status, why, needed))
 
     # Peers that come to listeners.
 
@@ -195,9 +205,10 @@ class Backend:
     # Objects that end.
 
     def end_object(self, number: int) -> None:
-        """Notes that a channel or scan has ended by itself. Its data ring says why; it keeps its id until its RELEASE.
+        """Notes that a channel, scan or agent has ended by itself. Its data ring says why.
 
-        Does nothing if there is no such object, or it is being released: the end and the RELEASE may cross.
+        It keeps its id until its RELEASE. Does nothing if there is no such object, or it is being released: the end and
+        the RELEASE may cross.
         """
         found = self._book.get(number)
         if found is not None and found.state not in (ObjectState.ENDED, ObjectState.RELEASING):
@@ -293,7 +304,9 @@ class Backend:
         RELEASE: _release,
         SCAN: _make,
         ADVERTISE: _make,
+        AGENT: _make,
         ECHO: _make,
+        PAIR: _make,
     }
 
     # Inside: parts of the above.

@@ -5,8 +5,28 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 from usbbtd.abi.layout import constants
-from usbbtd.l2capif.requests import ADVERTISE, CONNECT, DEFAULT_INTERVAL_MS, ECHO, LISTEN, SCAN, timeout_s
-from usbbtd.l2capif.wire import AdvertiseRequest, ConnectRequest, EchoRequest, ListenRequest, ScanRequest
+from usbbtd.l2capif.checks import oob_size
+from usbbtd.l2capif.requests import (
+    ADVERTISE,
+    AGENT,
+    CONNECT,
+    DEFAULT_INTERVAL_MS,
+    ECHO,
+    LISTEN,
+    PAIR,
+    SCAN,
+    timeout_s,
+)
+from usbbtd.l2capif.wire import (
+    AdvertiseExtendedRequest,
+    AdvertiseRequest,
+    AgentRequest,
+    ConnectRequest,
+    EchoRequest,
+    ListenRequest,
+    PairRequest,
+    ScanRequest,
+)
 
 
 class Kind(StrEnum):
@@ -17,6 +37,8 @@ class Kind(StrEnum):
     SCAN = "scan"
     ADVERTISEMENT = "advertisement"
     ECHO = "echo"
+    AGENT = "agent"
+    PAIRING = "pairing"
 
     @property
     def plural(self) -> str:
@@ -33,6 +55,7 @@ class ConnectCall(NamedTuple):
     """Opens a channel to a peer, within ``timeout_s``: ``complete_channel``.
 
     ``ref``: the grant reference of the page with the indices of its data ring. ``evtchn``: the ring's event channel.
+    ``security``: the least level of the link. ``fixed``: the ``psm`` is the CID of a fixed channel.
     """
 
     req_id: int
@@ -45,6 +68,7 @@ class ConnectCall(NamedTuple):
     ref: int
     evtchn: int
     timeout_s: float
+    fixed: bool = False
 
 
 class ListenCall(NamedTuple):
@@ -76,7 +100,7 @@ class RefuseCall(NamedTuple):
 
 
 class ReleaseCall(NamedTuple):
-    """Ends an object in any state: gives up its CONNECT, ACCEPT or ECHO, unmaps and unbinds its ring: ``complete``."""
+    """Ends an object in any state: gives up the request that makes it, unmaps and unbinds its ring: ``complete``."""
 
     req_id: int
     id: int
@@ -84,7 +108,10 @@ class ReleaseCall(NamedTuple):
 
 
 class ScanCall(NamedTuple):
-    """Writes advertising reports (``wire.pack_report``) into a data ring: ``complete`` when the ring is mapped."""
+    """Writes reports into a data ring: ``complete`` when the ring is mapped.
+
+    Their form is that of ``messages.pack_report``, or if ``extended`` that of ``pack_extended_report``.
+    """
 
     req_id: int
     id: int
@@ -93,6 +120,7 @@ class ScanCall(NamedTuple):
     duplicates: bool
     ref: int
     evtchn: int
+    extended: bool = False
 
 
 class AdvertiseCall(NamedTuple):
@@ -103,6 +131,44 @@ class AdvertiseCall(NamedTuple):
     data: bytes
     interval_ms: int
     connectable: bool
+
+
+class AdvertiseExtendedCall(NamedTuple):
+    """Advertises on LE what is in the page that ``ref`` names: the data first, then the scan response: ``complete``."""
+
+    req_id: int
+    id: int
+    ref: int
+    data_length: int
+    scan_data_length: int
+    interval_ms: int
+    connectable: bool
+
+
+class AgentCall(NamedTuple):
+    """Asks the frontend what pairing asks, in a data ring (``messages``): ``complete`` when the ring is mapped."""
+
+    req_id: int
+    id: int
+    io_capability: int
+    ref: int
+    evtchn: int
+
+
+class PairCall(NamedTuple):
+    """Pairs with a peer, within ``timeout_s``: ``complete_pairing``.
+
+    ``security``: the least level to reach, 2 or more. ``oob``: what came from the peer on another way, b"" if nothing:
+    16 octets of LE legacy pairing's temporary key, or 32 of Secure Connections' confirm and random values.
+    """
+
+    req_id: int
+    id: int
+    address: bytes
+    address_type: int
+    security: int
+    timeout_s: float
+    oob: bytes = b""
 
 
 class EchoCall(NamedTuple):
@@ -116,13 +182,26 @@ class EchoCall(NamedTuple):
 
 
 Call: TypeAlias = (
-    InfoCall | ConnectCall | ListenCall | AcceptCall | RefuseCall | ReleaseCall | ScanCall | AdvertiseCall | EchoCall
+    InfoCall
+    | ConnectCall
+    | ListenCall
+    | AcceptCall
+    | RefuseCall
+    | ReleaseCall
+    | ScanCall
+    | AdvertiseCall
+    | AdvertiseExtendedCall
+    | AgentCall
+    | EchoCall
+    | PairCall
 )
 
 
 def _connect(request: ConnectRequest) -> ConnectCall:
-    req_id, _, number, _, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
-    return ConnectCall(req_id, number, address, address_type, psm, mtu, security, ref, evtchn, timeout_s(timeout_ms))
+    req_id, _, number, flags, ref, evtchn, address, address_type, security, psm, mtu, timeout_ms = request
+    peer = address, address_type, psm
+    fixed = bool(flags & constants.L2CAPIF_CONNECT_FIXED)
+    return ConnectCall(req_id, number, *peer, mtu, security, ref, evtchn, timeout_s(timeout_ms), fixed)
 
 
 def _listen(request: ListenRequest) -> ListenCall:
@@ -134,13 +213,28 @@ def _scan(request: ScanRequest) -> ScanCall:
     req_id, _, number, flags, ref, evtchn, transport = request
     active = bool(flags & constants.L2CAPIF_SCAN_ACTIVE)
     duplicates = bool(flags & constants.L2CAPIF_SCAN_DUPLICATES)
-    return ScanCall(req_id, number, transport, active, duplicates, ref, evtchn)
+    extended = bool(flags & constants.L2CAPIF_SCAN_EXTENDED)
+    return ScanCall(req_id, number, transport, active, duplicates, ref, evtchn, extended)
 
 
-def _advertise(request: AdvertiseRequest) -> AdvertiseCall:
-    req_id, _, number, flags, interval_ms, data_length, data = request
-    connectable = bool(flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
-    return AdvertiseCall(req_id, number, data[:data_length], interval_ms or DEFAULT_INTERVAL_MS, connectable)
+def _advertise(request: AdvertiseRequest | AdvertiseExtendedRequest) -> AdvertiseCall | AdvertiseExtendedCall:
+    connectable = bool(request.flags & constants.L2CAPIF_ADVERTISE_CONNECTABLE)
+    how = request.interval_ms or DEFAULT_INTERVAL_MS, connectable
+    if isinstance(request, AdvertiseExtendedRequest):
+        lengths = request.data_length, request.scan_data_length
+        return AdvertiseExtendedCall(request.req_id, request.id, request.ref, *lengths, *how)
+    return AdvertiseCall(request.req_id, request.id, request.data[: request.data_length], *how)
+
+
+def _agent(request: AgentRequest) -> AgentCall:
+    req_id, _, number, _, ref, evtchn, io_capability = request
+    return AgentCall(req_id, number, io_capability, ref, evtchn)
+
+
+def _pair(request: PairRequest) -> PairCall:
+    req_id, _, number, flags, address, address_type, security, timeout_ms, oob = request
+    level = max(security, int(constants.L2CAPIF_SECURITY_ENCRYPTED))
+    return PairCall(req_id, number, address, address_type, level, timeout_s(timeout_ms), oob[: oob_size(flags)])
 
 
 def _echo(request: EchoRequest) -> EchoCall:
@@ -154,5 +248,7 @@ MAKERS: dict[int, tuple[Kind, Callable[[Any], Call]]] = {
     LISTEN: (Kind.LISTENER, _listen),
     SCAN: (Kind.SCAN, _scan),
     ADVERTISE: (Kind.ADVERTISEMENT, _advertise),
+    AGENT: (Kind.AGENT, _agent),
     ECHO: (Kind.ECHO, _echo),
+    PAIR: (Kind.PAIRING, _pair),
 }

@@ -10,13 +10,15 @@ from errno import ENODEV
 from struct import error as struct_error
 
 from usbbtd.abi.layout import constants
-from usbbtd.bluetooth import MINIMUM_MTU, transport_of
+from usbbtd.bluetooth import LE, MINIMUM_MTU, transport_of
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif.calls import Kind
 from usbbtd.l2capif.wire import (
     RESPONSE_SIZE,
     AcceptRequest,
+    AdvertiseExtendedRequest,
     AdvertiseRequest,
+    AgentRequest,
     ChannelResponse,
     ConnectRequest,
     EchoRequest,
@@ -24,6 +26,8 @@ from usbbtd.l2capif.wire import (
     InfoRequest,
     InfoResponse,
     ListenRequest,
+    PairRequest,
+    PairResponse,
     PlainRequest,
     PlainResponse,
     Request,
@@ -37,13 +41,20 @@ from usbbtd.l2capif.wire import (
 QUEUE_LIMIT = 256
 
 _MAX_ERRNO = 4095
+_ENCRYPTED: int = constants.L2CAPIF_SECURITY_ENCRYPTED
+_OOB_FLAGS = {0: 0, 16: constants.L2CAPIF_PAIR_OOB_TK, constants.L2CAPIF_OOB_SIZE: constants.L2CAPIF_PAIR_OOB}
+#: The commands whose response ends the object, if it was a success, too.
+_ENDING = (constants.L2CAPIF_CMD_RELEASE, constants.L2CAPIF_CMD_ECHO, constants.L2CAPIF_CMD_PAIR)
 _OBJECTS: dict[type[Request], Kind] = {
     ConnectRequest: Kind.CHANNEL,
     AcceptRequest: Kind.CHANNEL,
     ListenRequest: Kind.LISTENER,
     ScanRequest: Kind.SCAN,
     AdvertiseRequest: Kind.ADVERTISEMENT,
+    AdvertiseExtendedRequest: Kind.ADVERTISEMENT,
+    AgentRequest: Kind.AGENT,
     EchoRequest: Kind.ECHO,
+    PairRequest: Kind.PAIRING,
 }
 
 
@@ -53,6 +64,7 @@ class _FrontendObject:
     transport: int = 0
     psm: int = 0
     mtu: int = 0
+    security: int = 0
     releasing: bool = False
 
 
@@ -91,25 +103,31 @@ class Frontend:
         evtchn: int,
         security: int = 0,
         timeout_s: float = 0.0,
+        fixed: bool = False,
     ) -> int:
-        """Opens a channel to a peer. Result: ChannelResponse. ``timeout_s``: 0 for the backend's default."""
-        if len(address) != 6:
-            raise LocalProtocolError(f"an address of {len(address)} octets")
+        """Opens a channel to a peer. Result: ChannelResponse. ``timeout_s``: 0 for the backend's default.
+
+        ``security``: the least level of the link. ``fixed``: ``psm`` is the CID of a fixed channel.
+        """
         number = self._next_id()
-        made = _FrontendObject(Kind.CHANNEL, transport_of(address_type), psm, mtu)
+        flags = constants.L2CAPIF_CONNECT_FIXED * fixed
+        made = _FrontendObject(Kind.CHANNEL, transport_of(address_type), psm, mtu, security)
         return self._send(
             ConnectRequest(
-                number, constants.L2CAPIF_CMD_CONNECT, number, 0, ref, evtchn, address, address_type, security, psm,
-                mtu, round(timeout_s * 1000),
+                number, constants.L2CAPIF_CMD_CONNECT, number, flags, ref, evtchn, _checked(address), address_type,
+                security, psm, mtu, round(timeout_s * 1000),
             ),
             made,
         )  # fmt: skip
 
     def listen(self, transport: int, psm: int, *, mtu: int, backlog: int = 0, security: int = 0) -> int:
-        """Makes a listener. Result: PlainResponse. ``backlog``: 0 for the backend's default."""
+        """Makes a listener. Result: PlainResponse. ``backlog``: 0 for the backend's default.
+
+        ``security``: the least level of the links of its peers.
+        """
         number = self._next_id()
         request = ListenRequest(number, constants.L2CAPIF_CMD_LISTEN, number, 0, psm, mtu, backlog, transport, security)
-        return self._send(request, _FrontendObject(Kind.LISTENER, transport, psm, mtu))
+        return self._send(request, _FrontendObject(Kind.LISTENER, transport, psm, mtu, security))
 
     def accept(self, listener: int, *, ref: int, evtchn: int) -> int:
         """Opens the channel of a listener's next peer. Result: ChannelResponse, when a peer comes."""
@@ -118,13 +136,19 @@ class Frontend:
             raise LocalProtocolError(f"ACCEPT of {of.kind} {listener}")
         number = self._next_id()
         request = AcceptRequest(number, constants.L2CAPIF_CMD_ACCEPT, number, 0, ref, evtchn, listener)
-        return self._send(request, _FrontendObject(Kind.CHANNEL, of.transport, of.psm, of.mtu))
+        return self._send(request, _FrontendObject(Kind.CHANNEL, of.transport, of.psm, of.mtu, of.security))
 
-    def scan(self, *, ref: int, evtchn: int, active: bool = False, duplicates: bool = False) -> int:
-        """Starts a stream of LE advertising reports (``wire.unpack_report``). Result: PlainResponse."""
+    def scan(
+        self, *, ref: int, evtchn: int, active: bool = False, duplicates: bool = False, extended: bool = False,
+        transport: int = LE,
+    ) -> int:  # fmt: skip
+        """Starts a stream of reports on who is there. Result: PlainResponse.
+
+        They are those of ``messages.unpack_report``, or of ``unpack_extended_report`` if ``extended``, as BR/EDR needs.
+        """
         number = self._next_id()
         flags = constants.L2CAPIF_SCAN_ACTIVE * active | constants.L2CAPIF_SCAN_DUPLICATES * duplicates
-        transport = constants.L2CAPIF_TRANSPORT_LE
+        flags |= constants.L2CAPIF_SCAN_EXTENDED * extended
         request = ScanRequest(number, constants.L2CAPIF_CMD_SCAN, number, flags, ref, evtchn, transport)
         return self._send(request, _FrontendObject(Kind.SCAN))
 
@@ -137,15 +161,54 @@ class Frontend:
         request = AdvertiseRequest(number, constants.L2CAPIF_CMD_ADVERTISE, number, flags, interval_ms, len(data), data)
         return self._send(request, _FrontendObject(Kind.ADVERTISEMENT))
 
+    def advertise_extended(
+        self, ref: int, data_length: int, scan_data_length: int, *, interval_ms: int = 0, connectable: bool = True
+    ) -> int:
+        """Starts an advertisement with data of up to 1650 octets, and a scan response of as many.
+
+        Result: PlainResponse, after which the page's grant may end. ``ref``: the grant reference of the page that has
+        both, one after the other.
+        """
+        number = self._next_id()
+        flags = constants.L2CAPIF_ADVERTISE_EXTENDED | constants.L2CAPIF_ADVERTISE_CONNECTABLE * connectable
+        head = number, constants.L2CAPIF_CMD_ADVERTISE, number, flags
+        request = AdvertiseExtendedRequest(*head, ref, interval_ms, data_length, scan_data_length)
+        return self._send(request, _FrontendObject(Kind.ADVERTISEMENT))
+
+    def agent(self, io_capability: int, *, ref: int, evtchn: int) -> int:
+        """Starts a stream of prompts, which are answered in it (``messages.unpack_prompt``). Result: PlainResponse.
+
+        ``io_capability``: L2CAPIF_IO_*.
+        """
+        number = self._next_id()
+        request = AgentRequest(number, constants.L2CAPIF_CMD_AGENT, number, 0, ref, evtchn, io_capability)
+        return self._send(request, _FrontendObject(Kind.AGENT))
+
+    def pair(
+        self, address: bytes, address_type: int, *, security: int = 0, timeout_s: float = 0.0, oob: bytes = b""
+    ) -> int:
+        """Pairs with a peer. Result: PairResponse; there is nothing to release.
+
+        ``security``: the least level to reach, encrypted at least. ``timeout_s``: as in ``connect``. ``oob``: what came
+        from an LE peer on another way: 16 octets of legacy pairing's temporary key, or 32 of Secure Connections'
+        confirm and random values.
+        """
+        if len(oob) not in _OOB_FLAGS:
+            raise LocalProtocolError(f"{len(oob)} octets of out-of-band data")
+        number = self._next_id()
+        head = number, constants.L2CAPIF_CMD_PAIR, number, _OOB_FLAGS[len(oob)]
+        request = PairRequest(*head, _checked(address), address_type, security, round(timeout_s * 1000), oob)
+        return self._send(request, _FrontendObject(Kind.PAIRING, security=max(security, _ENCRYPTED)))
+
     def echo(self, address: bytes, data: bytes, *, timeout_s: float = 0.0) -> int:
         """Asks a BR/EDR peer for its L2CAP echo. Result: EchoResponse; there is nothing to release.
 
         ``data``: at most 36 octets. ``timeout_s``: as in ``connect``.
         """
-        if len(address) != 6 or len(data) > constants.L2CAPIF_ECHO_DATA_SIZE:
-            raise LocalProtocolError(f"an address of {len(address)} octets, an echo of {len(data)}")
+        if len(data) > constants.L2CAPIF_ECHO_DATA_SIZE:
+            raise LocalProtocolError(f"an echo of {len(data)} octets")
         number = self._next_id()
-        head = number, constants.L2CAPIF_CMD_ECHO, number, 0, address, constants.L2CAPIF_ADDR_BREDR
+        head = number, constants.L2CAPIF_CMD_ECHO, number, 0, _checked(address), constants.L2CAPIF_ADDR_BREDR
         return self._send(EchoRequest(*head, len(data), round(timeout_s * 1000), data), _FrontendObject(Kind.ECHO))
 
     def release(self, number: int) -> int:
@@ -235,7 +298,7 @@ class Frontend:
         if response.ret == 0:
             self._check_body(request, response)
         del self._in_flight[request.req_id]
-        over = request.cmd in (constants.L2CAPIF_CMD_RELEASE, constants.L2CAPIF_CMD_ECHO)
+        over = request.cmd in _ENDING
         if over or (response.ret and type(request) in _OBJECTS):
             self._objects.pop(request.id, None)
         self._counts["responses"] += 1
@@ -251,21 +314,37 @@ class Frontend:
                     response.address_type <= constants.L2CAPIF_ADDR_LE_RANDOM
                     and transport_of(response.address_type) == asked.transport
                     and response.psm == asked.psm
+                    and _reaches(response.security, asked.security)
                     and response.tx_mtu >= MINIMUM_MTU[asked.transport]
                     and MINIMUM_MTU[asked.transport] <= response.rx_mtu <= asked.mtu
                 )
             case InfoResponse():
                 types = response.address_type, response.le_address_type
                 good = max(types) <= constants.L2CAPIF_ADDR_LE_RANDOM and response.powered <= 1
+            case PairResponse():
+                good = _reaches(response.security, self._objects[request.id].security)
             case EchoResponse() | PlainResponse():
                 good = True
         if not good:
             raise RemoteProtocolError(f"{response} to {request}")
 
 
-def _response_type(request: Request) -> type[PlainResponse | InfoResponse | ChannelResponse | EchoResponse]:
+def _checked(address: bytes) -> bytes:
+    if len(address) != 6:
+        raise LocalProtocolError(f"an address of {len(address)} octets")
+    return address
+
+
+def _reaches(level: int, asked: int) -> bool:
+    """Tells whether a link's level can be, and is not less than what was asked for; 0 and 1 are the same."""
+    return level <= constants.L2CAPIF_SECURITY_SC and (level >= asked or asked < _ENCRYPTED)
+
+
+def _response_type(request: Request) -> type[Response]:
     if request.cmd == constants.L2CAPIF_CMD_INFO:
         return InfoResponse
     if request.cmd == constants.L2CAPIF_CMD_ECHO:
         return EchoResponse
+    if request.cmd == constants.L2CAPIF_CMD_PAIR:
+        return PairResponse
     return ChannelResponse if _OBJECTS.get(type(request)) is Kind.CHANNEL else PlainResponse

@@ -13,9 +13,11 @@ class FrontendLimits(NamedTuple):
 
     channels: int = 64
     listeners: int = 16
-    scans: int = 1
+    scans: int = 2
     advertisements: int = 1
     echoes: int = 4
+    agents: int = 1
+    pairings: int = 1
     requests: int = 24
     backlog: int = 8
     max_page_order: int = 5

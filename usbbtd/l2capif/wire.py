@@ -8,7 +8,6 @@ from struct import Struct
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from usbbtd.abi.layout import constants, record, size_of
-from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 
 REQUEST_SIZE = size_of("struct l2capif_request")
 RESPONSE_SIZE = size_of("struct l2capif_response")
@@ -105,6 +104,45 @@ class AdvertiseRequest(NamedTuple):
     data: bytes
 
 
+class AdvertiseExtendedRequest(NamedTuple):
+    """ADVERTISE with L2CAPIF_ADVERTISE_EXTENDED. ``ref``: the page that has the data and then the scan response."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    ref: int
+    interval_ms: int
+    data_length: int
+    scan_data_length: int
+
+
+class AgentRequest(NamedTuple):
+    """AGENT."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    ref: int
+    evtchn: int
+    io_capability: int
+
+
+class PairRequest(NamedTuple):
+    """PAIR. ``oob``: 32 octets, which count by the flags. ``timeout_ms``: as in CONNECT."""
+
+    req_id: int
+    cmd: int
+    id: int
+    flags: int
+    address: bytes
+    address_type: int
+    security: int
+    timeout_ms: int
+    oob: bytes
+
+
 class EchoRequest(NamedTuple):
     """ECHO. ``data``: 36 octets, of which the first ``data_length`` count. ``timeout_ms``: as in CONNECT."""
 
@@ -120,7 +158,7 @@ class EchoRequest(NamedTuple):
 
 
 class PlainResponse(NamedTuple):
-    """The response to LISTEN, RELEASE, SCAN and ADVERTISE, and to commands that do not exist."""
+    """The response to LISTEN, RELEASE, SCAN, ADVERTISE and AGENT, and to commands that do not exist."""
 
     req_id: int
     cmd: int
@@ -152,7 +190,7 @@ class InfoResponse(NamedTuple):
 
 
 class ChannelResponse(NamedTuple):
-    """The response to CONNECT and ACCEPT. After an error, ``result`` and ``status`` may say more, the rest is zeros."""
+    """The response to CONNECT and ACCEPT. After an error, the last four fields may say more, the rest is zeros."""
 
     req_id: int
     cmd: int
@@ -166,6 +204,8 @@ class ChannelResponse(NamedTuple):
     rx_mtu: int = 0
     result: int = 0
     status: int = 0
+    why: int = 0
+    needed: int = 0
 
 
 class EchoResponse(NamedTuple):
@@ -183,6 +223,21 @@ class EchoResponse(NamedTuple):
     data: bytes = b""
 
 
+class PairResponse(NamedTuple):
+    """The response to PAIR. After an error, the last three fields may say more, the rest is zeros."""
+
+    req_id: int
+    cmd: int
+    id: int
+    ret: int
+    security: int = 0
+    key_size: int = 0
+    bonded: int = 0
+    status: int = 0
+    why: int = 0
+    needed: int = 0
+
+
 Request: TypeAlias = (
     PlainRequest
     | InfoRequest
@@ -191,9 +246,12 @@ Request: TypeAlias = (
     | AcceptRequest
     | ScanRequest
     | AdvertiseRequest
+    | AdvertiseExtendedRequest
+    | AgentRequest
     | EchoRequest
+    | PairRequest
 )
-Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse | EchoResponse
+Response: TypeAlias = PlainResponse | InfoResponse | ChannelResponse | EchoResponse | PairResponse
 _Message = TypeVar("_Message", bound=Request | Response)
 
 _STRUCTS: dict[type[Any], Struct] = {
@@ -204,11 +262,15 @@ _STRUCTS: dict[type[Any], Struct] = {
     AcceptRequest: record("struct l2capif_request", "accept"),
     ScanRequest: record("struct l2capif_request", "scan"),
     AdvertiseRequest: record("struct l2capif_request", "advertise"),
+    AdvertiseExtendedRequest: record("struct l2capif_request", "advertise_extended"),
+    AgentRequest: record("struct l2capif_request", "agent"),
     EchoRequest: record("struct l2capif_request", "echo"),
+    PairRequest: record("struct l2capif_request", "pair"),
     PlainResponse: record("struct l2capif_response", "raw"),
     InfoResponse: record("struct l2capif_response", "info"),
     ChannelResponse: record("struct l2capif_response", "channel"),
     EchoResponse: record("struct l2capif_response", "echo"),
+    PairResponse: record("struct l2capif_response", "pair"),
 }
 
 
@@ -220,40 +282,6 @@ def pack(message: Request | Response) -> bytes:
 def unpack(message_type: type[_Message], octets: bytes) -> _Message:
     """Returns the message in 64 octets. It loses what is in the paddings: ``pack(unpack(t, b)) != b`` tells of it."""
     return message_type(*_STRUCTS[message_type].unpack(octets))
-
-
-_REPORT = record("struct l2capif_scan_report")
-_REPORT_HEADER_SIZE = _REPORT.size - constants.L2CAPIF_ADVERTISE_DATA_SIZE
-
-
-class ScanReport(NamedTuple):
-    """A message of a scan's data ring. ``rssi``: in dBm, 127 if it is not known. ``event_type``: as in HCI."""
-
-    address: bytes
-    address_type: int
-    rssi: int
-    event_type: int
-    data: bytes
-
-
-def pack_report(report: ScanReport) -> bytes:
-    """Returns the message of a report. Raises LocalProtocolError if the data are longer than 31 octets."""
-    *head, data = report
-    if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
-        raise LocalProtocolError(f"{len(data)} octets of advertising data")
-    return _REPORT.pack(*head, len(data), data)[: _REPORT_HEADER_SIZE + len(data)]
-
-
-def unpack_report(untrusted: bytes) -> ScanReport:
-    """Returns the report in a message. Raises RemoteProtocolError if it is malformed."""
-    data_length = len(untrusted) - _REPORT_HEADER_SIZE
-    if not 0 <= data_length <= constants.L2CAPIF_ADVERTISE_DATA_SIZE:
-        raise RemoteProtocolError(f"a scan report of {len(untrusted)} octets")
-    whole = untrusted.ljust(_REPORT.size, b"\0")
-    address, address_type, rssi, event_type, untrusted_length, data = _REPORT.unpack(whole)
-    if untrusted_length != data_length or address_type > constants.L2CAPIF_ADDR_LE_RANDOM:
-        raise RemoteProtocolError(f"a malformed scan report: {untrusted.hex()}")
-    return ScanReport(address, address_type, rssi, event_type, data[:data_length])
 
 
 def largest_message(ring_order: int) -> int:

@@ -14,7 +14,7 @@ from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
-from usbbtd.l2capif.wire import ScanReport, unpack_report
+from usbbtd.l2capif.messages import ScanReport, unpack_report
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
 from usbbtd.radio.errors import InUse, NoDongle

@@ -489,7 +489,7 @@ async def raw_guest(adapter: SharedAdapter, xen: Any) -> AsyncIterator[RawGuest]
 
 
 async def test_unknown_commands_and_garbage_are_answered(raw_guest: RawGuest) -> None:
-    await raw_guest.put(pack(PlainRequest(1, 7, 0)), b"\xff" * 64, pack(PlainRequest(3, 0, 0, 2)))
+    await raw_guest.put(pack(PlainRequest(1, 10, 0)), b"\xff" * 64, pack(PlainRequest(3, 0, 0, 2)))
     assert raw_guest.answers() == [(1, -errno.EOPNOTSUPP), (0xFFFFFFFF, -errno.EOPNOTSUPP), (3, -errno.EINVAL)]
 
 

@@ -52,7 +52,7 @@ async def test_without_a_dongle(guest: Guest) -> None:
         ({"mtu": 47}, errno.EINVAL),
         ({"psm": 0x100}, errno.EINVAL),
         ({"security": 2}, errno.EOPNOTSUPP),
-        ({"security": 1}, errno.EINVAL),
+        ({"security": 5}, errno.EINVAL),
     ],
 )
 async def test_a_connect_that_cannot_be(

@@ -10,11 +10,12 @@ from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
-from usbbtd.l2capif import wire
+from usbbtd.l2capif import messages
 from usbbtd.l2capif.calls import AdvertiseCall, ScanCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
+from usbbtd.radio.errors import NotSupported
 
 #: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -80,7 +81,7 @@ class GuestScan:
             self.dropped += 1
             return
         try:
-            stream.write([wire.pack_report(wire.ScanReport(address, address_type, rssi, event_type, data))])
+            stream.write([messages.pack_report(messages.ScanReport(address, address_type, rssi, event_type, data))])
         except RemoteProtocolError as error:
             self._end(-errno.EBADMSG, str(error))
 
@@ -116,6 +117,10 @@ class GuestAdvertisement:
 
 def scan(session: GuestSession, call: ScanCall) -> None:
     """Starts a scan, whose reports go into the ring that the call names, and answers the call."""
+
+    if call.extended:
+        session.fail(call.req_id, NotSupported("there are no extended reports"))
+        return
 
     def serve(made: GuestObject) -> None:
         made.server = serving = GuestScan(

@@ -21,8 +21,14 @@ from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.pump import contained, explain
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.errors import NotSupported
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.xen import Xen
+
+
+def _not_yet(session: GuestSession, call: Any) -> None:
+    session.fail(call.req_id, NotSupported("the adapter does not pair"))
+
 
 #: What carries out each call, but for ReleaseCall.
 CALLS: dict[type[calls.Call], Callable[[GuestSession, Any], None]] = {
@@ -33,7 +39,10 @@ CALLS: dict[type[calls.Call], Callable[[GuestSession, Any], None]] = {
     calls.RefuseCall: listeners.refuse,
     calls.ScanCall: air.scan,
     calls.AdvertiseCall: air.advertise,
+    calls.AdvertiseExtendedCall: _not_yet,
+    calls.AgentCall: _not_yet,
     calls.EchoCall: echoes.echo,
+    calls.PairCall: _not_yet,
 }
 
 

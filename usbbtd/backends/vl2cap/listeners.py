@@ -12,7 +12,7 @@ from usbbtd.l2capif.calls import ListenCall, RefuseCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Offer, RadioChannel
-from usbbtd.radio.errors import Exhausted
+from usbbtd.radio.errors import Exhausted, NotSupported
 
 
 class GuestListener:
@@ -91,6 +91,10 @@ class GuestOffer:
 
 def listen(session: GuestSession, call: ListenCall) -> None:
     """Listens for the guest's peers, and answers the call."""
+
+    if call.security >= 2:
+        session.fail(call.req_id, NotSupported("the adapter does not pair"))
+        return
 
     def serve(made: GuestObject) -> None:
         offered = partial(_offer, session, call.id)

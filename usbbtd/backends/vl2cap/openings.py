@@ -13,7 +13,9 @@ from usbbtd.bluetooth import LEVEL_NONE, format_address
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2capif.calls import AcceptCall, ConnectCall
 from usbbtd.radio.channel import RadioChannel
-from usbbtd.radio.errors import RadioError
+from usbbtd.radio.errors import NotSupported, RadioError
+
+LEVEL_ENCRYPTED = 2
 
 #: Asks the peer for its channel.
 Ask = Callable[[], Awaitable[RadioChannel]]
@@ -22,6 +24,9 @@ Ask = Callable[[], Awaitable[RadioChannel]]
 def connect(session: GuestSession, call: ConnectCall) -> None:
     """Opens a channel to a peer, and answers the call, at once or later."""
     peer = ChannelPeer(call.address, call.address_type, call.psm)
+    if call.fixed or call.security >= LEVEL_ENCRYPTED:
+        session.fail(call.req_id, NotSupported("the adapter does not pair"))
+        return
     try:
         grant = session.access.connect(peer[:2], call.psm, asyncio.get_running_loop().time())
         grant.admit(LEVEL_NONE, is_bonded=False)
