@@ -276,8 +276,8 @@ _DAEMON: tuple[LogEvent, ...] = (
         "It is a bug: report it with the whole entry, journalctl -o verbose.",
     ),
     LogEvent(
-        "adapter up", "info", "bef59b525a6f4007834bd97b395a0256", "addr bredr le",
-        "The controller {addr} is up. Guests can use it.",
+        "adapter up", "info", "bef59b525a6f4007834bd97b395a0256", "addr controller bredr le",
+        "The controller {addr} is up: {controller}. Guests can use it.",
         NOTHING,
     ),
     LogEvent(

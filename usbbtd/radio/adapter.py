@@ -13,6 +13,7 @@ from usbbtd.bluetooth import LE, TRANSPORTS, format_address
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.tap import Tap
 from usbbtd.hci import events as hci_events
+from usbbtd.hci.names import controller_name
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.air import Air
 from usbbtd.radio.channels import Channels
@@ -113,6 +114,7 @@ class SharedAdapter:
             random_address=format_address(self._random_address),
             transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
             missing=[f"{cost}: {why}" for cost, why in controller.host.lost.items()] if controller is not None else [],
+            controller=controller_name(found.company_identifier, found.hci_version) if found else None,
             hci_version=found.hci_version if found else None,
             company_identifier=found.company_identifier if found else None,
             bredr_buffers=found.bredr_buffers if found else None,
@@ -204,8 +206,9 @@ class SharedAdapter:
 
     def _controller_up(self, stack: L2capStack) -> None:
         host = stack.controller.host
-        assert host.controller is not None  # it is up
-        for missing, reason in host.controller.lost.items():
+        found = host.controller
+        assert found is not None  # it is up
+        for missing, reason in found.lost.items():
             self._log.warning("transport missing", missing=missing, reason=reason)
         if self.powered:
             self._log.warning("adapter was reset")
@@ -213,7 +216,9 @@ class SharedAdapter:
             return  # the cores set up again by themselves what was wanted
         self._up.set()
         self._tried.set()
-        self._log.info("adapter up", addr=format_address(host.address), bredr=host.supports_bredr, le=host.supports_le)
+        name = controller_name(found.company_identifier, found.hci_version)
+        addr = format_address(host.address)
+        self._log.info("adapter up", addr=addr, controller=name, bredr=host.supports_bredr, le=host.supports_le)
         self.channels.controller_up(stack)
         self.air.controller_up(stack.controller)
         self._tell_observers()

@@ -20,6 +20,7 @@ class AdapterStatus(NamedTuple):
     random_address: str
     transports: list[str]
     missing: list[str]
+    controller: str | None  # by its maker and version, for people
     hci_version: int | None
     company_identifier: int | None
     bredr_buffers: tuple[int, int] | None

@@ -11,9 +11,6 @@ from usbbtd.cli.table import counted
 if TYPE_CHECKING:
     from usbbtd.cli.ctl.output import Subparsers
 
-#: Versions of the specification by HCI_Version, as in the Assigned Numbers, 2.1.
-_VERSIONS = ("1.0b", "1.1", "1.2", "2.0", "2.1", "3.0", "4.0", "4.1", "4.2", "5.0", "5.1", "5.2", "5.3", "5.4", "6.0")
-
 
 def add_parser(subparsers: "Subparsers") -> None:
     add_command(subparsers, "status", _status, "whether the service is well, in some lines")
@@ -52,16 +49,14 @@ def _adapters(arguments: argparse.Namespace) -> int:
 
 
 def _described(adapter: Row) -> dict[str, str]:
-    version, company = adapter["hci_version"], adapter["company_identifier"]
     return {
         "state": adapter["state"],
         "dongle": printable(adapter["dongle"]),
+        "controller": adapter["controller"] or NONE,
         "address": adapter["address"] or NONE,
         "LE address": adapter["random_address"],
         "transports": ", ".join(adapter["transports"]) or NONE,
         **_missing(adapter),
-        "version": NONE if version is None else _VERSIONS[version] if version < len(_VERSIONS) else f"HCI {version}",
-        "company": NONE if company is None else f"0x{company:04x}",
         "buffers": _buffers(adapter["bredr_buffers"]),
         "LE buffers": _buffers(adapter["le_buffers"]),
         "links": str(adapter["links"]),
