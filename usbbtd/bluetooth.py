@@ -29,6 +29,23 @@ LEVEL_AUTHENTICATED: Final = 3  # encrypted, with protection against somebody in
 LEVEL_SECURE: Final = 4  # that, by Secure Connections with a key of 16 octets
 SECURITY_LEVELS: Final = ("sdp", "none", "encrypted", "authenticated", "secure")
 
+# What a device can show and type. Vol 3, Part C, 5.2.2.4 and Part H, 2.3.5.1, which alone has the last one.
+DISPLAY_ONLY: Final = 0
+DISPLAY_YES_NO: Final = 1
+KEYBOARD_ONLY: Final = 2
+NO_INPUT_NO_OUTPUT: Final = 3
+KEYBOARD_DISPLAY: Final = 4
+IO_CAPABILITIES: Final = ("DisplayOnly", "DisplayYesNo", "KeyboardOnly", "NoInputNoOutput", "KeyboardDisplay")
+
+# Types of BR/EDR link keys. Vol 4, Part E, 7.7.24.
+KEY_COMBINATION: Final = 0  # made of a PIN
+KEY_DEBUG: Final = 3
+KEY_UNAUTHENTICATED_P192: Final = 4
+KEY_AUTHENTICATED_P192: Final = 5
+KEY_CHANGED: Final = 6  # of the same strength as the key before
+KEY_UNAUTHENTICATED_P256: Final = 7
+KEY_AUTHENTICATED_P256: Final = 8
+
 #: The highest handle that a connection may have (Vol 4, Part E, 5.4.2).
 LAST_HANDLE: Final = 0x0EFF
 
@@ -81,8 +98,10 @@ class ErrorCode(_Named):
     UNSUPPORTED_REMOTE_FEATURE = 0x1A, "unsupported remote feature"
     UNSPECIFIED_ERROR = 0x1F, "unspecified error"
     LL_RESPONSE_TIMEOUT = 0x22, "LL response timeout"
+    LMP_COLLISION = 0x23, "LMP error transaction collision"
     INSTANT_PASSED = 0x28, "instant passed"
     UNIT_KEY_NOT_SUPPORTED = 0x29, "pairing with unit key not supported"
+    DIFFERENT_COLLISION = 0x2A, "different transaction collision"
     UNACCEPTABLE_PARAMETERS = 0x3B, "unacceptable connection parameters"
     MIC_FAILURE = 0x3D, "connection terminated due to MIC failure"
     NOT_ESTABLISHED = 0x3E, "connection failed to be established"

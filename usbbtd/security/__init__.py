@@ -1,1 +1,1 @@
-"""Has room for pairing, keys and levels of security, which this version does not have."""
+"""Makes links secure, without I/O: pairing, keys, encryption, and the level that a link has by them."""

@@ -54,7 +54,8 @@ class PairingTerms(NamedTuple):
 
     ``level``: as in ``usbbtd.bluetooth``; a pairing that would stay below it fails. ``io_capability``: DISPLAY_ONLY to
     KEYBOARD_DISPLAY there. ``bondable``: whether keys are kept. ``secure_connections``: False leaves LE Secure
-    Connections out, which an old peer may need.
+    Connections out, which an old peer may need. ``pin_allowed``: whether a BR/EDR peer that is too old for
+    anything else may pair with a PIN, which whoever listens can find.
     """
 
     level: int
@@ -62,3 +63,4 @@ class PairingTerms(NamedTuple):
     bondable: bool = True
     oob: OobData | None = None
     secure_connections: bool = True
+    pin_allowed: bool = False
