@@ -3,7 +3,8 @@
 A part has what its commands import, and no more; what the part that it stands on has, it has not again. The packages
 are those of .venv, as requirements.lock has them. They go into directories of their own, which only the commands know:
 nothing else of the machine's Python sees them, and they see nothing but its standard library. The guest's API is the
-exception: as a Debian package it goes where every program finds it, and takes cffi's backend from Debian.
+exception: as a Debian package it goes where every program finds it, and takes cffi's backend from Debian. What encrypts
+is another: our Debian packages link to Debian's own, so that what Debian mends is mended here.
 """
 
 import argparse
@@ -30,6 +31,8 @@ sys.exit({function}())
 """
 #: All that a compiled extension needs of cffi; the rest of it, and its parser of C, is for building one.
 _BACKEND = "_cffi_backend"
+#: What a distribution has that we can use, and mends faster than we would.
+_OF_SYSTEM = frozenset({"cryptography"})
 
 
 class Part(NamedTuple):
@@ -52,6 +55,9 @@ def main() -> None:
     parser.add_argument("--destdir", type=Path, default=Path("/"), help="the root of what is installed (default: /)")
     parser.add_argument("--tree", type=Path, default=ROOT, help="where the modules are (default: the sources)")
     parser.add_argument("--library", required=True, help="the directory of the modules, as it is called when installed")
+    parser.add_argument(
+        "--system", type=Path, help="where the distribution's packages are, to link to what is ours to use"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--part", choices=PARTS, help="installs the modules of this part")
     what.add_argument("--command", metavar="FILE", help="installs this command")
@@ -62,15 +68,19 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command is None:
         tree = arguments.tree.resolve()
-        install_part(arguments.destdir, arguments.library, arguments.part, tree, shared=arguments.shared)
+        system = arguments.system
+        install_part(arguments.destdir, arguments.library, arguments.part, tree, shared=arguments.shared, system=system)
     else:
         install_command(arguments.destdir, arguments.command, arguments.interpreter, arguments.library)
 
 
-def install_part(destdir: Path, library: str, name: str, tree: Path, *, shared: bool) -> None:
+def install_part(
+    destdir: Path, library: str, name: str, tree: Path, *, shared: bool, system: Path | None = None
+) -> None:
     """Replaces what was there, so that no module of an earlier version stays; a part with a base comes after it.
 
-    ``shared``: the packages that they run on, and byte code, are the business of the distribution.
+    ``shared``: the packages that they run on, and byte code, are the business of the distribution. ``system``: where it
+    has packages of its own; those that we take from it are linked to.
     """
     target = below(destdir, library)
     part = PARTS[name]
@@ -79,9 +89,11 @@ def install_part(destdir: Path, library: str, name: str, tree: Path, *, shared: 
         for library_file in target.glob("usbbtd_*__mypyc.*"):
             library_file.unlink()
     files, packages = imported(part.modules, tree=tree)
+    had: set[str] = set()
     if part.base is not None:
         base_files, base_packages = imported(PARTS[part.base].modules, tree=tree)
         files, packages = files - base_files, packages - base_packages
+        had = distributions(base_packages)
     else:
         files.add(tree / "usbbtd" / "py.typed")
         copy_metadata(target)
@@ -90,8 +102,19 @@ def install_part(destdir: Path, library: str, name: str, tree: Path, *, shared: 
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copied)
     if not shared:
-        copy_requirements(target, distributions(packages))
+        if system is not None:
+            link_packages(target, system, packages & _OF_SYSTEM)
+            packages -= _OF_SYSTEM
+        copy_requirements(target, distributions(packages) - had)
         compile_modules(target, library)
+
+
+def link_packages(target: Path, system: Path, packages: Iterable[str]) -> None:
+    """Links to packages of the distribution, which may not be there yet; nothing else of it becomes visible."""
+    for package in packages:
+        link = target / package
+        link.unlink(missing_ok=True)
+        link.symlink_to(system / package)
 
 
 def imported(modules: Iterable[str], own: str = "usbbtd", tree: Path = ROOT) -> tuple[set[Path], set[str]]:

@@ -7,6 +7,8 @@ library = $(prefix)/lib/usbbtd
 # Of the API for guests. Where Python finds it by itself, all that it needs must be there, too: SHARED_LIBRARY=yes.
 guest_library ?= $(prefix)/lib/usbbtd-guest
 SHARED_LIBRARY ?=
+# Where the distribution has Python packages, if what it mends is to be taken from there.
+system_library ?=
 unitdir ?= $(prefix)/lib/systemd/system
 sysconfdir ?= /etc
 # Not the .venv's: that goes with the tree.
@@ -54,7 +56,7 @@ install-usbbt-common: $(BUILT)
 
 # After usbbt-common, which empties the directory first.
 install-usbbtd: $(BUILT)
-	@$(BUNDLE) --library=$(library) --part=usbbtd
+	@$(BUNDLE) --library=$(library) --part=usbbtd $(if $(system_library),--system=$(system_library))
 	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)),$(library))
 	$(call install_files,$(DAEMON_FILES))
 	@$(call copy,etc/usbbtd.toml,$(sysconfdir)/usbbtd)

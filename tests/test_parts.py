@@ -75,8 +75,21 @@ def test_service(packages: dict[str, Path]) -> None:
     shutil.copytree(below, joined)
     shutil.copytree(own, joined, dirs_exist_ok=True)
     assert {"pydantic", "usb1", "structlog"} <= import_all(joined)
+    assert (joined / "cryptography").is_dir()  # imported when it is needed
     files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (below, own)]
     assert not files[0] & files[1]
+
+
+def test_system_packages(tmp_path: Path) -> None:
+    """What the distribution mends is a link to its package, in the part that needs it."""
+    variables = (f"DESTDIR={tmp_path}", "prefix=/usr", "system_library=/usr/lib/python3/dist-packages")
+    for part in ("usbbt-common", "usbbtd"):
+        subprocess.run([*MAKE, f"install-{part}", *variables], check=True)
+    library = tmp_path / PRIVATE
+    assert [path.name for path in library.iterdir() if path.is_symlink()] == ["cryptography"]
+    assert (library / "cryptography").readlink() == Path("/usr/lib/python3/dist-packages/cryptography")
+    assert not list(library.glob("cryptography-*"))
+    assert (library / "pydantic").is_dir()
 
 
 @pytest.mark.parametrize(

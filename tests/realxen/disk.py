@@ -21,7 +21,8 @@ _PACKAGES = (
     "gzip", "hostname", "init-system-helpers", "libc-bin", "ncurses-base", "perl-base", "sed", "sysvinit-utils", "tar",
     "usr-is-merged", "util-linux",
     "apt", "kmod", "systemd-sysv", "udev",
-    "libusb-1.0-0", "libxenevtchn1", "libxengnttab1", "libxenstore4", "procps", "python3", "xenstore-utils",
+    "libusb-1.0-0", "libxenevtchn1", "libxengnttab1", "libxenstore4", "procps", "python3", "python3-cryptography",
+    "xenstore-utils",
 )  # fmt: skip
 #: Of no use here, and each costs an emulated machine seconds.
 _MASKED = (

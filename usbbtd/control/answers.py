@@ -210,11 +210,14 @@ def _versions() -> dict[str, str]:
     import platform
     from importlib import metadata
 
+    from cryptography import __version__ as cryptography  # linked to the distribution's, it has no metadata here
+
     libraries = ("cffi", "libusb1", "pydantic", "structlog", "systemd-python")
     return {
         "usbbtd": _version(),
         "python": platform.python_version(),
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "cryptography": cryptography,
         **{name: metadata.version(name) for name in libraries},
     }
