@@ -73,7 +73,7 @@ class GuestSettings(Section):
     channels: int = Field(default=64, ge=1, le=4096)
     listeners: int = Field(default=16, ge=0, le=1024)
     scans: int = Field(default=2, ge=0, le=16)
-    advertisements: int = Field(default=1, ge=0, le=1)
+    advertisements: int = Field(default=1, ge=0, le=16)
     requests: int = Field(default=24, ge=1, le=31)
     backlog: int = Field(default=8, ge=1, le=256)
     max_page_order: int = Field(default=5, ge=1, le=6)

@@ -30,6 +30,8 @@ ANSWERS = {
     0x2003: struct.pack("<BQ", 0, 1 << 1 | 1 << 5 | 1 << 8),
     0x201C: struct.pack("<BQ", 0, 0xFFFFFFFFFFFFFFFF),
     0x202F: struct.pack("<BHHHH", 0, 251, 2120, 251, 2120),
+    0x203A: struct.pack("<BH", 0, 31),
+    0x203B: bytes((0, 1)),
 }
 #: Commands that are answered by Command_Status.
 STATUS = {0x0405, 0x0406, 0x0409, 0x040A, 0x0411, 0x0413, 0x042A, 0x200D, 0x2013, 0x2019, 0x2043}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from usbbtd.hci import events
+from usbbtd.hci.advertising_set import AdvertisingParameters
 
 PEER = bytes.fromhex("0300000000c3")
 EXTENDED_ONLY = {0x1002: bytes(1) + (7 << 36 * 8 + 5 | 3 << 37 * 8 + 6).to_bytes(64, "little")}
@@ -51,7 +52,7 @@ def test_a_connection_that_is_refused_beside_what_the_controller_does(scripted: 
     if wanted != "advertising":
         controller.host.start_scan(active=True, duplicates=False)
     if wanted != "scan":
-        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+        controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
     began = opcodes(controller.take())
     controller.answers[0x200D] = b"\x0c"
     controller.host.connect(PEER, 2, controller.now)
@@ -82,8 +83,8 @@ def test_what_is_refused_beside_a_connection_begins_after_it(scripted: Any, opco
         controller.host.start_scan(active=True, duplicates=False)
         began = [0x200B, 0x200C]
     else:
-        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
-        began = [0x2006, 0x2008, 0x200A]
+        controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
+        began = [0x2006, 0x2008, 0x2009, 0x200A]
     controller.run()
     assert controller.host.take_events() == []
     assert opcodes(controller.take()) == [*began, began[-1]]
@@ -97,16 +98,16 @@ def test_what_is_refused_beside_a_connection_begins_after_it(scripted: Any, opco
 def test_what_is_wanted_before_the_controller_is_up_begins_then(scripted: Any) -> None:
     controller = scripted()
     controller.host.start_scan(active=False, duplicates=False)
-    controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+    controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
     assert controller.host.take_commands() == []
     controller.start()
-    assert opcodes(controller.take())[-5:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x200A]
+    assert opcodes(controller.take())[-6:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x2009, 0x200A]
 
 
 def test_extended_commands(scripted: Any) -> None:
     controller = scripted(EXTENDED_ONLY).up()
     controller.host.start_scan(active=True, duplicates=True)
-    controller.host.start_advertising(b"\2\1\6", interval_ms=100, connectable=True)
+    controller.host.start_advertising(1, AdvertisingParameters(b"\2\1\6", 100, True), 0.0)
     controller.host.connect(PEER, 2, 0.0)
     assert controller.take() == [
         (0x2041, struct.pack("<BBBBHH", 1, 0, 1, 1, 0x60, 0x30)),
@@ -118,5 +119,5 @@ def test_extended_commands(scripted: Any) -> None:
         (0x2043, struct.pack("<BBB6sBHHHHHHHH", 0, 1, 1, PEER, 1, 0x60, 0x30, 12, 24, 0, 500, 0, 0)),
     ]
     controller.host.stop_scan()
-    controller.host.stop_advertising()
-    assert opcodes(controller.take()) == [0x2042, 0x2039]
+    controller.host.stop_advertising(1)
+    assert opcodes(controller.take()) == [0x2042, 0x2039, 0x203C]

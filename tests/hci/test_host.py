@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events
+from usbbtd.hci.advertising_set import AdvertisingParameters
 from usbbtd.hci.host import Host
 from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import LOSSES, Cost
@@ -121,13 +122,13 @@ class TestSilence:
         enabled = [parameters[0] for code, parameters in controller.commands if code in {0x200C, 0x2042} - silent]
         assert not enabled or not enabled[-1]  # it is not left scanning
 
-    @pytest.mark.parametrize("silent", [0x2006, 0x2008, 0x200A])
+    @pytest.mark.parametrize("silent", [0x2006, 0x2008, 0x2009, 0x200A])
     def test_a_controller_that_never_answers_advertising(self, scripted: Any, silent: int) -> None:
         controller = scripted({silent: None}).up()
         for _ in range(4):
-            controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+            controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
             controller.wait(60.0)
-        assert controller.host.take_events()[-1] == events.AdvertisingStopped(0x01)
+        assert controller.host.take_events()[-1] == events.AdvertisingStopped(1, 0x01)
         assert list(controller.host.lost) == [Cost.ADVERTISING]
         assert controller.host.statistics()["resets"] == 2
         enabled = [parameters[0] for code, parameters in controller.commands if code == 0x200A != silent]
@@ -152,7 +153,7 @@ class TestSilence:
             controller.host.connect(PEER, 0, controller.now)
             controller.host.start_scan(active=True, duplicates=False)
             controller.host.connect(PEER, 2, controller.now)
-            controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+            controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
             controller.wait(7.0)
         assert controller.host.state == "up"
         controller.take()
@@ -167,7 +168,7 @@ class TestSilence:
         controller.host.set_connectable(True)
         controller.up()
         controller.host.start_scan(active=True, duplicates=False)
-        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+        controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
         controller.bredr_link(0x40, PEER)
         controller.le_link(0x50, PEER)
         controller.host.send_pdus(0x40, [pdu(b"x")])
@@ -186,7 +187,7 @@ class TestSilence:
         ]
         opcodes = [opcode for opcode, _ in controller.commands]
         assert opcodes[:2] == [0x0406, 0x0C03]
-        assert opcodes[-6:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x200A, 0x0C1A]
+        assert opcodes[-7:] == [0x200B, 0x200C, 0x2006, 0x2008, 0x2009, 0x200A, 0x0C1A]
         assert controller.host.take_acl(0.0) == []
         assert controller.host.statistics()["resets"] == 1
 
@@ -194,7 +195,7 @@ class TestSilence:
         """About a command that is answered in between."""
         controller = scripted().up()
         controller.host.start_scan(active=True, duplicates=False)
-        controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+        controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
         controller.take()
         for _ in range(2):
             controller.answers[0x0C1A] = None
@@ -208,7 +209,7 @@ class TestSilence:
         assert told[2:5] == [
             events.ConnectFailed(PEER, 0, 0x03, attempt),
             events.ScanStopped(0x03),
-            events.AdvertisingStopped(0x03),
+            events.AdvertisingStopped(1, 0x03),
         ]
         assert "did not answer WriteScanEnable (0x0C1A)" in told[5].reason
         assert len(told) == 6
@@ -446,7 +447,7 @@ class TestBumble:
     @pytest.mark.parametrize("extended", [False, True])
     async def test_le_peripheral(self, on_bumble: Any, extended: bool) -> None:
         on = await on_bumble(extended=extended)
-        on.host.start_advertising(b"\2\1\6", interval_ms=100, connectable=True)
+        on.host.start_advertising(1, AdvertisingParameters(b"\2\1\6", 100, True), 0.0)
         on.pump()
         address = Address.from_string_for_transport("C0:00:00:00:00:01", 2)
         for _ in range(2):
@@ -516,12 +517,16 @@ def test_a_reset_may_cost_a_transport(scripted: Any) -> None:
     """Who scans or advertises hears of it."""
     controller = scripted().up()
     controller.host.start_scan(active=True, duplicates=False)
-    controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+    controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
     controller.take()
     controller.answers[0x0C01] = b"\x01"
     controller.event(0x10, b"\x42")
     controller.run()
-    assert controller.host.take_events() == [events.Ready(), events.ScanStopped(0x11), events.AdvertisingStopped(0x11)]
+    assert controller.host.take_events() == [
+        events.Ready(),
+        events.ScanStopped(0x11),
+        events.AdvertisingStopped(1, 0x11),
+    ]
     assert not controller.host.supports_le
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.init import init_script
+from usbbtd.hci.limits import MAX_ADVERTISING_SETS
 from usbbtd.hci.losses import LOSSES, Cost
 from usbbtd.hci.wire import commands
 
@@ -21,6 +22,8 @@ ANSWERS = {
     commands.LeReadBufferSize: commands.LeBufferSize(251, 12).parameters(),
     commands.LeReadLocalSupportedFeatures: bytes(8),
     commands.LeReadSupportedStates: (3 << 22).to_bytes(8, "little"),
+    commands.LeReadMaximumAdvertisingDataLength: bytes.fromhex("1f 00"),
+    commands.LeReadNumberOfSupportedAdvertisingSets: b"\1",
     commands.LeReadMaximumDataLength: commands.LeMaximumDataLength(251, 2120, 251, 2120).parameters(),
 }
 
@@ -42,7 +45,7 @@ def run(**changed: Any) -> Any:
 
 def test_a_dual_mode_controller() -> None:
     controller, sent = run()
-    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, True, {})
+    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, True, 1, 31, {})
     assert sent[0] == commands.Reset()
     assert commands.WriteSimplePairingMode(1) in sent
     assert commands.WriteLeHostSupport(1, 0) in sent
@@ -147,11 +150,41 @@ def test_le_shares_the_buffers_of_bredr(size: bytes) -> None:
 @pytest.mark.parametrize(
     ("bits", "extended"), [((1 << 512) - 1, False), (7 << 36 * 8 + 5 | 3 << 37 * 8 + 6, True), (0, False)]
 )
-def test_extended_commands_only_where_there_are_no_legacy_ones(bits: int, extended: bool) -> None:
+def test_extended_commands_without_the_feature_only_where_there_are_no_legacy_ones(bits: int, extended: bool) -> None:
     controller, sent = run(ReadLocalSupportedCommands=bits.to_bytes(64, "little"))
     assert controller.extended == extended
     mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
     assert bool(mask >> 12 & 1) == extended
+
+
+EXTENDED_ADVERTISING = {"LeReadLocalSupportedFeatures": (1 << 12).to_bytes(8, "little")}
+
+
+@pytest.mark.parametrize(("bits", "extended"), [((1 << 512) - 1, True), (1 << 26 * 8 + 1, False)])
+def test_extended_commands_where_there_is_the_feature(bits: int, extended: bool) -> None:
+    """The feature alone is not enough: the commands have to be there."""
+    controller, _ = run(**EXTENDED_ADVERTISING, ReadLocalSupportedCommands=bits.to_bytes(64, "little"))
+    assert controller.extended == extended
+    assert (controller.advertising_sets, controller.advertising_data) == (1, 31)
+
+
+@pytest.mark.parametrize(
+    ("sets", "most", "used"),
+    [
+        (b"\x03", b"\x00\x01", (3, 256)),
+        (b"\x01", b"\x1f\x00", (1, 31)),
+        (b"\x00", b"\x00\x00", (1, 31)),
+        (b"\xf0", b"\xff\xff", (MAX_ADVERTISING_SETS, 1650)),
+        (0x01, 0x01, (1, 31)),
+    ],
+)
+def test_advertising_sets_and_their_data(sets: bytes | int, most: bytes | int, used: tuple[int, int]) -> None:
+    controller, _ = run(
+        **EXTENDED_ADVERTISING,
+        LeReadNumberOfSupportedAdvertisingSets=sets,
+        LeReadMaximumAdvertisingDataLength=most,
+    )
+    assert (controller.advertising_sets, controller.advertising_data) == used
 
 
 def test_every_command_may_be_unknown_and_costs_what_the_table_says() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events
+from usbbtd.hci.advertising_set import AdvertisingParameters
 from usbbtd.hci.limits import MAX_RESOLVED
 from usbbtd.hci.resolving import ResolvingEntry
 
@@ -56,7 +57,7 @@ def test_what_is_wanted_before_the_controller_is_up_or_after_a_reset(scripted: A
 def test_activities_pause_for_it(scripted: Any) -> None:
     controller = scripted(secure=True).up()
     controller.host.start_scan(active=False, duplicates=False)
-    controller.host.start_advertising(b"", interval_ms=100, connectable=True)
+    controller.host.start_advertising(1, AdvertisingParameters(b"", 100, True), 0.0)
     began = controller.take()
     controller.host.security.set_resolving_list([ENTRY])
     ends = [(0x200C, b"\0\0"), (0x200A, b"\0")]

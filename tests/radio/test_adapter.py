@@ -46,7 +46,7 @@ def scan_user(*, active: bool = False, duplicates: bool = False) -> tuple[ScanUs
 
 async def test_without_a_dongle_nothing_works_and_listening_waits(adapter: SharedAdapter) -> None:
     assert (adapter.powered, adapter.address, adapter.transports) == (False, bytes(6), (False, False))
-    assert adapter.statistics() == {"links": 0, "channels": 0, "listeners": 0}
+    assert not any(adapter.statistics().values())
     assert (adapter.info().state, adapter.info().address, adapter.links.info()) == ("no dongle", None, [])
     with pytest.raises(NoDongle):
         await connect(adapter, air.BREDR)
@@ -134,7 +134,7 @@ async def test_a_lost_dongle_ends_everything_that_streams(
         assert user.channel.send_sdus([b"late"]) == 0
         user.channel.release_sdus(1)
         user.channel.close()
-    assert adapter.statistics() == {"links": 0, "channels": 0, "listeners": 1}
+    assert {name: value for name, value in adapter.statistics().items() if value} == {"listeners": 1}
     assert not adapter.powered
     opening.cancel()
     with contextlib.suppress(asyncio.CancelledError):

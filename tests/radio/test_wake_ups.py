@@ -524,7 +524,7 @@ async def play(steps: list[Any], entries: list[Any]) -> None:
     for transport in air.TRANSPORTS:
         world.adapter.channels.unlisten(transport, REFUSING[transport])
     world.adapter.close()
-    assert world.adapter.statistics() == dict.fromkeys(("links", "channels", "listeners"), 0)
+    assert not any(world.adapter.statistics().values())
     assert world.xen.held == (0, 0, 0)
     assert (world.guest.access.open_grants, world.guest.served._core.objects()) == (0, [])
     assert world.adapter.echoes._waiters == {}

@@ -209,8 +209,9 @@ class Adapter:
         """Advertises on LE while the block runs, with ``data``: up to 31 bytes of AD structures.
 
         ``interval_ms``: 20 to 10240. The advertising ends, too, when the adapter goes away, and does not start again by
-        itself. Raises PermissionDenied, LimitReached, AdapterGone; AdapterError with EADDRINUSE if the adapter
-        advertises already, with EOPNOTSUPP if it cannot; ValueError or TypeError if an argument is not legal.
+        itself. Other guests may advertise meanwhile, in turns if the controller can do no better. Raises
+        PermissionDenied, LimitReached, AdapterGone; AdapterError with EOPNOTSUPP if the adapter cannot advertise;
+        ValueError or TypeError if an argument is not legal.
         """
         data = check_bytes("data", data)
         check_integer("interval_ms", interval_ms)

@@ -4,13 +4,11 @@ A controller gets the legacy commands, or the extended ones if it knows no other
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci.command_queue import Send
-from usbbtd.hci.events import Event
+from usbbtd.hci.command_queue import Done, Send
 from usbbtd.hci.init import ControllerFacts
 from usbbtd.hci.wire.commands import HciCommand
 
@@ -23,17 +21,16 @@ class Activity(ABC, Generic[P]):
     """One activity: keeps the parameters with which it is wanted, and sends the commands for it.
 
     What is wanted outlives a reset of the controller. All commands that begin an activity are sent at once; if one
-    fails, the effect of the others is undone. ``stopped`` makes the event for an activity that ends by itself.
+    fails, the effect of the others is undone.
     """
 
-    def __init__(self, send: Send, emit: Callable[[Event], None], stopped: Callable[[int], Event]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._emit = emit
-        self._stopped = stopped
         self._controller: ControllerFacts | None = None  # None if it is not up or has no LE
         self._wanted: P | None = None
         self._is_on = False  # whether the controller was told to begin
         self._beginnings = 0  # how often it was, so that an answer finds its own
+        self._unanswered = 0  # how many of our commands the controller has not answered yet
         self._initiating = False  # whether a connection is being created
         self._goes_on_beside = True  # whether the controller can do this while it initiates
 
@@ -43,7 +40,11 @@ class Activity(ABC, Generic[P]):
     def _commands_to_begin(self, controller: ControllerFacts, wanted: P) -> list[HciCommand]: ...
 
     @abstractmethod
-    def _command_to_end(self, controller: ControllerFacts) -> HciCommand: ...
+    def _commands_to_end(self, controller: ControllerFacts) -> list[HciCommand]: ...
+
+    @abstractmethod
+    def _given_up(self, status: int) -> None:
+        """Tells that the activity has ended by itself."""
 
     def _may_go_on_beside(self, controller: ControllerFacts) -> bool:
         """Tells whether the controller says that it can do this while it initiates."""
@@ -51,6 +52,9 @@ class Activity(ABC, Generic[P]):
 
     def _ended(self) -> None:
         """Forgets what belongs to an activity that has ended."""
+
+    def _settled(self) -> None:
+        """Is called when the controller has answered all commands."""
 
     def _refused(self, status: int) -> None:
         """Gives the activity up, as the controller refuses it."""
@@ -89,6 +93,7 @@ class Activity(ABC, Generic[P]):
     def controller_down(self) -> None:
         self._controller = None
         self._is_on = self._initiating = False
+        self._unanswered = 0
         self._ended()
 
     def abandon(self, status: int) -> None:
@@ -125,26 +130,39 @@ class Activity(ABC, Generic[P]):
             return
         self._is_on = True
         self._beginnings += 1
-        answered = partial(self._answered, self._beginnings)
+        beginning = self._beginnings
+        answered = partial(self._answered, beginning)
         for command in self._commands_to_begin(controller, wanted):
-            if self._is_on:  # else an earlier one has failed at once
-                self._send(command, answered)
+            if self._is_on and beginning == self._beginnings:  # else an earlier one has failed at once
+                self._order(command, answered)
 
     def _end(self, controller: ControllerFacts) -> None:
         if self._is_on:
             self._is_on = False
             self._ended()
-            self._send(self._command_to_end(controller))
+            for command in self._commands_to_end(controller):
+                self._order(command, self._end_answered)
+
+    def _order(self, command: HciCommand, done: Done) -> None:
+        self._unanswered += 1
+        self._send(command, done)
 
     def _answered(self, beginning: int, status: int, _returned: bytes, _now: float) -> None:
-        if not status or beginning != self._beginnings or not self._is_on or self._controller is None:
-            return
-        self._end(self._controller)
-        if status == ErrorCode.COMMAND_DISALLOWED and self._initiating:
-            self._goes_on_beside = False  # it goes on after the connection
-        else:
-            self._refused(status)
+        self._unanswered -= 1
+        if status and beginning == self._beginnings and self._is_on and self._controller is not None:
+            self._end(self._controller)
+            if status == ErrorCode.COMMAND_DISALLOWED and self._initiating:
+                self._goes_on_beside = False  # it goes on after the connection
+            else:
+                self._refused(status)
+        if not self._unanswered:
+            self._settled()
+
+    def _end_answered(self, _status: int, _returned: bytes, _now: float) -> None:
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._settled()
 
     def _give_up(self, status: int) -> None:
         self._wanted = None
-        self._emit(self._stopped(status))
+        self._given_up(status)

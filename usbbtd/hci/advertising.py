@@ -1,111 +1,216 @@
-"""Advertises on LE, with one set."""
+"""Advertises on LE: any number of advertisements, with as many advertising sets as the controller has.
+
+Where there are more advertisements than sets they take turns: when a turn is over, those that are on the air longest
+leave it to those that wait longest.
+"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import count
 
-from usbbtd.errors import LocalProtocolError
-from usbbtd.hci.activity import Activity
+from usbbtd.bluetooth import ErrorCode
+from usbbtd.hci.advertising_set import AdvertisingParameters, AdvertisingSet, why_not_advertised
 from usbbtd.hci.command_queue import Send
-from usbbtd.hci.events import AdvertisingStopped, Event
-from usbbtd.hci.init import OWN_ADDRESS_TYPE, ControllerFacts
-from usbbtd.hci.wire import commands
-from usbbtd.hci.wire.commands import HciCommand
+from usbbtd.hci.events import AdvertisementAnswered, AdvertisingStopped, Event
+from usbbtd.hci.init import ControllerFacts
+from usbbtd.hci.limits import TURN_S
+from usbbtd.hci.wire.events import LeAdvertisingSetTerminated
 
 __all__ = ["Advertising"]
 
-#: The most octets of data that the legacy commands take.
-MAX_DATA = 31
-
-_INTERVALS = range(0x0020, 0x4001)  # 20 ms to 10.24 s
-_ALL_CHANNELS = 0b111
-_SET = 0  # the one advertising set of the extended commands
-_ADV_IND, _ADV_NONCONN_IND = 0, 3
-_EXTENDED_ADV_IND, _EXTENDED_ADV_NONCONN_IND = 0x13, 0x10  # legacy PDUs by the extended commands (7.8.53)
-_WHOLE_DATA, _NO_FRAGMENTS = 3, 1
-_NO_PREFERENCE = 127
-
-
-class AdvertisingParameters(NamedTuple):
-    data: bytes
-    interval: int  # 0.625 ms
-    connectable: bool
+#: With these a controller says that it has no room for one advertisement more, and not that it dislikes this one.
+_NO_ROOM = frozenset(
+    (
+        ErrorCode.MEMORY_CAPACITY_EXCEEDED,
+        ErrorCode.CONNECTION_LIMIT_EXCEEDED,
+        ErrorCode.COMMAND_DISALLOWED,
+        ErrorCode.LIMITED_RESOURCES,
+    )
+)
 
 
-class Advertising(Activity[AdvertisingParameters]):
-    """Advertises with one controller, also after a peer has connected."""
+class Advertising:
+    """Shares out a controller's advertising sets among advertisements, which outlive a reset of the controller."""
 
     def __init__(self, random_address: bytes, send: Send, emit: Callable[[Event], None]) -> None:
-        super().__init__(send, emit, AdvertisingStopped)
         self._random_address = random_address
+        self._send = send
+        self._emit = emit
+        self._controller: ControllerFacts | None = None  # None if it is not up or has no LE
+        self._wanted: dict[int, AdvertisingParameters] = {}  # by the user's number
+        self._waiting: list[int] = []  # those that are not on the air, the one that waits longest first
+        self._sets: list[AdvertisingSet] = []
+        self._turns = count(1)
+        self._turn_ends = 0.0  # counts while somebody waits
+        self._sharing_out = False
+        self._links = 0
+        self.counters = {
+            "advertising_turns": 0,  # how often an advertisement left the air to another
+            "advertising_sets_lost": 0,  # which the controller claims to have, and has no room for
+        }
+
+    # The user's wishes
+
+    def start(self, number: int, parameters: AdvertisingParameters, now: float) -> None:
+        """Starts an advertisement, or changes it. AdvertisingStopped follows if the controller cannot have it."""
+        if self._controller is not None and why_not_advertised(parameters, self._controller.advertising_data):
+            self.stop(number)
+            self._emit(AdvertisingStopped(number, ErrorCode.UNSUPPORTED_FEATURE))
+            return
+        if number not in self._wanted:
+            if not self._waiting:
+                self._turn_ends = now + TURN_S
+            self._waiting.append(number)
+        self._wanted[number] = parameters
+        self._share_out()
+
+    def stop(self, number: int) -> None:
+        """Ends an advertisement. Does nothing if there is none of this number."""
+        self._forget(number)
+        for one in self._sets:
+            if one.number == number:
+                one.release()
+        self._share_out()
+
+    # The controller's side
+
+    def controller_up(self, controller: ControllerFacts) -> None:
+        """Begins what is wanted on a controller that was just reset."""
+        if not controller.supports_le:
+            self.abandon(ErrorCode.UNSUPPORTED_FEATURE)
+            return
+        self.controller_down()
+        self._controller = controller
+        for number, parameters in list(self._wanted.items()):
+            if why_not_advertised(parameters, controller.advertising_data):
+                self._give_up(number, ErrorCode.UNSUPPORTED_FEATURE)
+        for handle in range(controller.advertising_sets):
+            one = AdvertisingSet(handle, self._random_address, self._send, self._refused, self._share_out)
+            one.controller_up(controller)
+            self._sets.append(one)
+        self._share_out()
+
+    def controller_down(self) -> None:
+        self._controller = None
+        for one in self._sets:
+            one.controller_down()
+        self._waiting = [one.number for one in self._by_age() if one.number is not None] + self._waiting
+        self._sets = []
         self._links = 0
 
-    def start(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
-        """Starts to advertise, or changes it. Raises LocalProtocolError if there are more than 31 octets of data."""
-        if len(data) > MAX_DATA:
-            raise LocalProtocolError(f"{len(data)} octets of advertising data, {MAX_DATA} is the most")
-        interval = min(max(interval_ms * 8 // 5, _INTERVALS[0]), _INTERVALS[-1])
-        self._want(AdvertisingParameters(data, interval, connectable))
+    def abandon(self, status: int) -> None:
+        """Ends all advertisements, each with an event: the controller is of no use."""
+        self.controller_down()
+        for number in list(self._wanted):
+            self._give_up(number, status)
 
-    def link_up(self, role: int) -> None:
+    def link_up(self, handle: int, role: int) -> None:
+        """Takes the news of a link, which may be the answer to an advertisement."""
         self._links += 1
-        if role and self._wanted is not None and self._wanted.connectable:
-            self._is_on = False  # the controller ended it with the connection
-            self._apply()
+        if role and self._controller is not None and not self._controller.extended:
+            self._end_with(handle, self._sets[0])  # else an event follows that says which set it was
 
     def link_down(self) -> None:
         self._links -= 1
-        if not self._is_on:  # the controller may be able to do it now
-            self._apply()
+        for one in self._sets:
+            one.retry()
 
-    def controller_down(self) -> None:
-        super().controller_down()
-        self._links = 0
+    def receive_terminated(self, event: LeAdvertisingSetTerminated, _now: float) -> None:
+        """Takes the news that the controller has ended a set, and why."""
+        for one in self._sets:
+            if one.handle == event.advertising_handle:
+                if not event.status:
+                    self._end_with(event.handle, one)
+                elif one.is_settled and one.number is not None:
+                    self._give_up(one.number, event.status)
+                    one.release()
+                break
+        self._share_out()
 
-    def _refused(self, status: int) -> None:
-        if not self._links:  # else it is tried again when a link ends: some controllers cannot do both
-            self._give_up(status)
+    def pause(self) -> None:
+        """Has the controller end all sets until resume(): for commands that are not allowed meanwhile."""
+        for one in self._sets:
+            one.pause()
 
-    def _commands_to_begin(self, controller: ControllerFacts, wanted: AdvertisingParameters) -> list[HciCommand]:
-        return self._extended(wanted) if controller.extended else self._legacy(wanted)
+    def resume(self) -> None:
+        for one in self._sets:
+            one.resume()
 
-    def _command_to_end(self, controller: ControllerFacts) -> HciCommand:
-        if controller.extended:
-            return commands.LeSetExtendedAdvertisingEnable(0, 1, _SET, 0, 0)
-        return commands.LeSetAdvertisingEnable(0)
+    def set_initiating(self, initiating: bool) -> None:
+        for one in self._sets:
+            one.set_initiating(initiating)
 
-    @staticmethod
-    def _legacy(wanted: AdvertisingParameters) -> list[HciCommand]:
-        kind = _ADV_IND if wanted.connectable else _ADV_NONCONN_IND
-        return [
-            commands.LeSetAdvertisingParameters(
-                wanted.interval, wanted.interval, kind, OWN_ADDRESS_TYPE, 0, bytes(6), _ALL_CHANNELS, 0
-            ),
-            commands.LeSetAdvertisingData(len(wanted.data), wanted.data),
-            commands.LeSetAdvertisingEnable(1),
-        ]
+    def make_way(self) -> None:
+        for one in self._sets:
+            one.make_way()
 
-    def _extended(self, wanted: AdvertisingParameters) -> list[HciCommand]:
-        kind = _EXTENDED_ADV_IND if wanted.connectable else _EXTENDED_ADV_NONCONN_IND
-        interval = wanted.interval.to_bytes(3, "little")
-        return [
-            commands.LeSetExtendedAdvertisingParameters(
-                advertising_handle=_SET,
-                event_properties=kind,
-                interval_min=interval,
-                interval_max=interval,
-                channel_map=_ALL_CHANNELS,
-                own_address_type=OWN_ADDRESS_TYPE,
-                peer_address_type=0,
-                peer_address=bytes(6),
-                filter_policy=0,
-                tx_power=_NO_PREFERENCE,
-                primary_phy=commands.LE_1M_PHY,
-                secondary_max_skip=0,
-                secondary_phy=commands.LE_1M_PHY,
-                sid=0,
-                scan_request_notification=0,
-            ),
-            commands.LeSetAdvertisingSetRandomAddress(_SET, self._random_address),
-            commands.LeSetExtendedAdvertisingData(_SET, _WHOLE_DATA, _NO_FRAGMENTS, len(wanted.data), wanted.data),
-            commands.LeSetExtendedAdvertisingEnable(1, 1, _SET, 0, 0),
-        ]
+    def next_timeout(self) -> float | None:
+        return self._turn_ends if self._waiting and self._sets else None
+
+    def handle_timeout(self, now: float) -> None:
+        """Ends turns that are over. A set whose turn has not begun for the controller, or which is paused, keeps it."""
+        if not self._waiting or now < self._turn_ends:
+            return
+        self._turn_ends = now + TURN_S
+        leaving = [one for one in self._by_age() if one.number is not None and one.is_settled and not one.is_paused]
+        for one in leaving[: len(self._waiting)]:
+            assert one.number is not None  # see above
+            self._waiting.append(one.number)
+            one.number = None
+            self.counters["advertising_turns"] += 1
+        self._share_out()
+
+    # Inside
+
+    def _by_age(self) -> list[AdvertisingSet]:
+        return sorted(self._sets, key=lambda one: one.since)
+
+    def _share_out(self) -> None:
+        """Gives sets that are free those that wait, and tells sets what has changed of theirs."""
+        if self._sharing_out:
+            return  # what a set that refuses at once leaves is seen by the loop below
+        self._sharing_out = True
+        while (one := self._next_change()) is not None:
+            if one.number is None:
+                one.since = next(self._turns)
+                one.take(number := self._waiting.pop(0), self._wanted[number])
+            else:
+                one.take(one.number, self._wanted[one.number])
+        self._sharing_out = False
+
+    def _next_change(self) -> AdvertisingSet | None:
+        for one in self._sets:
+            if one.is_settled:  # until then, as it would not be the last that waits for a slow controller
+                if one.number is None:
+                    if self._waiting:
+                        return one
+                elif self._wanted[one.number] != one.parameters:
+                    return one
+        return None
+
+    def _end_with(self, handle: int, one: AdvertisingSet) -> None:
+        """Begins a set anew, which the controller has ended with a connection."""
+        if one.answerable is not None:
+            self._emit(AdvertisementAnswered(handle, one.answerable))
+        one.begin_anew()
+
+    def _refused(self, one: AdvertisingSet, status: int) -> None:
+        number = one.number
+        if number is None:
+            return
+        if status in _NO_ROOM and any(other.is_on for other in self._sets):
+            self._sets.remove(one)
+            self._waiting.insert(0, number)
+            self.counters["advertising_sets_lost"] += 1
+        elif not self._links:  # else it is tried again when a link ends: some controllers cannot do both
+            self._give_up(number, status)
+            one.release()
+            self._share_out()
+
+    def _give_up(self, number: int, status: int) -> None:
+        self._forget(number)
+        self._emit(AdvertisingStopped(number, status))
+
+    def _forget(self, number: int) -> None:
+        self._wanted.pop(number, None)
+        if number in self._waiting:
+            self._waiting.remove(number)

@@ -312,7 +312,7 @@ class Connections:
         self.counters["links_opened"] += 1
         self._emit(Connected(handle, target.address, target.address_type, role))
         if target.address_type:
-            self._advertising.link_up(role)
+            self._advertising.link_up(handle, role)
         self._initiator(target).receive_connected(target, now)
 
     def _link_down(self, link: AclLink, reason: int, now: float) -> None:

@@ -51,9 +51,17 @@ class ScanStopped(NamedTuple):
 
 
 class AdvertisingStopped(NamedTuple):
-    """The advertising could not be started, or ended with the controller. It does not come after stop_advertising()."""
+    """An advertisement could not be started, or ended with the controller. It does not come after stop_advertising."""
 
+    advertisement: int  # the number that start_advertising() was given
     status: int
+
+
+class AdvertisementAnswered(NamedTuple):
+    """A peer has connected because of an advertisement. It comes after Connected, if it is known which one that was."""
+
+    handle: int
+    advertisement: int  # the number that start_advertising() was given
 
 
 class PageScanRefused(NamedTuple):
@@ -184,6 +192,7 @@ Event = (
     | Advertisement
     | ScanStopped
     | AdvertisingStopped
+    | AdvertisementAnswered
     | PageScanRefused
     | CommandGivenUp
     | ConnectionUpdated

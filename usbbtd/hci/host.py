@@ -11,6 +11,7 @@ from usbbtd.bluetooth import ErrorCode
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci.acl import AclData
 from usbbtd.hci.advertising import Advertising
+from usbbtd.hci.advertising_set import AdvertisingParameters
 from usbbtd.hci.authentication import Authentication
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
@@ -72,6 +73,7 @@ class Host:
             incoming.LeEnhancedConnectionComplete: links.receive_le_complete,
             incoming.LeConnectionUpdateComplete: links.receive_le_updated,
             incoming.LeRemoteConnectionParameterRequest: links.receive_le_parameters_request,
+            incoming.LeAdvertisingSetTerminated: self._advertising.receive_terminated,
             incoming.LeAdvertisingReport: self._scanning.receive_reports,
             incoming.LeExtendedAdvertisingReport: self._scanning.receive_reports,
             **dict.fromkeys(security.events, security.receive),
@@ -120,6 +122,7 @@ class Host:
             **self.security.counters,
             **self._acl.statistics(),
             **self._scanning.counters,
+            **self._advertising.counters,
         }
 
     # The user's side
@@ -163,12 +166,16 @@ class Host:
     def stop_scan(self) -> None:
         self._scanning.stop()
 
-    def start_advertising(self, data: bytes, *, interval_ms: int, connectable: bool) -> None:
-        """Advertises until stop_advertising() or AdvertisingStopped, also after a peer has connected."""
-        self._advertising.start(data, interval_ms=interval_ms, connectable=connectable)
+    def start_advertising(self, number: int, parameters: AdvertisingParameters, now: float) -> None:
+        """Advertises until stop_advertising() or AdvertisingStopped, also after a peer has connected.
 
-    def stop_advertising(self) -> None:
-        self._advertising.stop()
+        There may be any number of advertisements, each with a number of the caller's; see hci/advertising.py. One that
+        has this number already is changed.
+        """
+        self._advertising.start(number, parameters, now)
+
+    def stop_advertising(self, number: int) -> None:
+        self._advertising.stop(number)
 
     def update_connection(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
         """Asks for other connection parameters of an LE link. ConnectionUpdated follows if they are changed.
@@ -237,8 +244,11 @@ class Host:
 
     def next_timeout(self) -> float | None:
         """Returns when handle_timeout() is to be called, which may be in the past; None if no time-out runs."""
-        one, other = self._commands.deadline, self._connections.next_timeout()
-        return one if other is None or (one is not None and one < other) else other
+        due = self._commands.deadline
+        for other in (self._connections.next_timeout(), self._advertising.next_timeout()):
+            if due is None or (other is not None and other < due):
+                due = other
+        return due
 
     def handle_timeout(self, now: float) -> None:
         self._commands.now = now
@@ -250,6 +260,7 @@ class Host:
             complaint, bounded = silence
             self._recover(complaint, bounded=bounded)
         self._connections.handle_timeout(now)
+        self._advertising.handle_timeout(now)
 
     # Inside
 

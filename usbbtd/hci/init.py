@@ -9,15 +9,19 @@ from typing import NamedTuple, TypeVar
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci.acl import MIN_ACL_LENGTH
+from usbbtd.hci.limits import MAX_ADVERTISEMENT, MAX_ADVERTISING_SETS
 from usbbtd.hci.losses import LOSSES, Cost
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.commands import HciCommand, Returned
 from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, EncryptionChangeV2, LeEvent
 
-__all__ = ["OWN_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
+__all__ = ["LEGACY_DATA", "OWN_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
 
 #: Our address on LE is a random static one, which tells peers nothing about the dongle.
 OWN_ADDRESS_TYPE = 1
+
+#: The most octets of data in an advertisement, or in a scan response, by the legacy commands.
+LEGACY_DATA = 31
 
 R = TypeVar("R")
 A = TypeVar("A", bound=Returned)
@@ -34,6 +38,7 @@ _NON_FLUSHABLE = 1 << 54
 _LE_PARAMETERS_REQUEST = 1 << 1
 _LE_DATA_LENGTH = 1 << 5
 _LE_2M_PHY = 1 << 8
+_LE_EXTENDED_ADVERTISING = 1 << 12
 # Supported commands, octet and bit (Vol 4, Part E, 6.27): set advertising enable, set scan enable, create connection
 _LEGACY_LE = (1 << 26 * 8 + 1) | (1 << 26 * 8 + 3) | (1 << 26 * 8 + 4)
 _EXTENDED_LE = (1 << 36 * 8 + 5) | (1 << 37 * 8 + 6) | (1 << 37 * 8 + 7)
@@ -67,6 +72,8 @@ class ControllerFacts(NamedTuple):
     extended: bool  # whether LE uses the extended commands; the two sets must not be mixed (Vol 4, Part E, 3.1.1)
     scan_while_initiating: bool
     resolves: bool  # whether it can know peers by their private addresses
+    advertising_sets: int  # how many it has; 1 with the legacy commands
+    advertising_data: int  # the most octets of an advertisement, and of a scan response
     lost: Lost  # the transports that it has, but for which it refuses a command that they need
 
 
@@ -103,17 +110,16 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
         yield commands.WriteDefaultLinkPolicySettings(_ROLE_SWITCH_AND_SNIFF)
         if supports_le:
             yield commands.WriteLeHostSupport(1, 0)
-    extended = supported & _LEGACY_LE != _LEGACY_LE and supported & _EXTENDED_LE == _EXTENDED_LE
     resolves = supported & _RESOLVING == _RESOLVING
-    le_buffers, states = None, 0
+    le = _LeFacts(None, False, 0, 1, LEGACY_DATA)
     if supports_le:
-        le_buffers, states = yield from _init_le(random_address, extended, resolves, lost)
+        le = yield from _init_le(random_address, supported, resolves, lost)
     had = {Cost.BREDR: supports_bredr, Cost.LE: supports_le}
     lost = {cost: why for cost, why in lost.items() if had[cost]}
     supports_bredr, supports_le = supports_bredr and Cost.BREDR not in lost, supports_le and Cost.LE not in lost
     if not supports_bredr and not supports_le:
         raise RemoteProtocolError("; ".join(lost.values()))
-    if bredr_buffers is None and (supports_bredr or le_buffers is None):
+    if bredr_buffers is None and (supports_bredr or le.buffers is None):
         raise RemoteProtocolError("the controller has no buffers for ACL data")
     return ControllerFacts(
         address=address.address if address else bytes(6),
@@ -122,21 +128,34 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
         supports_bredr=supports_bredr,
         supports_le=supports_le,
         bredr_buffers=bredr_buffers,
-        le_buffers=le_buffers,
+        le_buffers=le.buffers,
         non_flushable=bool(features & _NON_FLUSHABLE),
-        extended=extended,
-        scan_while_initiating=states & _SCAN_WHILE_INITIATING == _SCAN_WHILE_INITIATING,
+        extended=le.extended,
+        scan_while_initiating=le.states & _SCAN_WHILE_INITIATING == _SCAN_WHILE_INITIATING,
         resolves=supports_le and resolves,
+        advertising_sets=le.advertising_sets,
+        advertising_data=le.advertising_data,
         lost=lost,
     )
 
 
-def _init_le(
-    random_address: bytes, extended: bool, resolves: bool, lost: Lost
-) -> Script[tuple[tuple[int, int] | None, int]]:
-    """Sets up LE. Returns (the LE buffers, or None if it shares those of BR/EDR; the supported states)."""
+class _LeFacts(NamedTuple):
+    """What of a controller's facts is learnt while LE is set up."""
+
+    buffers: tuple[int, int] | None
+    extended: bool
+    states: int
+    advertising_sets: int
+    advertising_data: int
+
+
+def _init_le(random_address: bytes, supported: int, resolves: bool, lost: Lost) -> Script[_LeFacts]:
+    """Sets up LE. ``supported``: the bits of the commands that the controller knows."""
     answer = yield from _ask(commands.LeReadLocalSupportedFeatures(), commands.LeLocalSupportedFeatures)
     features = answer.features if answer else 0
+    extended = supported & _EXTENDED_LE == _EXTENDED_LE and (
+        bool(features & _LE_EXTENDED_ADVERTISING) or supported & _LEGACY_LE != _LEGACY_LE
+    )
     mask = _le_event_mask(features, extended, resolves)
     yield from _set(commands.LeSetEventMask(mask), lost if extended else {})
     size = yield from _ask(commands.LeReadBufferSize(), commands.LeBufferSize, lost)
@@ -149,7 +168,18 @@ def _init_le(
             yield commands.LeWriteSuggestedDefaultDataLength(longest.tx_octets, longest.tx_time)
     if features & _LE_2M_PHY:
         yield commands.LeSetDefaultPhy(0, 0b011, 0b011)
-    return buffers, states.states if states else 0
+    sets, data = (yield from _ask_advertising()) if extended else (1, LEGACY_DATA)
+    return _LeFacts(buffers, extended, states.states if states else 0, sets, data)
+
+
+def _ask_advertising() -> Script[tuple[int, int]]:
+    """Asks how many advertising sets there are, and how much data one takes; returns both as far as we use them."""
+    number = yield from _ask(
+        commands.LeReadNumberOfSupportedAdvertisingSets(), commands.LeNumberOfSupportedAdvertisingSets
+    )
+    most = yield from _ask(commands.LeReadMaximumAdvertisingDataLength(), commands.LeMaximumAdvertisingDataLength)
+    sets = min(max(number.sets, 1), MAX_ADVERTISING_SETS) if number else 1
+    return sets, min(max(most.length, LEGACY_DATA), MAX_ADVERTISEMENT) if most else LEGACY_DATA
 
 
 def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:

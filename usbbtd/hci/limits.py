@@ -56,6 +56,14 @@ STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
 #: The most bonded peers whose private addresses a controller is asked to resolve; usual ones have room for 8 to 32.
 MAX_RESOLVED = 32
+# Advertising
+
+#: The most advertising sets of a controller that are used: each costs it memory, and us some commands. Advertisements
+#: beyond them take turns.
+MAX_ADVERTISING_SETS = 8
+#: How long a turn lasts. Several advertising events of the usual interval of 100 ms fall into it, and one of the
+#: longest, as the first comes at once.
+TURN_S = 0.5
 
 # Advertisements
 

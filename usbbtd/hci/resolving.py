@@ -4,10 +4,9 @@ Such a peer is then reported under its identity address, and can be connected to
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from usbbtd.bluetooth import ErrorCode
-from usbbtd.hci.activity import Activity
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.init import ControllerFacts
 from usbbtd.hci.limits import MAX_RESOLVED
@@ -32,6 +31,13 @@ class ResolvingEntry(NamedTuple):
         return f"ResolvingEntry({self.address_type}, {self.address!r}, ...)"
 
 
+class PausingActivity(Protocol):
+    """Does something with the controller that it can be told to end for a while: an ``Activity``, or several."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
 class ResolvingList:
     """Keeps the list of a controller as it is wanted, also after a reset.
 
@@ -39,7 +45,7 @@ class ResolvingList:
     the commands wait for the end of a connection's beginning.
     """
 
-    def __init__(self, activities: Sequence[Activity[Any]], send: Send) -> None:
+    def __init__(self, activities: Sequence[PausingActivity], send: Send) -> None:
         self._activities = activities
         self._send = send
         self._controller: ControllerFacts | None = None

@@ -26,7 +26,8 @@ class Scanning(Activity[ScanParameters]):
     """Scans with one controller, and tells the advertisements that it reports."""
 
     def __init__(self, send: Send, emit: Callable[[Event], None]) -> None:
-        super().__init__(send, emit, ScanStopped)
+        super().__init__(send)
+        self._emit = emit
         self._advertisements = Advertisements()
         self.counters = self._advertisements.counters
 
@@ -52,8 +53,11 @@ class Scanning(Activity[ScanParameters]):
             commands.LeSetScanEnable(1, filter_duplicates),
         ]
 
-    def _command_to_end(self, controller: ControllerFacts) -> HciCommand:
-        return commands.LeSetExtendedScanEnable(0, 0, 0, 0) if controller.extended else commands.LeSetScanEnable(0, 0)
+    def _commands_to_end(self, controller: ControllerFacts) -> list[HciCommand]:
+        return [commands.LeSetExtendedScanEnable(0, 0, 0, 0) if controller.extended else commands.LeSetScanEnable(0, 0)]
+
+    def _given_up(self, status: int) -> None:
+        self._emit(ScanStopped(status))
 
     def _may_go_on_beside(self, controller: ControllerFacts) -> bool:
         return controller.scan_while_initiating

@@ -99,7 +99,7 @@ class SharedAdapter:
 
     def statistics(self) -> dict[str, int]:
         """Returns counters of the adapter, of its dongle, and of the HCI and L2CAP cores under it."""
-        own = {"links": len(self.links.by_handle), **self.channels.statistics()}
+        own = {"links": len(self.links.by_handle), **self.channels.statistics(), **self.air.statistics()}
         if self._stack is not None:
             own |= self._stack.controller.statistics() | self._stack.statistics()
         return own
@@ -180,7 +180,7 @@ class SharedAdapter:
                 self._log.warning("command given up", command=command, missing=cost)
 
     def controller_lost(self, reason: str) -> None:
-        """Ends links, channels, echoes and scans; listeners and the advertiser wait for the next dongle."""
+        """Ends links, channels, echoes and scans; listeners and advertisers wait for the next dongle."""
         self._log.log(logging.INFO if reason == STOPPING else logging.WARNING, "adapter down", reason=reason)
         self._stack = None
         self._up.clear()

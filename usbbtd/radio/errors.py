@@ -34,7 +34,7 @@ class Unreachable(RadioError):
 
 
 class InUse(RadioError):
-    """Another user has the PSM, or the advertising set."""
+    """Another user has the PSM."""
 
 
 class NotSupported(RadioError):
@@ -42,4 +42,4 @@ class NotSupported(RadioError):
 
 
 class Exhausted(RadioError):
-    """A limit is reached: of channels, or of requests that are under way."""
+    """A limit is reached: of channels, of advertisements, or of requests that are under way."""

@@ -17,7 +17,7 @@ from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif.messages import ScanReport, unpack_report
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
-from usbbtd.radio.errors import InUse, NoDongle
+from usbbtd.radio.errors import NoDongle
 
 GUEST, DRIVER = 7, 3
 IN_CONS = 64  # in the page of indices
@@ -128,13 +128,13 @@ async def test_no_scan_without_a_dongle(adapter: SharedAdapter) -> None:
         GuestScan(adapter, active=False, duplicates=False, ended=lambda _: None, failed=lambda _: None)
 
 
-async def test_an_advertisement_holds_the_set_until_it_is_closed(
+async def test_advertisements_last_until_they_are_closed(
     adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
-    advertisement = GuestAdvertisement(adapter, Advertiser(b"", 20, True))
-    with pytest.raises(InUse):
-        GuestAdvertisement(adapter, Advertiser(b"", 20, True))
+    advertisements = [GuestAdvertisement(adapter, Advertiser(b"", 20, True)) for _ in range(2)]
     await peer.connect(air.LE)
-    advertisement.close()
-    advertisement.close()
-    GuestAdvertisement(adapter, Advertiser(b"", 20, True))
+    for advertisement in advertisements:
+        assert adapter.air.advertising
+        advertisement.close()
+        advertisement.close()
+    assert not adapter.air.advertising

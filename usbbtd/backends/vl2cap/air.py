@@ -104,7 +104,7 @@ class GuestScan:
 
 
 class GuestAdvertisement:
-    """Advertises for the guest. Raises InUse if another user advertises, NotSupported if the controller cannot."""
+    """Advertises for the guest. Raises Exhausted if too many users do, NotSupported if the controller cannot."""
 
     def __init__(self, adapter: SharedAdapter, advertiser: Advertiser) -> None:
         self._adapter = adapter

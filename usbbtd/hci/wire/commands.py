@@ -336,6 +336,12 @@ class LeSetAdvertisingData(HciCommand):
     data: bytes
 
 
+@packet(0x2009, "B31s")
+class LeSetScanResponseData(HciCommand):
+    length: int
+    data: bytes
+
+
 @packet(0x200A, "B")
 class LeSetAdvertisingEnable(HciCommand):
     enable: int
@@ -512,6 +518,15 @@ class LeSetExtendedAdvertisingData(HciCommand):
     data: bytes
 
 
+@packet(0x2038, "BBBB*")
+class LeSetExtendedScanResponseData(HciCommand):
+    advertising_handle: int
+    operation: int
+    fragment_preference: int
+    length: int
+    data: bytes
+
+
 @packet(0x2039, "BBBHB")
 class LeSetExtendedAdvertisingEnable(HciCommand):
     """The command as it is for one advertising set."""
@@ -521,6 +536,31 @@ class LeSetExtendedAdvertisingEnable(HciCommand):
     advertising_handle: int
     duration: int
     max_events: int
+
+
+@packet(0x203A)
+class LeReadMaximumAdvertisingDataLength(HciCommand):
+    pass
+
+
+@packet(0x203A, "H")
+class LeMaximumAdvertisingDataLength(Returned):
+    length: int
+
+
+@packet(0x203B)
+class LeReadNumberOfSupportedAdvertisingSets(HciCommand):
+    pass
+
+
+@packet(0x203B, "B")
+class LeNumberOfSupportedAdvertisingSets(Returned):
+    sets: int
+
+
+@packet(0x203C, "B")
+class LeRemoveAdvertisingSet(HciCommand):
+    advertising_handle: int
 
 
 @packet(0x2041, "BBBBHH")

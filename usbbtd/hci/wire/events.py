@@ -276,6 +276,14 @@ class LeExtendedAdvertisingReport(LeEvent):
     reports: bytes  # not parsed yet: see advertising_reports()
 
 
+@packet(0x12, "BBHB")
+class LeAdvertisingSetTerminated(LeEvent):
+    status: int  # 0: with a connection
+    advertising_handle: int
+    handle: int
+    events: int
+
+
 _report = struct.Struct("<BB6sB")
 _extended_report = struct.Struct("<HB6sBBBbbHB6sB")
 
