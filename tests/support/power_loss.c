@@ -1,7 +1,7 @@
 /* Preloaded: the calls by which a file gets onto the disk, told to whoever listens, and cut off at the one that is asked for.
  *
  * A write can end before it, or in its middle. What is told, a line each: open FD FLAGS NAME, write FD OCTETS-IN-HEX,
- * fsync FD, rename OLD NEW. A call that is missing here changes files in a way that the listener does not know of: it
+ * fsync FD, rename OLD NEW, unlink NAME. A call that is missing here changes files in a way that the listener does not know of: it
  * compares, in the end, what it has heard with what is there.
  */
 
@@ -95,5 +95,18 @@ int renameat(int old_directory, const char *old, int new_directory, const char *
     result = syscall(SYS_renameat2, old_directory, old, new_directory, new, 0);
     if (result == 0)
         tell(line, snprintf(line, sizeof line, "rename %s %s\n", old, new));
+    return result;
+}
+
+int unlinkat(int directory, const char *name, int flags)
+{
+    char line[4200];
+    int result;
+
+    if (due())
+        _exit(CUT);
+    result = syscall(SYS_unlinkat, directory, name, flags);
+    if (result == 0)
+        tell(line, snprintf(line, sizeof line, "unlink %s\n", name));
     return result;
 }

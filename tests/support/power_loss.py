@@ -95,6 +95,8 @@ class _Disk:
                 self.names, self.changes = self.present(), []
             case ["rename", old, new]:
                 self.changes.append({new: self.present()[old], old: None})
+            case ["unlink", name]:
+                self.changes.append({name: None})
 
     def present(self) -> dict[str, _Inode | None]:
         """As programs see it."""

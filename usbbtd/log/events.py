@@ -92,6 +92,38 @@ _DAEMON: tuple[LogEvent, ...] = (
         "A file of /var/lib/usbbtd cannot be read: {reason}. It is {file} now, and a new one was made.",
         "Look at it, and remove it. If it had the adapter's address, peers know the adapter by another one now.",
     ),
+    # Bonds
+    LogEvent(
+        "bond file set aside", "error", "81d32a6dad494d7ab97031de6325748e", "file reason",
+        "A bond's file cannot be used: {reason}. It is {file} now, and the bond is lost: its device has to be paired "
+        "again.",
+        "Remove the file: there may be keys in it. Then pair the device again.",
+    ),
+    LogEvent(
+        "bond file passed over", "error", "8a21fbb5dd104ff994d9b7ed034e4d83", "reason",
+        "A file where bonds are cannot be read: {reason}. It is left as it is; the bond that it may have is not known.",
+        "Look at it, and remove it, or give it the mode 0600 and to the user of the service. Then start that anew.",
+    ),
+    LogEvent(
+        "bonds left out", "error", "8650cb65204a465087f8e520342bd6f6", "directory count",
+        "There are more bonds in {directory} than may be: {count} of them are not known.",
+        "usbbtctl forget takes away those that nobody needs.",
+    ),
+    LogEvent(
+        "bond not kept", "error", "76c1d1e9741c4e048fd68245b82e249d", "addr reason",
+        "The bond with {addr} could not be written: {reason}. It is good until the service ends.",
+        "See that there is room on the disk, and that the directory is the service's own. Then pair the device again.",
+    ),
+    LogEvent(
+        "bond not removed", "error", "b98f6b5a8d4446f3b376778ba6837dc0", "addr reason",
+        "The bond with {addr} is forgotten, but its file could not be removed: {reason}. After a restart it is back.",
+        "Remove the file in the service's directory by hand.",
+    ),
+    LogEvent(
+        "bonds are in memory only", "error", "62162dc510e94921b895e8bc8d19b3a5", "reason",
+        "The directory of bonds cannot be used: {reason}. No bond is known, and new ones are forgotten at a restart.",
+        "See that it belongs to the user of the service, with mode 0700, and that no other usbbtd runs.",
+    ),
     # The control socket
     LogEvent(
         "no control socket", "warning", "5d522a9d3d4e47de8ba63f4bbbb01460", "socket reason",

@@ -139,6 +139,22 @@ class Records:
                 os.fsync(file.fileno())  # before the rename: else a loss of power could leave an empty file
             self._rename(new, name)
 
+    def names(self) -> list[str]:
+        """Returns the names of all files that are there, those that are no record's too. Raises OSError."""
+        with _naming(self.directory):
+            return os.listdir(self._descriptor)
+
+    def remove(self, name: str) -> None:
+        """Removes a record, what was set aside of it, and what was being written. Raises OSError.
+
+        It need not be there. If power is lost meanwhile, it is there or not; afterwards it is not.
+        """
+        for each in (f"{name}.broken", f"{name}.new", name):
+            with _naming(self.directory / each), contextlib.suppress(FileNotFoundError):
+                os.unlink(each, dir_fd=self._descriptor)
+        with _naming(self.directory):
+            os.fsync(self._descriptor)
+
     def set_aside(self, name: str) -> Path:
         """Renames a record's file and returns its new path. One that was set aside before is lost. Raises OSError."""
         with _naming(self.directory / name):
