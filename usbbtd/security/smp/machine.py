@@ -32,24 +32,17 @@ from typing import Final
 
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.security.smp import wire
-from usbbtd.security.smp.distribution import KeyDistribution
 from usbbtd.security.smp.events import SmpAsked, SmpEvent, SmpFailed, SmpPaired, SmpPrompt
 from usbbtd.security.smp.exchange import Exchange, PairingFailure, SmpSides
-from usbbtd.security.smp.features import auth_of, check_association, check_features, check_terms, oob_flag
-from usbbtd.security.smp.legacy import LegacyAuthentication
+from usbbtd.security.smp.features import check_features, check_terms
 from usbbtd.security.smp.limits import SmpLimits
-from usbbtd.security.smp.methods import Method
-from usbbtd.security.smp.secure import SecureAuthentication
+from usbbtd.security.smp.pairing import LePairing
 from usbbtd.security.smp.states import EXPECTED, SmpState
 from usbbtd.security.smp.wire import (
     AUTH_BONDING,
     AUTH_BONDING_MASK,
     AUTH_MITM,
     AUTH_SECURE_CONNECTIONS,
-    KEY_ENCRYPTION,
-    KEY_IDENTITY,
-    KEYS_MASK,
-    MAXIMUM_KEY_SIZE,
     KeypressNotification,
     PairingFailed,
     PairingReason,
@@ -104,16 +97,12 @@ class Smp:
         self._random = random
         self._identity = identity
         self._limits = limits
-        self._exchange: Exchange | None = None
         self._asked: PairingRequest | SecurityRequest | None = None
-        self._is_ours = False  # whether the pairing was begun here
-        self._phase: LegacyAuthentication | SecureAuthentication | None = None
-        self._keys: KeyDistribution | None = None
+        self._pairing: LePairing | None = None
         self._is_timed_out = False
         self._procedure_ends: float | None = None
         self._answer_by: float | None = None
         self._prompt_seen: SmpPrompt | None = None
-        self._early_keys: list[SmpPdu] = []
         self._pdus: list[bytes] = []
         self._events: list[SmpEvent] = []
         self._counters = dict.fromkeys(_COUNTERS, 0)
@@ -127,7 +116,7 @@ class Smp:
             return SmpState.TIMED_OUT
         if self._asked is not None:
             return SmpState.ASKED
-        return SmpState.IDLE if self._exchange is None else self._exchange.state
+        return SmpState.IDLE if self._pairing is None else self._pairing.exchange.state
 
     @property
     def is_timed_out(self) -> bool:
@@ -137,7 +126,7 @@ class Smp:
     @property
     def is_busy(self) -> bool:
         """Tells whether something goes on: then ``start`` raises."""
-        return self._exchange is not None or self._asked is not None
+        return self._pairing is not None or self._asked is not None
 
     def take_pdus(self) -> list[bytes]:
         """Returns the payloads for CID 6 since the last call."""
@@ -166,8 +155,7 @@ class Smp:
         if self.is_busy or self._is_timed_out:
             raise LocalProtocolError(f"no pairing can begin: {self.state}")
         check_terms(terms)
-        self._is_ours = True
-        self._guarded(lambda: self._begin(terms), now)
+        self._guarded(lambda: self._begin(terms, is_ours=True), now)
 
     def accept(self, terms: PairingTerms, now: float) -> None:
         """Answers SmpAsked: pairs on these terms. Raises LocalProtocolError if nothing is asked."""
@@ -177,7 +165,7 @@ class Smp:
         check_terms(terms)
         self._asked = None
         request = asked if isinstance(asked, PairingRequest) else None
-        self._guarded(lambda: self._begin(terms, request), now)
+        self._guarded(lambda: self._begin(terms, is_ours=False, untrusted_request=request), now)
 
     def refuse(self, now: float, reason: PairingReason = PairingReason.PAIRING_NOT_SUPPORTED) -> None:
         """Answers SmpAsked: does not pair. Raises LocalProtocolError if nothing is asked."""
@@ -199,44 +187,37 @@ class Smp:
 
         A passkey that is none counts as a refusal.
         """
-        exchange = self._exchange
-        if exchange is None or exchange.prompt is None or (accept and exchange.prompt.kind == DISPLAY):
+        pairing = self._pairing
+        prompt = None if pairing is None else pairing.exchange.prompt
+        if pairing is None or prompt is None or (accept and prompt.kind == DISPLAY):
             return False
-        kind = exchange.prompt.kind
-        if kind == ENTER_PASSKEY and (value is None or not 0 <= value < PASSKEY_LIMIT):
+        if prompt.kind == ENTER_PASSKEY and (value is None or not 0 <= value < PASSKEY_LIMIT):
             accept = False
-        if not accept:
-            self._fail(*_REFUSALS[kind])
+        if accept:
+            self._guarded(lambda: pairing.answer(value), now)
+        else:
+            self._fail(*_REFUSALS[prompt.kind])
             self._settle(now)
-            return True
-        exchange.withdraw()
-        self._guarded(lambda: self._answered(kind, value), now)
         return True
 
     # What the controller says
 
     def long_term_key(self, random: int, diversifier: int) -> bytes | None:
         """Returns the key for a controller that asks for it, if it is this pairing's to give."""
-        exchange = self._exchange
-        waits = exchange is not None and exchange.state is SmpState.WAIT_ENCRYPTION
-        if exchange is None or not waits or self._sides.is_initiator or random or diversifier:
-            return None
-        exchange.key_was_used = True
-        return exchange.key
+        return None if self._pairing is None or random or diversifier else self._pairing.long_term_key()
 
     def encrypted(self, now: float) -> None:
         """Takes that the link has just been encrypted."""
-        exchange = self._exchange
+        pairing = self._pairing
         if isinstance(self._asked, SecurityRequest) or self.state is SmpState.WAIT_PAIRING_REQUEST:
             self._end()  # with the key of a bond, which is what was asked for
             self._settle(now)
-        elif exchange is not None and exchange.state is SmpState.WAIT_ENCRYPTION and exchange.key_was_used:
-            self._guarded(self._begin_distribution, now)
+        elif pairing is not None and pairing.is_being_encrypted:
+            self._guarded(pairing.begin_distribution, now)
 
     def encryption_failed(self, now: float) -> None:
         """Takes that the link could not be encrypted."""
-        exchange = self._exchange
-        if exchange is not None and exchange.state is SmpState.WAIT_ENCRYPTION and exchange.key_was_used:
+        if self._pairing is not None and self._pairing.is_being_encrypted:
             self._fail(PairingReason.UNSPECIFIED_REASON, "the link could not be encrypted")
             self._settle(now)
 
@@ -267,19 +248,8 @@ class Smp:
             self._count("security requests ignored")  # 2.4.6
         elif isinstance(pdu, EXPECTED[self.state]):
             self._guarded(lambda: self._handle(pdu), now)
-        elif isinstance(pdu, EXPECTED[SmpState.WAIT_KEYS]) and self._may_be_early():
-            self._early_keys.append(pdu)
-        else:
+        elif self._pairing is None or not self._pairing.keep_early_key(pdu):
             self._unexpected(pdu, PairingReason.UNSPECIFIED_REASON)
-
-    def _may_be_early(self) -> bool:
-        """Tells whether a key may have overtaken the controller's word that the link is encrypted.
-
-        Data and events come over different endpoints of USB.
-        """
-        exchange = self._exchange
-        waits = exchange is not None and exchange.state is SmpState.WAIT_ENCRYPTION and exchange.key_was_used
-        return waits and len(self._early_keys) < len(EXPECTED[SmpState.WAIT_KEYS])
 
     def _receive_failed(self, untrusted_reason: int) -> None:
         if not self.is_busy:
@@ -311,128 +281,28 @@ class Smp:
             self._is_timed_out = True
             self._end(SmpFailed(None, False, "the peer did not go on with the pairing"))
         elif self._answer_by is not None and now >= self._answer_by:
-            prompt = None if self._exchange is None else self._exchange.prompt
+            prompt = None if self._pairing is None else self._pairing.exchange.prompt
             self._fail(*(_UNANSWERED if prompt is None else _REFUSALS[prompt.kind]))
         self._settle(now)
 
-    # Phase 1
+    # What begins here and what the peer begins
 
-    def _begin(self, terms: PairingTerms, untrusted_request: PairingRequest | None = None) -> None:
-        exchange = self._exchange = Exchange(self._sides, terms, self._random)
-        if untrusted_request is not None:
-            self._receive_request(exchange, untrusted_request)
-        elif self._sides.is_initiator:
-            auth = auth_of(terms)
-            ours, peers = self._key_sets(bonds=terms.bondable, secure=False)  # the peer may have legacy pairing only
-            flag = oob_flag(terms, secure=bool(auth & AUTH_SECURE_CONNECTIONS))
-            exchange.request = PairingRequest(terms.io_capability, flag, auth, MAXIMUM_KEY_SIZE, ours, peers)
-            exchange.send(exchange.request)
-        else:
-            exchange.send(SecurityRequest(auth_of(terms)))
-
-    def _key_sets(self, *, bonds: bool, secure: bool) -> tuple[int, int]:
-        """Returns which keys we would give and take, as bits."""
-        peers = (KEY_IDENTITY if secure else KEY_ENCRYPTION | KEY_IDENTITY) if bonds else 0
-        return (peers if self._identity is not None else peers & ~KEY_IDENTITY), peers
-
-    def _receive_request(self, exchange: Exchange, untrusted: PairingRequest) -> None:
-        check_features(untrusted)
-        terms = exchange.terms
-        exchange.request = untrusted
-        auth = auth_of(terms)
-        bonds = auth & untrusted.auth & AUTH_BONDING_MASK == AUTH_BONDING
-        secure = bool(auth & untrusted.auth & AUTH_SECURE_CONNECTIONS)
-        ours, peers = self._key_sets(bonds=bonds, secure=secure)
-        exchange.response = PairingResponse(
-            terms.io_capability,
-            oob_flag(terms, secure=secure),
-            auth,
-            MAXIMUM_KEY_SIZE,
-            untrusted.initiator_keys & peers,
-            untrusted.responder_keys & ours,
-        )
-        # Before the peer has our response, which says what it could do without a man in the middle being seen
-        check_association(exchange, self._limits.key_size)
-        if exchange.association.method is Method.JUST_WORKS and not self._is_ours:
-            exchange.state = SmpState.WAIT_USER
-            exchange.ask(CONSENT)
-        else:
-            self._respond(exchange)
-
-    def _respond(self, exchange: Exchange) -> None:
-        exchange.send(exchange.response)
-        self._begin_authentication(exchange)
-
-    def _receive_response(self, exchange: Exchange, untrusted: PairingResponse) -> None:
-        check_features(untrusted)
-        request = exchange.request
-        offered = (request.initiator_keys, request.responder_keys)
-        wanted = (untrusted.initiator_keys & KEYS_MASK, untrusted.responder_keys & KEYS_MASK)
-        if any(want & ~offer for want, offer in zip(wanted, offered, strict=True)):
-            raise PairingFailure(PairingReason.INVALID_PARAMETERS, "it would exchange keys that were not offered")
-        exchange.response = untrusted
-        check_association(exchange, self._limits.key_size)
-        self._begin_authentication(exchange)
-
-    # Phases 2 and 3
-
-    def _begin_authentication(self, exchange: Exchange) -> None:
-        kind = SecureAuthentication if exchange.is_secure else LegacyAuthentication
-        self._phase = kind(exchange)
-        self._phase.begin()
-
-    def _answered(self, kind: int, value: int | None) -> None:
-        assert self._exchange is not None
-        if kind == CONSENT:
-            self._respond(self._exchange)
-        elif self._phase is not None:
-            self._phase.answer(value)
-
-    def _begin_distribution(self) -> None:
-        exchange = self._exchange
-        assert exchange is not None
-        keys = self._keys = KeyDistribution(exchange, self._identity)
-        exchange.state = SmpState.WAIT_KEYS
-        if not self._sides.is_initiator:
-            keys.send()
-        early, self._early_keys = self._early_keys, []
-        for pdu in early:
-            keys.receive(pdu)
-        self._finish_distribution(keys)
-
-    def _finish_distribution(self, keys: KeyDistribution) -> None:
-        """Ends the pairing if the peer's keys are all here."""
-        if not keys.is_complete:
-            return
-        if self._sides.is_initiator:
-            keys.send()
-        self._count("paired")
-        self._counters["signing keys dropped"] += keys.signing_keys_dropped
-        self._counters["identities dropped"] += keys.identities_dropped
-        self._end(SmpPaired(keys.result()))
+    def _begin(self, terms: PairingTerms, *, is_ours: bool, untrusted_request: PairingRequest | None = None) -> None:
+        exchange = Exchange(self._sides, terms, self._random)
+        self._pairing = LePairing(exchange, self._identity, self._limits.key_size, is_ours=is_ours)
+        self._pairing.begin(untrusted_request)
 
     def _handle(self, pdu: SmpPdu) -> None:
-        exchange = self._exchange
-        if isinstance(pdu, SecurityRequest):
+        if self._pairing is not None:
+            self._pairing.receive(pdu)
+        elif isinstance(pdu, SecurityRequest):
             self._ask(pdu, pdu.auth, None)
         elif isinstance(pdu, PairingRequest):
-            if exchange is None:
-                check_features(pdu)
-                self._ask(pdu, pdu.auth, pdu.io_capability)
-            else:
-                self._receive_request(exchange, pdu)
-        elif isinstance(pdu, PairingResponse):
-            assert exchange is not None
-            self._receive_response(exchange, pdu)
-        elif self._keys is not None:
-            self._keys.receive(pdu)
-            self._finish_distribution(self._keys)
-        elif self._phase is not None:
-            self._phase.receive(pdu)
+            check_features(pdu)
+            self._ask(pdu, pdu.auth, pdu.io_capability)
 
     def _ask(self, pdu: PairingRequest | SecurityRequest, auth: int, io_capability: int | None) -> None:
         self._asked = pdu
-        self._is_ours = False
         bonding = auth & AUTH_BONDING_MASK == AUTH_BONDING
         mitm, secure = bool(auth & AUTH_MITM), bool(auth & AUTH_SECURE_CONNECTIONS)
         self._events.append(SmpAsked(bonding, mitm, secure, io_capability))
@@ -456,20 +326,19 @@ class Smp:
         self._end(event)
 
     def _end(self, event: SmpPaired | SmpFailed | None = None) -> None:
-        if self._exchange is not None:
-            self._exchange.withdraw()
+        if self._pairing is not None:
+            self._pairing.exchange.withdraw()
             self._flush()
-        self._exchange = self._asked = self._phase = self._keys = None
+        self._pairing = self._asked = None
         self._procedure_ends = self._answer_by = self._prompt_seen = None
-        self._early_keys = []
         if event is not None:
             self._events.append(event)
 
     def _flush(self) -> bool:
         """Hands on what the phases have sent and said, and tells whether anything was sent."""
-        exchange = self._exchange
-        if exchange is None:
+        if self._pairing is None:
             return False
+        exchange = self._pairing.exchange
         has_sent = bool(exchange.pdus)
         self._pdus += exchange.pdus
         self._events += exchange.events
@@ -478,15 +347,20 @@ class Smp:
         return has_sent
 
     def _settle(self, now: float) -> None:
-        """Sets the timers by what has happened."""
+        """Ends a pairing that is complete, and sets the timers."""
+        if self._pairing is not None and self._pairing.result is not None:
+            self._count("paired")
+            for name, number in self._pairing.dropped().items():
+                self._counters[name] += number
+            self._end(SmpPaired(self._pairing.result))
         if self._flush():
             self._procedure_ends = now + self._limits.procedure_s
         if self._asked is not None and self._answer_by is None:
             self._procedure_ends = now + self._limits.procedure_s
             self._answer_by = now + self._limits.answer_s
-        if self._exchange is None:
+        if self._pairing is None:
             return
-        prompt = self._exchange.prompt
+        prompt = self._pairing.exchange.prompt
         if prompt is None or prompt.kind == DISPLAY:
             self._answer_by = None
         elif prompt is not self._prompt_seen and prompt.kind != CONSENT:  # CONSENT has SmpAsked's
