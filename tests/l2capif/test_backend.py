@@ -164,7 +164,7 @@ def test_pair() -> None:
     assert backend.ask(release(8, 9)) == []  # its answer has ended it
     assert backend.answers() == [(8, -errno.EINVAL)]
     (least,) = backend.ask(pair(9, 9, security=0, flags=2, oob=bytes(range(16)).ljust(32, b"\0")))
-    assert least == calls.PairCall(9, 9, ADDRESS, 2, 2, 20, bytes(range(16)))
+    assert least == calls.PairCall(9, 9, ADDRESS, 2, 2, 60, bytes(range(16)))
     backend.fail(9, errno.EPERM, status=5, why=4, needed=2)
     (response,) = backend.take_responses()
     assert wire.unpack(wire.PairResponse, response) == wire.PairResponse(9, PAIR, 9, -1, 0, 0, 0, 5, 4, 2)

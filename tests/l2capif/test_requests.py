@@ -5,18 +5,20 @@ from errno import EINVAL, EOPNOTSUPP, ETIMEDOUT
 import pytest
 
 from usbbtd.l2capif import wire
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.checks import LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.requests import (
     ADVERTISE,
     AGENT,
     CONNECT,
+    DEFAULT_PAIR_TIMEOUT_MS,
     DEFAULT_TIMEOUT_MS,
     ECHO,
     INFO,
     PAIR,
     SCAN,
     failure,
+    pair_timeout_s,
     parse_request,
     timeout_s,
 )
@@ -56,3 +58,6 @@ def test_how_long_a_request_may_take() -> None:
     assert timeout_s(0) == DEFAULT_TIMEOUT_MS / 1000
     assert timeout_s(1500) == 1.5
     assert timeout_s(0xFFFF_FFFF) == LONGEST_TIMEOUT_MS / 1000
+    assert pair_timeout_s(0) == DEFAULT_PAIR_TIMEOUT_MS / 1000
+    assert pair_timeout_s(1500) == 1.5
+    assert pair_timeout_s(0xFFFF_FFFF) == LONGEST_PAIR_TIMEOUT_MS / 1000

@@ -14,10 +14,10 @@ from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import GuestSettings
 from usbbtd.l2capif import nodes, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.checks import LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.limits import FrontendLimits
-from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
+from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_PAIR_TIMEOUT_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.nodes import BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STATE, home
 from usbbtd.xen import device as xenbus_device
 
@@ -125,6 +125,8 @@ def test_times_of_the_service() -> None:
     first_s, last_s = xenbus_device._FIRST_PAUSE_S, xenbus_device._LAST_PAUSE_S
     assert f"| {first_s:g} s, doubled each time up to {last_s:g} s;" in text
     assert f"| `timeout_ms`, {DEFAULT_TIMEOUT_MS // 1000} s, at most {LONGEST_TIMEOUT_MS // 1000} s |" in text
+    default_s, longest_s = DEFAULT_PAIR_TIMEOUT_MS // 1000, LONGEST_PAIR_TIMEOUT_MS // 1000
+    assert f"| PAIR | `timeout_ms`, {default_s} s, at most {longest_s} s |" in text
     often = GuestSettings().connects_per_minute
     assert f"in the last minute: {often} times" in TEXT
 

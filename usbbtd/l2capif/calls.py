@@ -15,6 +15,7 @@ from usbbtd.l2capif.requests import (
     LISTEN,
     PAIR,
     SCAN,
+    pair_timeout_s,
     timeout_s,
 )
 from usbbtd.l2capif.wire import (
@@ -170,6 +171,9 @@ class PairCall(NamedTuple):
     timeout_s: float
     oob: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"PairCall{(*self[:-1], '...')}"  # without the keys
+
 
 class EchoCall(NamedTuple):
     """Asks a BR/EDR peer for its L2CAP echo, within ``timeout_s``: ``complete_echo``."""
@@ -234,7 +238,7 @@ def _agent(request: AgentRequest) -> AgentCall:
 def _pair(request: PairRequest) -> PairCall:
     req_id, _, number, flags, address, address_type, security, timeout_ms, oob = request
     level = max(security, int(constants.L2CAPIF_SECURITY_ENCRYPTED))
-    return PairCall(req_id, number, address, address_type, level, timeout_s(timeout_ms), oob[: oob_size(flags)])
+    return PairCall(req_id, number, address, address_type, level, pair_timeout_s(timeout_ms), oob[: oob_size(flags)])
 
 
 def _echo(request: EchoRequest) -> EchoCall:

@@ -23,6 +23,7 @@ from usbbtd.l2capif.wire import (
 )
 
 LONGEST_TIMEOUT_MS = 60_000
+LONGEST_PAIR_TIMEOUT_MS = 120_000
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
 
 #: The fixed channels of an LE link that a frontend may have, by CID: ATT, and those that were assigned or may yet be

@@ -35,7 +35,7 @@ class ScanReport(NamedTuple):
 class ExtendedReport(NamedTuple):
     """A message of an extended scan. ``source``: L2CAPIF_REPORT_*, which says what the ``data`` are.
 
-    ``event_type``: the bits of HCI's LE Extended Advertising Report, 0 on BR/EDR. ``class_of_device``: 0 on LE.
+    ``event_type``: as in ScanReport, 0 on BR/EDR. ``class_of_device``: 0 on LE.
     """
 
     address: bytes
@@ -58,6 +58,9 @@ class PromptMessage(NamedTuple):
     timeout_ms: int = 0
     why: int = 0
 
+    def __repr__(self) -> str:
+        return f"PromptMessage({self.number}, kind={self.kind}, why={self.why}, ...)"  # without the passkey
+
 
 class AnswerMessage(NamedTuple):
     """A message of an agent. ``value``: a passkey. ``pin``: up to 16 octets."""
@@ -66,6 +69,9 @@ class AnswerMessage(NamedTuple):
     accept: bool
     value: int = 0
     pin: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"AnswerMessage({self.number}, {self.accept}, ...)"  # without what was entered
 
 
 def pack_report(report: ScanReport) -> bytes:

@@ -142,6 +142,9 @@ class PairRequest(NamedTuple):
     timeout_ms: int
     oob: bytes
 
+    def __repr__(self) -> str:
+        return f"PairRequest{(*self[:-1], '...')}"  # without the keys
+
 
 class EchoRequest(NamedTuple):
     """ECHO. ``data``: 36 octets, of which the first ``data_length`` count. ``timeout_ms``: as in CONNECT."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
 from tests.support.fixtures import NewDongle
 from usbbtd.backends.vl2cap.air import MAX_QUEUED_REPORTS, GuestAdvertisement, GuestScan
@@ -14,12 +16,13 @@ from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.guest.connection import SharedStream
 from usbbtd.hci.events import Advertisement
-from usbbtd.l2capif.messages import ScanReport, unpack_report
+from usbbtd.l2capif.messages import ExtendedReport, ScanReport, unpack_extended_report, unpack_report
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
 from usbbtd.radio.errors import NoDongle
 
 GUEST, DRIVER = 7, 3
+xen, guest = connection.xen, connection.guest
 IN_CONS = 64  # in the page of indices
 REPORT = Advertisement(bytes(range(6)), 2, 0, -40, bytes(31))
 
@@ -36,19 +39,24 @@ class FrontUser:
 
 
 class Scanning:
-    def __init__(self, adapter: SharedAdapter, xen: Any) -> None:
+    def __init__(self, adapter: SharedAdapter, xen: Any, *, extended: bool = False) -> None:
         self.ended: list[Any] = []
         self.failed: list[Any] = []
         self.user = FrontUser()
         self.shared = SharedStream(xen, DRIVER, 1, self.user, self.failed.append)
-        self.scan = GuestScan(adapter, active=True, duplicates=True, ended=self.ended.append, failed=self.failed.append)
+        self.scan = GuestScan(
+            adapter, active=True, duplicates=True, extended=extended, ended=self.ended.append, failed=self.failed.append
+        )
         self.scan.start(GuestStream(xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
 
     def read(self) -> list[ScanReport]:
+        return [unpack_report(message) for message in self.read_messages()]
+
+    def read_messages(self) -> list[bytes]:
         messages, notify = self.shared.ring.read()
         if notify:
             self.shared.notify()
-        return [unpack_report(message) for message in messages]
+        return messages
 
     def close(self) -> None:
         self.scan.close()
@@ -88,6 +96,19 @@ async def test_reports_that_the_guest_does_not_read_are_dropped_and_counted(scan
     assert scanning.read()[0].address == REPORT.address
 
 
+@pytest.mark.parametrize("extended", [False, True])
+async def test_only_extended_reports_have_room_for_long_data(
+    adapter: SharedAdapter, dongle: air.DirectDongle, plain_xen: Callable[[], Any], extended: bool
+) -> None:
+    scanning = Scanning(adapter, plain_xen(), extended=extended)
+    scanning.scan._report(REPORT._replace(event_type=3, data=bytes(range(250))))
+    messages = scanning.read_messages()
+    assert scanning.scan.dropped == 1 - len(messages) == 1 - extended
+    for message in messages:
+        assert unpack_extended_report(message) == ExtendedReport(*REPORT[:2], 0, 3, -40, 0, bytes(range(250)))
+    scanning.close()
+
+
 async def test_a_scan_ends_with_the_dongle(scanning: Scanning, dongle: air.DirectDongle) -> None:
     scanning.scan._report(REPORT)
     dongle.unplug()
@@ -123,9 +144,31 @@ async def test_a_guest_that_breaks_its_scan_ends_it_once(scanning: Scanning, ada
     assert not adapter.air.scans
 
 
+async def test_a_guest_advertises_what_is_in_its_page(
+    guest: Guest, dongle: air.DirectDongle, adapter: SharedAdapter
+) -> None:
+    page = guest.xen.grants.share(DRIVER, 1)
+    page.memory[:8] = b"datscans"
+    advertising = guest.send(lambda core: core.advertise_extended(page.refs[0], 3, 4))
+    assert (await advertising).ret == 0
+    page.close()
+    await air.turns(lambda: b"\x08\x20\x20\x03dat" in [command[:7] for command in dongle.commands])
+    await air.turns(lambda: b"\x09\x20\x20\x04scan" in [command[:8] for command in dongle.commands])
+    assert (await guest.release(advertising.number)).ret == 0
+    assert not adapter.air.advertising
+
+
+async def test_advertisements_that_cannot_be(guest: Guest, dongle: air.DirectDongle) -> None:
+    page = guest.xen.grants.share(DRIVER, 1)
+    asked = [(page.refs[0], 32, 0), (page.refs[0], 0, 1651), (999_999, 3, 0)]
+    answers = [await guest.ask(lambda core, what=what: core.advertise_extended(*what)) for what in asked]
+    assert [answer.ret for answer in answers] == [-errno.EOPNOTSUPP, -errno.EINVAL, -errno.EFAULT]
+    page.close()
+
+
 async def test_no_scan_without_a_dongle(adapter: SharedAdapter) -> None:
     with pytest.raises(NoDongle):
-        GuestScan(adapter, active=False, duplicates=False, ended=lambda _: None, failed=lambda _: None)
+        GuestScan(adapter, active=False, duplicates=False, extended=False, ended=lambda _: None, failed=lambda _: None)
 
 
 async def test_advertisements_last_until_they_are_closed(

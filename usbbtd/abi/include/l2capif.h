@@ -340,7 +340,7 @@ struct l2capif_report {
     uint8_t addr[6];
     uint8_t addr_type;
     uint8_t source;             /* L2CAPIF_REPORT_*                            */
-    uint16_t event_type;        /* LE: as in HCI LE Extended Advertising Report */
+    uint16_t event_type;        /* LE: as in HCI LE Advertising Report         */
     uint16_t data_length;
     int8_t rssi;                /* dBm; 127: not known                         */
     uint8_t class_of_device[3]; /* BR/EDR, least significant octet first       */

@@ -8,10 +8,11 @@ from usbbtd.backends.vl2cap.channel import REVOKED
 from usbbtd.backends.vl2cap.info import ScanInfo
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
 from usbbtd.backends.vl2cap.stream import GuestStream
+from usbbtd.bluetooth import BREDR
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.events import Advertisement
 from usbbtd.l2capif import messages
-from usbbtd.l2capif.calls import AdvertiseCall, ScanCall
+from usbbtd.l2capif.calls import AdvertiseCall, AdvertiseExtendedCall, ScanCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
@@ -20,8 +21,7 @@ from usbbtd.radio.errors import NotSupported
 #: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
 
-#: The most bytes of data in a report. Extended advertisements may have more, which version 1 of the protocol cannot
-#: carry: they are dropped and counted.
+#: The most bytes of data in a report that is not extended. Advertisements with more are dropped and counted.
 MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
 
 
@@ -33,11 +33,12 @@ class GuestScan:
     """
 
     def __init__(
-        self, adapter: SharedAdapter, *, active: bool, duplicates: bool, ended: Callable[[str], None],
+        self, adapter: SharedAdapter, *, active: bool, duplicates: bool, extended: bool, ended: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
         self._adapter = adapter
+        self._extended = extended
         self._stream: GuestStream | None = None
         self._ended = ended
         self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
@@ -76,12 +77,12 @@ class GuestScan:
         stream = self._stream
         if stream is None or self._over:
             return
-        address, address_type, event_type, rssi, data = advertisement
-        if stream.queued >= MAX_QUEUED_REPORTS or len(data) > MAX_REPORT_DATA:
+        too_long = len(advertisement.data) > MAX_REPORT_DATA and not self._extended
+        if stream.queued >= MAX_QUEUED_REPORTS or too_long:
             self.dropped += 1
             return
         try:
-            stream.write([messages.pack_report(messages.ScanReport(address, address_type, rssi, event_type, data))])
+            stream.write([_pack(advertisement, extended=self._extended)])
         except RemoteProtocolError as error:
             self._end(-errno.EBADMSG, str(error))
 
@@ -118,14 +119,15 @@ class GuestAdvertisement:
 def scan(session: GuestSession, call: ScanCall) -> None:
     """Starts a scan, whose reports go into the ring that the call names, and answers the call."""
 
-    if call.extended:
-        session.fail(call.req_id, NotSupported("there are no extended reports"))
+    if call.transport == BREDR:
+        session.fail(call.req_id, NotSupported("the adapter does not look for BR/EDR devices"))
         return
 
     def serve(made: GuestObject) -> None:
         made.server = serving = GuestScan(
-            session.adapter, active=call.active, duplicates=call.duplicates, ended=made.ended, failed=session.failed
-        )
+            session.adapter, active=call.active, duplicates=call.duplicates, extended=call.extended, ended=made.ended,
+            failed=session.failed,
+        )  # fmt: skip
         serving.start(session.map_ring(call.ref, call.evtchn, serving.guest_event))
 
     session.make(call, session.access.scan, serve)
@@ -138,3 +140,27 @@ def advertise(session: GuestSession, call: AdvertiseCall) -> None:
         made.server = GuestAdvertisement(session.adapter, Advertiser(call.data, call.interval_ms, call.connectable))
 
     session.make(call, session.access.advertise, serve)
+
+
+def advertise_extended(session: GuestSession, call: AdvertiseExtendedCall) -> None:
+    """Starts to advertise what is in a page of the guest's, and answers the call."""
+
+    def serve(made: GuestObject) -> None:
+        page = session.read_page(call.ref)
+        end = call.data_length + call.scan_data_length
+        data, scan_response = page[: call.data_length], page[call.data_length : end]
+        advertiser = Advertiser(data, call.interval_ms, call.connectable, scan_response)
+        made.server = GuestAdvertisement(session.adapter, advertiser)
+
+    session.make(call, session.access.advertise, serve)
+
+
+def _pack(advertisement: Advertisement, *, extended: bool) -> bytes:
+    """Returns the message of an advertisement."""
+    address, address_type, event_type, rssi, data = advertisement
+    if not extended:
+        return messages.pack_report(messages.ScanReport(address, address_type, rssi, event_type, data))
+    source: int = constants.L2CAPIF_REPORT_ADVERTISING
+    return messages.pack_extended_report(
+        messages.ExtendedReport(address, address_type, source, event_type, rssi, 0, data)
+    )

@@ -39,7 +39,7 @@ CALLS: dict[type[calls.Call], Callable[[GuestSession, Any], None]] = {
     calls.RefuseCall: listeners.refuse,
     calls.ScanCall: air.scan,
     calls.AdvertiseCall: air.advertise,
-    calls.AdvertiseExtendedCall: _not_yet,
+    calls.AdvertiseExtendedCall: air.advertise_extended,
     calls.AgentCall: _not_yet,
     calls.EchoCall: echoes.echo,
     calls.PairCall: _not_yet,
@@ -62,7 +62,7 @@ class GuestConnection:
         self._core = Backend(limits)
         self._session = GuestSession(
             self._core, adapter=adapter, access=access, answer=self._work, failed=self.pump_failed, log=log,
-            map_ring=self._map_ring,
+            map_ring=self._map_ring, read_page=self._read_page,
         )  # fmt: skip
         self._past = Traffic()  # that of channels which were released
         with ExitStack() as stack:
@@ -181,6 +181,14 @@ class GuestConnection:
 
     def _map_ring(self, ref: int, port: int, handler: Callable[[], None]) -> GuestStream:
         return GuestStream(self._xen, self._domid, ref, port, self._core.limits.max_page_order, handler)
+
+    def _read_page(self, ref: int) -> bytes:
+        """Returns what is in a page of the guest's. Raises XenError if it cannot be mapped."""
+        page = self._xen.grants.map(self._domid, [ref])
+        try:
+            return bytes(page.memory)
+        finally:
+            page.close()
 
     def _objects(self) -> list[tuple[int, GuestObject]]:
         return [(found.id, found.server) for found in self._core.objects() if found.server is not None]

@@ -82,6 +82,8 @@ class GuestDevice:
             nodes.FEATURE_ADVERTISE: "1",
             nodes.FEATURE_ECHO: "1",
             nodes.FEATURE_INFO_WAIT: "1",
+            nodes.FEATURE_SCAN_EXTENDED: "1",
+            nodes.FEATURE_ADVERTISE_EXTENDED: "1",
         }
 
     def _own_limits(self) -> FrontendLimits:

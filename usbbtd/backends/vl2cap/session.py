@@ -10,7 +10,7 @@ from usbbtd.backends.access import Access, Grant
 from usbbtd.backends.vl2cap.errors import FAILURES, error_code
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.calls import AdvertiseCall, ListenCall, ScanCall
+from usbbtd.l2capif.calls import AdvertiseCall, AdvertiseExtendedCall, ListenCall, ScanCall
 from usbbtd.radio.adapter import SharedAdapter
 
 #: Maps a data ring: from its grant reference, its event channel, and what is called at an event.
@@ -18,24 +18,26 @@ MapRing = Callable[[int, int, Callable[[], None]], GuestStream]
 
 
 #: Calls that make an object, and are answered at once.
-MakingCall = ListenCall | ScanCall | AdvertiseCall
+MakingCall = ListenCall | ScanCall | AdvertiseCall | AdvertiseExtendedCall
 
 
 class GuestSession:
     """Gives the parts of a guest's connection what they need. ``core`` has the only book of the guest's objects.
 
     ``answer`` does what the core asks for, and sends what it answers; ``failed`` takes an exception that is a fault of
-    ours, not of the guest.
+    ours, not of the guest. ``read_page`` copies a page that it grants.
     """
 
     def __init__(
-        self, core: Backend, *, adapter: SharedAdapter, access: Access, map_ring: MapRing, answer: Callable[[], None],
-        failed: Callable[[Exception], None], log: FilteringBoundLogger,
+        self, core: Backend, *, adapter: SharedAdapter, access: Access, map_ring: MapRing,
+        read_page: Callable[[int], bytes], answer: Callable[[], None], failed: Callable[[Exception], None],
+        log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.core = core
         self.adapter = adapter
         self.access = access
         self.map_ring = map_ring
+        self.read_page = read_page
         self.answer = answer
         self.failed = failed
         self.log = log
