@@ -259,6 +259,14 @@ class L2capChannel:
         request = DisconnectionRequest(self.dcid, self.cid)
         self.link.signalling.send_request(request, self, now, self._disconnection_answered, self.expired)
 
+    def abort(self, reason: str, now: float) -> None:
+        """Ends the channel as ``disconnect`` does, but at once: what is queued is lost. The owner hears this reason."""
+        if self.state in (ChannelState.WAIT_CONNECT, ChannelState.WAIT_CONNECT_RSP, ChannelState.WAIT_DISCONNECT):
+            self.disconnect(now)
+        else:
+            self.report(reason)
+            self.disconnect_now(now)
+
     def fail(self, reason: str, now: float) -> None:
         """Ends the channel because the peer broke a rule or a limit is reached. The owner is told at once."""
         self.link.shared.counters["channels_failed"] += 1

@@ -232,6 +232,12 @@ class Mux:
         if link is not None and (channel := link.channels.get(cid)) is not None:
             channel.disconnect(now)
 
+    def abort(self, handle: int, cid: int, reason: str, now: float) -> None:
+        """Ends a channel at once, without the SDUs in its queue. ChannelEnded has the reason, if it is open."""
+        link = self._links.get(handle)
+        if link is not None and (channel := link.channels.get(cid)) is not None:
+            channel.abort(reason, now)
+
     def channels(self) -> list[L2capChannelInfo]:
         return [channel.info() for link in self._links.values() for channel in link.channels.values()]
 

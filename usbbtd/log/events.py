@@ -373,6 +373,78 @@ _DAEMON: tuple[LogEvent, ...] = (
         "If it happens often, the dongle or the USB backend is broken.",
         limited=True,
     ),
+    # Security of links
+    LogEvent(
+        "pairing asked", "info", "6b33bf92a6434775aae589d25ffa29ed", "addr accepted",
+        "{addr} asks to pair with us. Whether a user's agent may pair with it: {accepted}.",
+        "Nothing, if that is right. Otherwise see who has an agent, and the rules with the action agent: "
+        "docs/policy.md.",
+        limited=True,
+    ),
+    LogEvent(
+        "pairing done", "info", "6967c5f7ef844800a0b0b86f1fab75bc", "addr security",
+        "{addr} has paired, and its link has the level {security}.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "pairing failed", "warning", "ff4a89da2f974f5397527f958c14962b", "addr reason",
+        "A pairing has not reached what was asked for: {reason}.",
+        "Try again, and compare numbers with care. After each failure the peer has to wait twice as long.",
+        limited=True,
+    ),
+    LogEvent(
+        "bond made", "info", "fd185bd79f3e415286f2ae8560c9edf2",
+        "addr authenticated secure_connections key_size",
+        "There are keys for {addr} now, which are kept. Authenticated: {authenticated}; of Secure Connections: "
+        "{secure_connections}.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "bond replaced", "warning", "3d840618ba7d429da22acefa59f1836b",
+        "addr authenticated secure_connections key_size",
+        "{addr} has paired anew, with keys that are no weaker than those of its bond, and the bond has them now. "
+        "Authenticated: {authenticated}; of Secure Connections: {secure_connections}.",
+        "Nothing, if it was reset or paired anew on purpose. Otherwise forget it, and pair where nobody listens.",
+        limited=True,
+    ),
+    LogEvent(
+        "bond refused", "warning", "bf02b0f4767f43bfa4cc49180c0d62e5", "addr reason",
+        "{addr} has paired, and its keys were not kept: {reason}.",
+        "If it was reset on purpose, forget its bond with usbbtctl forget, and pair again.",
+        limited=True,
+    ),
+    LogEvent(
+        "bond forgotten", "info", "79cf4ccb90a54b029f68b5a0a70ed2fc", "addr",
+        "The keys of {addr} are forgotten, and its link was ended.",
+        "Remove this adapter in its own list, too, before it pairs again.",
+    ),
+    LogEvent(
+        "bond passed over", "warning", "6081c1b2524041f088b4a600d6dd2303", "addr reason",
+        "A bond that was kept for {addr} cannot be used: {reason}.",
+        "Forget it, and pair again.",
+    ),
+    LogEvent(
+        "link encrypted", "info", "e91ed94b8fc54bb29b242c3f0972df8f", "addr handle security key_size bonded",
+        "The link to {addr} is encrypted, with a key of {key_size} octets, and has the level {security}. By the "
+        "key of a bond: {bonded}.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "link security fell", "warning", "f08ac4281fa24ad2a7426086f0fa35f4", "addr handle security",
+        "The link to {addr} has only the level {security} any more. Channels that need more were ended.",
+        "If it happens often, that device or the dongle is broken, or somebody interferes.",
+        limited=True,
+    ),
+    LogEvent(
+        "peer identified", "info", "19b7967e49934ee288ad9ab81f67ee26", "addr private handle",
+        "{private} is a private address of {addr}, with which there is a bond. It proves that with the first "
+        "encryption.",
+        NOTHING,
+        limited=True,
+    ),
     # A virtual USB controller
     LogEvent(
         "usb controller connected", "info", "38dbf3843fb445bd923cb88c09da671d", "devid path backend",

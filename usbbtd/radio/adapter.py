@@ -21,8 +21,10 @@ from usbbtd.radio.controller import CallSoon, Controller, LinkOwner
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.errors import NoDongle
 from usbbtd.radio.info import AdapterStatus
-from usbbtd.radio.links import Links
+from usbbtd.radio.links import Links, RadioLink
+from usbbtd.radio.security import BondStore, LinkSecurity
 from usbbtd.radio.stack import L2capStack
+from usbbtd.security.limits import SecurityLimits
 
 #: The reason given to users when the service ends the adapter.
 STOPPING = "usbbtd stops"
@@ -31,13 +33,14 @@ STOPPING = "usbbtd stops"
 class SharedAdapter:
     """Shares one adapter, which has at most one dongle at a time, among any number of users.
 
-    ``channels``, ``echoes`` and ``air`` are what users ask for something; ``links`` is what those have in common.
-    ``call_soon``: see ``Controller``.
+    ``channels``, ``echoes`` and ``air`` are what users ask for something; ``links`` and ``security`` are what those
+    have in common, and ``agents`` are who pairs for users. ``call_soon``: see ``Controller``. ``bonds``: keeps the
+    bonds of the adapter's identity, which is ours, not the dongle's; without it they are forgotten with the adapter.
     """
 
     def __init__(
         self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger,
-        call_soon: CallSoon | None = None,
+        call_soon: CallSoon | None = None, bonds: BondStore | None = None,
     ) -> None:  # fmt: skip
         self._random_address = random_address
         self._command_timeout_s = command_timeout_s
@@ -49,7 +52,9 @@ class SharedAdapter:
         self._tried = asyncio.Event()
         self.links = Links(self._stack_that_is_up, log)
         self.echoes = SharedEchoes(self.links)
-        self.channels = Channels(self._stack_that_is_up, self.links, self.echoes)
+        self.security = LinkSecurity(self.links, bonds, self._level_changed, limits=SecurityLimits(), log=log)
+        self.agents = self.security.agents
+        self.channels = Channels(self._stack_that_is_up, self.links, self.echoes, self.security)
         self.air = Air(self._controller_that_is_up, log)
         self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
@@ -142,10 +147,10 @@ class SharedAdapter:
         self._log.info("dongle found", dongle=dongle.name)
         controller = Controller(
             dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
-            log=self._log, call_soon=self._call_soon,
+            log=self._log, call_soon=self._call_soon, secure=True,
         )  # fmt: skip
         controller.set_tap(self._tap)
-        self._stack = L2capStack(controller, self.links, self.channels, limits=self._limits)
+        self._stack = L2capStack(controller, self.links, self.channels, limits=self._limits, keeper=self.security)
         controller.start()
 
     async def disconnect_all(self, timeout_s: float) -> None:
@@ -178,6 +183,8 @@ class SharedAdapter:
                 self._log.warning("page scan refused by the controller", status=status)
             case hci_events.CommandGivenUp(command, _, cost):
                 self._log.warning("command given up", command=command, missing=cost)
+            case _:
+                stack.receive_hci_event(event)
 
     def controller_lost(self, reason: str) -> None:
         """Ends links, channels, echoes and scans; listeners and advertisers wait for the next dongle."""
@@ -187,6 +194,7 @@ class SharedAdapter:
         self._tried.set()
         self._tell_observers()  # first: a user whose channel ends must not find the adapter ready
         error = NoDongle(reason)
+        self.security.controller_lost(error)
         self.links.controller_lost(error)
         self.echoes.controller_lost(error)
         self.channels.controller_lost(error)
@@ -208,6 +216,8 @@ class SharedAdapter:
         host = stack.controller.host
         found = host.controller
         assert found is not None  # it is up
+        assert stack.security is not None  # the adapter has made it with one
+        stack.security.tell_identities()
         for missing, reason in found.lost.items():
             self._log.warning("transport missing", missing=missing, reason=reason)
         if self.powered:
@@ -222,6 +232,9 @@ class SharedAdapter:
         self.channels.controller_up(stack)
         self.air.controller_up(stack.controller)
         self._tell_observers()
+
+    def _level_changed(self, link: RadioLink) -> None:
+        self.channels.level_changed(link)
 
     def _tell_observers(self) -> None:
         for changed in tuple(self._observers):

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from usbbtd.bluetooth import LEVEL_NONE
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
 from usbbtd.radio.links import RadioLink
 
-#: The reason with which a channel ends when the dongle has gone; the other reasons are those of l2cap/events.py.
+#: The reason with which a channel ends when the dongle has gone; other reasons are those of l2cap/events.py.
 ADAPTER_GONE = "the adapter has gone"
+#: The reason with which a channel ends whose link has not the security any more that the channel needs.
+LEVEL_LOST = "the link's security fell"
 
 
 class ChannelUser(Protocol):
@@ -21,10 +24,16 @@ class ChannelUser(Protocol):
 
 
 class RadioChannel:
-    """An open L2CAP channel, whose received SDUs go to its user."""
+    """An open L2CAP channel, whose received SDUs go to its user.
 
-    def __init__(self, link: RadioLink, opened: l2cap_events.ChannelOpened) -> None:
+    ``security``: the least level of its link. ``needs_bond``: whether the link has to be encrypted with a bond's key;
+    its user may set that. The channel ends when the link has less.
+    """
+
+    def __init__(self, link: RadioLink, opened: l2cap_events.ChannelOpened, security: int = LEVEL_NONE) -> None:
         self.link = link
+        self.security = security
+        self.needs_bond = False
         self.handle, self.cid, self.psm, self.tx_mtu, self.rx_mtu = opened
         self.user: ChannelUser | None = None
         self.open = True
@@ -99,6 +108,11 @@ class RadioChannel:
 
     # The channels of the adapter (channels.py) call these.
 
+    def is_secure(self) -> bool:
+        """Returns whether the link has what the channel needs."""
+        has = self.link.security
+        return has.level >= self.security and (has.is_bonded or not self.needs_bond)
+
     def deliver(self, sdus: list[bytes]) -> None:
         if self.user is not None:
             self.user.receive_sdus(sdus)
@@ -115,12 +129,14 @@ class RadioChannel:
 class Offer:
     """A peer's request for a channel. The listener calls ``Channels.accept`` or ``Channels.refuse`` once.
 
-    ``withdrawn``: whoever has the offer sets it, to be called if the peer goes away before that.
+    ``security``: the least level that its link needs, and has now. ``withdrawn``: whoever has the offer sets it, to be
+    called if the peer goes away before that.
     """
 
-    __slots__ = ("cid", "handle", "link", "psm", "withdrawn")
+    __slots__ = ("cid", "handle", "link", "psm", "security", "withdrawn")
 
-    def __init__(self, link: RadioLink, requested: l2cap_events.ChannelRequested) -> None:
+    def __init__(self, link: RadioLink, requested: l2cap_events.ChannelRequested, security: int = LEVEL_NONE) -> None:
         self.link = link
+        self.security = security
         self.handle, self.cid, self.psm = requested
         self.withdrawn: Callable[[], None] | None = None

@@ -2,17 +2,44 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
-from usbbtd.bluetooth import BREDR, BredrResult
+from usbbtd.bluetooth import BREDR, LE, LEVEL_NONE, BredrResult, transport_of
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
-from usbbtd.radio.channel import ADAPTER_GONE, Offer, RadioChannel
+from usbbtd.l2cap.wire import OPEN_TO_USERS
+from usbbtd.radio.agents import PairingAgent
+from usbbtd.radio.channel import ADAPTER_GONE, LEVEL_LOST, Offer, RadioChannel
 from usbbtd.radio.echoes import SharedEchoes
-from usbbtd.radio.errors import Exhausted, InUse, RadioError, Refused, Unreachable
+from usbbtd.radio.errors import Exhausted, InUse, NotSupported, RadioError, Refused, Unreachable
 from usbbtd.radio.links import Links, RadioLink, fail
+from usbbtd.radio.security import LinkSecurity
 from usbbtd.radio.stack import L2capStack
 
 Key = tuple[int, int]  # a link's handle, and our identifier of a channel on it
+
+#: Returns the least level that the link of a peer needs, by the address of its identity and the type of that.
+LevelFor = Callable[[bytes, int], int]
+
+
+class PsmListener(NamedTuple):
+    """Who listens on a PSM, and the least level of the links of peers that are offered there."""
+
+    offered: Callable[[Offer], None]
+    security: int
+    level_for: LevelFor | None
+
+    def needed(self, link: RadioLink) -> int:
+        """Returns the least level for the peer of this link."""
+        return self.security if self.level_for is None else max(self.security, self.level_for(*link.identity))
+
+
+class OpeningChannel(NamedTuple):
+    """A channel that is not open yet, and the least level of its link."""
+
+    waiter: asyncio.Future[RadioChannel]
+    security: int
 
 
 class Channels:
@@ -21,41 +48,75 @@ class Channels:
     ``stack`` returns the stack of the controller that is up, or None.
     """
 
-    def __init__(self, stack: Callable[[], L2capStack | None], links: Links, echoes: SharedEchoes) -> None:
+    def __init__(
+        self, stack: Callable[[], L2capStack | None], links: Links, echoes: SharedEchoes, security: LinkSecurity
+    ) -> None:
         self._stack = stack
         self._links = links
         self._echoes = echoes
+        self._security = security
         self._channels: dict[Key, RadioChannel] = {}
-        self._opening: dict[Key, asyncio.Future[RadioChannel]] = {}
+        self._opening: dict[Key, OpeningChannel] = {}
+        self._securing: dict[Key, asyncio.Task[None]] = {}  # of peers that wait until their link is secure
         self._offers: dict[Key, Offer] = {}
-        self._listeners: dict[tuple[int, int], Callable[[Offer], None]] = {}  # by transport and PSM
+        self._listeners: dict[tuple[int, int], PsmListener] = {}  # by transport and PSM
 
     def statistics(self) -> dict[str, int]:
         return {"channels": len(self._channels), "listeners": len(self._listeners)}
 
     # For users to call.
 
-    async def connect(self, address: bytes, address_type: int, psm: int, mtu: int) -> RadioChannel:
+    async def connect(
+        self, address: bytes, address_type: int, psm: int, mtu: int, security: int = LEVEL_NONE,
+        agent: PairingAgent | None = None,
+    ) -> RadioChannel:  # fmt: skip
         """Opens a channel, over a new link if there is none; gives up when cancelled. ``mtu``: for what we receive.
 
-        Raises NoDongle, NotSupported, Exhausted, Refused, Unreachable.
+        ``security``: the level that the link must have first, and keep. ``agent``: pairs if there is no key for that.
+        Raises NoDongle, NotSupported, Exhausted, Refused, Unreachable, Insecure.
         """
-        link = await self._links.get(address, address_type)
+        link = await self._secure_link(address, address_type, security, agent)
         stack = link.stack
         try:
             cid = stack.mux.connect(link.handle, psm, mtu, stack.now())
         except LocalProtocolError as error:
             raise Exhausted(str(error)) from error
         self._links.hold(link)
-        return await self._opened(link, cid)
+        return await self._opened(link, cid, security)
+
+    async def connect_fixed(
+        self, address: bytes, address_type: int, cid: int, mtu: int, security: int = LEVEL_NONE,
+        agent: PairingAgent | None = None,
+    ) -> RadioChannel:  # fmt: skip
+        """Opens a fixed channel, which has one user a link. ``mtu``: for both directions; otherwise as ``connect``.
+
+        Raises InUse, too, if another user has it, and NotSupported if users cannot have it at all.
+        """
+        if cid not in OPEN_TO_USERS[transport_of(address_type)]:
+            raise NotSupported(f"there is no fixed channel 0x{cid:04x} for users on this transport")
+        link = await self._secure_link(address, address_type, security, agent)
+        try:
+            link.stack.mux.open_fixed(link.handle, cid, mtu)
+        except LocalProtocolError as error:
+            raise InUse(str(error)) from error
+        self._links.hold(link)
+        return await self._opened(link, cid, security)
 
     async def accept(self, offer: Offer, mtu: int) -> RadioChannel:
-        """Opens the channel that a peer asks for. Raises NoDongle, and Unreachable if the peer has gone away."""
+        """Opens the channel that a peer asks for.
+
+        Raises NoDongle, Unreachable if the peer has gone away, and Insecure, after it was refused, if the link's
+        security has fallen meanwhile.
+        """
         stack = self._links.running()
-        if self._offers.pop((offer.handle, offer.cid), None) is not offer:
+        if self._offers.get((offer.handle, offer.cid)) is not offer:
             raise Unreachable("the peer did not wait")
+        if offer.link.security.level < offer.security:
+            self.refuse(offer, self._security.refusal(offer.link, offer.security))
+            raise self._security.fallen(offer.link, offer.security)
+        del self._offers[offer.handle, offer.cid]
         stack.mux.accept(offer.handle, offer.cid, mtu, stack.now())
-        return await self._opened(offer.link, offer.cid)
+        return await self._opened(offer.link, offer.cid, offer.security)
 
     def refuse(self, offer: Offer, result: int = BredrResult.NO_RESOURCES) -> None:
         """Refuses a peer its channel with an L2CAP ``result``. Does nothing if the peer has gone away."""
@@ -65,14 +126,19 @@ class Channels:
             stack.flush_soon()
             self._links.drop(offer.link)
 
-    def listen(self, transport: int, psm: int, offered: Callable[[Offer], None]) -> None:
+    def listen(
+        self, transport: int, psm: int, offered: Callable[[Offer], None], security: int = LEVEL_NONE,
+        level_for: LevelFor | None = None,
+    ) -> None:  # fmt: skip
         """Listens on a PSM, with this dongle and later ones: ``offered`` is called with each peer's request.
 
-        Raises InUse if another user listens there.
+        ``security`` and ``level_for``: the least level of the peer's link, the higher of the two. A BR/EDR peer whose
+        link has less waits until the link is secured by us, by a bond's key or an agent that may pair with it; a peer
+        on LE is refused with what it has to do itself. Raises InUse if another user listens there.
         """
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
-        self._listeners[transport, psm] = offered
+        self._listeners[transport, psm] = PsmListener(offered, security, level_for)
         if (stack := self._stack()) is not None:
             stack.mux.listen(transport, psm)
             self._set_connectable(stack)
@@ -84,6 +150,7 @@ class Channels:
         if (stack := self._stack()) is not None:
             for offer in [o for o in self._offers.values() if o.psm == psm and o.link.transport == transport]:
                 self.refuse(offer)
+            # Those that wait until their link is secure find out then that nobody listens.
             stack.mux.unlisten(transport, psm)
             self._set_connectable(stack)
 
@@ -100,13 +167,27 @@ class Channels:
         opening, self._opening = self._opening, {}
         offers, self._offers = self._offers, {}
         channels, self._channels = self._channels, {}
-        for waiter in opening.values():
+        securing, self._securing = self._securing, {}
+        for task in securing.values():
+            task.cancel()
+        for waiter, _ in opening.values():
             fail(waiter, error)
         for offer in offers.values():
             if offer.withdrawn is not None:
                 offer.withdrawn()
         for channel in channels.values():
             channel.ended(ADAPTER_GONE)
+
+    def level_changed(self, link: RadioLink) -> None:
+        """Ends the channels of a link that has not the security any more that they need."""
+        stack, has = link.stack, link.security
+        for key, opening in self._opening.items():
+            if key[0] == link.handle and has.level < opening.security:
+                fail(opening.waiter, self._security.fallen(link, opening.security))
+                stack.mux.abort(*key, LEVEL_LOST, stack.now())
+        for key, channel in self._channels.items():
+            if channel.link is link and not channel.is_secure():
+                stack.mux.abort(*key, LEVEL_LOST, stack.now())
 
     # The stack calls these.
 
@@ -144,17 +225,26 @@ class Channels:
 
     # Inside.
 
-    async def _opened(self, link: RadioLink, cid: int) -> RadioChannel:
+    async def _secure_link(
+        self, address: bytes, address_type: int, security: int, agent: PairingAgent | None
+    ) -> RadioLink:
+        link = await self._links.get(address, address_type)
+        if security > LEVEL_NONE:
+            with self._links.hold_for_pairing(link):
+                await self._security.reach(link, security, agent)
+        return link
+
+    async def _opened(self, link: RadioLink, cid: int, security: int) -> RadioChannel:
         """Waits for a channel that was asked for, and returns it when it is open; disconnects it when cancelled."""
         stack, key = link.stack, (link.handle, cid)
         waiter: asyncio.Future[RadioChannel] = asyncio.get_running_loop().create_future()
-        self._opening[key] = waiter
+        opening = self._opening[key] = OpeningChannel(waiter, security)
         stack.flush_soon()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                if self._opening.get(key) is waiter:  # otherwise another channel may have its numbers
+                if self._opening.get(key) is opening:  # otherwise another channel may have its numbers
                     stack.mux.disconnect(*key, stack.now())  # ChannelEnded follows
                     stack.flush_soon()
             elif waiter.exception() is None:
@@ -163,27 +253,58 @@ class Channels:
 
     def _channel_opened(self, event: l2cap_events.ChannelOpened) -> None:
         key = event.handle, event.cid
-        waiter = self._opening.get(key)
-        if waiter is None or waiter.done():
-            return  # its user was cancelled, and has disconnected it
+        opening = self._opening.get(key)
+        if opening is None or opening.waiter.done():
+            return  # its user was cancelled, or the link's security fell: it has been disconnected
         del self._opening[key]
-        channel = self._channels[key] = RadioChannel(self._links.by_handle[event.handle], event)
-        waiter.set_result(channel)
+        channel = self._channels[key] = RadioChannel(self._links.by_handle[event.handle], event, opening.security)
+        opening.waiter.set_result(channel)
 
     def _channel_requested(self, event: l2cap_events.ChannelRequested) -> None:
         handle, cid, psm = event
         link = self._links.by_handle[handle]
-        offered = self._listeners.get((link.transport, psm))
-        if offered is None:
+        listener = self._listeners.get((link.transport, psm))
+        needed = LEVEL_NONE if listener is None else listener.needed(link)
+        if listener is None:
             link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
-            return
-        offer = self._offers[handle, cid] = Offer(link, event)
+        elif link.security.level >= needed:
+            self._offer(link, event, listener, needed)
+        elif link.transport == LE:
+            link.stack.mux.refuse(handle, cid, self._security.refusal(link, needed), link.stack.now())
+        else:
+            link.stack.mux.postpone(handle, cid, link.stack.now())
+            task = self._securing[handle, cid] = asyncio.create_task(self._secure(link, event, needed))
+            task.add_done_callback(partial(_secured, link.stack))
+
+    async def _secure(self, link: RadioLink, event: l2cap_events.ChannelRequested, needed: int) -> None:
+        """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
+        handle, cid, psm = event
+        result = BredrResult.NO_RESOURCES
+        try:
+            with self._links.hold_for_pairing(link):
+                found = self._security.agents.find(*link.identity)
+                await self._security.reach(link, needed, None if found is None else found[0])
+        except RadioError:
+            result = BredrResult.SECURITY_BLOCK
+        finally:
+            self._securing.pop((handle, cid), None)
+        listener = self._listeners.get((link.transport, psm))
+        if result == BredrResult.NO_RESOURCES and listener is not None:
+            self._offer(link, event, listener, needed)
+        else:
+            link.stack.mux.refuse(handle, cid, result, link.stack.now())
+        link.stack.flush_soon()
+
+    def _offer(self, link: RadioLink, event: l2cap_events.ChannelRequested, listener: PsmListener, needed: int) -> None:
+        offer = self._offers[event.handle, event.cid] = Offer(link, event, needed)
         self._links.hold(link)
-        offered(offer)
+        listener.offered(offer)
 
     def _channel_ended(self, handle: int, cid: int, reason: str) -> None:
         key = (handle, cid)
-        if (offer := self._offers.pop(key, None)) is not None:
+        if (securing := self._securing.pop(key, None)) is not None:
+            securing.cancel()
+        elif (offer := self._offers.pop(key, None)) is not None:
             self._links.drop(offer.link)
             if offer.withdrawn is not None:
                 offer.withdrawn()
@@ -194,10 +315,16 @@ class Channels:
             self._not_opened(handle, cid, Unreachable(reason, self._links.by_handle[handle].end_status))
 
     def _not_opened(self, handle: int, cid: int, error: RadioError) -> None:
-        if (waiter := self._opening.pop((handle, cid), None)) is not None:
-            fail(waiter, error)
+        if (opening := self._opening.pop((handle, cid), None)) is not None:
+            fail(opening.waiter, error)
             self._links.drop(self._links.by_handle[handle])
 
     def _set_connectable(self, stack: L2capStack) -> None:
         stack.controller.host.set_connectable(any(transport == BREDR for transport, _ in self._listeners))
         stack.flush_soon()
+
+
+def _secured(stack: L2capStack, task: asyncio.Task[None]) -> None:
+    """Takes the end of a task that has secured a link: what it raised is a bug, which costs the dongle."""
+    if not task.cancelled() and isinstance(error := task.exception(), Exception):
+        stack.controller.pump_failed(error)

@@ -81,10 +81,11 @@ class Controller:
 
     def __init__(
         self, dongle: Dongle, user: ControllerUser, *, random_address: bytes, command_timeout_s: float,
-        log: FilteringBoundLogger, call_soon: CallSoon | None = None,
+        log: FilteringBoundLogger, call_soon: CallSoon | None = None, secure: bool = False,
     ) -> None:  # fmt: skip
+        """Makes the controller of a dongle. ``secure``: whether its owners have keys; otherwise it refuses to pair."""
         self.dongle = dongle
-        self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s)
+        self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s, secure=secure)
         self._user = user
         self._log = log
         self._loop = asyncio.get_running_loop()

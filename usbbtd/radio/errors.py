@@ -1,5 +1,7 @@
 """The exceptions with which requests to an adapter fail."""
 
+from enum import IntEnum
+
 from usbbtd.bluetooth import describe_result
 
 
@@ -34,7 +36,7 @@ class Unreachable(RadioError):
 
 
 class InUse(RadioError):
-    """Another user has the PSM."""
+    """Another user has the PSM, or the fixed channel."""
 
 
 class NotSupported(RadioError):
@@ -43,3 +45,35 @@ class NotSupported(RadioError):
 
 class Exhausted(RadioError):
     """A limit is reached: of channels, of advertisements, or of requests that are under way."""
+
+
+class Obstacle(IntEnum):
+    """The reasons why a link does not reach a level of security. l2capif.h has the same numbers."""
+
+    UNKNOWN = 0
+    NO_AGENT = 1  # there is no key, and no agent may pair
+    KEY_MISSING = 2  # the peer has no key, or another one
+    REFUSED_HERE = 3
+    REFUSED_BY_PEER = 4
+    NO_MATCH = 5  # a passkey, a PIN or a check is wrong
+    NO_ANSWER = 6
+    NO_MITM = 7  # what both sides can show and type does not authenticate
+    NO_SECURE_CONNECTIONS = 8
+    KEY_SIZE = 9
+    WEAKER = 10  # than the bond
+    LOCKED_OUT = 11
+    LINK_ENDED = 12
+    NOT_SUPPORTED = 13
+
+
+class Insecure(RadioError):
+    """A link does not reach a level of security. ``level``: what it has; ``needed``: what it should.
+
+    The text names the peer, the level, and what was missing.
+    """
+
+    def __init__(self, text: str, why: Obstacle, *, level: int, needed: int) -> None:
+        super().__init__(text)
+        self.why = why
+        self.level = level
+        self.needed = needed

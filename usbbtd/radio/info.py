@@ -36,7 +36,8 @@ class LinkInfo(NamedTuple):
     """The facts about an ACL link.
 
     ``channels``: how many are open, opening, or asked for by the peer. ``queued``: the number of fragments that wait
-    for the controller's buffers; ``outstanding``: of those that it holds.
+    for the controller's buffers; ``outstanding``: of those that it holds. ``security``: its level, by name;
+    ``key_size``: octets of the key that it is encrypted with; ``bonded``: whether that is the key of a bond.
     """
 
     handle: int
@@ -47,3 +48,6 @@ class LinkInfo(NamedTuple):
     age_s: float
     queued: int
     outstanding: int
+    security: str
+    key_size: int
+    bonded: bool

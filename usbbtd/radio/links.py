@@ -3,30 +3,47 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import ADDRESS_TYPES, ROLES, describe_error, format_address, transport_of
+from usbbtd.bluetooth import (
+    ADDRESS_TYPES,
+    LEVEL_NONE,
+    ROLES,
+    SECURITY_LEVELS,
+    describe_error,
+    format_address,
+    transport_of,
+)
 from usbbtd.hci import events as hci_events
+from usbbtd.radio.agents import PairingAgent
 from usbbtd.radio.errors import NoDongle, NotSupported, RadioError, Unreachable
 from usbbtd.radio.info import LinkInfo
 from usbbtd.radio.stack import L2capStack
+from usbbtd.security.link import LinkSecurityInfo
 
 #: How long a link that we made and that nothing uses any more is kept for the next user.
 IDLE_LINK_S = 4.0
 
 CENTRAL = 0
 
+#: What a new link is worth.
+PLAIN: Final = LinkSecurityInfo(LEVEL_NONE, 0, False)
+
 Key = tuple[bytes, int]  # address and its type
 
 
 class RadioLink:
-    """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time."""
+    """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time.
+
+    ``identity``: the peer's address and its type, or those of the bond whose key has made its private address. That
+    proves nothing before ``security.is_bonded``. ``agent``: who was asked last when the peer paired.
+    """
 
     __slots__ = (
-        "address", "address_type", "channels", "closing", "echoes", "end_status", "handle", "idle", "ours", "since",
-        "stack",
+        "address", "address_type", "agent", "channels", "closing", "echoes", "end_status", "handle", "identity", "idle",
+        "ours", "pairing", "pairings", "security", "since", "stack",
     )  # fmt: skip
 
     def __init__(self, stack: L2capStack, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
@@ -40,12 +57,22 @@ class RadioLink:
         self.end_status = 0  # HCI's reason, once the link ends
         self.channels = 0  # open, opening, and asked for by the peer
         self.echoes = 0  # echoes without an answer yet
+        self.pairings = 0  # those who wait until it is secure
+        self.identity = address, address_type
+        self.security = PLAIN
+        self.pairing = asyncio.Lock()  # of who has it paired
+        self.agent: PairingAgent | None = None
         self.idle: asyncio.TimerHandle | None = None  # will end the link, which is not in use
 
     @property
     def in_use(self) -> bool:
-        """Returns whether a channel or an echo uses the link."""
-        return self.channels + self.echoes > 0
+        """Returns whether a channel, an echo or a pairing uses the link."""
+        return self.channels + self.echoes + self.pairings > 0
+
+    @property
+    def peer_text(self) -> str:
+        """Returns the address of the peer's identity, for people."""
+        return format_address(self.identity[0])
 
     @property
     def transport(self) -> int:
@@ -76,6 +103,10 @@ class Links:
         self._stopping = False
         self._none = asyncio.Event()
         self._none.set()
+
+    def stack_that_is_up(self) -> L2capStack | None:
+        """Returns the stack of the controller that is up, if there is one."""
+        return self._stack()
 
     def running(self) -> L2capStack:
         """Returns the stack of the controller that is up. Raises NoDongle if there is none."""
@@ -117,6 +148,17 @@ class Links:
             link.echoes -= 1
             self._leave(link)
 
+    @contextlib.contextmanager
+    def hold_for_pairing(self, link: RadioLink) -> Iterator[None]:
+        """Keeps the link while the block waits until it is secure."""
+        link.pairings += 1
+        self._stay(link)
+        try:
+            yield
+        finally:
+            link.pairings -= 1
+            self._leave(link)
+
     def info(self) -> list[LinkInfo]:
         """Returns the facts about each link that is up."""
         if (stack := self._stack()) is None:
@@ -125,7 +167,8 @@ class Links:
         return [
             LinkInfo(
                 handle, format_address(address), ADDRESS_TYPES[address_type], ROLES[role], link.channels,
-                round(now - link.since, 1), queued, outstanding,
+                round(now - link.since, 1), queued, outstanding, SECURITY_LEVELS[link.security.level],
+                link.security.key_size, link.security.is_bonded,
             )
             for handle, address, address_type, role, queued, outstanding in stack.controller.host.links()
             if (link := self.by_handle.get(handle)) is not None
@@ -195,7 +238,7 @@ class Links:
 
     def _find(self, address: bytes, address_type: int) -> RadioLink | None:
         for link in self.by_handle.values():
-            if link.address == address and link.address_type == address_type and not link.closing:
+            if (address, address_type) in ((link.address, link.address_type), link.identity) and not link.closing:
                 return link
         return None
 

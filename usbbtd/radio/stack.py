@@ -8,6 +8,7 @@ from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.radio.controller import Controller
+from usbbtd.radio.stack_security import SecurityKeeper, StackSecurity
 
 
 class LinkKeeper(Protocol):
@@ -32,10 +33,18 @@ class L2capStack:
     """Owns links, and runs L2CAP over them, for as long as their controller lives. See ``LinkOwner``."""
 
     def __init__(
-        self, controller: Controller, links: LinkKeeper, channels: ChannelKeeper, *, limits: L2capLimits
-    ) -> None:
+        self, controller: Controller, links: LinkKeeper, channels: ChannelKeeper, *, limits: L2capLimits,
+        keeper: SecurityKeeper | None = None,
+    ) -> None:  # fmt: skip
+        """Makes the stack of a controller. ``keeper``: keeps bonds, and hears of the security of links.
+
+        Without one nothing is encrypted, and peers that want to pair are refused.
+        """
         self.controller = controller
         self.mux = Mux(limits=limits)
+        self.security: StackSecurity | None = None
+        if keeper is not None:
+            self.security = StackSecurity(controller.host, self.mux, keeper, controller.now)
         self._links = links
         self._channels = channels
         self._asked: dict[int, l2cap_events.ParametersRequested] = {}  # by link's handle; not answered yet
@@ -43,12 +52,14 @@ class L2capStack:
         self.receive_pdus = self.mux.receive_pdus
         self.has_pdus = self.mux.has_pdus
         self.take_pdus = self.mux.take_pdus
-        self.next_timeout = self.mux.next_timeout
         controller.serve(self)
 
     def statistics(self) -> dict[str, int]:
-        """Returns the counters of the L2CAP core; their names begin with l2cap_."""
-        return {f"l2cap_{name}": value for name, value in self.mux.statistics().items()}
+        """Returns the counters of the cores of L2CAP and security; their names begin with l2cap_ and security_."""
+        counters = {f"l2cap_{name}": value for name, value in self.mux.statistics().items()}
+        if self.security is not None:
+            counters |= {f"security_{name}": value for name, value in self.security.statistics().items()}
+        return counters
 
     def now(self) -> float:
         return self.controller.now()
@@ -62,10 +73,14 @@ class L2capStack:
     def link_up(self, link: hci_events.Connected) -> None:
         handle, _, address_type, role = link
         self.mux.add_link(handle, transport_of(address_type), role, self.now())
+        if self.security is not None:
+            self.security.link_up(link)
         self._links.link_up(self, link)
 
     def link_down(self, link: hci_events.Disconnected) -> None:
         self._links.link_ending(link)
+        if self.security is not None:
+            self.security.link_down(link.handle)
         self.mux.remove_link(link.handle)
         self._deliver_with(self.mux.take_events())  # the users hear of the ends of its channels first
         self._asked.pop(link.handle, None)
@@ -73,6 +88,8 @@ class L2capStack:
 
     def deliver(self) -> None:  # hot: per wake-up
         """Hands on what has been received. All HCI events have been taken."""
+        if self.security is not None:
+            self.security.deliver()  # first: a channel must not live on when its link's level has fallen
         if events := self.mux.take_events():
             self._deliver_with(events)
         elif sdus := self.mux.take_sdus():
@@ -84,8 +101,23 @@ class L2capStack:
         if writable := self.mux.take_writable():
             self._channels.channels_writable(writable)
 
+    def next_timeout(self) -> float | None:  # hot: per wake-up
+        due = self.mux.next_timeout()
+        if self.security is None or self.security.due is None:
+            return due
+        return self.security.due if due is None else min(due, self.security.due)
+
     def handle_timeout(self, now: float) -> None:
         self.mux.handle_timeout(now)
+        if self.security is not None:
+            self.security.handle_timeout(now)
+
+    # The adapter calls this.
+
+    def receive_hci_event(self, event: hci_events.Event) -> None:
+        """Takes an event of the controller that is about none of the adapter's own functions."""
+        if self.security is not None:
+            self.security.receive_hci_event(event)
 
     # Inside.
 
