@@ -57,7 +57,7 @@ def test_event_masks_ask_for_what_we_act_on() -> None:
     _, sent = run(LeReadLocalSupportedFeatures=(1 << 1).to_bytes(8, "little"))
     mask = next(command.mask for command in sent if isinstance(command, commands.SetEventMask))
     links, security = {2, 3, 4, 15, 17, 18, 61}, {5, 7, 21, 22, 23, 47, 48, 49, 50, 51, 52, 53, 58}
-    assert {bit for bit in range(64) if mask >> bit & 1} == links | security
+    assert {bit for bit in range(64) if mask >> bit & 1} == links | security | {0, 1, 6, 33, 46}
     mask = next(command.mask for command in sent if isinstance(command, commands.LeSetEventMask))
     assert {bit for bit in range(64) if mask >> bit & 1} == {0, 1, 2, 4, 5, 9}
 
@@ -87,6 +87,15 @@ def test_security_that_not_every_controller_has(bit: int, command: Any) -> None:
     assert command not in sent(bit, ReadLocalSupportedFeatures=LE_ONLY)
     without_pairing = sent(bit, ReadLocalSupportedFeatures=LE.to_bytes(8, "little"))
     assert (command in without_pairing) == isinstance(command, commands.SetMinEncryptionKeySize)
+
+
+@pytest.mark.parametrize(
+    ("features", "mode"), [(0, None), (1 << 30, 1), (1 << 30 | 1 << 48, 2), (1 << 30 | 1 << 37 | 1 << 38, None)]
+)
+def test_inquiries_tell_as_much_as_the_controller_can(features: int, mode: int | None) -> None:
+    """Features as in Vol 2, Part C, 3.3: 30 RSSI with inquiry results, 48 extended inquiry response."""
+    _, sent = run(ReadLocalSupportedFeatures=features.to_bytes(8, "little"))
+    assert [command.mode for command in sent if isinstance(command, commands.WriteInquiryMode)] == [mode] * bool(mode)
 
 
 @pytest.mark.parametrize("missing", [34 * 8 + 3, 34 * 8 + 5, 35 * 8 + 1, 39 * 8 + 2])

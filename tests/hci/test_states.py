@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.hci.test_initiator import Desk
 from usbbtd.hci.initiator import Target
-from usbbtd.hci.states import HOST, INITIATOR
+from usbbtd.hci.states import HOST, INITIATOR, NAMING
 
 State = TypeVar("State", bound=StrEnum)
 TARGETS = [Target(name * 6, 2) for name in (b"A", b"B")]
@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[Desk, Target, float], object]] = {
 }
 
 
-@pytest.mark.parametrize("table", [HOST, INITIATOR], ids=["host", "initiator"])
+@pytest.mark.parametrize("table", [HOST, INITIATOR, NAMING], ids=["host", "initiator", "remote names"])
 def test_every_state_is_reached_and_left(table: Mapping[tuple[State, StrEnum], State]) -> None:
     states = {state for state, _ in table}
     assert states >= set(table.values())

@@ -1,6 +1,6 @@
-"""What a controller does on LE beside its links, until it is told to stop: it scans, and it advertises.
+"""What a controller does beside its links, until it is told to stop: it scans and advertises on LE, inquires on BR/EDR.
 
-A controller gets the legacy commands, or the extended ones if it knows no others; never both.
+On LE a controller gets the legacy commands, or the extended ones if it knows no others; never both.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Activity(ABC, Generic[P]):
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._controller: ControllerFacts | None = None  # None if it is not up or has no LE
+        self._controller: ControllerFacts | None = None  # None if it is not up or lacks the transport
         self._wanted: P | None = None
         self._is_on = False  # whether the controller was told to begin
         self._beginnings = 0  # how often it was, so that an answer finds its own
@@ -45,6 +45,10 @@ class Activity(ABC, Generic[P]):
     @abstractmethod
     def _given_up(self, status: int) -> None:
         """Tells that the activity has ended by itself."""
+
+    def _is_supported(self, controller: ControllerFacts) -> bool:
+        """Tells whether the controller has the transport of this activity."""
+        return controller.supports_le
 
     def _may_go_on_beside(self, controller: ControllerFacts) -> bool:
         """Tells whether the controller says that it can do this while it initiates."""
@@ -82,7 +86,7 @@ class Activity(ABC, Generic[P]):
 
     def controller_up(self, controller: ControllerFacts) -> None:
         """Begins what is wanted on a controller that was just reset."""
-        if not controller.supports_le:
+        if not self._is_supported(controller):
             self.abandon(ErrorCode.UNSUPPORTED_FEATURE)
             return
         self.controller_down()

@@ -56,8 +56,9 @@ class Connections:
 
     def __init__(
         self, acl: AclData, random_address: bytes, scanning: Scanning, advertising: Advertising,
-        security: Authentication, send: Send, emit: Callable[[Event], None],
+        security: Authentication, set_paging: Callable[[bool], None], send: Send, emit: Callable[[Event], None],
     ) -> None:  # fmt: skip
+        """Makes it without links. ``set_paging`` is called with True while BR/EDR peers are paged for connections."""
         self.connectable = False
         self._acl = acl
         self._random_address = random_address
@@ -73,7 +74,7 @@ class Connections:
         self._bredr = Initiator(
             self._create_bredr,
             lambda target: commands.CreateConnectionCancel(target.address),
-            lambda busy: None,
+            set_paging,
             lambda: None,
             self._is_linked,
             send,

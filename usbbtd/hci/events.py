@@ -64,6 +64,29 @@ class AdvertisementAnswered(NamedTuple):
     advertisement: int  # the number that start_advertising() was given
 
 
+class DeviceFound(NamedTuple):
+    """A BR/EDR device has answered an inquiry."""
+
+    address: bytes
+    class_of_device: int
+    rssi: int  # dBm; 127 if it is not known
+    data: bytes  # structures as those of advertising data; the name is often among them
+
+
+class InquiryEnded(NamedTuple):
+    """The inquiry could not be made, or ended with the controller. It does not come after stop_inquiry()."""
+
+    status: int
+
+
+class NameFound(NamedTuple):
+    """The name of a BR/EDR device, or why there is none."""
+
+    address: bytes
+    status: int
+    name: bytes  # UTF-8, if the device keeps to the specification: 248 octets at most
+
+
 class PageScanRefused(NamedTuple):
     """BR/EDR peers may not be able to connect, although they should."""
 
@@ -193,6 +216,9 @@ Event = (
     | ScanStopped
     | AdvertisingStopped
     | AdvertisementAnswered
+    | DeviceFound
+    | InquiryEnded
+    | NameFound
     | PageScanRefused
     | CommandGivenUp
     | ConnectionUpdated

@@ -15,11 +15,13 @@ from usbbtd.hci.advertising_set import AdvertisingParameters
 from usbbtd.hci.authentication import Authentication
 from usbbtd.hci.command_queue import CommandQueue
 from usbbtd.hci.connections import AclLinkInfo, Connections
-from usbbtd.hci.events import Advertisement, CommandGivenUp, Event, Failed, PageScanRefused, Ready
+from usbbtd.hci.events import Advertisement, CommandGivenUp, DeviceFound, Event, Failed, PageScanRefused, Ready
 from usbbtd.hci.init import ControllerFacts, Script, init_script
 from usbbtd.hci.initiator import Target
+from usbbtd.hci.inquiry import Inquiring
 from usbbtd.hci.limits import MAX_EVENTS, RESET_GRACE_S
 from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
+from usbbtd.hci.remote_names import RemoteNames
 from usbbtd.hci.resolving import ResolvingList
 from usbbtd.hci.scanning import Scanning
 from usbbtd.hci.states import HOST, HostInput, HostState, next_state
@@ -62,7 +64,11 @@ class Host:
         self._advertising = Advertising(random_address, send, self._emit)
         self._resolving = ResolvingList((self._scanning, self._advertising), send)
         self.security = security = Authentication(self._resolving, send, self._emit, secure=secure)
-        links = Connections(self._acl, random_address, self._scanning, self._advertising, security, send, self._emit)
+        self._inquiring = Inquiring(send, self._emit)
+        self._names = names = RemoteNames(send, self._emit, self._inquiring.set_initiating)
+        links = Connections(
+            self._acl, random_address, self._scanning, self._advertising, security, self._set_paging, send, self._emit
+        )
         self._connections = links
         self._handlers: dict[type[Packet], Callable[[Any, float], None]] = {
             incoming.ConnectionRequest: links.receive_request,
@@ -76,6 +82,11 @@ class Host:
             incoming.LeAdvertisingSetTerminated: self._advertising.receive_terminated,
             incoming.LeAdvertisingReport: self._scanning.receive_reports,
             incoming.LeExtendedAdvertisingReport: self._scanning.receive_reports,
+            incoming.InquiryComplete: self._inquiring.receive_complete,
+            incoming.InquiryResult: self._inquiring.receive_result,
+            incoming.InquiryResultWithRssi: self._inquiring.receive_result,
+            incoming.ExtendedInquiryResult: self._inquiring.receive_result,
+            incoming.RemoteNameRequestComplete: names.receive_complete,
             **dict.fromkeys(security.events, security.receive),
         }
         self._counters = dict.fromkeys(
@@ -123,6 +134,8 @@ class Host:
             **self._acl.statistics(),
             **self._scanning.counters,
             **self._advertising.counters,
+            **self._inquiring.counters,
+            **self._names.counters,
         }
 
     # The user's side
@@ -176,6 +189,26 @@ class Host:
 
     def stop_advertising(self, number: int) -> None:
         self._advertising.stop(number)
+
+    def start_inquiry(self, *, duplicates: bool) -> None:
+        """Looks for BR/EDR devices, round after round, until stop_inquiry() or InquiryEnded. DeviceFound tells of each.
+
+        Each round of 11 s tells all anew. It pauses while BR/EDR connections are made and names are read.
+        ``duplicates``: whether each response is told, and not only what is new in it.
+        """
+        self._inquiring.start(duplicates=duplicates)
+
+    def stop_inquiry(self) -> None:
+        self._inquiring.stop()
+
+    def read_name(self, address: bytes, now: float) -> None:
+        """Asks a BR/EDR device for its name. NameFound follows, once for all who have asked meanwhile."""
+        self._commands.now = now
+        self._names.read(address, now)
+
+    def cancel_read_name(self, address: bytes) -> None:
+        """Gives a request for a name up: no NameFound follows."""
+        self._names.cancel(address)
 
     def update_connection(self, handle: int, interval_min: int, interval_max: int, latency: int, timeout: int) -> None:
         """Asks for other connection parameters of an LE link. ConnectionUpdated follows if they are changed.
@@ -245,7 +278,10 @@ class Host:
     def next_timeout(self) -> float | None:
         """Returns when handle_timeout() is to be called, which may be in the past; None if no time-out runs."""
         due = self._commands.deadline
-        for other in (self._connections.next_timeout(), self._advertising.next_timeout()):
+        for other in (
+            self._connections.next_timeout(), self._advertising.next_timeout(), self._inquiring.deadline,
+            self._names.deadline,
+        ):  # fmt: skip
             if due is None or (other is not None and other < due):
                 due = other
         return due
@@ -261,14 +297,19 @@ class Host:
             self._recover(complaint, bounded=bounded)
         self._connections.handle_timeout(now)
         self._advertising.handle_timeout(now)
+        self._inquiring.handle_timeout(now)
+        self._names.handle_timeout(now)
 
     # Inside
 
     def _emit(self, event: Event) -> None:
-        if len(self._events) >= MAX_EVENTS and isinstance(event, Advertisement):
+        if len(self._events) >= MAX_EVENTS and isinstance(event, (Advertisement, DeviceFound)):
             self._counters["advertisements_dropped"] += 1
         else:
             self._events.append(event)
+
+    def _set_paging(self, paging: bool) -> None:
+        self._names.set_paging(paging, self._commands.now)
 
     def _page_scan_answered(self, status: int, _returned: bytes, _now: float) -> None:
         if status and self._connections.connectable and Cost.LISTENING not in self.lost:
@@ -325,7 +366,8 @@ class Host:
         self._connections.controller_up(controller)
         self._emit(Ready())
         self._resolving.controller_up(controller)
-        for activity in (self._scanning, self._advertising):
+        self._names.controller_up(controller)
+        for activity in (self._scanning, self._advertising, self._inquiring):
             activity.controller_up(controller)
         if self._connections.connectable:  # after a reset no peer can connect
             self.set_connectable(True)
@@ -343,7 +385,8 @@ class Host:
             self._last_reset = now, complaint
         self._counters["resets"] += 1
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, now)
-        for part in (self._resolving, self._scanning, self._advertising):
+        self._names.abandon(ErrorCode.HARDWARE_FAILURE)
+        for part in (self._resolving, self._scanning, self._advertising, self._inquiring):
             part.controller_down()
         self._begin(HostInput.RESET, now)
 
@@ -353,7 +396,8 @@ class Host:
         self._commands.clear(forgive=False)
         self._connections.abandon(ErrorCode.HARDWARE_FAILURE, self._commands.now)
         self._resolving.controller_down()
-        for activity in (self._scanning, self._advertising):
+        self._names.abandon(ErrorCode.HARDWARE_FAILURE)
+        for activity in (self._scanning, self._advertising, self._inquiring):
             activity.abandon(ErrorCode.HARDWARE_FAILURE)
         if self._last_reset:
             reason += f"; it had been reset because it {self._last_reset[1]}"

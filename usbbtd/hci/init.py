@@ -32,6 +32,8 @@ Lost = dict[Cost, str]
 # LMP features (Vol 2, Part C, 3.3)
 _BREDR_NOT_SUPPORTED = 1 << 37
 _LE_SUPPORTED = 1 << 38
+_RSSI_WITH_INQUIRY = 1 << 30
+_EXTENDED_INQUIRY = 1 << 48
 _SIMPLE_PAIRING = 1 << 51
 _NON_FLUSHABLE = 1 << 54
 # LE features (Vol 6, Part B, 4.6)
@@ -101,6 +103,8 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
     if size and size.acl_length and (supports_bredr or size.acl_count):
         bredr_buffers = _checked(size.acl_length, size.acl_count)
     if supports_bredr:
+        if mode := _inquiry_mode(features):
+            yield commands.WriteInquiryMode(mode)
         if features & _SIMPLE_PAIRING:
             yield commands.WriteSimplePairingMode(1)
             if supported & _WRITE_SECURE_CONNECTIONS:
@@ -180,6 +184,13 @@ def _ask_advertising() -> Script[tuple[int, int]]:
     most = yield from _ask(commands.LeReadMaximumAdvertisingDataLength(), commands.LeMaximumAdvertisingDataLength)
     sets = min(max(number.sets, 1), MAX_ADVERTISING_SETS) if number else 1
     return sets, min(max(most.length, LEGACY_DATA), MAX_ADVERTISEMENT) if most else LEGACY_DATA
+
+
+def _inquiry_mode(features: int) -> int:
+    """Returns the mode (7.3.50) that tells most: 2 extended responses, 1 with RSSI, 0 the results of a reset."""
+    if features & _EXTENDED_INQUIRY:
+        return 2
+    return 1 if features & _RSSI_WITH_INQUIRY else 0
 
 
 def _checked(untrusted_length: int, untrusted_count: int) -> tuple[int, int]:

@@ -52,6 +52,16 @@ LATE_S = 0.02
 #: buffers from other links. That is longer than any supervision timeout (41 s), during which a peer may be silent.
 STALL_CHECK_S, STALL_CHECKS = 15.0, 4
 
+# Discovery
+
+#: The pause between two rounds of an inquiry, and before one that the controller was not ready for; how often in a row
+#: that may be; and how long after its time the end of a round may be told.
+INQUIRY_PAUSE_S, INQUIRY_TRIES, INQUIRY_GRACE_S = 1.0, 3, 3.0
+#: The most devices that are remembered during a round, so that each is told once; the oldest is forgotten for another.
+MAX_FOUND = 256
+#: The most devices whose names may be waited for, and how long a device may take to tell it.
+MAX_NAMES, NAME_S = 64, 15.0
+
 # Security
 
 #: The most bonded peers whose private addresses a controller is asked to resolve; usual ones have room for 8 to 32.

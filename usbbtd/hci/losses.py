@@ -27,6 +27,8 @@ class Cost(StrEnum):
     LISTENING = "being connected to over BR/EDR"
     DISCONNECTING = "ending links"
     UPDATING = "changing the parameters of LE connections"
+    INQUIRING = "finding BR/EDR devices"
+    NAMING = "reading names of BR/EDR devices"
     ENCRYPTING = "encryption over BR/EDR"
     LE_ENCRYPTING = "encryption over LE"
 
@@ -84,6 +86,11 @@ _ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     Loss(Cost.NOTHING, "the next advertisement takes the set over as it is"): (c.LeRemoveAdvertisingSet,),
     Loss(Cost.NOTHING, "peers only do not hear that we have LE too"): (c.WriteLeHostSupport,),
     Loss(Cost.NOTHING, "links only stay in the role and the mode that they have"): (c.WriteDefaultLinkPolicySettings,),
+    Loss(Cost.INQUIRING, "it cannot be told to inquire"): (c.Inquiry, c.InquiryCancel),
+    Loss(Cost.NAMING, "it cannot be told to ask for names"): (c.RemoteNameRequest,),
+    Loss(Cost.NOTHING, "devices are found without the strength of their signals, and without names"): (
+        c.WriteInquiryMode,
+    ),
     Loss(Cost.ENCRYPTING, "keys cannot be made, used or measured"): (
         c.AuthenticationRequested,
         c.IoCapabilityRequestReply,
@@ -111,6 +118,7 @@ _ROWS: dict[Loss, tuple[type[c.HciCommand], ...]] = {
     Loss(Cost.NOTHING, "the attempt is waited for no longer all the same"): (
         c.CreateConnectionCancel,
         c.LeCreateConnectionCancel,
+        c.RemoteNameRequestCancel,
     ),
     Loss(Cost.NOTHING, "the peer is refused by silence too"): (
         c.IoCapabilityRequestNegativeReply,

@@ -1,6 +1,6 @@
-"""The states of a host and of an initiator, and the transitions between them.
+"""The states of a host, of an initiator and of remote names, and the transitions between them.
 
-Only ``Host._step`` and ``Initiator._step`` write a state, and they make only the transitions in these tables.
+Only their methods ``_step`` write a state, and they make only the transitions in these tables.
 """
 
 from collections.abc import Mapping
@@ -43,6 +43,26 @@ HOST: Mapping[tuple[HostState, HostInput], HostState] = {
     (HostState.STARTING, HostInput.GIVE_UP): HostState.FAILED,
     (HostState.UP, HostInput.RESET): HostState.STARTING,
     (HostState.UP, HostInput.GIVE_UP): HostState.FAILED,
+}
+
+
+class NamingState(StrEnum):
+    IDLE = "idle"
+    ASKING = "asking"  # the controller was told to ask a device for its name
+    CANCELLING = "cancelling"  # the controller was told to end that
+
+
+class NamingInput(StrEnum):
+    ASK = "ask"
+    CANCEL = "cancel"
+    END = "the request has ended"
+
+
+NAMING: Mapping[tuple[NamingState, NamingInput], NamingState] = {
+    (NamingState.IDLE, NamingInput.ASK): NamingState.ASKING,
+    (NamingState.ASKING, NamingInput.CANCEL): NamingState.CANCELLING,
+    (NamingState.ASKING, NamingInput.END): NamingState.IDLE,
+    (NamingState.CANCELLING, NamingInput.END): NamingState.IDLE,
 }
 
 

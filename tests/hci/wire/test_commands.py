@@ -34,7 +34,10 @@ def rebuilt(theirs: Any) -> Any:
 
 
 #: Commands that Bumble does not know, with their octets by the specification.
-UNKNOWN = {commands.SetMinEncryptionKeySize: (commands.SetMinEncryptionKeySize(7), "840c0107")}  # 7.3.102
+UNKNOWN = {
+    commands.RemoteNameRequestCancel: (commands.RemoteNameRequestCancel(b"abcdef"), "1a0406616263646566"),  # 7.1.20
+    commands.SetMinEncryptionKeySize: (commands.SetMinEncryptionKeySize(7), "840c0107"),  # 7.3.102
+}
 
 
 @pytest.mark.parametrize(("command", "octets"), UNKNOWN.values(), ids=lambda value: type(value).__name__)

@@ -34,6 +34,18 @@ class Returned(Packet):
 # 7.1 Link control
 
 
+@packet(0x0401, "3sBB")
+class Inquiry(HciCommand):
+    lap: bytes
+    length: int
+    max_responses: int
+
+
+@packet(0x0402)
+class InquiryCancel(HciCommand):
+    pass
+
+
 @packet(0x0405, "6sHBBHB")
 class CreateConnection(HciCommand):
     address: bytes
@@ -99,6 +111,19 @@ class AuthenticationRequested(HciCommand):
 class SetConnectionEncryption(HciCommand):
     handle: int
     enable: int
+
+
+@packet(0x0419, "6sBBH")
+class RemoteNameRequest(HciCommand):
+    address: bytes
+    page_scan_repetition_mode: int
+    reserved: int
+    clock_offset: int
+
+
+@packet(0x041A, "6s")
+class RemoteNameRequestCancel(HciCommand):
+    address: bytes
 
 
 @packet(0x042A, "6sB")
@@ -187,6 +212,11 @@ class Reset(HciCommand):
 @packet(0x0C1A, "B")
 class WriteScanEnable(HciCommand):
     scan_enable: int
+
+
+@packet(0x0C45, "B")
+class WriteInquiryMode(HciCommand):
+    mode: int
 
 
 @packet(0x0C56, "B")

@@ -70,6 +70,17 @@ def may_be_lost(event: bytes) -> bool:
     )
 
 
+@packet(0x01, "B")
+class InquiryComplete(HciEvent):
+    status: int
+
+
+@packet(0x02, "B*")
+class InquiryResult(HciEvent):
+    count: int
+    responses: bytes  # not parsed yet: see wire/inquiry.py
+
+
 @packet(0x03, "BH6sBB")
 class ConnectionComplete(HciEvent):
     status: int
@@ -97,6 +108,13 @@ class DisconnectionComplete(HciEvent):
 class AuthenticationComplete(HciEvent):
     status: int
     handle: int
+
+
+@packet(0x07, "B6s*")
+class RemoteNameRequestComplete(HciEvent):
+    status: int
+    address: bytes
+    name: bytes  # UTF-8, padded with zeros to 248 octets
 
 
 @packet(0x08, "BHB")
@@ -147,6 +165,18 @@ class LinkKeyNotification(Secret, HciEvent):
     address: bytes
     link_key: bytes
     key_type: int
+
+
+@packet(0x22, "B*")
+class InquiryResultWithRssi(HciEvent):
+    count: int
+    responses: bytes  # not parsed yet: see wire/inquiry.py
+
+
+@packet(0x2F, "B*")
+class ExtendedInquiryResult(HciEvent):
+    count: int
+    responses: bytes  # not parsed yet: see wire/inquiry.py
 
 
 @packet(0x30, "BH")
