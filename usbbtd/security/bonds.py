@@ -133,6 +133,8 @@ def keys_refused(keys: BredrKey | LeKeys) -> str | None:
     lengths = [len(key.key) for key in (keys.ours, keys.theirs) if key is not None]
     if keys.irk is not None:
         lengths.append(len(keys.irk))
+    if keys.ours is None and keys.theirs is None:
+        return "there is no key that encrypts"
     return "a key of LE has 16 octets" if set(lengths) - {KEY_OCTETS} else None
 
 
@@ -150,6 +152,11 @@ def replacement_refused(old: Bond, new: Bond) -> str | None:
 def is_resolvable(address: bytes, address_type: int) -> bool:
     """Tells whether this is a resolvable private address (Vol 6, Part B, 1.3.2.2)."""
     return address_type == ADDRESS_LE_RANDOM and address[5] >> 6 == 0b01
+
+
+def is_private(address: bytes, address_type: int) -> bool:
+    """Tells whether this is an address that changes: any random one that is not static (Vol 6, Part B, 1.3.2)."""
+    return address_type == ADDRESS_LE_RANDOM and address[5] >> 6 != 0b11
 
 
 class BondBook:

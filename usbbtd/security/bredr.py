@@ -120,6 +120,12 @@ class BredrSecurity(SecureLink):
         else:
             self._authenticate(BredrInput.AUTHENTICATE, self.shared.limits.procedure_s, now)
 
+    def _has_keys_for(self, level: int) -> bool:
+        bond = self.bond()
+        return any(
+            keys is not None and level_of(keys) >= level for keys in (self.keys, None if bond is None else bond.keys)
+        )
+
     def _stop_pairing(self, number: int, why: Why, now: float) -> None:
         if (pairing := self._pairing) is not None and pairing.number == number:
             pairing.fail(why, "")
@@ -152,7 +158,8 @@ class BredrSecurity(SecureLink):
             self._paired_by_us(status, now)
         elif status:
             self._offered = None
-            self._authentication_failed(status)
+            # The bond stays: somebody else may have the peer's address.
+            self._refuse_served(*self.why_not_encrypted(status))
             self._end_procedure(now)
         else:
             self.keys, self._offered = self._offered or self.keys, None
@@ -161,7 +168,7 @@ class BredrSecurity(SecureLink):
     def receive_encryption_changed(self, status: int, enabled: int, key_size: int, now: float) -> None:
         if status:
             if self.state is BredrState.ENCRYPTING:
-                self._refuse_served(*self._why_failed(status))
+                self._refuse_served(*self.why_not_encrypted(status))
                 self._end_procedure(now)
             else:
                 self.shared.counters["events_unexpected"] += 1
@@ -207,16 +214,6 @@ class BredrSecurity(SecureLink):
             self._end_procedure(now)
         else:
             self._encrypt(now)
-
-    def _authentication_failed(self, status: int) -> None:
-        """Refuses what was to be reached with the bond. The bond stays: somebody else may have the peer's address."""
-        self._refuse_served(*self._why_failed(status))
-
-    def _why_failed(self, status: int) -> tuple[Why, str]:
-        if status in (ErrorCode.PIN_OR_KEY_MISSING, ErrorCode.AUTHENTICATION_FAILURE):
-            self.shared.counters["keys_missing"] += 1
-            return Why.KEY_MISSING, describe_error(status)
-        return Why.PEER_REFUSED, describe_error(status)
 
     # -- pairing
 

@@ -6,7 +6,7 @@ LocalProtocolError is a mistake of the owner. ``now`` is in seconds, of any cloc
 
 from collections.abc import Callable
 
-from usbbtd.bluetooth import BREDR, LEVEL_ENCRYPTED, LEVEL_SECURE, ErrorCode
+from usbbtd.bluetooth import ADDRESS_LE_RANDOM, BREDR, LEVEL_ENCRYPTED, LEVEL_SDP, LEVEL_SECURE, ErrorCode
 from usbbtd.errors import LocalProtocolError
 from usbbtd.security.bonds import Bond, BondBook
 from usbbtd.security.bredr import BredrSecurity
@@ -14,6 +14,7 @@ from usbbtd.security.deadlines import Deadlines
 from usbbtd.security.events import (
     AnswerConfirmation,
     AnswerLinkKey,
+    AnswerLongTermKey,
     AnswerOob,
     AnswerPasskey,
     AnswerPin,
@@ -24,10 +25,13 @@ from usbbtd.security.events import (
     SecurityEvent,
     Why,
 )
+from usbbtd.security.le import LeSecurity
 from usbbtd.security.limits import SecurityLimits
 from usbbtd.security.link import COUNTERS, LinkSecurityInfo, SecureLink, SharedSecurity
 from usbbtd.security.lockout import Lockout
 from usbbtd.security.prompts import Prompts, PromptValue
+from usbbtd.security.smp.features import check_terms
+from usbbtd.security.smp.machine import Smp
 from usbbtd.security.terms import PairingTerms
 
 _DEFAULT_LIMITS = SecurityLimits()
@@ -64,16 +68,28 @@ class Security:
 
     # -- links
 
-    def add_link(self, handle: int, transport: int, role: int, address: bytes, address_type: int, now: float) -> None:
-        """Adds a link. Raises LocalProtocolError if there is a link with this handle, or BR/EDR address, or no room."""
+    def add_link(
+        self, handle: int, transport: int, role: int, address: bytes, address_type: int, now: float,
+        *, air_address: bytes | None = None,
+    ) -> None:  # fmt: skip
+        """Adds a link. A peer of LE with a private address is identified, if there is a bond with it.
+
+        ``air_address``: the private address that a peer has used whom the controller has identified itself. Raises
+        LocalProtocolError if there is a link with this handle, or BR/EDR address, or no room.
+        """
         if handle in self._links or (transport == BREDR and address in self._by_address):
             raise LocalProtocolError(f"link {handle:#06x} is there already")
         if len(self._links) >= self._shared.limits.links:
             raise LocalProtocolError("there are as many links as there may be")
-        if transport != BREDR:
-            raise LocalProtocolError("LE has no security yet")
-        link = BredrSecurity(self._shared, handle, role, address, self._new_number)
-        self._links[handle] = self._by_address[address] = link
+        if transport == BREDR:
+            link = BredrSecurity(self._shared, handle, role, address, self._new_number)
+            self._links[handle] = self._by_address[address] = link
+            return
+        on_air = (address, address_type) if air_address is None else (air_address, ADDRESS_LE_RANDOM)
+        smp = Smp(role, (self._le_address, ADDRESS_LE_RANDOM), on_air, self._random)
+        le_link = LeSecurity(self._shared, handle, role, address, address_type, smp, self._new_number)
+        self._links[handle] = le_link
+        le_link.identify()
 
     def remove_link(self, handle: int, now: float) -> None:
         """Removes a link. What is wanted of it ends, with events. Does nothing if there is no such link."""
@@ -121,6 +137,7 @@ class Security:
     def reach(self, handle: int, level: int, pairing: PairingTerms | None, now: float) -> int:
         """Makes a link reach a level: by keys that are good enough, else by a pairing, if terms are given.
 
+        Raises LocalProtocolError if there is no such level, or no pairing possible on these terms.
         Returns a number. One LevelReached or LevelRefused with it follows. A peer that does not have the bond's keys is
         not paired with anew: that is what ``pair`` is for.
         """
@@ -138,7 +155,12 @@ class Security:
         return any(link.abandon(number, Why.CANCELLED, now) for link in tuple(self._links.values()))
 
     def accept_pairing(self, number: int, terms: PairingTerms, now: float) -> bool:
-        """Answers a PairingAsked with yes. Returns False, and does nothing, if it does not wait for an answer."""
+        """Answers a PairingAsked with yes. Returns False, and does nothing, if it does not wait for an answer.
+
+        Raises LocalProtocolError if no pairing is possible on these terms.
+        """
+        terms = terms._replace(level=max(LEVEL_ENCRYPTED, terms.level))
+        check_terms(terms)
         return self._count_answer(any(link.accept_pairing(number, terms, now) for link in tuple(self._links.values())))
 
     def refuse_pairing(self, number: int, now: float) -> bool:
@@ -233,6 +255,18 @@ class Security:
         if (link := self._by_address.get(address)) is not None:
             link.receive_pairing_complete(status, now)
 
+    def receive_long_term_key_request(self, handle: int, random: int, diversifier: int, now: float) -> None:
+        """Takes LE Long Term Key Request."""
+        if isinstance(link := self._links.get(handle), LeSecurity):
+            link.receive_long_term_key_request(random, diversifier, now)
+        else:
+            self._refuse(AnswerLongTermKey(handle, None))
+
+    def receive_smp(self, handle: int, untrusted_payload: bytes, now: float) -> None:
+        """Takes a PDU of the Security Manager, of the peer of an LE link."""
+        if isinstance(link := self._known(handle), LeSecurity):
+            link.receive_smp(untrusted_payload, now)
+
     # -- what is to be done and known
 
     def take_actions(self) -> list[SecurityAction]:
@@ -263,7 +297,12 @@ class Security:
 
     def statistics(self) -> dict[str, int]:
         shared = self._shared
-        return shared.counters | {
+        counters = shared.counters.copy()
+        for link in self._links.values():
+            if isinstance(link, LeSecurity):
+                for name, count in link.smp_statistics().items():
+                    counters[name] = counters.get(name, 0) + count
+        return counters | {
             "bonds": len(shared.bonds),
             "links": len(self._links),
             "lockouts": len(shared.lockout),
@@ -275,8 +314,11 @@ class Security:
     # -- inside
 
     def _wish(self, handle: int, level: int, terms: PairingTerms | None, now: float, *, is_forced: bool) -> int:
-        if not 0 <= level <= LEVEL_SECURE:
+        if not LEVEL_SDP <= level <= LEVEL_SECURE:
             raise LocalProtocolError(f"there is no level {level}")
+        if terms is not None:
+            terms = terms._replace(level=max(level, terms.level))
+            check_terms(terms)
         number = self._new_number()
         if (link := self._links.get(handle)) is None:
             text = "the link was lost before"

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from usbbtd.bluetooth import LEVEL_NONE, ROLES, SECURITY_LEVELS, ErrorCode, format_address, transport_of
+from usbbtd.bluetooth import LEVEL_NONE, ROLES, SECURITY_LEVELS, ErrorCode, describe_error, format_address, transport_of
 from usbbtd.security.bonds import Bond, BondBook, replacement_refused
 from usbbtd.security.deadlines import Deadline, Deadlines
 from usbbtd.security.events import (
@@ -14,11 +14,13 @@ from usbbtd.security.events import (
     LevelChanged,
     LevelReached,
     LevelRefused,
+    PeerIdentified,
+    ResolvingListChanged,
     SecurityAction,
     SecurityEvent,
     Why,
 )
-from usbbtd.security.levels import ENCRYPTION_OFF, Keys, is_downgraded, level_of, link_level
+from usbbtd.security.levels import ENCRYPTION_OFF, Keys, is_downgraded, link_level
 from usbbtd.security.limits import FULL_KEY_SIZE, MINIMUM_KEY_SIZE, SecurityLimits
 from usbbtd.security.lockout import Lockout
 from usbbtd.security.prompts import Prompts
@@ -133,7 +135,7 @@ class SecureLink(ABC):
     def _set_encryption(self, enabled: int, key_size: int, now: float) -> None:
         """Notes how the link is encrypted from now on, with the keys that it has."""
         self._enabled, self._key_size = enabled, key_size if enabled else 0
-        self._encrypted_with = self.keys if enabled else None
+        self._encrypted_with = self.keys if enabled and not self._is_ending else None
         self.update()
         if is_downgraded(self._encrypted_with, enabled):
             self.shared.counters["links_downgraded"] += 1
@@ -158,30 +160,36 @@ class SecureLink(ABC):
     def take_keys(self, keys: Keys, identity: tuple[bytes, int], *, is_kept: bool) -> bool:
         """Takes the keys of a pairing, and keeps them in a bond if ``is_kept``.
 
-        Returns False, and ends the link, if they are weaker than those of the bond that there is: whoever makes such
-        keys with the address of a bonded peer is not that peer, or somebody is in the middle.
+        Returns False if the link is ending. It is ended if the keys are weaker than those of the bond that there is:
+        whoever makes such keys with the address of a bonded peer is not that peer, or somebody is in the middle.
         """
+        if self._is_ending:
+            return False
         shared = self.shared
         bond = Bond(*identity, keys)
         old = shared.bonds.find(*identity)
         if old is not None and (text := replacement_refused(old, bond)) is not None:
-            self._refuse_bond(text)
+            self.refuse_bond(text)
             self.end(Why.WEAKER, text)
             return False
-        self.identity = identity
+        if identity != self.identity:
+            self.identity = identity
+            shared.events.append(PeerIdentified(self.handle, *identity))
         self.keys = keys
         for wish in self.wishes:
             wish.paired_keys = keys
         if is_kept and (text := shared.bonds.refused(bond)) is not None:
-            self._refuse_bond(text)
+            self.refuse_bond(text)
         elif is_kept:
             shared.bonds.keep(bond)
             shared.counters["bonds_made"] += 1
             shared.events.append(BondMade(self.handle, bond, old))
+            if bond.irk != (None if old is None else old.irk):
+                shared.actions.append(ResolvingListChanged())
         shared.lockout.succeeded(self.identity)
         return True
 
-    def _refuse_bond(self, text: str) -> None:
+    def refuse_bond(self, text: str) -> None:
         self.shared.counters["bonds_refused"] += 1
         self.shared.events.append(BondRefused(self.handle, text))
 
@@ -250,6 +258,13 @@ class SecureLink(ABC):
         """Ends all that is wanted of the link, which is gone."""
         self.refuse_all(Why.LINK_LOST, "")
 
+    def why_not_encrypted(self, status: int) -> tuple[Why, str]:
+        """Returns why a link could not be encrypted, or authenticated, by the controller's word."""
+        if status in (ErrorCode.PIN_OR_KEY_MISSING, ErrorCode.AUTHENTICATION_FAILURE):
+            self.shared.counters["keys_missing"] += 1
+            return Why.KEY_MISSING, describe_error(status)
+        return Why.PEER_REFUSED, describe_error(status)
+
     @abstractmethod
     def accept_pairing(self, number: int, terms: PairingTerms, now: float) -> bool:
         """Accepts the peer's pairing. Returns False, and does nothing, if it does not wait for an answer."""
@@ -300,11 +315,9 @@ class SecureLink(ABC):
             wish.has_tried_to_pair = True
             self._pair(wish, wish.terms, now)
 
+    @abstractmethod
     def _has_keys_for(self, level: int) -> bool:
-        bond = self.bond()
-        return any(
-            keys is not None and level_of(keys) >= level for keys in (self.keys, None if bond is None else bond.keys)
-        )
+        """Tells whether there are keys with which the link can reach a level, if the peer has them."""
 
     def _shortfall(self) -> tuple[Why, str]:
         """Returns why a link has no higher level, although it is encrypted."""

@@ -1,7 +1,7 @@
 """The states of a link's security, and the transitions between them.
 
-Only ``BredrSecurity._step`` writes such a state, and it makes only the transitions in this table. What a link is worth
-is no state: it follows from facts, in whatever order they come. See ``SecureLink``.
+Only ``BredrSecurity._step`` and ``LeSecurity._step`` write such a state, and they make only the transitions in these
+tables. What a link is worth is no state: it follows from facts, in whatever order they come. See ``SecureLink``.
 """
 
 from collections.abc import Mapping
@@ -41,3 +41,30 @@ BREDR_SECURITY: Mapping[tuple[BredrState, BredrInput], BredrState] = {
     (BredrState.AWAITING, BredrInput.END): BredrState.IDLE,
     (BredrState.ENCRYPTING, BredrInput.END): BredrState.IDLE,
 }
+
+
+class LeState(StrEnum):
+    IDLE = "idle"
+    ENCRYPTING = "encrypting"  # we do, the central, with the bond's key
+    REQUESTING = "requesting"  # we ask the central to encrypt with the bond's key
+    PAIRING = "pairing"  # we do, or ask the central to
+    ASKED = "asked"  # the peer wants to pair, and the owner has not said yet whether it may
+    ANSWERING = "answering"  # the peer pairs with us
+
+
+class LeInput(StrEnum):
+    ENCRYPT = "encrypt"
+    REQUEST = "request"
+    PAIR = "pair"
+    PEER_ASKS = "the peer asks"
+    ACCEPT = "accept"
+    END = "it has ended"
+
+
+LE_SECURITY: Mapping[tuple[LeState, LeInput], LeState] = {
+    (LeState.IDLE, LeInput.ENCRYPT): LeState.ENCRYPTING,
+    (LeState.IDLE, LeInput.REQUEST): LeState.REQUESTING,
+    (LeState.IDLE, LeInput.PAIR): LeState.PAIRING,
+    (LeState.IDLE, LeInput.PEER_ASKS): LeState.ASKED,
+    (LeState.ASKED, LeInput.ACCEPT): LeState.ANSWERING,
+} | {(state, LeInput.END): LeState.IDLE for state in LeState if state is not LeState.IDLE}
