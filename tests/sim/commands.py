@@ -31,10 +31,12 @@ class Commands:
     def complete(self, handlers: dict[int, Completing]) -> None:
         """Adds handlers of commands that end with Command_Complete."""
         self._completing |= handlers
+        self._list(handlers)
 
     def begin(self, handlers: dict[int, Pending]) -> None:
         """Adds handlers of commands that are answered by Command_Status."""
         self._pending |= handlers
+        self._list(handlers)
 
     def keep(self, writing: int, reading: int, default: bytes) -> None:
         """Adds a setting: a command that writes it and one that reads it, with what it is after a reset."""
@@ -44,11 +46,18 @@ class Commands:
             self.settings[writing] = command.parameters
             return bytes(1)
 
-        self._completing |= {writing: write, reading: lambda _: bytes(1) + self.settings[writing]}
+        self.complete({writing: write, reading: lambda _: bytes(1) + self.settings[writing]})
 
     def at_reset(self, does: Callable[[], None]) -> None:
         """Adds what a reset does besides."""
         self._resets.append(does)
+
+    def _list(self, handlers: dict[int, Any]) -> None:
+        """Has the controller tell its host that it has these commands, as far as they have a bit."""
+        controller = self._controller
+        controller.supported_commands = controller.supported_commands | (
+            handlers.keys() & hci.HCI_SUPPORTED_COMMANDS_MASKS.keys()
+        )
 
     def _reset_settings(self) -> None:
         self.settings |= self._defaults
