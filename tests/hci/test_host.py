@@ -461,6 +461,25 @@ class TestBumble:
             await peer_connection.disconnect()
             assert await on.event(events.Disconnected) == events.Disconnected(connected.handle, 0x13)
 
+    async def test_several_advertisements_on_sets_of_their_own(self, on_bumble: Any) -> None:
+        on = await on_bumble(extended=True)
+        texts = [b"\x03\xff\x01\x00", b"\xff\xff" + bytes(254) + b"\xc8\xff" + bytes(199)]  # one of them in pieces
+
+        def on_air() -> list[bytes]:
+            return [bytes(one.data) for one in on.controller.advertising_sets.values() if one.enabled]
+
+        for number, text in enumerate(texts):
+            on.host.start_advertising(number, AdvertisingParameters(text, 20, True), 0.0)
+        await on.until(lambda: on_air() == texts)
+        await on.peer.connect(Address.from_string_for_transport("C0:00:00:00:00:01", 2))
+        connected = await on.event(events.Connected)
+        assert connected[1:] == (PEER, 2, 1)
+        # Both have one address, and Bumble's controller connects by its first set.
+        assert await on.event(events.AdvertisementAnswered) == events.AdvertisementAnswered(connected.handle, 0)
+        await on.until(lambda: on_air() == texts)
+        on.host.stop_advertising(0)
+        await on.until(lambda: on_air() == texts[1:])
+
     async def test_classic_outgoing(self, on_bumble: Any) -> None:
         on = await on_bumble()
         await on.peer.set_connectable(True)

@@ -344,6 +344,12 @@ _DAEMON: tuple[LogEvent, ...] = (
         limited=True,
     ),
     LogEvent(
+        "inquiry refused by the controller", "warning", "c3913a9518894ec19900bba3adc791c7", "status",
+        "The controller does not look for BR/EDR devices: HCI status {status}. Guests that did were told.",
+        "Some controllers cannot do it while they connect. The guest may try again.",
+        limited=True,
+    ),
+    LogEvent(
         "scan refused by the controller", "warning", "04d7063a9b0747deb6a708ce82cab3e2", "status",
         "The controller cannot scan now: HCI status {status}. Guests that scanned were told.",
         "Some controllers cannot scan while they connect or advertise. The guest may try again.",

@@ -179,6 +179,8 @@ class SharedAdapter:
                 self.links.connect_failed(event)
             case hci_events.Advertisement() | hci_events.ScanStopped() | hci_events.AdvertisingStopped():
                 self.air.receive(event)
+            case hci_events.DeviceFound() | hci_events.InquiryEnded() | hci_events.NameFound():
+                self.air.receive(event)
             case hci_events.PageScanRefused(status):
                 self._log.warning("page scan refused by the controller", status=status)
             case hci_events.CommandGivenUp(command, _, cost):
@@ -198,7 +200,7 @@ class SharedAdapter:
         self.links.controller_lost(error)
         self.echoes.controller_lost(error)
         self.channels.controller_lost(error)
-        self.air.end_scans()
+        self.air.controller_lost()
 
     # Inside.
 

@@ -1,4 +1,4 @@
-"""Scans and advertises on LE's advertising channels, for any number of users at a time.
+"""Scans and advertises on LE's advertising channels, and finds BR/EDR devices, for any number of users at a time.
 
 Each scanner gets what it asked for, whatever the controller does for the others. Advertisements have advertising sets
 of their own, or take turns: see hci/advertising.py.
@@ -16,10 +16,11 @@ from usbbtd.hci.limits import MAX_ADVERTISEMENT
 from usbbtd.hci.losses import Cost
 from usbbtd.radio.controller import Controller
 from usbbtd.radio.errors import Exhausted, NoDongle, NotSupported
-from usbbtd.radio.heard import HeardAdvertisements
+from usbbtd.radio.heard import HeardContents
 from usbbtd.radio.identities import HeardIdentities, Resolve
+from usbbtd.radio.inquiries import Inquiries, InquiryEvent, InquiryUser
 
-AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.AdvertisingStopped
+AirEvent = hci_events.Advertisement | hci_events.ScanStopped | hci_events.AdvertisingStopped | InquiryEvent
 
 #: The most advertisements of all users together: with more, a turn would be too rare to be of use.
 MAX_ADVERTISERS = 64
@@ -54,7 +55,7 @@ class Advertiser(NamedTuple):
 
 
 class Air:
-    """Scans and advertises with one adapter. Scans end with the dongle; advertising goes on with the next one.
+    """Scans, inquires and advertises with one adapter. Advertising outlives the dongle; the others end with it.
 
     ``controller`` returns the controller that is up, or None. ``resolve``: see ``Resolve``; reports name the identity
     of peers whose address it resolves.
@@ -67,7 +68,8 @@ class Air:
         self._controller = controller
         self._log = log
         self.identities = HeardIdentities(resolve)
-        self._scans: dict[ScanUser, HeardAdvertisements] = {}
+        self._inquiries = Inquiries(controller, log)
+        self._scans: dict[ScanUser, HeardContents] = {}
         self._advertisers: dict[int, Advertiser] = {}  # by the number that the host has for it
         self._numbers = count(1)
         self._forgotten = 0  # by users that scan no more
@@ -78,14 +80,19 @@ class Air:
         return self._can(Cost.SCANNING)
 
     @property
+    def can_inquire(self) -> bool:
+        """Returns whether the controller has BR/EDR, and inquiring is none of its losses (hci/losses.py)."""
+        return self._inquiries.can_inquire
+
+    @property
     def can_advertise(self) -> bool:
         """Returns whether the controller has LE, and advertising is none of its losses (hci/losses.py)."""
         return self._can(Cost.ADVERTISING)
 
     @property
     def scans(self) -> int:
-        """Returns how many users scan."""
-        return len(self._scans)
+        """Returns how many scans users have, with inquiries."""
+        return len(self._scans) + len(self._inquiries)
 
     @property
     def advertising(self) -> bool:
@@ -93,7 +100,7 @@ class Air:
         return bool(self._advertisers)
 
     def statistics(self) -> dict[str, int]:
-        forgotten = self._forgotten + sum(heard.forgotten for heard in self._scans.values())
+        forgotten = self._forgotten + sum(heard.forgotten for heard in self._scans.values()) + self._inquiries.forgotten
         return {"advertisements": len(self._advertisers), "scan_contents_forgotten": forgotten}
 
     def start_scan(self, scan: ScanUser) -> None:
@@ -102,7 +109,7 @@ class Air:
             raise NoDongle("there is no Bluetooth adapter")
         if not self.can_scan:
             raise NotSupported("the controller does not scan")
-        self._scans[scan] = HeardAdvertisements()
+        self._scans[scan] = HeardContents()
         self._apply_scans()
 
     def stop_scan(self, scan: ScanUser) -> None:
@@ -110,6 +117,14 @@ class Air:
         if (heard := self._scans.pop(scan, None)) is not None:
             self._forgotten += heard.forgotten
             self._apply_scans()
+
+    def start_inquiry(self, user: InquiryUser) -> None:
+        """Starts to look for BR/EDR devices, until ``stop_inquiry``. Raises NoDongle, NotSupported."""
+        self._inquiries.start(user)
+
+    def stop_inquiry(self, user: InquiryUser) -> None:
+        """Ends a user's inquiry. Idempotent."""
+        self._inquiries.stop(user)
 
     def start_advertising(self, advertiser: Advertiser) -> None:
         """Advertises until ``stop_advertising``, with this dongle and later ones, beside other users or in turns.
@@ -149,25 +164,32 @@ class Air:
         for number in self._advertisers:
             self._advertise(controller, number)
 
-    def end_scans(self) -> None:
-        """Tells all users that their scans have ended: the controller is gone, or has refused to scan."""
-        scans, self._scans = self._scans, {}
-        self._forgotten += sum(heard.forgotten for heard in scans.values())
-        for scan in scans:
-            scan.ended()
+    def controller_lost(self) -> None:
+        """Ends all scans and inquiries: the controller is gone."""
+        self._end_scans()
+        self._inquiries.end()
 
     def receive(self, event: AirEvent) -> None:
-        """Takes the controller's events about scans and advertising."""
+        """Takes the controller's events about scans, inquiries and advertising."""
         match event:
             case hci_events.Advertisement():
                 self._report(event)
             case hci_events.ScanStopped(status):
                 self._log.warning("scan refused by the controller", status=status)
-                self.end_scans()
+                self._end_scans()
             case hci_events.AdvertisingStopped(_, status):
                 self._log.warning("advertising refused by the controller", status=status)
+            case _:
+                self._inquiries.receive(event)
 
     # Inside.
+
+    def _end_scans(self) -> None:
+        """Tells all users that their scans have ended: the controller is gone, or has refused to scan."""
+        scans, self._scans = self._scans, {}
+        self._forgotten += sum(heard.forgotten for heard in scans.values())
+        for scan in scans:
+            scan.ended()
 
     def _can(self, function: Cost) -> bool:
         controller = self._controller()
@@ -180,7 +202,8 @@ class Air:
         for scan, heard in tuple(self._scans.items()):
             if advertisement.event_type == _SCAN_RESPONSE and not scan.active:
                 continue
-            if scan.duplicates or heard.is_new(advertisement):
+            content = address, address_type, advertisement.event_type, advertisement.data
+            if scan.duplicates or heard.is_new(*content):
                 scan.report(advertisement)
 
     def _apply_scans(self) -> None:

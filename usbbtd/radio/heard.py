@@ -1,26 +1,23 @@
-"""What a user of a scan has heard: whoever does not want duplicates gets each content of an advertiser once.
+"""What a user of a scan has heard: whoever does not want duplicates gets each content of a device once.
 
 The controller's filter does that for one user. As it is shared by all, and is off if any user wants duplicates, each
 user has a filter of its own here, too.
 """
 
-from usbbtd.hci.events import Advertisement
-
 #: The most contents that are remembered for a user; the oldest is forgotten for another, and is then reported again.
 MAX_HEARD = 512
 
 
-class HeardAdvertisements:
+class HeardContents:
     """Remembers contents by their hash values, as each may have 1,650 octets."""
 
     def __init__(self) -> None:
-        self._heard: dict[tuple[bytes, int, int, int], None] = {}
+        self._heard: dict[int, None] = {}
         self.forgotten = 0
 
-    def is_new(self, advertisement: Advertisement) -> bool:
-        """Returns whether this content was not heard from this advertiser, and remembers it."""
-        address, address_type, event_type, _, data = advertisement
-        key = address, address_type, event_type, hash(data)
+    def is_new(self, *content: str | int | bytes) -> bool:
+        """Returns whether this content, which names its device, was not heard before, and remembers it."""
+        key = hash(content)
         if key in self._heard:
             return False
         if len(self._heard) >= MAX_HEARD:
