@@ -35,6 +35,8 @@ class SmpPair:
         self.terms = (central, peripheral)
         self.typed = typed  # what people type; None: what the other side shows
         self.confirms = True
+        #: What becomes of a PDU of a side on its way.
+        self.tamper: Callable[[int, bytes], bytes] = lambda _side, pdu: pdu
         self.events: tuple[list[SmpEvent], list[SmpEvent]] = ([], [])
         self.shown: list[int | None] = [None, None]
         self.asked_for: list[int] = []
@@ -54,7 +56,7 @@ class SmpPair:
                 for pdu in smp.take_pdus():
                     busy = True
                     self.log.append((side, pdu))
-                    self.smps[not side].receive(pdu, 0.0)
+                    self.smps[not side].receive(self.tamper(side, pdu), 0.0)
                 for event in smp.take_events():
                     busy = True
                     self.events[side].append(event)
