@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from bumble import hci
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_connection import Guest
@@ -24,6 +25,7 @@ from usbbtd.radio.errors import NoDongle
 GUEST, DRIVER = 7, 3
 xen, guest = connection.xen, connection.guest
 IN_CONS = 64  # in the page of indices
+PEER = air.octets(air.PEER_ADDRESS)
 REPORT = Advertisement(bytes(range(6)), 2, 0, -40, bytes(31))
 
 
@@ -39,14 +41,15 @@ class FrontUser:
 
 
 class Scanning:
-    def __init__(self, adapter: SharedAdapter, xen: Any, *, extended: bool = False) -> None:
+    def __init__(self, adapter: SharedAdapter, xen: Any, *, extended: bool = False, transport: int = air.LE) -> None:
         self.ended: list[Any] = []
         self.failed: list[Any] = []
         self.user = FrontUser()
         self.shared = SharedStream(xen, DRIVER, 1, self.user, self.failed.append)
         self.scan = GuestScan(
-            adapter, active=True, duplicates=True, extended=extended, ended=self.ended.append, failed=self.failed.append
-        )
+            adapter, transport=transport, active=True, duplicates=True, extended=extended, ended=self.ended.append,
+            failed=self.failed.append,
+        )  # fmt: skip
         self.scan.start(GuestStream(xen, GUEST, self.shared.ref, self.shared.port, 5, self.scan.guest_event))
 
     def read(self) -> list[ScanReport]:
@@ -107,6 +110,23 @@ async def test_only_extended_reports_have_room_for_long_data(
     for message in messages:
         assert unpack_extended_report(message) == ExtendedReport(*REPORT[:2], 0, 3, -40, 0, bytes(range(250)))
     scanning.close()
+
+
+async def test_a_scan_of_bredr_tells_of_the_peer_and_of_its_name(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, plain_xen: Callable[[], Any]
+) -> None:
+    await peer.device.send_command(hci.HCI_Write_Scan_Enable_Command(scan_enable=3))
+    scanning = Scanning(adapter, plain_xen(), extended=True, transport=air.BREDR)
+    reports: list[ExtendedReport] = []
+    while len({report.source for report in reports}) < 2:
+        reports += [unpack_extended_report(message) for message in scanning.read_messages()]
+        await asyncio.sleep(0)
+    found = next(report for report in reports if report.source == 1)
+    assert (found.address, found.address_type, found.event_type) == (PEER, 0, 0)
+    name = next(report for report in reports if report.source == 2)
+    assert name == ExtendedReport(PEER, 0, 2, 0, 127, 0, air.PEER_ADDRESS.encode())
+    scanning.close()
+    assert not adapter.air.scans
 
 
 async def test_a_scan_ends_with_the_dongle(scanning: Scanning, dongle: air.DirectDongle) -> None:

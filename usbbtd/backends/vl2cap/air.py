@@ -2,21 +2,22 @@
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 from usbbtd.abi.layout import constants
 from usbbtd.backends.vl2cap.channel import REVOKED
 from usbbtd.backends.vl2cap.info import ScanInfo
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
 from usbbtd.backends.vl2cap.stream import GuestStream
-from usbbtd.bluetooth import BREDR
+from usbbtd.bluetooth import ADDRESS_BREDR, LE
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.hci.events import Advertisement
+from usbbtd.hci.events import Advertisement, DeviceFound, NameFound
 from usbbtd.l2capif import messages
 from usbbtd.l2capif.calls import AdvertiseCall, AdvertiseExtendedCall, ScanCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
-from usbbtd.radio.errors import NotSupported
+from usbbtd.radio.inquiries import InquiryUser
 
 #: The most reports that wait for a guest that does not read its scan; more are dropped and counted.
 MAX_QUEUED_REPORTS = 64
@@ -24,27 +25,39 @@ MAX_QUEUED_REPORTS = 64
 #: The most bytes of data in a report that is not extended. Advertisements with more are dropped and counted.
 MAX_REPORT_DATA: int = constants.L2CAPIF_ADVERTISE_DATA_SIZE
 
+_UNKNOWN_RSSI = 127
+
+Found = Advertisement | DeviceFound | NameFound
+
 
 class GuestScan:
-    """Sends advertising reports to the guest. Raises NoDongle or NotSupported if the adapter cannot scan now.
+    """Sends reports of devices that are there to the guest. Raises NoDongle or NotSupported if the adapter cannot scan.
 
-    ``ended`` is called once, with the reason, when the scan has ended by itself; ``failed`` with what a callback of
-    this object raises.
+    On LE the reports are of advertisements. On BR/EDR they are what inquiries find, and are extended; ``active`` is
+    whether devices are asked for their names. ``ended`` is called once, with the reason, when the scan has ended by
+    itself; ``failed`` with what a callback of this object raises.
     """
 
     def __init__(
-        self, adapter: SharedAdapter, *, active: bool, duplicates: bool, extended: bool, ended: Callable[[str], None],
-        failed: Callable[[Exception], None],
+        self, adapter: SharedAdapter, *, transport: int = LE, active: bool, duplicates: bool, extended: bool,
+        ended: Callable[[str], None], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
-        self._adapter = adapter
+        self._active, self._duplicates = active, duplicates
         self._extended = extended
         self._stream: GuestStream | None = None
         self._ended = ended
-        self._scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
         self._over = False
         self.dropped = 0
-        adapter.air.start_scan(self._scan)
+        self._stop: Callable[[], None]
+        if transport == LE:
+            scan = ScanUser(active, duplicates, self._report, self._adapter_gone)
+            self._stop = partial(adapter.air.stop_scan, scan)
+            adapter.air.start_scan(scan)
+        else:
+            inquiry = InquiryUser(active, duplicates, self._report, self._adapter_gone)
+            self._stop = partial(adapter.air.stop_inquiry, inquiry)
+            adapter.air.start_inquiry(inquiry)
 
     def start(self, stream: GuestStream) -> None:
         """Starts to send reports through ``stream``, the guest's data ring, which this object closes."""
@@ -60,10 +73,10 @@ class GuestScan:
                 self._end(-errno.EBADMSG, str(error))
 
     def info(self) -> ScanInfo:
-        return ScanInfo(self._scan.active, self._scan.duplicates, self.dropped)
+        return ScanInfo(self._active, self._duplicates, self.dropped)
 
     def close(self) -> None:
-        self._adapter.air.stop_scan(self._scan)
+        self._stop()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
@@ -73,16 +86,16 @@ class GuestScan:
         self._end(-errno.EACCES, REVOKED)
 
     @contained
-    def _report(self, advertisement: Advertisement) -> None:
+    def _report(self, found: Found) -> None:
         stream = self._stream
         if stream is None or self._over:
             return
-        too_long = len(advertisement.data) > MAX_REPORT_DATA and not self._extended
-        if stream.queued >= MAX_QUEUED_REPORTS or too_long:
+        message = _pack_extended(found) if self._extended else _pack(found)
+        if stream.queued >= MAX_QUEUED_REPORTS or message is None:
             self.dropped += 1
             return
         try:
-            stream.write([_pack(advertisement, extended=self._extended)])
+            stream.write([message])
         except RemoteProtocolError as error:
             self._end(-errno.EBADMSG, str(error))
 
@@ -95,7 +108,7 @@ class GuestScan:
         if self._over:
             return
         self._over = True
-        self._adapter.air.stop_scan(self._scan)
+        self._stop()
         if self._stream is not None:
             try:
                 self._stream.end(error)
@@ -119,14 +132,10 @@ class GuestAdvertisement:
 def scan(session: GuestSession, call: ScanCall) -> None:
     """Starts a scan, whose reports go into the ring that the call names, and answers the call."""
 
-    if call.transport == BREDR:
-        session.fail(call.req_id, NotSupported("the adapter does not look for BR/EDR devices"))
-        return
-
     def serve(made: GuestObject) -> None:
         made.server = serving = GuestScan(
-            session.adapter, active=call.active, duplicates=call.duplicates, extended=call.extended, ended=made.ended,
-            failed=session.failed,
+            session.adapter, transport=call.transport, active=call.active, duplicates=call.duplicates,
+            extended=call.extended, ended=made.ended, failed=session.failed,
         )  # fmt: skip
         serving.start(session.map_ring(call.ref, call.evtchn, serving.guest_event))
 
@@ -155,12 +164,22 @@ def advertise_extended(session: GuestSession, call: AdvertiseExtendedCall) -> No
     session.make(call, session.access.advertise, serve)
 
 
-def _pack(advertisement: Advertisement, *, extended: bool) -> bytes:
-    """Returns the message of an advertisement."""
-    address, address_type, event_type, rssi, data = advertisement
-    if not extended:
-        return messages.pack_report(messages.ScanReport(address, address_type, rssi, event_type, data))
-    source: int = constants.L2CAPIF_REPORT_ADVERTISING
-    return messages.pack_extended_report(
-        messages.ExtendedReport(address, address_type, source, event_type, rssi, 0, data)
-    )
+def _pack(found: Found) -> bytes | None:
+    """Returns the message of an advertisement; None for what has no room in a report that is not extended."""
+    if not isinstance(found, Advertisement) or len(found.data) > MAX_REPORT_DATA:
+        return None
+    address, address_type, event_type, rssi, data = found
+    return messages.pack_report(messages.ScanReport(address, address_type, rssi, event_type, data))
+
+
+def _pack_extended(found: Found) -> bytes:
+    """Returns the message of what was found."""
+    report = messages.ExtendedReport
+    match found:
+        case Advertisement(address, address_type, event_type, rssi, data):
+            made = report(address, address_type, constants.L2CAPIF_REPORT_ADVERTISING, event_type, rssi, 0, data)
+        case DeviceFound(address, class_of_device, rssi, data):
+            made = report(address, ADDRESS_BREDR, constants.L2CAPIF_REPORT_INQUIRY, 0, rssi, class_of_device, data)
+        case NameFound(address, _, name):
+            made = report(address, ADDRESS_BREDR, constants.L2CAPIF_REPORT_NAME, 0, _UNKNOWN_RSSI, 0, name)
+    return messages.pack_extended_report(made)
