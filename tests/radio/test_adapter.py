@@ -64,6 +64,7 @@ async def test_what_a_dongle_is(adapter: SharedAdapter, dongle: air.DirectDongle
     assert adapter.statistics()["hci_resets"] == adapter.statistics()["l2cap_channels"] == 0
     info = adapter.info()
     assert (info.state, info.dongle, info.address) == ("up", dongle.name, air.OUR_ADDRESS)
+    assert info.controller == "company 0xffff, Bluetooth 5.0"
     assert (info.transports, info.random_address) == (["BR/EDR", "LE"], air.OUR_LE_ADDRESS)
     assert (info.links, info.channels, info.listeners, info.scans, info.advertising) == (0, 0, 0, 0, False)
 

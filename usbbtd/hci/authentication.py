@@ -1,7 +1,7 @@
 """Encrypts links, and answers what a controller asks about keys (Vol 4, Part E, 7.1, 7.7 and 7.8). It keeps no keys.
 
 The user does, if there is one: it is asked by events, whose answers are the methods of the same names. Without a user,
-and for peers without a link, each request is refused.
+and for peers without a link, each request is refused; that is the lot of old devices that pair while they connect.
 """
 
 from collections.abc import Callable
@@ -125,7 +125,7 @@ class Authentication:
     # The user's wishes
 
     def authenticate(self, handle: int) -> None:
-        """Has a BR/EDR link authenticated, with a key or by pairing. Authenticated follows."""
+        """Has a BR/EDR link authenticated, with a key or by pairing. Authenticated follows, once for all such calls."""
         link = self._links.get(handle)
         if link is not None and link.is_bredr and not link.authenticating:
             link.authenticating = True
