@@ -11,15 +11,19 @@ from structlog.testing import capture_logs
 from tests.support import air
 from tests.support.fixtures import NewDongle
 from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.hci.events import Advertisement
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser, ScanUser
 from usbbtd.radio.channel import ADAPTER_GONE
 from usbbtd.radio.errors import NoDongle, NotSupported
+from usbbtd.security.bonds import Bond, LeKeys, LongTermKey
+from usbbtd.security.toolbox import ah
 
 octets, User = air.octets, air.User
 
 connect, unreachable, Taker, MTU, TRANSPORTS = air.connect, air.unreachable, air.Taker, air.MTU, air.TRANSPORTS
 WRITE_SCAN_ENABLE, SET_ADVERTISING_ENABLE, RESET = b"\x1a\x0c", b"\x0a\x20", b"\x03\x0c\x00"
+LE_CREATE_CONNECTION = b"\x0d\x20"
 SET_EVENT_MASK, SET_SCAN_PARAMETERS = b"\x01\x0c", b"\x0b\x20"
 
 
@@ -39,6 +43,29 @@ def scan_user(*, active: bool = False, duplicates: bool = False) -> tuple[ScanUs
     reports: asyncio.Queue[Any] = asyncio.Queue()
     ended = asyncio.Event()
     return ScanUser(active, duplicates, reports.put_nowait, ended.set), reports, ended
+
+
+async def test_a_bonded_peer_is_known_and_reached_by_its_private_address(
+    adapter: SharedAdapter, dongle: air.DirectDongle
+) -> None:
+    irk, prand, identity = bytes(range(16)), b"\1\2\x43", octets("C0:FF:EE:00:00:77")
+    private = ah(irk, prand) + prand
+    scan, reports, _ = scan_user(duplicates=True)
+    adapter.air.start_scan(scan)
+    heard = Advertisement(private, 2, 0, -40, b"")
+    adapter.air.receive(heard)
+    assert reports.get_nowait() == heard
+    adapter.security.book.keep(Bond(identity, 1, LeKeys(None, LongTermKey(bytes(16)), 16, True, True, irk)))
+    stack = adapter._stack
+    assert stack is not None
+    assert stack.security is not None
+    stack.security.tell_identities()
+    adapter.air.receive(heard)
+    assert reports.get_nowait() == heard._replace(address=identity, address_type=1)
+    connecting = asyncio.create_task(adapter.channels.connect(identity, 1, air.PSM[air.LE], MTU))
+    created = LE_CREATE_CONNECTION + b"\x19" + bytes.fromhex("6000 3000 00 01") + private
+    await air.turns(lambda: any(command.startswith(created) for command in dongle.commands))
+    connecting.cancel()
 
 
 # Power

@@ -75,7 +75,7 @@ async def test_a_bonded_peer_is_reported_by_its_identity(adapter: SharedAdapter,
         stranger,
         stranger._replace(address=identity, address_type=1),
     ]
-    assert shared.identities.last_address(identity, 1) == private
+    assert shared.identities.locate(identity, 1) == (private, 2)
 
 
 async def test_any_number_of_users_advertise_in_turns(

@@ -40,7 +40,8 @@ class Advertising:
         self._waiting: list[int] = []  # those that are not on the air, the one that waits longest first
         self._sets: list[AdvertisingSet] = []
         self._turns = count(1)
-        self._turn_ends = 0.0  # counts while somebody waits
+        self.deadline: float | None = None  # when turns end; None while nobody waits for one
+        self._turn_ends = 0.0
         self._sharing_out = False
         self._links = 0
         self.counters = {
@@ -95,6 +96,7 @@ class Advertising:
             one.controller_down()
         self._waiting = [one.number for one in self._by_age() if one.number is not None] + self._waiting
         self._sets = []
+        self.deadline = None
         self._links = 0
 
     def abandon(self, status: int) -> None:
@@ -143,12 +145,9 @@ class Advertising:
         for one in self._sets:
             one.make_way()
 
-    def next_timeout(self) -> float | None:
-        return self._turn_ends if self._waiting and self._sets else None
-
     def handle_timeout(self, now: float) -> None:
         """Ends turns that are over. A set whose turn has not begun for the controller, or which is paused, keeps it."""
-        if not self._waiting or now < self._turn_ends:
+        if self.deadline is None or now < self.deadline:
             return
         self._turn_ends = now + TURN_S
         leaving = [one for one in self._by_age() if one.number is not None and one.is_settled and not one.is_paused]
@@ -176,6 +175,7 @@ class Advertising:
             else:
                 one.take(one.number, self._wanted[one.number])
         self._sharing_out = False
+        self.deadline = self._turn_ends if self._waiting and self._sets else None
 
     def _next_change(self) -> AdvertisingSet | None:
         for one in self._sets:
@@ -201,6 +201,7 @@ class Advertising:
             self._sets.remove(one)
             self._waiting.insert(0, number)
             self.counters["advertising_sets_lost"] += 1
+            self._share_out()
         elif not self._links:  # else it is tried again when a link ends: some controllers cannot do both
             self._give_up(number, status)
             one.release()

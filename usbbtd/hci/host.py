@@ -279,7 +279,7 @@ class Host:
         """Returns when handle_timeout() is to be called, which may be in the past; None if no time-out runs."""
         due = self._commands.deadline
         for other in (
-            self._connections.next_timeout(), self._advertising.next_timeout(), self._inquiring.deadline,
+            self._connections.next_timeout(), self._advertising.deadline, self._inquiring.deadline,
             self._names.deadline,
         ):  # fmt: skip
             if due is None or (other is not None and other < due):

@@ -50,12 +50,15 @@ class SharedAdapter:
         self._stack: L2capStack | None = None  # that of the dongle
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
-        self.links = Links(self._stack_that_is_up, log)
+        self.air = Air(self._controller_that_is_up, log, resolve=self._resolve)
+        identities = self.air.identities
+        self.links = Links(self._stack_that_is_up, log, locate=identities.locate)
         self.echoes = SharedEchoes(self.links)
-        self.security = LinkSecurity(self.links, bonds, self._level_changed, limits=SecurityLimits(), log=log)
+        self.security = LinkSecurity(
+            self.links, bonds, self._level_changed, identities.forget, limits=SecurityLimits(), log=log
+        )
         self.agents = self.security.agents
         self.channels = Channels(self._stack_that_is_up, self.links, self.echoes, self.security)
-        self.air = Air(self._controller_that_is_up, log)
         self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
 
@@ -207,6 +210,11 @@ class SharedAdapter:
     @property
     def _controller(self) -> Controller | None:
         return self._stack.controller if self._stack is not None else None
+
+    def _resolve(self, address: bytes) -> tuple[bytes, int] | None:
+        """Returns the identity of the bonded peer that has this private address, if one has."""
+        bond = self.security.book.resolve(address)
+        return None if bond is None else (bond.address, bond.address_type)
 
     def _controller_that_is_up(self) -> Controller | None:
         return self._controller if self.powered else None

@@ -7,17 +7,13 @@ heard last is needed, unless the controller resolves addresses itself.
 from collections.abc import Callable
 
 from usbbtd.bluetooth import ADDRESS_LE_RANDOM
+from usbbtd.security.bonds import is_resolvable
 
 #: The most addresses, and identities, that are remembered; the oldest is forgotten for another.
 MAX_ADDRESSES, MAX_IDENTITIES = 256, 256
 
 #: Returns the (address, address type) of the bonded peer that made a resolvable private address; None if none did.
 Resolve = Callable[[bytes], tuple[bytes, int] | None]
-
-
-def is_resolvable(address: bytes, address_type: int) -> bool:
-    """Returns whether this is a resolvable private address, as its two upper bits tell."""
-    return address_type == ADDRESS_LE_RANDOM and address[5] >> 6 == 0b01
 
 
 class HeardIdentities:
@@ -31,6 +27,7 @@ class HeardIdentities:
     def identify(self, address: bytes, address_type: int) -> tuple[bytes, int]:
         """Returns the identity of who has this address, which is the same if it is no bonded peer's."""
         if not is_resolvable(address, address_type):
+            self._last.pop((address, address_type), None)  # it does not hide any more
             return address, address_type
         if address in self._known:
             identity = self._known[address]
@@ -48,9 +45,10 @@ class HeardIdentities:
             self._last[identity] = address
         return identity
 
-    def last_address(self, address: bytes, address_type: int) -> bytes | None:
-        """Returns the resolvable private address that was heard last of an identity; None if none was."""
-        return self._last.get((address, address_type))
+    def locate(self, address: bytes, address_type: int) -> tuple[bytes, int]:
+        """Returns the address that was heard last of an identity, which is the same if it does not use another."""
+        heard = self._last.get((address, address_type))
+        return (address, address_type) if heard is None else (heard, ADDRESS_LE_RANDOM)
 
     def forget(self) -> None:
         """Forgets everything: there are other bonds than before."""

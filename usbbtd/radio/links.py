@@ -91,12 +91,16 @@ class Attempt:
 class Links:
     """Keeps the links of one adapter that its stack owns, whatever dongle it has.
 
-    ``stack`` returns the stack of the controller that is up, or None. Others may read ``by_handle``, but not change it.
+    ``stack`` returns the stack of the controller that is up, or None. ``locate`` returns the (address, address type) by
+    which a peer can be reached now: that of a bonded one changes. Others may read ``by_handle``, but not change it.
     """
 
-    def __init__(self, stack: Callable[[], L2capStack | None], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, stack: Callable[[], L2capStack | None], log: FilteringBoundLogger, *, locate: Callable[[bytes, int], Key]
+    ) -> None:
         self.by_handle: dict[int, RadioLink] = {}
         self._stack = stack
+        self._locate = locate
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[Key, Attempt] = {}
@@ -122,7 +126,9 @@ class Links:
         stack = self.running()
         if not _supports(stack, transport_of(address_type)):
             raise NotSupported("the controller does not have this transport")
-        link = self._find(address, address_type) or await self._make(stack, (address, address_type))
+        link = self._find(address, address_type)
+        if link is None:
+            link = await self._make(stack, self._locate(address, address_type))
         if not self._is_up(link):
             raise Unreachable("the link was lost", link.end_status)
         return link

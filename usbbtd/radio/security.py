@@ -77,17 +77,19 @@ class OpenPrompt(NamedTuple):
 class LinkSecurity:
     """Keeps the bonds of one adapter, and has its links secured, whatever dongle it has.
 
-    ``level_changed`` is called with a link whose level, or whose bond, is another than before.
+    ``level_changed`` is called with a link whose level, or whose bond, is another than before; ``identities_changed``
+    when other private addresses can be resolved than before.
     """
 
     def __init__(
         self, links: Links, store: BondStore | None, level_changed: Callable[[RadioLink], None],
-        *, limits: SecurityLimits, log: FilteringBoundLogger,
+        identities_changed: Callable[[], None], *, limits: SecurityLimits, log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.agents = Agents(self._agent_gone)
         self._links = links
         self._store = store
         self._level_changed = level_changed
+        self.identities_changed = identities_changed
         self._limits = limits
         self._log = log
         self._loop = asyncio.get_running_loop()

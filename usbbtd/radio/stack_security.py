@@ -23,6 +23,8 @@ class SecurityKeeper(Protocol):
     @property
     def book(self) -> BondBook: ...
     def new_core(self, le_address: bytes) -> Security: ...
+    @property
+    def identities_changed(self) -> Callable[[], None]: ...
     def receive_security_events(self, core: Security, events: list[security_events.SecurityEvent]) -> None: ...
 
 
@@ -90,6 +92,7 @@ class StackSecurity:
 
     def tell_identities(self) -> None:
         """Has the controller know all bonded peers by their private addresses, as far as it can."""
+        self._keeper.identities_changed()
         entries = [(bond, bond.irk) for bond in self._keeper.book if bond.irk is not None]
         self._host.security.set_resolving_list(
             [ResolvingEntry(bond.address_type, bond.address, irk, bytes(16)) for bond, irk in entries]
