@@ -246,6 +246,92 @@ class TestTurns:
         assert controller.host.statistics()["commands_dropped"] == 0
 
 
+ADVERTISING_COMMANDS = sorted({*BEGIN, 0x2035, 0x2036, 0x2037, 0x2039, 0x203C})
+hostile_steps = st.one_of(
+    st.tuples(st.just("start"), st.integers(1, 6), st.booleans()),
+    st.tuples(st.just("stop"), st.integers(1, 6)),
+    st.tuples(st.just("wait"), st.floats(0, 3)),
+    st.tuples(st.just("answer"), st.sampled_from(ADVERTISING_COMMANDS), st.sampled_from([0, 0x07, 0x0C, 0x12, 0x42])),
+    st.tuples(st.just("link"), st.integers(1, 3), st.integers(0, 1)),
+    st.tuples(st.just("unlink"), st.integers(1, 3)),
+    st.tuples(st.just("terminated"), st.integers(0, 4), st.sampled_from([0, 0x3C, 0x43]), st.integers(0, 4)),
+    st.tuples(st.just("connect"), st.integers(0x11, 0x13)),
+    st.tuples(st.just("connected"), st.integers(0x11, 0x13), st.sampled_from([0, 0x02])),
+    st.tuples(st.just("lazy")),
+)
+
+
+def use(controller: Any, step: Any, wanted: set[int]) -> None:
+    """Does what users do, and keeps what they want."""
+    match step:
+        case ("start", number, connectable):
+            start(controller, number, connectable=connectable)
+            wanted.add(number)
+        case ("stop", number):
+            controller.host.stop_advertising(number)
+            wanted.discard(number)
+        case ("wait", seconds):
+            controller.wait(seconds)
+        case ("connect", handle):
+            controller.host.connect(bytes((handle,)) * 6, 2, controller.now)
+
+
+def lie(controller: Any, step: Any) -> None:
+    """Does what a controller must not do, or may."""
+    match step:
+        case ("answer", opcode, status):
+            controller.answers[opcode] = bytes((status,))
+        case ("link", handle, role):
+            controller.le_link(handle, bytes((handle,)) * 6, role=role)
+        case ("unlink", handle):
+            controller.unlink(handle)
+        case ("terminated", handle, status, link):
+            controller.le_event(0x12, struct.pack("<BBHB", status, handle, link, 0))
+        case ("connected", handle, status):
+            controller.le_link(handle, bytes((handle,)) * 6, status=status, address_type=1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(number_of_sets=st.integers(0, 3), steps=st.lists(hostile_steps, max_size=40))
+def test_whatever_a_controller_says_nobody_is_forgotten(number_of_sets: int, steps: list[Any]) -> None:
+    """It may refuse, end and connect what it likes: in the end everyone who was not told has a turn."""
+    controller = Scripted(sets(number_of_sets) if number_of_sets else None).up()
+    wanted: set[int] = set()
+
+    def take() -> None:
+        told = controller.host.take_events()
+        wanted.difference_update(event.advertisement for event in told if isinstance(event, events.AdvertisingStopped))
+
+    for step in steps:
+        use(controller, step, wanted)
+        lie(controller, step)
+        if step != ("lazy",):  # otherwise it answers what it has later
+            controller.run()
+        take()
+        assert controller.host.state == "up"
+    controller.answers.update(dict.fromkeys(ADVERTISING_COMMANDS, b"\0"))
+    for peer in (0x11, 0x12, 0x13):
+        controller.host.cancel_connect(bytes((peer,)) * 6, 2)
+    controller.wait(30)
+    for handle in (1, 2, 3, 0x11, 0x12, 0x13):
+        controller.unlink(handle)
+    controller.run()
+    take()
+    for number in wanted:
+        start(controller, number)
+    heard: set[int] = set()
+    for _ in range(len(wanted) + 2):
+        controller.commands.clear()
+        controller.wait(TURN_S)
+        heard |= {octets[1] for opcode, octets in controller.commands if opcode == 0x2008}
+        heard |= {octets[4] for opcode, octets in controller.commands if opcode == 0x2037}
+    advertising = controller.host._advertising
+    on_air = [one.number for one in advertising._sets if one.is_on and one.number is not None]
+    assert len(on_air) == min(len(wanted), len(advertising._sets))
+    assert heard | set(on_air) == wanted
+    assert sorted([*on_air, *advertising._waiting]) == sorted(wanted)
+
+
 class TestLinks:
     def test_advertising_goes_on_after_a_peer_connected(self, scripted: Any) -> None:
         controller = scripted().up()
