@@ -208,6 +208,16 @@ class Access:
         """Returns whether the guest's agent may pair with a peer that has asked for it, and how."""
         return self._policy.decide(self._request("agent", peer))
 
+    def identify(self, grant: Grant, peer: Peer) -> None:
+        """Takes note of who a grant's peer is: one with a private address is known only when its link is there.
+
+        Raises Denied, and closes the grant, if policy does not allow that peer.
+        """
+        if grant.request.peer != peer:
+            grant.request = grant.request._replace(peer=peer)
+            if not self.review(grant):
+                raise Denied("policy does not allow the peer that has this private address")
+
     def clear(self) -> None:
         """Forgets the grants that are open. How often the guest has connected is not forgotten."""
         self._open = Counter()

@@ -400,6 +400,24 @@ _DAEMON: tuple[LogEvent, ...] = (
         limited=True,
     ),
     LogEvent(
+        "agent asked", "info", "a2804f82f8d3460aaa4992c17d036550", "addr prompt",
+        "The agent of this guest is asked about pairing with {addr}: {prompt}.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "agent answered", "info", "86b1ab3c8aaa4b9db95007c459b3a4d9", "addr prompt accept",
+        "The agent of this guest has answered about {addr}. Whether it agreed: {accept}.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "prompt withdrawn", "info", "0001c563b69142ccb453bba25f32dc98", "addr prompt why",
+        "The agent of this guest need not answer about {addr} any more.",
+        "why unknown: nothing, the pairing went on. Otherwise it failed: see the next \"pairing failed\".",
+        limited=True,
+    ),
+    LogEvent(
         "bond made", "info", "fd185bd79f3e415286f2ae8560c9edf2",
         "addr authenticated secure_connections key_size",
         "There are keys for {addr} now, which are kept. Authenticated: {authenticated}; of Secure Connections: "

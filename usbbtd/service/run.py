@@ -25,7 +25,7 @@ from usbbtd.log.processors import RecentEvents
 from usbbtd.log.setup import configure as configure_log
 from usbbtd.nodes import DOMID
 from usbbtd.policy.files import load as load_policy
-from usbbtd.policy.rules import Policy, RuleLimits
+from usbbtd.policy.rules import Peer, Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.sd_notify import feed_watchdog, notify, notify_reloading
 from usbbtd.service.devices import STOP_S, Devices, cancel_all
@@ -227,9 +227,10 @@ class Service:
         identity = await read_identity(self._store, path, guest, log)
         log = log.bind(guest=identity.name)
         device = XenbusDevice(self._store, "backend", path, is_gone=self._xen.evtchn.is_gone)
+        is_bonded = partial(self._is_bonded, identity.name)
         served = GuestDevice(
-            device, xen=self._xen, identity=identity, adapter=self.adapter,
-            access=Access(self._policy.for_guest(identity), self._access_limits, log), limits=self._limits, log=log,
+            device, xen=self._xen, identity=identity, adapter=self.adapter, limits=self._limits, log=log,
+            access=Access(self._policy.for_guest(identity), self._access_limits, log, is_bonded),
         )  # fmt: skip
         log.info("guest attached", path=path, tags=" ".join(sorted(identity.tags)))
         self._guests[path] = served
@@ -238,6 +239,10 @@ class Service:
         finally:
             del self._guests[path]
         log.info("guest detached", path=path)
+
+    def _is_bonded(self, guest: str | None, peer: Peer) -> bool:
+        """Returns whether there is a bond with a peer that belongs to a guest. One without a name has none."""
+        return self.adapter.security.is_bonded_for(*peer, guest) if guest else False
 
     async def _stop(self) -> None:
         """Ends the guests first, so that nobody asks for more; then the links to peers; then the dongles."""

@@ -61,7 +61,7 @@ class Guest:
         nodes = self.connection.nodes
         self.port = int(nodes["event-channel"])
         self.served = GuestConnection(
-            GUEST, int(nodes["ring-ref"]), self.port, access=self.access, adapter=adapter, xen=xen,
+            GUEST, int(nodes["ring-ref"]), self.port, guest="work", access=self.access, adapter=adapter, xen=xen,
             limits=limits or FrontendLimits(), broken=self.broken.append, log=structlog.get_logger(),
         )  # fmt: skip
 
@@ -458,7 +458,7 @@ class RawGuest:
         self.ring = FrontRing(self.page.memory, REQUEST_SIZE, RESPONSE_SIZE)
         self.channel = xen.bind_unbound(DRIVER, lambda: None)
         self.served = GuestConnection(
-            GUEST, self.page.refs[0], self.channel.port, access=air.access(), adapter=adapter, xen=xen,
+            GUEST, self.page.refs[0], self.channel.port, guest="work", access=air.access(), adapter=adapter, xen=xen,
             limits=FrontendLimits(), broken=ignore, log=structlog.get_logger(),
         )  # fmt: skip
 
@@ -529,8 +529,8 @@ async def test_a_ring_that_cannot_be_had_leaves_nothing(
     nodes = connection.nodes
     with pytest.raises(XenError):
         GuestConnection(
-            GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), access=air.access(),
-            adapter=adapter, xen=xen, limits=FrontendLimits(), broken=ignore,
+            GUEST, ref or int(nodes["ring-ref"]), port or int(nodes["event-channel"]), guest="work",
+            access=air.access(), adapter=adapter, xen=xen, limits=FrontendLimits(), broken=ignore,
             log=structlog.get_logger(),
         )  # fmt: skip
     assert xen.mapped == 0

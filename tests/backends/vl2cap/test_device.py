@@ -73,7 +73,8 @@ async def test_it_publishes_its_limits_and_features(device_with: Callable[..., A
     assert nodes == {
         "versions": "1", "max-page-order": "3", "max-channels": "5", "feature-bredr": "1", "feature-le": "1",
         "feature-scan": "1", "feature-advertise": "1", "feature-echo": "1", "feature-info-wait": "1",
-        "feature-scan-extended": "1", "feature-advertise-extended": "1",
+        "feature-security": "1", "feature-fixed": "1",
+        "feature-agent": "1", "feature-scan-extended": "1", "feature-advertise-extended": "1",
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ async def test_info_is_answered_with_and_without_a_dongle(
     assert (info.le_address, info.le_address_type) == (adapter.le_address, 2)
     assert info.le_address[5] >= 0xC0
     assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, FrontendLimits().max_mtu)
-    assert info.features == 0b1111
+    assert info.features == 0b11111
 
 
 async def test_info_tells_of_dongles_that_come_and_go(

@@ -116,10 +116,14 @@ def ignore(_told: object) -> None:
     pass
 
 
+def no_level(_address: bytes, _address_type: int) -> int:
+    return 0
+
+
 async def test_a_listener_holds_its_psm_until_it_is_closed(adapter: SharedAdapter) -> None:
-    listener = GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)
+    listener = GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
     with pytest.raises(InUse):
-        GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)
+        GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
     listener.close()
     listener.close()
-    GuestListener(adapter, air.LE, 0x80, offered=ignore, failed=ignore)
+    GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)

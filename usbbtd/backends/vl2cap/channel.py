@@ -13,7 +13,7 @@ from usbbtd.bluetooth import ADDRESS_TYPES, format_address
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NO_ANSWER, NOT_READ, PEER_DISCONNECTED
 from usbbtd.pump import contained
-from usbbtd.radio.channel import ADAPTER_GONE, RadioChannel
+from usbbtd.radio.channel import ADAPTER_GONE, LEVEL_LOST, RadioChannel
 
 #: The error that a guest reads in its ring after the last SDU, by the reason why the channel ended; else -EBADMSG.
 END_ERRORS = {
@@ -23,6 +23,7 @@ END_ERRORS = {
     LINK_LOST: -errno.ETIMEDOUT,
     NOT_READ: -errno.ENOBUFS,
     ADAPTER_GONE: -errno.ENODEV,
+    LEVEL_LOST: -errno.EPERM,
 }
 
 

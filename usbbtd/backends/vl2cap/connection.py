@@ -8,7 +8,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.backends.access import Access
-from usbbtd.backends.vl2cap import air, echoes, facts, listeners, openings
+from usbbtd.backends.vl2cap import agents, air, echoes, facts, listeners, openings, pairings
+from usbbtd.backends.vl2cap.agents import GuestAgent
 from usbbtd.backends.vl2cap.air import GuestAdvertisement, GuestScan
 from usbbtd.backends.vl2cap.channel import DEVICE_CLOSED, GuestChannel
 from usbbtd.backends.vl2cap.info import ConnectionInfo, Traffic
@@ -21,14 +22,8 @@ from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.pump import contained, explain
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.errors import NotSupported
 from usbbtd.xen.ring import BackRing
 from usbbtd.xen.xen import Xen
-
-
-def _not_yet(session: GuestSession, call: Any) -> None:
-    session.fail(call.req_id, NotSupported("the adapter does not pair"))
-
 
 #: What carries out each call, but for ReleaseCall.
 CALLS: dict[type[calls.Call], Callable[[GuestSession, Any], None]] = {
@@ -40,9 +35,9 @@ CALLS: dict[type[calls.Call], Callable[[GuestSession, Any], None]] = {
     calls.ScanCall: air.scan,
     calls.AdvertiseCall: air.advertise,
     calls.AdvertiseExtendedCall: air.advertise_extended,
-    calls.AgentCall: _not_yet,
+    calls.AgentCall: agents.start_agent,
     calls.EchoCall: echoes.echo,
-    calls.PairCall: _not_yet,
+    calls.PairCall: pairings.pair,
 }
 
 
@@ -50,7 +45,7 @@ class GuestConnection:
     """Serves a guest from ATTACH to DETACH. Calls ``broken`` with a reason if it breaks its command ring or we fail."""
 
     def __init__(
-        self, domid: int, ref: int, port: int, *, xen: Xen, adapter: SharedAdapter, access: Access,
+        self, domid: int, ref: int, port: int, *, guest: str, xen: Xen, adapter: SharedAdapter, access: Access,
         limits: FrontendLimits, broken: Callable[[str], None], log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._domid = domid
@@ -61,8 +56,8 @@ class GuestConnection:
         self._log = log
         self._core = Backend(limits)
         self._session = GuestSession(
-            self._core, adapter=adapter, access=access, answer=self._work, failed=self.pump_failed, log=log,
-            map_ring=self._map_ring, read_page=self._read_page,
+            self._core, guest=guest, adapter=adapter, access=access, answer=self._work, failed=self.pump_failed,
+            log=log, map_ring=self._map_ring, read_page=self._read_page,
         )  # fmt: skip
         self._past = Traffic()  # that of channels which were released
         with ExitStack() as stack:
@@ -79,7 +74,7 @@ class GuestConnection:
 
     def statistics(self) -> dict[str, int]:
         """Returns the counters of the guest's calls and of policy's decisions about them."""
-        return self._core.statistics() | self._access.statistics()
+        return self._core.statistics() | self._access.statistics() | self._session.counts
 
     def info(self, domid: int, devid: int) -> ConnectionInfo:
         """Returns what the guest has. ``domid`` and ``devid`` of its device are put into each channel's facts."""
@@ -131,10 +126,12 @@ class GuestConnection:
         for number, made in revoked:
             self._core.revoke(number)
             match made.server:
-                case GuestChannel(is_open=True) | GuestScan() as streaming:
+                case GuestChannel(is_open=True) | GuestScan() | GuestAgent() as streaming:
                     streaming.revoke()
                 case _:
                     made.close()
+        if self._session.agent is not None:
+            self._session.agent.review()
         self._work()
 
     # The command ring.

@@ -82,6 +82,9 @@ class GuestDevice:
             nodes.FEATURE_ADVERTISE: "1",
             nodes.FEATURE_ECHO: "1",
             nodes.FEATURE_INFO_WAIT: "1",
+            nodes.FEATURE_SECURITY: "1",
+            nodes.FEATURE_FIXED: "1",
+            nodes.FEATURE_AGENT: "1",
             nodes.FEATURE_SCAN_EXTENDED: "1",
             nodes.FEATURE_ADVERTISE_EXTENDED: "1",
         }
@@ -95,8 +98,8 @@ class GuestDevice:
         ref = await device.read_other_int(nodes.RING_REF, 0, LAST_U32)
         port = await device.read_other_int(nodes.EVENT_CHANNEL, 0, LAST_U32)
         self._connection = GuestConnection(
-            device.other_domid, ref, port, xen=self._xen, adapter=self._adapter, access=self._access,
-            limits=self._own_limits(), broken=device.fail, log=self._log,
+            device.other_domid, ref, port, guest=self.identity.name or "", xen=self._xen, adapter=self._adapter,
+            access=self._access, limits=self._own_limits(), broken=device.fail, log=self._log,
         )  # fmt: skip
         self._log.info("guest connected")
 

@@ -12,6 +12,7 @@ def answer_info(session: GuestSession, call: InfoCall) -> None:
     bredr, le = adapter.transports
     features = bredr * constants.L2CAPIF_FEATURE_BREDR
     features |= le * constants.L2CAPIF_FEATURE_LE
+    features |= (bredr or le) * constants.L2CAPIF_FEATURE_AGENT
     features |= adapter.air.can_scan * constants.L2CAPIF_FEATURE_SCAN
     features |= adapter.air.can_advertise * constants.L2CAPIF_FEATURE_ADVERTISE
     session.core.complete_info(

@@ -7,29 +7,30 @@ from usbbtd.backends.access import REFUSED_BY_POLICY, Denied, Grant
 from usbbtd.backends.vl2cap.channel import ChannelPeer
 from usbbtd.backends.vl2cap.info import ListenerInfo
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
-from usbbtd.bluetooth import LEVEL_NONE, TRANSPORTS, BredrResult
+from usbbtd.bluetooth import TRANSPORTS, BredrResult
 from usbbtd.l2capif.calls import ListenCall, RefuseCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Offer, RadioChannel
-from usbbtd.radio.errors import Exhausted, NotSupported
+from usbbtd.radio.errors import Exhausted
 
 
 class GuestListener:
     """Listens on a PSM for the guest. Raises InUse if the PSM is taken.
 
+    ``security``: the least level of a peer's link; ``level_for`` returns what policy wants of a peer besides.
     ``offered`` is called with each Offer; ``failed`` with what it raises.
     """
 
     def __init__(
-        self, adapter: SharedAdapter, transport: int, psm: int, *, offered: Callable[[Offer], None],
-        failed: Callable[[Exception], None],
+        self, adapter: SharedAdapter, transport: int, psm: int, security: int, *,
+        level_for: Callable[[bytes, int], int], offered: Callable[[Offer], None], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
         self._adapter = adapter
         self._key = transport, psm
         self._offered = offered
-        adapter.channels.listen(transport, psm, self._receive_offer)
+        adapter.channels.listen(transport, psm, self._receive_offer, security, level_for)
 
     def info(self) -> ListenerInfo:
         transport, psm = self._key
@@ -49,7 +50,7 @@ class GuestOffer:
     def __init__(self, session: GuestSession, offer: Offer, grant: Grant) -> None:
         link = offer.link
         self.grant = grant
-        self.peer = ChannelPeer(link.address, link.address_type, offer.psm)
+        self.peer = ChannelPeer(*link.identity, offer.psm)
         self.pump_failed = session.failed
         self._session = session
         self._offer = offer
@@ -92,13 +93,15 @@ class GuestOffer:
 def listen(session: GuestSession, call: ListenCall) -> None:
     """Listens for the guest's peers, and answers the call."""
 
-    if call.security >= 2:
-        session.fail(call.req_id, NotSupported("the adapter does not pair"))
-        return
+    def level_for(address: bytes, address_type: int) -> int:
+        return session.access.offer_level((address, address_type), call.psm)
 
     def serve(made: GuestObject) -> None:
         offered = partial(_offer, session, call.id)
-        made.server = GuestListener(session.adapter, call.transport, call.psm, offered=offered, failed=session.failed)
+        made.server = GuestListener(
+            session.adapter, call.transport, call.psm, call.security, level_for=level_for, offered=offered,
+            failed=session.failed,
+        )  # fmt: skip
 
     session.make(call, partial(session.access.listen, call.transport, call.psm), serve)
 
@@ -113,8 +116,8 @@ def _offer(session: GuestSession, listener: int, offer: Offer) -> None:
     """Lets a peer wait at a listener, or refuses it."""
     link = offer.link
     try:
-        grant = session.access.offer((link.address, link.address_type), offer.psm)
-        grant.admit(LEVEL_NONE, is_bonded=False)
+        grant = session.access.offer(link.identity, offer.psm)
+        grant.admit(link.security.level, is_bonded=link.security.is_bonded)
     except Denied:
         session.adapter.channels.refuse(offer, REFUSED_BY_POLICY[link.transport])
         return

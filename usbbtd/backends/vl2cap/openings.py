@@ -4,18 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from usbbtd.backends.access import Grant
+from usbbtd.backends.access import Denied, Grant
 from usbbtd.backends.vl2cap.channel import ChannelPeer, GuestChannel
 from usbbtd.backends.vl2cap.errors import FAILURES
 from usbbtd.backends.vl2cap.listeners import GuestOffer
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
-from usbbtd.bluetooth import LEVEL_NONE, format_address
+from usbbtd.bluetooth import format_address
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.l2capif.calls import AcceptCall, ConnectCall
 from usbbtd.radio.channel import RadioChannel
-from usbbtd.radio.errors import NotSupported, RadioError
-
-LEVEL_ENCRYPTED = 2
+from usbbtd.radio.errors import RadioError
 
 #: Asks the peer for its channel.
 Ask = Callable[[], Awaitable[RadioChannel]]
@@ -23,19 +21,19 @@ Ask = Callable[[], Awaitable[RadioChannel]]
 
 def connect(session: GuestSession, call: ConnectCall) -> None:
     """Opens a channel to a peer, and answers the call, at once or later."""
-    peer = ChannelPeer(call.address, call.address_type, call.psm)
-    if call.fixed or call.security >= LEVEL_ENCRYPTED:
-        session.fail(call.req_id, NotSupported("the adapter does not pair"))
-        return
+    peer = ChannelPeer(call.address, call.address_type, 0 if call.fixed else call.psm)
+    access, channels = session.access, session.adapter.channels
+    decide = access.connect_fixed if call.fixed else access.connect
+    connect = channels.connect_fixed if call.fixed else channels.connect
     try:
-        grant = session.access.connect(peer[:2], call.psm, asyncio.get_running_loop().time())
-        grant.admit(LEVEL_NONE, is_bonded=False)
+        grant = decide(peer[:2], call.psm, asyncio.get_running_loop().time())
     except FAILURES as error:
         session.fail(call.req_id, error)
         return
     opening = GuestOpening(session, call, peer, grant)
     if opening.map_ring():
-        ask = partial(session.adapter.channels.connect, call.address, call.address_type, call.psm, call.mtu)
+        level = max(call.security, grant.security)
+        ask = partial(connect, call.address, call.address_type, call.psm, call.mtu, level, session.agent)
         opening.start(ask, call.timeout_s)
 
 
@@ -83,20 +81,33 @@ class GuestOpening:
         try:
             async with asyncio.timeout(timeout_s):
                 channel = await ask()
+            self._admit(channel)
         except FAILURES as error:
             self._fail(error)
         else:
             self._succeed(channel)
         self._session.answer()
 
+    def _admit(self, channel: RadioChannel) -> None:
+        """Closes the channel and raises Denied if policy has more to say now that its link is there."""
+        link, grant = channel.link, self._object.grant
+        try:
+            self._session.access.identify(grant, link.identity)
+            grant.admit(link.security.level, is_bonded=link.security.is_bonded)
+        except Denied:
+            channel.close()
+            raise
+        channel.needs_bond = grant.needs_bond
+
     def _succeed(self, channel: RadioChannel) -> None:
-        link = channel.link
+        link, call = channel.link, self._call
         self._session.log.info(
-            "channel open", object=self._call.id, addr=format_address(link.address), psm=channel.psm, cid=channel.cid
+            "channel open", object=call.id, addr=format_address(link.identity[0]), psm=channel.psm, cid=channel.cid
         )
         tx_mtu = min(channel.tx_mtu, self._channel.max_message)
+        psm = call.psm if isinstance(call, ConnectCall) else channel.psm
         self._session.core.complete_channel(
-            self._call.req_id, link.address, link.address_type, channel.psm, tx_mtu, channel.rx_mtu
+            call.req_id, *link.identity, psm, tx_mtu, channel.rx_mtu, link.security.level
         )
         channel.limit_unread(self._object.grant.unread_bytes)
         self._channel.start(channel)

@@ -1,51 +1,59 @@
 """What the parts of a guest's connection have in common, and an object of the guest, whatever serves it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.backends.access import Access, Grant
-from usbbtd.backends.vl2cap.errors import FAILURES, error_code
+from usbbtd.backends.vl2cap.errors import FAILURES, failure_of
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.calls import AdvertiseCall, AdvertiseExtendedCall, ListenCall, ScanCall
+from usbbtd.l2capif.calls import AdvertiseCall, AdvertiseExtendedCall, AgentCall, ListenCall, ScanCall
 from usbbtd.radio.adapter import SharedAdapter
+
+if TYPE_CHECKING:
+    from usbbtd.backends.vl2cap.agents import GuestAgent
 
 #: Maps a data ring: from its grant reference, its event channel, and what is called at an event.
 MapRing = Callable[[int, int, Callable[[], None]], GuestStream]
 
 
 #: Calls that make an object, and are answered at once.
-MakingCall = ListenCall | ScanCall | AdvertiseCall | AdvertiseExtendedCall
+MakingCall = ListenCall | ScanCall | AdvertiseCall | AdvertiseExtendedCall | AgentCall
 
 
 class GuestSession:
     """Gives the parts of a guest's connection what they need. ``core`` has the only book of the guest's objects.
 
     ``answer`` does what the core asks for, and sends what it answers; ``failed`` takes an exception that is a fault of
-    ours, not of the guest. ``read_page`` copies a page that it grants.
+    ours, not of the guest. ``guest``: its name, whose bonds are; "" if it has none. ``read_page`` copies a page that it
+    grants.
     """
 
     def __init__(
-        self, core: Backend, *, adapter: SharedAdapter, access: Access, map_ring: MapRing,
+        self, core: Backend, *, guest: str, adapter: SharedAdapter, access: Access, map_ring: MapRing,
         read_page: Callable[[int], bytes], answer: Callable[[], None], failed: Callable[[Exception], None],
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self.core = core
+        self.guest = guest
+        self.agent: GuestAgent | None = None  # the guest's, while it has one that is open
+        self.counts = Counter(prompts=0, prompts_refused=0, answers_ignored=0)
+        self.read_page = read_page
         self.adapter = adapter
         self.access = access
         self.map_ring = map_ring
-        self.read_page = read_page
         self.answer = answer
         self.failed = failed
         self.log = log
 
     def fail(self, req_id: int, error: BaseException) -> None:
         """Has a call answered that has failed with one of FAILURES."""
-        code, result, status = error_code(error)
-        self.core.fail(req_id, code, result=result, status=status)
+        code, result, status, why, needed = failure_of(error)
+        self.core.fail(req_id, code, result=result, status=status, why=why, needed=needed)
 
     def make(self, call: MakingCall, decide: Callable[[], Grant], serve: "Callable[[GuestObject], None]") -> None:
         """Makes an object and answers its call. ``decide`` asks policy; ``serve`` gives the object its server."""
