@@ -430,6 +430,25 @@ class TestEncryption:
         hear(linked, incoming.EncryptionKeyRefreshComplete(0, BREDR))
         linked.run()
         assert linked.host.take_events() == [events.EncryptionChanged(BREDR, 0, 1, 16), events.KeyRefreshed(BREDR, 0)]
+        assert counted(linked) == {"security_events_stray": 1}
+
+    @pytest.mark.parametrize(("answer", "size"), [(size_of(BREDR, 16), None), (size_of(BREDR, 1), 1), (b"\x0c", 0)])
+    def test_a_refresh_may_not_shorten_the_key_in_silence(self, linked: Any, answer: bytes, size: int | None) -> None:
+        linked.answers[0x1408] = size_of(BREDR, 16)
+        hear(linked, incoming.EncryptionChange(0, BREDR, 1))
+        linked.take()
+        linked.answers[0x1408] = answer
+        hear(linked, incoming.EncryptionKeyRefreshComplete(0, BREDR))
+        linked.run()
+        changed = [] if size is None else [events.EncryptionChanged(BREDR, 0, 1, size)]
+        assert linked.host.take_events() == [*changed, events.KeyRefreshed(BREDR, 0)]
+
+    def test_each_change_is_told_though_the_size_is_the_same(self, linked: Any) -> None:
+        linked.answers[0x1408] = size_of(BREDR, 16)
+        for _ in range(2):
+            hear(linked, incoming.EncryptionChange(0, BREDR, 1))
+            linked.run()
+            assert linked.host.take_events() == [events.EncryptionChanged(BREDR, 0, 1, 16)]
 
     @pytest.mark.parametrize("event", [incoming.EncryptionChange(0, 0x41, 1), incoming.AuthenticationComplete(0, 0x41)])
     def test_links_that_there_are_not(self, linked: Any, event: Any) -> None:

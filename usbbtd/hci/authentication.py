@@ -85,7 +85,8 @@ class _Link:
         self.mode = 0  # of its encryption, as the controller told last
         self.reading = False  # whether the size of the encryption key is being read
         self.readings = 0  # how often it was, so that an answer finds its own
-        self.refreshed: int | None = None  # the status of a refresh of the key that came meanwhile
+        self.told: int | None = None  # the size that was told last; None if a change is to be told in any case
+        self.refreshed: int | None = None  # the status of a refresh of the key that is to be told after the size
 
 
 class Authentication:
@@ -258,6 +259,7 @@ class Authentication:
             self._emit(told.EncryptionChanged(link.handle, event.status, 0, 0))
         else:
             link.mode = event.enabled if event.enabled in _ENCRYPTION_MODES else 0
+            link.told = None
             size = event.key_size if isinstance(event, incoming.EncryptionChangeV2) and link.mode else 0
             if link.is_bredr and link.mode and size not in _KEY_SIZES:
                 self._read_key_size(link)
@@ -278,17 +280,22 @@ class Authentication:
 
     def _tell_encryption(self, link: _Link, size: int) -> None:
         link.reading = False
-        self._emit(told.EncryptionChanged(link.handle, 0, link.mode, size))
+        if size != link.told:
+            link.told = size
+            self._emit(told.EncryptionChanged(link.handle, 0, link.mode, size))
         status, link.refreshed = link.refreshed, None
         if status is not None and link.mode:
             self._emit(told.KeyRefreshed(link.handle, status))
 
     def _receive_refreshed(self, event: incoming.EncryptionKeyRefreshComplete) -> None:
+        """Tells that a key was refreshed, on BR/EDR after a look whether it has become shorter."""
         link = self._links.get(event.handle)
         if link is None or not link.mode:
             self.counters["security_events_stray"] += 1
-        elif link.reading:
+        elif link.is_bredr:
             link.refreshed = event.status
+            if not link.reading:
+                self._read_key_size(link)
         else:
             self._emit(told.KeyRefreshed(link.handle, event.status))
 

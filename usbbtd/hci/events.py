@@ -121,7 +121,7 @@ class EncryptionChanged(NamedTuple):
 
 
 class KeyRefreshed(NamedTuple):
-    """An encrypted link has a new encryption key."""
+    """An encrypted link has a new encryption key. If that has another size, EncryptionChanged comes before."""
 
     handle: int
     status: int
