@@ -323,12 +323,12 @@ def controller_of(adapter: SharedAdapter) -> Controller:
 
 
 class Taker:
-    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens."""
+    """A listener that keeps its offers. ``adapter`` and a PSM: where it listens; ``security``: as ``listen`` has it."""
 
-    def __init__(self, adapter: SharedAdapter, transport: int, psm: int | None = None) -> None:
+    def __init__(self, adapter: SharedAdapter, transport: int, psm: int | None = None, **security: Any) -> None:
         self.offers: asyncio.Queue[Offer] = asyncio.Queue()
         self.withdrawn: list[Offer] = []
-        adapter.channels.listen(transport, psm or PSM[transport], self._take)
+        adapter.channels.listen(transport, psm or PSM[transport], self._take, **security)
 
     def _take(self, offer: Offer) -> None:
         offer.withdrawn = functools.partial(self.withdrawn.append, offer)

@@ -15,13 +15,10 @@ from usbbtd.radio.links import Links, RadioLink, fail
 from usbbtd.security import events
 from usbbtd.security.bonds import Bond, BondBook
 from usbbtd.security.core import Security
-from usbbtd.security.levels import channel_refused
+from usbbtd.security.levels import channel_refused, level_of
 from usbbtd.security.limits import SecurityLimits
 from usbbtd.security.link import LinkSecurityInfo
 from usbbtd.security.terms import DISPLAY, OobData, PairingTerms
-
-#: How often it is kept that a bond was used, at most: each time is a file that is written.
-SEEN_EVERY_S: Final = 3600.0
 
 _OBSTACLES: Final = {
     events.Why.NO_BOND: Obstacle.NO_AGENT,
@@ -57,12 +54,13 @@ class BondStore(Protocol):
 class Pursuit(NamedTuple):
     """A wish of the core's that is under way. ``waiter``: None for the pairing that a peer began.
 
-    ``agent``: who is asked; None if nobody may pair.
+    ``agent``: who is asked; None if nobody may pair. ``pairs``: whether there is no key that would do.
     """
 
     link: RadioLink
     level: int
     agent: PairingAgent | None
+    pairs: bool
     waiter: asyncio.Future[None] | None
 
 
@@ -115,7 +113,8 @@ class LinkSecurity:
         if terms is None:
             return await self._pursue(link, level, None, None, is_forced=False)
         async with link.pairing:  # so that it is known which agent is to be asked
-            return await self._pursue(link, max(level, terms.level), agent, terms, is_forced=False)
+            terms = terms._replace(level=max(level, terms.level))
+            return await self._pursue(link, terms.level, agent, terms, is_forced=False)
 
     async def pair(
         self, address: bytes, address_type: int, level: int, agent: PairingAgent, oob: OobData | None = None
@@ -125,15 +124,15 @@ class LinkSecurity:
         ``level``: the least that is good enough. Raises NoDongle, NotSupported, Exhausted, Unreachable, Insecure.
         """
         link = await self._links.get(address, address_type)
-        level = max(level, LEVEL_ENCRYPTED)
         with self._links.hold_for_pairing(link):
             async with link.pairing:
+                level = max(level, LEVEL_ENCRYPTED)
                 if (terms := agent.terms(*link.identity)) is None:
                     wanted = SECURITY_LEVELS[level]
                     text = f"{link.peer_text} was to reach the level {wanted}, but the agent may not pair with it"
                     raise Insecure(text, Obstacle.NO_AGENT, level=link.security.level, needed=level)
-                terms = terms._replace(oob=oob)
-                return await self._pursue(link, max(level, terms.level), agent, terms, is_forced=True)
+                terms = terms._replace(level=max(level, terms.level), oob=oob)
+                return await self._pursue(link, terms.level, agent, terms, is_forced=True)
 
     def refusal(self, link: RadioLink, needed: int) -> int:
         """Returns the L2CAP result with which a channel is refused that needs a higher level than its link has."""
@@ -239,7 +238,8 @@ class LinkSecurity:
         else:
             number = core.reach(link.handle, level, terms, now)
         waiter: asyncio.Future[None] = self._loop.create_future()
-        pursuit = self._pursuits[number] = Pursuit(link, level, agent, waiter)
+        pairs = agent is not None and (is_forced or not self._has_key(link, level))
+        pursuit = self._pursuits[number] = Pursuit(link, level, agent, pairs, waiter)
         self._stir(link)
         try:
             await waiter
@@ -256,6 +256,10 @@ class LinkSecurity:
         if link.security.level < level:
             raise self.fallen(link, level)
         return link.security
+
+    def _has_key(self, link: RadioLink, level: int) -> bool:
+        bond = self.book.find(*link.identity)
+        return bond is not None and level_of(bond.keys) >= level
 
     def _stir(self, link: RadioLink) -> None:
         """Has what the core was told dealt with, when all that is ready has been."""
@@ -277,7 +281,7 @@ class LinkSecurity:
     def _reached(self, number: int, level: int) -> None:
         if (pursuit := self._end(number)) is None:
             return  # it was cancelled
-        if pursuit.agent is not None:
+        if pursuit.pairs:
             self._log.info("pairing done", addr=pursuit.link.peer_text, security=SECURITY_LEVELS[level])
         if pursuit.waiter is not None and not pursuit.waiter.done():
             pursuit.waiter.set_result(None)
@@ -286,7 +290,7 @@ class LinkSecurity:
         if (pursuit := self._end(event.number)) is None:
             return
         link = pursuit.link
-        if pursuit.agent is not None:
+        if pursuit.pairs:
             self._log.warning("pairing failed", addr=link.peer_text, reason=event.text)
         if pursuit.waiter is not None:
             why = _OBSTACLES[event.reason]
@@ -308,7 +312,7 @@ class LinkSecurity:
             core.refuse_pairing(number, link.stack.now())
             return
         agent, terms = found
-        self._pursuits[number] = Pursuit(link, terms.level, agent, None)
+        self._pursuits[number] = Pursuit(link, terms.level, agent, True, None)
         core.accept_pairing(number, terms, link.stack.now())
 
     def _ask(self, core: Security, event: events.Prompted) -> None:
@@ -358,10 +362,8 @@ class LinkSecurity:
             self._log.warning("bond replaced", **facts)
 
     def _bond_used(self, bond: Bond) -> None:
-        now = time.time()
-        known = self.book.find(bond.address, bond.address_type)
-        if known is not None and (known.seen is None or not known.seen <= now < known.seen + SEEN_EVERY_S):
-            self._keep(known._replace(seen=now))
+        if (known := self.book.find(bond.address, bond.address_type)) is not None:
+            self._keep(known._replace(seen=time.time()))
 
     def _keep(self, bond: Bond) -> None:
         self.book.keep(bond)

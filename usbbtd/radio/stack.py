@@ -41,7 +41,7 @@ class L2capStack:
         Without one nothing is encrypted, and peers that want to pair are refused.
         """
         self.controller = controller
-        self.mux = Mux(limits=limits)
+        self.mux = Mux(limits=limits, security=keeper is not None)
         self.security: StackSecurity | None = None
         if keeper is not None:
             self.security = StackSecurity(controller.host, self.mux, keeper, controller.now)

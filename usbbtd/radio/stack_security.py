@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from usbbtd.bluetooth import ADDRESS_BREDR, transport_of
+from usbbtd.bluetooth import transport_of
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
@@ -63,7 +63,7 @@ class StackSecurity:
             hci_events.PinRequested: core.receive_pin_request,
             hci_events.OobRequested: core.receive_oob_request,
             hci_events.PairingCompleted: core.receive_pairing_complete,
-            hci_events.LongTermKeyRequested: self._refuse_long_term_key,
+            hci_events.LongTermKeyRequested: core.receive_long_term_key_request,
         }
         self._actors: dict[type[security_events.SecurityAction], Callable[..., None]] = {
             security_events.SendSmp: mux.send_security_pdu,
@@ -100,8 +100,6 @@ class StackSecurity:
 
     def link_up(self, link: hci_events.Connected) -> None:
         handle, address, address_type, role = link
-        if address_type != ADDRESS_BREDR:
-            return  # the core has no security for LE yet
         try:
             self.core.add_link(handle, transport_of(address_type), role, address, address_type, self._now())
         except LocalProtocolError:  # the controller lies: there is a link with this peer, or there are too many
@@ -121,7 +119,8 @@ class StackSecurity:
             return
         receive(*event, self._now())
         if isinstance(event, hci_events.EncryptionChanged | hci_events.KeyRefreshed):
-            self._held.pop(event.handle, None)
+            for untrusted_payload in self._held.pop(event.handle, ()):
+                self.core.receive_smp(event.handle, untrusted_payload, self._now())
         self._is_stirred = True
 
     def deliver(self) -> None:  # hot: per wake-up
@@ -138,13 +137,11 @@ class StackSecurity:
 
     # Inside.
 
-    def _refuse_long_term_key(self, handle: int, _random: int, _diversifier: int, _now: float) -> None:
-        self._host.security.answer_long_term_key(handle, None)
-
     def _receive_pdus(self, pdus: list[tuple[int, bytes]]) -> None:
         for handle, untrusted_payload in pdus:
             held = self._held.get(handle)
             if held is None:
+                self.core.receive_smp(handle, untrusted_payload, self._now())
                 self._is_stirred = True
             elif len(held) < _MOST_HELD:
                 held.append(untrusted_payload)
