@@ -4,12 +4,15 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.security.conftest import Typed, terms
 from usbbtd.bluetooth import (
     ADDRESS_LE_RANDOM,
     CENTRAL,
     DISPLAY_ONLY,
+    DISPLAY_YES_NO,
     KEYBOARD_ONLY,
     LE,
     LEVEL_AUTHENTICATED,
@@ -20,7 +23,7 @@ from usbbtd.bluetooth import (
     PERIPHERAL,
     ErrorCode,
 )
-from usbbtd.security.bonds import Bond, BondBook, LeKeys, LongTermKey
+from usbbtd.security.bonds import Bond, BondBook, LeKeys, LongTermKey, replacement_refused
 from usbbtd.security.core import Security
 from usbbtd.security.events import (
     AnswerLongTermKey,
@@ -50,13 +53,22 @@ JUST_WORKS = terms(LEVEL_ENCRYPTED, NO_INPUT_NO_OUTPUT)
 WEAK = LongTermKey(b"w" * 16)
 
 
+def spoil(fault: str, payload: bytes) -> list[bytes]:
+    """What arrives of a PDU."""
+    return {
+        "lost": [],
+        "twice": [payload, payload],
+        "spoilt": [payload[:-1] + bytes((payload[-1] ^ 1,))],
+        "short": [payload[:-1]],
+        "long": [payload + b"\0"],
+        "failed": [b"\x05\x08"],
+    }.get(fault, [payload])
+
+
 class LeDesks:
-    """A central and a peripheral of ours. ``terms`` accept what the other begins; None refuses it.
+    """A central and a peripheral of ours. ``terms`` accept what the other begins; None refuses it."""
 
-    ``carries``: whether the controllers carry PDUs and encrypt.
-    """
-
-    def __init__(self, *, rpa: bool = False) -> None:
+    def __init__(self) -> None:
         self.now = 100.0
         self.books = (BondBook(), BondBook())
         self.securities = [
@@ -69,9 +81,10 @@ class LeDesks:
         self.events: list[Typed] = [Typed(), Typed()]
         self.actions: list[Typed] = [Typed(), Typed()]
         self.key: bytes | None = None
+        self.faults: list[str] = []  # what becomes of the next PDUs
         self.link()
 
-    def link(self, air_address: bytes | None = None) -> None:
+    def link(self) -> None:
         for side, security in enumerate(self.securities):
             security.add_link(
                 HANDLES[side], LE, (CENTRAL, PERIPHERAL)[side], ADDRESSES[1 - side], ADDRESS_LE_RANDOM, self.now
@@ -141,7 +154,8 @@ class LeDesks:
     def act(self, side: int, action: Any) -> None:
         other = self.securities[1 - side]
         if isinstance(action, SendSmp):
-            other.receive_smp(HANDLES[1 - side], action.payload, self.now)
+            for payload in spoil(self.faults.pop(0) if self.faults else "", action.payload):
+                other.receive_smp(HANDLES[1 - side], payload, self.now)
         elif isinstance(action, StartEncryption):
             self.key = action.key
             other.receive_long_term_key_request(HANDLES[1], action.random, action.diversifier, self.now)
@@ -162,9 +176,9 @@ class LeDesks:
             if event.kind == DISPLAY:
                 self.typed = event.value if self.typed is None else self.typed
             elif event.kind == ENTER_PASSKEY:
-                assert security.answer_prompt(event.number, self.accepts, self.typed, self.now)
+                security.answer_prompt(event.number, self.accepts, self.typed or 0, self.now)
             else:
-                assert security.answer_prompt(event.number, self.accepts, None, self.now)
+                security.answer_prompt(event.number, self.accepts, None, self.now)
 
 
 @pytest.mark.parametrize("starts", [0, 1])
@@ -399,3 +413,83 @@ def test_a_peer_that_has_to_wait_hears_so() -> None:
     desks.securities[1].receive_smp(HANDLES[1], b"\x01\x03\x00\x09\x10\x00\x00", desks.now)
     desks.run()
     assert SendSmp(HANDLES[1], bytes((5, PairingReason.REPEATED_ATTEMPTS))) in desks.actions[1]
+
+
+# -- whatever happens
+
+
+STEPS = st.tuples(
+    st.sampled_from(["reach", "pair", "cancel", "pass time", "off", "forget", "unlink", "refuse", "mind"]),
+    st.integers(0, 1),
+    st.integers(0, 4),
+    st.sampled_from([NO_INPUT_NO_OUTPUT, KEYBOARD_ONLY, DISPLAY_ONLY, DISPLAY_YES_NO]),
+    st.booleans(),
+    st.booleans(),
+)
+FAULTS = st.sampled_from(["", "", "", "", "lost", "twice", "spoilt", "short", "long", "failed"])
+
+
+@settings(max_examples=settings().max_examples * 2)
+@given(st.lists(STEPS, max_size=8), st.lists(FAULTS, max_size=30))
+def test_each_wish_ends_once_and_no_bond_gets_weaker(steps: list[Any], faults: list[str]) -> None:
+    desks = LeDesks()
+    desks.faults = faults
+    wished: list[set[int]] = [set(), set()]
+    for what, side, level, io, secure, bondable in steps:
+        security, handle = desks.securities[side], HANDLES[side]
+        books = [{bond.address: bond for bond in book} for book in desks.books]
+        pairing = terms(min(level, 4 if secure else 3), io, secure_connections=secure, bondable=bondable)
+        if what == "reach":
+            wished[side].add(desks.reach(side, pairing.level, pairing if bondable else None))
+        elif what == "pair":
+            wished[side].add(desks.pair(side, pairing))
+        elif what == "cancel":
+            security.cancel(max(wished[side], default=0), desks.now)
+        elif what == "pass time":
+            desks.pass_time(level * 10)
+        elif what == "off":
+            security.receive_encryption_changed(handle, 0, 0, 0, desks.now)
+        elif what == "forget":
+            security.forget(ADDRESSES[1 - side], ADDRESS_LE_RANDOM)
+            books[side].clear()
+        elif what == "unlink":
+            desks.unlink()
+            desks.link()
+        else:
+            desks.terms[side] = None if what == "refuse" else pairing
+        desks.run()
+        for before, book in zip(books, desks.books, strict=True):
+            after = {bond.address: bond for bond in book}
+            assert before.keys() <= after.keys()
+            assert not any(replacement_refused(bond, after[address]) for address, bond in before.items())
+    desks.pass_time(1000)
+    desks.unlink()
+    for side, security in enumerate(desks.securities):
+        ends = [event.number for event in desks.events[side] if isinstance(event, LevelReached | LevelRefused)]
+        asked = {event.number for event in desks.events[side] if isinstance(event, PairingAsked)}
+        assert len(set(ends)) == len(ends)
+        assert wished[side] <= set(ends) <= wished[side] | asked
+        prompted = [event.number for event in desks.events[side] if isinstance(event, Prompted)]
+        assert len(set(prompted)) == len(prompted)
+        assert (security.next_timeout(), security.statistics()["prompts"]) == (None, 0)
+
+
+@settings(max_examples=settings().max_examples * 2)
+@given(st.lists(FAULTS, max_size=30), st.integers(0, 1), st.booleans())
+def test_what_both_agree_on_is_the_same(faults: list[str], starts: int, secure: bool) -> None:
+    """Whatever is lost or spoilt, no side has a level or a bond that the other's keys are not as good for."""
+    desks = LeDesks()
+    desks.faults = faults
+    level = LEVEL_SECURE if secure else LEVEL_AUTHENTICATED
+    desks.terms = [terms(level, io, secure_connections=secure) for io in (DISPLAY_YES_NO, KEYBOARD_ONLY)]
+    desks.pair(starts, desks.terms[starts] or JUST_WORKS)
+    levels = {level for level, _ in desks.levels()}
+    assert levels <= {LEVEL_NONE, level}
+    bonds = [list(book) for book in desks.books]
+    if all(bonds):
+        (ours,), (theirs,) = bonds
+        assert isinstance(ours.keys, LeKeys)
+        assert isinstance(theirs.keys, LeKeys)
+        assert (ours.authenticated, ours.secure_connections) == (theirs.authenticated, theirs.secure_connections)
+        if not any(faults):
+            assert (ours.keys.ours, ours.keys.theirs) == (theirs.keys.theirs, theirs.keys.ours)
