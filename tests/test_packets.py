@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usbbtd.errors import RemoteProtocolError
-from usbbtd.packets import Packet, packet
+from usbbtd.packets import Packet, Secret, packet
 
 
 class Family(Packet):
@@ -142,3 +142,14 @@ def test_fields_of_a_pattern_are_in_order() -> None:
             assert (x, y) == (1, b"a")
         case _:
             pytest.fail("no match")
+
+
+def test_secrets_are_not_shown() -> None:
+    @packet(0x43, "B4s")
+    class Key(Secret, Family):
+        number: int
+        key: bytes
+
+    key = Key(1, b"1234")
+    assert (repr(key), f"{key}", repr([key])) == ("Key(...)", "Key(...)", "[Key(...)]")
+    assert Key.parse(key.parameters()) == key
