@@ -56,6 +56,13 @@ def test_pydantic_is_the_services() -> None:
     assert [file for file in files("usbbtd") if file.startswith(f"{PRIVATE}pydantic/")]
 
 
+def test_cryptography_is_debians() -> None:
+    """The service sees Debian's package, and nothing else of Debian's."""
+    (link,) = [file for file in files("usbbtd") if "cryptography" in file and not file.startswith("/usr/share/doc")]
+    assert link == f"{PRIVATE}cryptography -> ../python3/dist-packages/cryptography"
+    assert "python3-cryptography" in depends("usbbtd")
+
+
 @pytest.mark.parametrize("name", ["usbbt-common", "usbbtd"])
 def test_python(name: str) -> None:
     """The one that they were compiled for."""
