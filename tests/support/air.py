@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from typing import Any
 
 import structlog
@@ -183,7 +183,7 @@ class Remote:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.accepted: asyncio.Queue[PeerChannel] = asyncio.Queue()
-        self._echoing: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def start(cls, link: LocalLink, address: str = PEER_ADDRESS, le_address: str = PEER_LE_ADDRESS) -> "Remote":
@@ -216,11 +216,15 @@ class Remote:
         psm = PSM[transport] if psm is None else psm
 
         def accept(channel: Any) -> None:
-            task = asyncio.create_task(self._echo(PeerChannel(channel)))
-            self._echoing.add(task)
-            task.add_done_callback(self._echoing.discard)
+            self.run(self._echo(PeerChannel(channel)))
 
         self.device.create_l2cap_server(spec(transport, psm, **options), accept)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        """What the device does by itself."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def connect(self, transport: int) -> Connection:
         """A link to our adapter."""
