@@ -48,6 +48,10 @@ class Commands:
 
         self.complete({writing: write, reading: lambda _: bytes(1) + self.settings[writing]})
 
+    @property
+    def opcodes(self) -> set[int]:
+        return {*self._pending, *self._completing}
+
     def at_reset(self, does: Callable[[], None]) -> None:
         """Adds what a reset does besides."""
         self._resets.append(does)

@@ -14,6 +14,7 @@ from tests.sim.commands import Commands
 from tests.sim.dongle import ACL, COMMAND, EVENT, SimulatedDongle
 from tests.sim.inquiry import Inquiry
 from tests.sim.paging import Paging
+from tests.sim.privacy import Privacy
 
 #: Octets of an ACL fragment and how many the controller holds, for BR/EDR and for LE: those of a usual dongle.
 ACL_SIZE, ACL_COUNT = 1021, 8
@@ -101,6 +102,8 @@ def new_controller(
     Authentication(controller, commands)
     Paging(controller, commands)
     Inquiry(controller, commands)
+    Privacy(controller, commands)
+    controller.supported_commands = controller.supported_commands | commands.opcodes
     features = hci.LmpFeatureMask
     controller.lmp_features = (
         features.LMP_3_SLOT_PACKETS
