@@ -168,10 +168,11 @@ class LeDesks:
     def decide(self, side: int, event: Any) -> None:
         security = self.securities[side]
         if isinstance(event, PairingAsked):
+            # the peer may not wait for it any more
             if (answer := self.terms[side]) is None:
-                assert security.refuse_pairing(event.number, self.now)
+                security.refuse_pairing(event.number, self.now)
             else:
-                security.accept_pairing(event.number, answer, self.now)  # if the peer still waits
+                security.accept_pairing(event.number, answer, self.now)
         elif isinstance(event, Prompted):
             if event.kind == DISPLAY:
                 self.typed = event.value if self.typed is None else self.typed
