@@ -6,15 +6,22 @@ import re
 from typing import Any
 
 import pytest
+from bumble.pairing import PairingConfig, PairingDelegate
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
-from tests.support.people import Can, People
+from tests.support.pairing import Notes, RemoteUser
 from usbbtd.abi.layout import constants
+from usbbtd.backends.vl2cap.agents import MAX_QUEUED_PROMPTS, GuestAgent
 from usbbtd.guest.errors import ChannelClosed
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.messages import AnswerMessage, PromptMessage, pack_answer, unpack_prompt
+from usbbtd.radio.agents import PairingPrompt
+from usbbtd.radio.errors import Obstacle
+from usbbtd.security import terms
 
 xen, guest = connection.xen, connection.guest
 octets = air.octets
@@ -31,8 +38,8 @@ guest = "any"
 action = "listen"
 verdict = "allow"
 '''
-CONSENT, CONFIRM = 1, 2
-DISPLAY_YES_NO = 1
+CONSENT, CONFIRM, DISPLAY, PASSKEY, PIN = range(1, 6)
+DISPLAY_ONLY, DISPLAY_YES_NO, KEYBOARD_ONLY, NOTHING, KEYBOARD_DISPLAY = range(5)
 
 
 class AgentEnd:
@@ -60,21 +67,39 @@ class AgentEnd:
         assert (await self.guest.release(self.number)).ret == 0
 
 
+def user_of(peer: air.Remote, can: int = DISPLAY_YES_NO, *, mitm: bool = True) -> RemoteUser:
+    """Who is at the remote device, which pairs from now on."""
+    user = RemoteUser(PairingDelegate.IoCapability(can), Notes())
+    identity = PairingConfig.AddressType.RANDOM  # the address that it has on LE here
+    configuration = PairingConfig(mitm=mitm, delegate=user, identity_address_type=identity)
+    peer.device.pairing_config_factory = lambda _: configuration
+    return user
+
+
 def pair(guest: Guest, transport: int, **options: Any) -> connection.Answer:
     address, address_type = air.PEER[transport]
     return guest.send(lambda core: core.pair(octets(address), address_type, **options))
 
 
-@pytest.mark.parametrize("transport", [air.BREDR])
+async def pair_by_numbers(guest: Guest, transport: int) -> None:
+    """Makes a bond of level 3 at least, with an agent that is gone then."""
+    agent = await AgentEnd.start(guest)
+    pairing = pair(guest, transport, security=3)
+    await agent.answer((await agent.prompt()).number, True)
+    assert (await pairing).ret == 0
+    await agent.release()
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
 async def test_two_people_compare_numbers(
     guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
 ) -> None:
-    people = People.at(peer)
+    user = user_of(peer)
     agent = await AgentEnd.start(guest)
     pairing = pair(guest, transport, security=3)
     asked = await agent.prompt()
     assert (asked.number, asked.kind, asked.address) == (1, CONFIRM, octets(air.PEER[transport][0]))
-    assert asked.value == await people.shown.get()
+    await air.turns(lambda: user.compared == [asked.value])
     assert 0 < asked.timeout_ms <= 30_000
     await agent.answer(asked.number, True)
     done = await pairing
@@ -83,11 +108,45 @@ async def test_two_people_compare_numbers(
     await agent.release()
 
 
-@pytest.mark.parametrize("transport", [air.BREDR])
+async def test_a_passkey_of_the_peer_is_entered_and_nonsense_before_is_passed_over(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    user = user_of(peer, DISPLAY_ONLY)
+    agent = await AgentEnd.start(guest, KEYBOARD_ONLY)
+    pairing = pair(guest, air.LE, security=3)
+    asked = await agent.prompt()
+    assert (asked.kind, asked.value) == (PASSKEY, 0)
+    passkey = await user.notes.shown.get()
+    await agent.answer(asked.number, True, 1_000_000)
+    await agent.answer(asked.number, True, passkey, pin=b"1")
+    await agent.answer(asked.number, False, passkey)  # a refusal has no passkey
+    await agent.answer(asked.number + 1, True, passkey)
+    await agent.answer(0, True)
+    await agent.answer(asked.number, True, passkey)
+    await agent.answer(asked.number, False)  # a second answer
+    assert (await pairing).ret == 0
+    assert guest.served.statistics()["answers_ignored"] == 6
+
+
+async def test_a_passkey_is_shown_until_the_peer_has_it(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    user = user_of(peer, KEYBOARD_ONLY)
+    agent = await AgentEnd.start(guest, DISPLAY_ONLY)
+    pairing = pair(guest, air.LE, security=3)
+    shown = await agent.prompt()
+    assert shown.kind == DISPLAY
+    user.notes.shown.put_nowait(shown.value)
+    assert (await pairing).ret == 0
+    over = await agent.prompt()
+    assert (over.number, over.kind, over.value, over.why) == (shown.number, 0, 0, 0)
+
+
+@pytest.mark.parametrize("transport", [air.BREDR, air.LE])
 async def test_people_who_say_no_are_obeyed(
     guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
 ) -> None:
-    People.at(peer)
+    user_of(peer)
     agent = await AgentEnd.start(guest)
     pairing = pair(guest, transport, security=3)
     await agent.answer((await agent.prompt()).number, False)
@@ -99,7 +158,7 @@ async def test_people_who_say_no_are_obeyed(
 async def test_a_prompt_of_a_pairing_that_ends_is_withdrawn(
     guest: Guest, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
-    People.at(peer)
+    user_of(peer)
     agent = await AgentEnd.start(guest)
     pairing = pair(guest, air.BREDR, security=3)
     asked = await agent.prompt()
@@ -112,7 +171,7 @@ async def test_a_prompt_of_a_pairing_that_ends_is_withdrawn(
 
 
 async def test_a_peer_that_begins_is_asked_about(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
-    People.at(peer, Can.NO_OUTPUT_NO_INPUT, mitm=False)
+    user_of(peer, NOTHING, mitm=False)
     agent = await AgentEnd.start(guest)
     await guest.listen()  # so that the peer finds us
     link = await peer.connect(air.BREDR)
@@ -138,7 +197,7 @@ async def test_an_agent_is_asked_about_no_other_peer_than_policy_allows(
     adapter: Any, xen: Any, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
     guest = Guest(adapter, xen, policy=ONLY_NOBODY)
-    People.at(peer)
+    user_of(peer)
     await AgentEnd.start(guest)
     assert (await pair(guest, air.BREDR)).ret == -errno.EACCES
     await guest.listen()  # so that the peer finds us
@@ -152,7 +211,7 @@ async def test_an_agent_is_asked_about_no_other_peer_than_policy_allows(
 async def test_what_is_asked_is_refused_when_the_agent_is_released(
     guest: Guest, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
-    People.at(peer)
+    user_of(peer)
     agent = await AgentEnd.start(guest)
     pairing = pair(guest, air.BREDR, security=3)
     await agent.prompt()
@@ -163,7 +222,7 @@ async def test_what_is_asked_is_refused_when_the_agent_is_released(
 
 
 async def test_an_agent_that_may_not_be_one_any_more(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
-    People.at(peer)
+    user_of(peer)
     agent = await AgentEnd.start(guest)
     pairing = pair(guest, air.BREDR, security=3)
     await agent.prompt()
@@ -178,7 +237,7 @@ async def test_an_agent_that_may_not_be_one_any_more(guest: Guest, dongle: air.D
 async def test_what_is_asked_about_a_peer_is_refused_when_that_may_not_pair_any_more(
     guest: Guest, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
-    People.at(peer, Can.NO_OUTPUT_NO_INPUT, mitm=False)
+    user_of(peer, NOTHING, mitm=False)
     agent = await AgentEnd.start(guest)
     await guest.listen()  # so that the peer finds us
     link = await peer.connect(air.BREDR)
@@ -234,3 +293,74 @@ async def test_an_agent_with_a_ring_that_cannot_be_mapped(guest: Guest, dongle: 
     answer = await guest.ask(lambda core: core.agent(1, ref=999_999, evtchn=1))
     assert answer.ret == -errno.EFAULT
     await AgentEnd.start(guest)
+
+
+class Asked:
+    """Prompts that nobody on the air has asked, and what was answered."""
+
+    def __init__(self, guest: Guest, agent: AgentEnd) -> None:
+        self.server: GuestAgent = guest.served._core.server(agent.number).server
+        self.answers: list[tuple[int, bool, int | bytes | None]] = []
+        self._last = 100
+
+    def ask(self, kind: int, value: int | None = None) -> PairingPrompt:
+        self._last += 1
+        expires = asyncio.get_running_loop().time() + 30
+        prompt = PairingPrompt(self._last, kind, value, bytes(6), 2, expires, self._answer)
+        self.server.ask(prompt)
+        return prompt
+
+    def _answer(self, prompt: PairingPrompt, accept: bool, value: int | bytes | None) -> bool:
+        self.answers.append((prompt.number, accept, value))
+        return True
+
+
+async def test_a_guest_that_does_not_answer_is_asked_so_much_and_no_more(
+    guest: Guest, dongle: air.DirectDongle
+) -> None:
+    agent = await AgentEnd.start(guest)
+    asked = Asked(guest, agent)
+    prompts = [asked.ask(terms.CONSENT) for _ in range(MAX_QUEUED_PROMPTS + 3)]
+    assert asked.answers == [(prompt.number, False, None) for prompt in prompts[MAX_QUEUED_PROMPTS:]]
+    assert guest.served.statistics()["prompts_refused"] == 3
+    assert [(await agent.prompt()).number for _ in range(MAX_QUEUED_PROMPTS)] == [*range(1, MAX_QUEUED_PROMPTS + 1)]
+
+
+async def test_a_guest_that_does_not_read_costs_little(guest: Guest, dongle: air.DirectDongle) -> None:
+    agent = await AgentEnd.start(guest)
+    asked = Asked(guest, agent)
+    for _ in range(1000):
+        asked.server.withdraw(asked.ask(terms.CONFIRM, 123456).number, Obstacle.NO_ANSWER)
+        stream = asked.server._stream
+        assert stream is not None
+        assert stream.queued <= 2 * MAX_QUEUED_PROMPTS
+    assert len(asked.answers) == guest.served.statistics()["prompts_refused"] > 500
+
+
+KINDS = st.sampled_from([terms.CONSENT, terms.CONFIRM, terms.DISPLAY, terms.ENTER_PASSKEY, terms.ENTER_PIN])
+ANSWERS = st.builds(
+    AnswerMessage, st.integers(0, 5), st.booleans(), st.sampled_from([0, 1, 999_999, 1_000_000]),
+    st.sampled_from([b"", b"1234"]),
+)  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(KINDS, max_size=4), st.lists(ANSWERS, max_size=12))
+async def test_only_what_was_asked_for_is_passed_on(
+    plain_xen: Any, adapter: Any, kinds: list[int], answers: list[AnswerMessage]
+) -> None:
+    guest = Guest(adapter, plain_xen())
+    agent = await AgentEnd.start(guest)
+    asked = Asked(guest, agent)
+    numbers = {prompt.number: prompt for prompt in map(asked.ask, kinds)}
+    await agent.stream.send([pack_answer(answer) for answer in answers])
+    passed = guest.served.statistics
+    await air.turns(lambda: len(asked.answers) + passed()["answers_ignored"] == len(answers))
+    for number, accept, value in asked.answers:
+        kind = numbers[number].kind
+        assert (value is None) or (accept and kind in (terms.ENTER_PASSKEY, terms.ENTER_PIN))
+        assert isinstance(value, int) == (accept and kind == terms.ENTER_PASSKEY)
+        assert isinstance(value, bytes) == (accept and kind == terms.ENTER_PIN)
+    final = [number for number, accept, _ in asked.answers if not (accept and numbers[number].kind == terms.DISPLAY)]
+    assert len(final) == len(set(final))
+    guest.close()

@@ -55,7 +55,7 @@ class Guest:
         self, adapter: SharedAdapter, xen: Any, limits: FrontendLimits | None = None, policy: str = air.ALLOW_ALL
     ) -> None:
         self.xen = xen
-        self.access = air.access(policy)
+        self.access = air.access(policy, is_bonded=lambda peer: adapter.security.is_bonded_for(*peer, "work"))
         self.broken: list[Any] = []
         self.connection = Connection(xen, DRIVER, 5, self.broken.append)
         nodes = self.connection.nodes

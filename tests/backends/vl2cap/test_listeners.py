@@ -6,6 +6,7 @@ import errno
 import pytest
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_agents import AgentEnd, user_of
 from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
 from usbbtd.backends.vl2cap.listeners import GuestListener
@@ -127,3 +128,45 @@ async def test_a_listener_holds_its_psm_until_it_is_closed(adapter: SharedAdapte
     listener.close()
     listener.close()
     GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
+
+
+async def test_a_peer_of_bredr_waits_while_its_link_is_made_secure(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    user_of(peer)
+    agent = await AgentEnd.start(guest)
+    listener = await guest.listen(security=3)
+    accepting = guest.accept(listener)
+    connection = await peer.connect(air.BREDR)
+    opening = asyncio.create_task(peer.open(connection, air.BREDR))
+    await agent.answer((await agent.prompt()).number, True)
+    accepted = await accepting
+    assert (accepted.ret, accepted.security >= 3) == (0, True)
+    await opening
+
+
+async def test_a_peer_of_bredr_is_refused_if_its_link_is_not_made_secure(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    user_of(peer)
+    await guest.listen(security=2)
+    connection = await peer.connect(air.BREDR)
+    with pytest.raises(Exception, match="SECURITY_BLOCK"):
+        await asyncio.wait_for(peer.open(connection, air.BREDR), air.TIME_LIMIT_S)
+    assert guest.served.statistics()["offers"] == 0
+
+
+async def test_a_peer_of_le_hears_what_it_has_to_do(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
+    user_of(peer)
+    agent = await AgentEnd.start(guest)
+    listener = await guest.listen(air.LE, security=2)
+    assert (await guest.ask(lambda core: core.advertise(b""))).ret == 0
+    connection = await peer.connect(air.LE)
+    with pytest.raises(Exception, match="INSUFFICIENT_AUTHENTICATION"):
+        await asyncio.wait_for(peer.open(connection, air.LE), air.TIME_LIMIT_S)
+    pairing = asyncio.create_task(connection.pair())
+    await agent.answer((await agent.prompt()).number, True)
+    await pairing
+    accepting = guest.accept(listener)
+    await asyncio.wait_for(peer.open(connection, air.LE), air.TIME_LIMIT_S)
+    assert (await accepting).security >= 2

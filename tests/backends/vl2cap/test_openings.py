@@ -5,15 +5,22 @@ import errno
 from typing import Any
 
 import pytest
+from bumble.gatt import Service
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.backends.vl2cap.test_agents import AgentEnd, pair_by_numbers, user_of
 from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
+from usbbtd.abi.layout import constants
+from usbbtd.guest.errors import ChannelClosed
+from usbbtd.l2capif.wire import ChannelResponse
 from usbbtd.radio.adapter import SharedAdapter
 
 xen, guest = connection.xen, connection.guest
 MTU, ORDER, NOBODY, both_transports = connection.MTU, connection.ORDER, connection.NOBODY, connection.both_transports
 octets = air.octets
+ATT = 4
+WHY_NO_AGENT = constants.L2CAPIF_WHY_NO_AGENT
 
 
 @both_transports
@@ -163,3 +170,116 @@ async def test_release_of_a_channel_that_died(guest: Guest, dongle: air.DirectDo
     assert (await guest.ask(lambda core: core.info())).channels == 1
     assert (await guest.release(connecting.number)).ret == 0
     assert (await guest.ask(lambda core: core.info())).channels == 0
+
+
+@both_transports
+async def test_a_channel_has_the_level_that_was_asked_for_and_a_bond_does_for_the_next(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    user_of(peer)
+    peer.serve_echo(transport)
+    agent = await AgentEnd.start(guest)
+    stream = guest.stream()
+    opening = guest.connect(transport, stream=stream, security=3)
+    await agent.answer((await agent.prompt()).number, True)
+    opened = await opening
+    assert (opened.ret, opened.security >= 3, opened.why, opened.needed) == (0, True, 0, 0)
+    await stream.send([b"secret"])
+    assert await stream.receive() == b"secret"
+    await agent.release()
+    await guest.release(opened.id)
+    await peer.links[transport].disconnect()
+    again = await guest.connect(transport, security=3)
+    assert (again.ret, again.security) == (0, opened.security)
+    assert guest.served.statistics()["prompts"] == 1
+
+
+@both_transports
+async def test_without_an_agent_only_bonds_make_links_secure(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    user_of(peer)
+    peer.serve(transport)
+    refused = await guest.connect(transport, security=2)
+    assert refused[3:] == ChannelResponse(0, 0, 0, -errno.EPERM, why=WHY_NO_AGENT, needed=2)[3:]
+    assert guest.xen.mapped == 1
+    opened = await guest.connect(transport, security=1)
+    assert (opened.ret, opened.security) == (0, 1)
+
+
+@both_transports
+async def test_policy_wants_a_level_that_the_guest_did_not_ask_for(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    guest = Guest(adapter, xen, policy=air.ALLOW_ALL + 'security = "authenticated"\n')
+    peer.serve(transport)
+    user_of(peer)
+    refused = await guest.connect(transport)
+    assert (refused.ret, refused.why, refused.needed) == (-errno.EPERM, WHY_NO_AGENT, 3)
+    agent = await AgentEnd.start(guest)
+    opening = guest.connect(transport)
+    await agent.answer((await agent.prompt()).number, True)
+    assert (await opening).security >= 3
+    guest.close()
+
+
+async def test_a_rule_for_bonded_peers_holds_with_the_key_of_the_bond_only(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    policy = '[[rule]]\nguest = "any"\npeer = "bonded"\naction = "connect"\nverdict = "allow"\n'
+    pairing = '[[rule]]\nguest = "any"\naction = "agent"\nverdict = "allow"\n'
+    guest = Guest(adapter, xen, policy=policy + pairing)
+    user_of(peer)
+    peer.serve_echo(air.LE)
+    assert (await guest.connect(air.LE)).ret == -errno.EACCES
+    await pair_by_numbers(guest, air.LE)
+    opened = await guest.connect(air.LE)
+    assert (opened.ret, opened.security >= 2) == (0, True)
+    guest.close()
+
+
+async def test_a_channel_ends_when_its_link_is_not_secure_any_more(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    user_of(peer)
+    peer.serve(air.BREDR)
+    agent = await AgentEnd.start(guest)
+    stream = guest.stream()
+    opening = guest.connect(air.BREDR, stream=stream, security=3)
+    await agent.answer((await agent.prompt()).number, True)
+    assert (await opening).ret == 0
+    await peer.links[air.BREDR].encrypt(False)
+    with pytest.raises(ChannelClosed) as ended:
+        await stream.receive()
+    assert ended.value.errno == errno.EPERM
+
+
+async def test_a_fixed_channel_belongs_to_one_guest(
+    adapter: SharedAdapter, guest: Guest, dongle: air.DirectDongle, peer: air.Remote, plain_xen: Any
+) -> None:
+    peer.device.add_service(Service("1812", []))
+    stream = guest.stream()
+    opened = await guest.connect(air.LE, psm=ATT, stream=stream, fixed=True)
+    assert (opened.ret, opened.psm, opened.rx_mtu, opened.tx_mtu >= 23) == (0, ATT, MTU, True)
+    await stream.send([b"\x02\x00\x02"])  # ATT_EXCHANGE_MTU_REQ
+    assert (await stream.receive())[:1] == b"\x03"
+    (channel,) = guest.served.info(7, 0).channels
+    assert (channel.psm, channel.cid) == (0, ATT)
+    assert (await guest.connect(air.LE, psm=ATT, fixed=True)).ret == -errno.EADDRINUSE
+    await guest.release(opened.id)
+    assert (await guest.connect(air.LE, psm=ATT, fixed=True)).ret == 0
+
+
+async def test_fixed_channels_that_cannot_be(
+    guest: Guest, adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    assert (await guest.connect(air.LE, psm=6, fixed=True)).ret == -errno.EINVAL
+    assert (await guest.connect(air.LE, psm=0x20, fixed=True)).ret == -errno.EOPNOTSUPP
+    assert (await guest.connect(air.BREDR, psm=ATT, fixed=True)).ret == -errno.EOPNOTSUPP
+    spsm_only = Guest(adapter, xen, policy=air.ALLOW_ALL + "spsm = 4\n")
+    assert (await spsm_only.connect(air.LE, psm=ATT, fixed=True)).ret == -errno.EACCES
+    spsm_only.close()
+    cid_only = Guest(adapter, xen, policy=air.ALLOW_ALL + "cid = 4\n")
+    assert (await cid_only.connect(air.LE, psm=ATT, fixed=True)).ret == 0
+    assert (await cid_only.connect(air.LE, psm=ATT)).ret == -errno.EACCES
+    cid_only.close()
