@@ -15,6 +15,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SYSTEM := build/stamps/system
 $(SYSTEM): SYSTEM_PACKAGES := gcc groff-base libc6-dev libsystemd-dev libusb-1.0-0 libxen-dev pkg-config python3-dev \
   python3-venv systemd xenstore-utils
+AIR_SYSTEM := build/stamps/air-system
+$(AIR_SYSTEM): SYSTEM_PACKAGES := bluez-test-tools
 XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 REQUIREMENTS := $(VENV)/stamp-requirements
@@ -46,7 +48,7 @@ play: environment $(BUILT) ## the same world, kept alive, with a prompt in a gue
 	@$(RUN) -m tests.play
 
 .PHONY: test
-test: lint types test-cores xen-image deb ## lint, types and every test, those on real Xen among them
+test: lint types test-cores $(AIR_SYSTEM) xen-image deb ## lint, types and every test, those on real Xen among them
 	@$(RUN) -m pytest $(SHARED)
 
 .PHONY: test-cores
@@ -54,7 +56,7 @@ test-cores: environment ## the tests of the cores alone, uncompiled
 	@$(BIN)/python -m pytest --quiet $(SHARED) $(CORES:%=tests/%)
 
 .PHONY: test-sim
-test-sim: environment $(BUILT) ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=; uncompiled: PURE=1
+test-sim: environment $(BUILT) $(AIR_SYSTEM) ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=; uncompiled: PURE=1
 	@$(RUN) -m pytest --ignore tests/realxen $(ARGS)
 
 .PHONY: lint
@@ -127,7 +129,7 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network. Twice, as a package may vanish
 # from the mirror between its index and the download.
-$(SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
+$(SYSTEM) $(AIR_SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
 	done); \

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,9 +53,15 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One simulated Xen for all tests, with dom0."""
+def libraries() -> Path:
+    """Where those are that stand in for Xen's and the kernel's."""
     subprocess.run(["make", "-s", "-C", ROOT / "tests/sim/lib", f"OUT={LIBRARIES}"], check=True)
+    return LIBRARIES
+
+
+@pytest.fixture(scope="session")
+def world(libraries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One simulated Xen for all tests, with dom0."""
     with World.start(tmp_path_factory.mktemp("xen")) as running:
         yield running
 

@@ -23,6 +23,9 @@ class Typed(list[Any]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, list) and super().__eq__(other) and list(map(type, self)) == list(map(type, other))
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __contains__(self, item: object) -> bool:
         return any(Typed([each]) == [item] for each in self)
 

@@ -149,10 +149,21 @@ def test_public_keys_of_peers() -> None:
         (PublicKey(x, bytes(32)), "no point"),
         (PublicKey(x, point(PUBLIC_A).y), "no point"),
         (PublicKey(b"\xff" * 32, b"\xff" * 32), "no point"),
-        (PublicKey((int.from_bytes(x, "little") + P).to_bytes(33, "little")[:32], point(PUBLIC_B).y), "no point"),
     ):
         with pytest.raises(RemoteProtocolError, match=text):
             toolbox.check_public_key(wrong, ours)
+
+
+def test_a_coordinate_has_one_form() -> None:
+    """A point whose X is so small that the same number, and the prime more, has 32 octets, too."""
+    b = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+    squares = ((x, (x**3 - 3 * x + b) % P) for x in range(1, 100))
+    x, y = next((x, root) for x, square in squares if (root := pow(square, (P + 1) // 4, P)) ** 2 % P == square)
+    ours = toolbox.public_key(12345)
+    small, large = (PublicKey(each.to_bytes(32, "little"), y.to_bytes(32, "little")) for each in (x, x + P))
+    assert toolbox.check_public_key(small, ours) == small
+    with pytest.raises(RemoteProtocolError):
+        toolbox.check_public_key(large, ours)
 
 
 def test_private_keys_are_of_the_group() -> None:

@@ -10,15 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests import ROOT
-from tests.sim.hypervisor import LIBRARIES
 from tests.sim.world import World
-
-
-@pytest.fixture(scope="session")
-def libraries() -> Path:
-    subprocess.run(["make", "-s", "-C", ROOT / "tests/sim/lib", f"OUT={LIBRARIES}"], check=True)
-    return LIBRARIES
 
 
 @pytest.fixture(scope="session")

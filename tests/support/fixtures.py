@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from bumble.link import LocalLink
 
+from tests.sim.airs import MAKES, open_air
+from tests.sim.virtual_air import VirtualAir
 from tests.sim.world import World
 from tests.support import air
 from tests.support.domain import NewDomain
@@ -131,10 +134,15 @@ def start_frontend(start_usbif: StartEnd, usb_domain: int) -> StartEnd:
 @pytest.fixture
 async def radio() -> AsyncIterator[LocalLink]:
     """A virtual air. What waits in vain on it is cancelled."""
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(TIME_LIMIT_S, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-    yield LocalLink()
-    timer.cancel()
+    async with in_time():
+        yield LocalLink()
+
+
+@pytest.fixture(params=MAKES)
+async def virtual_air(request: pytest.FixtureRequest, libraries: Path) -> AsyncIterator[VirtualAir]:
+    """An air of each make of controllers."""
+    async with open_air(request.param) as opened, in_time():
+        yield opened
 
 
 @pytest.fixture
@@ -167,6 +175,15 @@ async def dongle(adapter: SharedAdapter, new_dongle: NewDongle) -> air.DirectDon
     await adapter.take_dongle(H2Dongle(plugged))
     await adapter.wait_powered()
     return plugged
+
+
+@contextlib.asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Cancels everything that a test waits for too long."""
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(TIME_LIMIT_S, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+    yield
+    timer.cancel()
 
 
 @pytest.fixture(scope="session")

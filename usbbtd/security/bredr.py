@@ -204,6 +204,10 @@ class BredrSecurity(SecureLink):
         self.shared.actions.append(Authenticate(self.handle))
 
     def _encrypt(self, now: float) -> None:
+        if self._pairing is not None:
+            self._served = self._pairing.number
+            self._pairing.close()
+            self._pairing = None
         self._step(BredrInput.ENCRYPT)
         self._procedure.start(now + self.shared.limits.procedure_s)
         self.shared.actions.append(Encrypt(self.handle))

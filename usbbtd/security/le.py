@@ -6,10 +6,7 @@ the controller: of a bond, or of a pairing, which is worth something only when i
 
 from collections.abc import Callable
 
-from usbbtd.bluetooth import (
-    CENTRAL,
-    LEVEL_AUTHENTICATED,
-)
+from usbbtd.bluetooth import CENTRAL, LEVEL_AUTHENTICATED, PERIPHERAL
 from usbbtd.errors import LocalProtocolError
 from usbbtd.security.bonds import LeKeys, LongTermKey, is_private, is_resolvable
 from usbbtd.security.deadlines import Deadline
@@ -161,7 +158,8 @@ class LeSecurity(SecureLink):
     def receive_long_term_key_request(self, random: int, diversifier: int, now: float) -> None:
         """Takes the request of our controller, as the peripheral, for the key that the central names."""
         key = self._smp.long_term_key(random, diversifier)
-        ours = None if self._is_ending or self._must_pair() else self._key()
+        may_use_bond = self.role == PERIPHERAL and not self._is_ending and not self._must_pair()
+        ours = self._key() if may_use_bond else None
         if key is not None:
             self._given = None
         elif ours is not None and (ours.random, ours.diversifier) == (random, diversifier):
@@ -190,6 +188,9 @@ class LeSecurity(SecureLink):
         self._drain(now)
 
     def receive_key_refreshed(self, status: int, now: float) -> None:
+        if not self.is_encrypted:
+            self.shared.counters["events_unexpected"] += 1
+            return
         if status:
             self._set_encryption(ENCRYPTION_OFF, 0, now)
         self.receive_encryption_changed(status, ENCRYPTION_ON, 0, now)

@@ -59,6 +59,8 @@ def test_keys_are_as_short_as_was_agreed(size: int) -> None:
             exchange.exchange.response = wire.PairingResponse.parse(short[1:])
             requests.append(short)
             return short
+        if pdu[0] == 0x06:  # from a peer that does not shorten what it gives
+            return pdu[: size + 1] + b"\xff" * (16 - size)
         return pdu
 
     pair.tamper = tamper
@@ -88,19 +90,6 @@ def test_a_reflection_is_refused() -> None:
     smp.receive(confirm, 0.0)
     assert smp.take_pdus() == [wire.PairingFailed(PairingReason.CONFIRM_VALUE_FAILED).pack()]
     assert isinstance(smp.take_events()[-1], SmpFailed)
-
-
-def test_our_nonce_is_not_the_peers() -> None:
-    """A peripheral whose central commits to what it has not seen yet, and then sends our nonce back."""
-    smp = Smp(PERIPHERAL, PERIPHERAL_ADDRESS, CENTRAL_ADDRESS, randomness(3))
-    smp.receive(wire.PairingRequest(2, 0, 0x05, 16, 0, 0).pack(), 0.0)
-    smp.accept(SHOWS, 0.0)
-    smp.receive(wire.PairingConfirm(bytes(16)).pack(), 0.0)
-    smp.take_pdus()
-    pairing = smp._pairing
-    assert pairing is not None
-    smp.receive(wire.PairingRandom(pairing._phase._nonce).pack(), 0.0)  # type: ignore[union-attr]
-    assert smp.take_pdus() == [wire.PairingFailed(PairingReason.CONFIRM_VALUE_FAILED).pack()]
 
 
 def test_the_peer_may_be_faster_than_the_person() -> None:

@@ -15,8 +15,8 @@ __all__ = ["LegacyAuthentication"]
 class LegacyAuthentication:
     """Goes from the features of both sides to the short term key.
 
-    The confirm value does not tell who made it: a peer could send ours back, and then our nonce, without knowing the
-    temporary key. Both are refused.
+    The confirm value does not tell who made it: a peripheral could send ours back, and then our nonce, without knowing
+    the temporary key. That is refused; a central has to commit itself before it sees anything of ours.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -78,7 +78,7 @@ class LegacyAuthentication:
     def _receive_random(self, untrusted: bytes) -> None:
         key = self._temporary_key
         assert key is not None
-        if same(untrusted, self._nonce) or not same(self._confirm_of(untrusted), self._peer_confirm):
+        if not same(self._confirm_of(untrusted), self._peer_confirm):
             wrong_confirm()
         if self._is_initiator:
             self._exchange.finish(s1(key, untrusted, self._nonce))
@@ -88,8 +88,6 @@ class LegacyAuthentication:
 
     def _send_confirm(self) -> None:
         self._confirm = self._confirm_of(self._nonce)
-        if same(self._confirm, self._peer_confirm):
-            wrong_confirm()
         self._exchange.send(PairingConfirm(self._confirm))
         self._exchange.state = SmpState.WAIT_CONFIRM if self._is_initiator else SmpState.WAIT_RANDOM
 
