@@ -640,3 +640,148 @@ def test_a_forgotten_bond_is_worth_nothing_more() -> None:
     assert desk.security.forget(PEER, 0) is not None
     assert desk.events() == [LevelChanged(HANDLE, LEVEL_AUTHENTICATED, 16, False)]
     assert desk.security.forget(PEER, 0) is None
+
+
+# -- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(ErrorCode.PIN_OR_KEY_MISSING, Why.KEY_MISSING), (ErrorCode.CONNECTION_TIMEOUT, Why.PEER_REFUSED)],
+)
+def test_the_encryption_fails(status: int, why: Why) -> None:
+    desk = Desk(KEY_AUTHENTICATED_P192)
+    desk.encrypted(0, 0, status)
+    assert desk.security.statistics()["events_unexpected"] == 1
+    desk.reach(LEVEL_ENCRYPTED, terms())
+    desk.asks_key()
+    desk.authenticated()
+    desk.encrypted(0, 0, status)
+    assert desk.of(LevelRefused).reason == why
+    assert desk.security.next_timeout() is None
+
+
+def test_the_encryption_after_a_pairing_fails() -> None:
+    desk = Desk()
+    number = desk.pair(terms())
+    desk.asks_io()
+    desk.confirms()
+    desk.key(KEY_UNAUTHENTICATED_P192)
+    desk.paired()
+    desk.authenticated()
+    desk.encrypted(0, 0, ErrorCode.CONNECTION_TIMEOUT)
+    refused = desk.of(LevelRefused)
+    assert (refused.number, refused.reason) == (number, Why.PEER_REFUSED)
+
+
+def test_the_end_of_our_pairing_is_never_said() -> None:
+    desk = Desk()
+    number = desk.pair(terms())
+    desk.asks_io()
+    desk.confirms()
+    desk.key(KEY_UNAUTHENTICATED_P192)
+    desk.paired()
+    desk.actions()
+    desk.pass_time(76)
+    assert desk.actions() == [Encrypt(HANDLE)]
+    desk.encrypted()
+    assert desk.of(LevelReached).number == number
+
+
+def test_a_pairing_that_is_never_gone_on_with() -> None:
+    desk = Desk()
+    desk.pair(terms())
+    desk.asks_io()
+    desk.pass_time(76)
+    assert desk.of(LevelRefused).reason == Why.TIMED_OUT
+    assert desk.security.statistics()["pairings_failed"] == 1
+    desk = Desk()
+    desk.asks_io()
+    accept(desk)
+    desk.pass_time(76)
+    assert desk.of(LevelRefused).reason == Why.TIMED_OUT
+    assert desk.security.next_timeout() is None
+
+
+def test_the_peers_pairing_fails() -> None:
+    desk = Desk()
+    desk.asks_io()
+    accept(desk)
+    desk.paired(ErrorCode.AUTHENTICATION_FAILURE)
+    assert desk.of(LevelRefused).reason == Why.PEER_REFUSED
+    assert desk.security.next_timeout() is None
+
+
+@pytest.mark.parametrize("with_pin", [False, True])
+def test_a_peer_that_pairs_while_we_authenticate_is_refused(with_pin: bool) -> None:
+    desk = Desk(KEY_AUTHENTICATED_P192)
+    number = desk.reach(LEVEL_ENCRYPTED)
+    desk.actions()
+    if with_pin:
+        desk.asks_pin()
+        assert desk.actions() == [AnswerPin(PEER, None)]
+    else:
+        desk.asks_io()
+        assert desk.actions() == [RefuseIoCapability(PEER, REFUSED)]
+    desk.asks_key()
+    desk.authenticated()
+    desk.encrypted()
+    assert desk.of(LevelReached).number == number
+
+
+def test_what_is_shown_is_refused_here() -> None:
+    desk = Desk()
+    desk.pair(terms(LEVEL_AUTHENTICATED))
+    desk.asks_io()
+    desk.peer_io(KEYBOARD_ONLY)
+    desk.shows()
+    assert desk.answers(desk.of(Prompted).number, accept=False)
+    assert desk.of(LevelRefused).reason == Why.REFUSED
+    desk.key(KEY_AUTHENTICATED_P192)
+    desk.authenticated()
+    desk.encrypted()
+    assert desk.security.level(HANDLE) == LEVEL_NONE
+
+
+@pytest.mark.parametrize("value", [427193, 1_000_000])
+def test_a_controller_that_asks_out_of_turn(value: int) -> None:
+    desk = Desk()
+    desk.pair(terms(LEVEL_AUTHENTICATED))
+    desk.asks_io()
+    desk.peer_io(DISPLAY_YES_NO)
+    desk.confirms()
+    desk.confirms(value)
+    assert AnswerConfirmation(PEER, True) not in desk.actions()
+    events = desk.events()
+    assert [type(event) for event in events] == [Prompted, PromptWithdrawn, LevelRefused]
+
+
+@pytest.mark.parametrize("untrusted_io", [4, 5, 255])
+def test_a_capability_that_there_is_not_can_do_nothing(untrusted_io: int) -> None:
+    desk = Desk()
+    desk.peer_io(untrusted_io)
+    desk.asks_io()
+    accept(desk, LEVEL_AUTHENTICATED)
+    assert desk.actions() == [RefuseIoCapability(PEER, REFUSED)]
+    assert desk.of(LevelRefused).reason == Why.CAPABILITIES
+
+
+def test_a_link_is_encrypted_anew_after_a_pairing_on_it() -> None:
+    """Its level is that of the old key until then."""
+    desk = Desk(KEY_UNAUTHENTICATED_P192)
+    desk.asks_key()
+    desk.encrypted()
+    number = desk.reach(LEVEL_AUTHENTICATED, terms(LEVEL_AUTHENTICATED))
+    desk.asks_io()
+    desk.peer_io(DISPLAY_YES_NO)
+    desk.confirms()
+    prompted = [event for event in desk.events() if isinstance(event, Prompted)]
+    desk.answers(prompted[0].number)
+    desk.key(KEY_AUTHENTICATED_P192)
+    desk.paired()
+    assert desk.security.level(HANDLE) == LEVEL_ENCRYPTED
+    desk.refreshed()
+    assert desk.security.link_security(HANDLE) == (LEVEL_AUTHENTICATED, 16, True)
+    desk.authenticated()
+    assert Encrypt(HANDLE) not in desk.actions()
+    assert desk.of(LevelReached).number == number

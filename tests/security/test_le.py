@@ -416,6 +416,70 @@ def test_a_peer_that_has_to_wait_hears_so() -> None:
     assert SendSmp(HANDLES[1], bytes((5, PairingReason.REPEATED_ATTEMPTS))) in desks.actions[1]
 
 
+# -- silence
+
+
+def test_a_controller_that_does_not_encrypt() -> None:
+    desks = LeDesks()
+    desks.bond(0)
+    security = desks.securities[0]
+    security.reach(HANDLES[0], LEVEL_SECURE, None, desks.now)
+    security.take_actions()
+    security.receive_smp(HANDLES[0], b"\x0b\x09", desks.now)  # which is not met either
+    assert security.take_actions() == []
+    security.receive_encryption_changed(HANDLES[0], ErrorCode.CONNECTION_TIMEOUT, 0, 0, desks.now)
+    assert [type(action) for action in security.take_actions()] == [SendSmp]
+    desks.run()
+    assert desks.take(0, LevelRefused).reason == Why.PEER_REFUSED
+    security.reach(HANDLES[0], LEVEL_SECURE, None, desks.now)
+    security.take_actions()
+    desks.pass_time(46)
+    assert desks.take(0, LevelRefused).reason == Why.TIMED_OUT
+    assert security.next_timeout() is None
+
+
+def test_a_central_that_does_not_encrypt() -> None:
+    desks = LeDesks()
+    desks.bond(1)
+    desks.faults = ["lost"]
+    desks.reach(1, LEVEL_SECURE)
+    desks.pass_time(31)
+    assert desks.take(1, LevelRefused).reason == Why.TIMED_OUT
+    assert desks.securities[1].next_timeout() is None
+
+
+def test_an_owner_that_does_not_answer() -> None:
+    desks = LeDesks()
+    security = desks.securities[1]
+    security.receive_smp(HANDLES[1], b"\x01\x03\x00\x09\x10\x00\x00", desks.now)
+    (asked,) = security.take_events()
+    assert isinstance(asked, PairingAsked)
+    desks.pass_time(11)
+    assert not security.accept_pairing(asked.number, JUST_WORKS, desks.now)
+    assert SendSmp(HANDLES[1], bytes((5, PairingReason.PAIRING_NOT_SUPPORTED))) in desks.actions[1]
+    assert security.next_timeout() is None
+
+
+def test_a_central_that_encrypts_when_it_is_asked_to_pair() -> None:
+    """It has the keys, which are good enough."""
+    desks = LeDesks()
+    bonds = [desks.bond(0), desks.bond(1)]
+    number = desks.pair(1, JUST_WORKS)
+    assert desks.take(1, LevelReached).number == number
+    assert [list(book) for book in desks.books] == [[bond] for bond in bonds]
+    assert desks.levels() == [(LEVEL_SECURE, True)] * 2
+
+
+def test_a_link_on_which_a_pairing_was_not_gone_on_with() -> None:
+    desks = LeDesks()
+    desks.faults = ["lost"]
+    desks.pair(0, JUST_WORKS)
+    desks.pass_time(31)
+    desks.pair(0, JUST_WORKS)
+    refused = [event.reason for event in desks.events[0] if isinstance(event, LevelRefused)]
+    assert refused == [Why.TIMED_OUT, Why.LINK_LOST]
+
+
 # -- whatever happens
 
 
