@@ -47,8 +47,10 @@ def forms_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, Form
     """By subcommand, of however many words."""
     form = Form({}, [])
     below: dict[Any, Any] = {}
+    alone = True  # whether it does something without a subcommand
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
+            alone = not action.required
             for name, each in action.choices.items():
                 below |= forms_of(each, f"{words} {name}".strip())
         elif action.option_strings:
@@ -57,9 +59,10 @@ def forms_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, Form
             form.arguments.append(action.nargs not in ("?", "*"))
     for everywhere in ("--help", "--version"):
         form.options.pop(everywhere, None)
-    if not below:
-        return {words: form}
-    return {name: Form(form.options | each.options, form.arguments + each.arguments) for name, each in below.items()}
+    own = {words: form} if alone else {}
+    return own | {
+        name: Form(form.options | each.options, form.arguments + each.arguments) for name, each in below.items()
+    }
 
 
 def section(page: str, name: str) -> str:

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from usbbtd.config import ControlSettings
 from usbbtd.control import server
 from usbbtd.control.credentials import Credentials
-from usbbtd.control.protocol import MAX_REQUEST, RequestError, encode
+from usbbtd.control.protocol import MAX_REQUEST, NextReply, RequestError, encode
 from usbbtd.control.server import ControlError
 
 TIME_LIMIT_S = 30
@@ -31,7 +31,7 @@ BIG = "x" * 60_000
 class Answers:
     """What is asked for decides what comes."""
 
-    async def ask(self, untrusted: dict[Any, Any], who: Credentials) -> AsyncIterator[Any]:
+    async def ask(self, untrusted: dict[Any, Any], who: Credentials, next_reply: NextReply) -> AsyncIterator[Any]:
         match untrusted.get("command"):
             case "count":
                 for number in range(untrusted["to"]):
@@ -41,6 +41,9 @@ class Answers:
                     yield {"big": BIG}
             case "who":
                 yield {"uid": who.uid, "pid": who.pid}
+            case "repeat":
+                while (reply := await next_reply()) is not None and "stop" not in reply:
+                    yield reply
             case other:
                 raise RequestError(f"no such command: {other!r}")
 
@@ -96,6 +99,22 @@ async def test_answers_come_in_order_and_end(directory: Path) -> None:
         assert (await client.ask(encode({"command": "who"})))[0] == {"answer": {"uid": os.getuid(), "pid": os.getpid()}}
         client.close()
     assert not (directory / "control").exists()
+
+
+async def test_a_client_replies_while_it_is_answered(directory: Path) -> None:
+    async with served(directory / "control"):
+        client = await Client.connect(directory / "control")
+        client.writer.write(encode({"command": "repeat"}))
+        for number in range(3):
+            client.writer.write(encode({"reply": number}))
+            assert json.loads(await client.reader.readline()) == {"answer": {"reply": number}}
+        assert await client.ask(encode({"stop": True})) == [{"end": True}]
+        client.writer.write(encode({"command": "repeat"}))
+        assert await client.ask(b"nonsense\n") == [{"error": "not a line of JSON"}]
+        assert await client.ask(encode({"command": "count", "to": 0})) == [{"end": True}]
+        client.writer.write(encode({"command": "repeat"}))
+        assert await client.ask(b"x" * (MAX_REQUEST + 1)) == [{"error": "a request is a line of at most 4096 bytes"}]
+        client.close()
 
 
 @pytest.mark.parametrize(

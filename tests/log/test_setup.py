@@ -41,6 +41,17 @@ def test_the_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not this" not in text
 
 
+def test_the_level_can_be_changed_for_loggers_that_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    setup.configure(LogSettings(level="warning", target="stderr"))
+    bound = structlog.get_logger().bind(domid=3)
+    bound.info("not this")
+    setup.set_level("debug")
+    bound.debug("but this")
+    setup.set_level("error")
+    bound.warning("nor this")
+    assert capsys.readouterr().err.count("this") == 1
+
+
 def journal_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
     sent: list[tuple[str, dict[str, str]]] = []
     monkeypatch.setattr("usbbtd.log.journal.send", lambda message, **fields: sent.append((message, fields)))

@@ -30,7 +30,7 @@ bonds = st.builds(
     address_type=st.sampled_from([1, 2]),
     keys=st.builds(
         LeKeys, long_term, long_term, st.integers(7, 16), st.booleans(), st.booleans(), st.none() | keys
-    ),
+    ).filter(lambda made: made.ours is not None or made.theirs is not None),
     **common,
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from usbbtd.bluetooth import ADDRESS, LAST_HANDLE
 from usbbtd.identifiers import LAST_DOMID
 
 
@@ -59,6 +60,26 @@ def between(lowest: int, highest: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def address(text: str) -> str:
+    """Reads the address of a device."""
+    if not ADDRESS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address, like C0:FF:EE:00:00:13")
+    return text
+
+
+def link(text: str) -> int | str:
+    """Reads the handle of a link, or the address of a peer."""
+    if ADDRESS.fullmatch(text):
+        return text
+    try:
+        handle = int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
+    if not 0 <= handle <= LAST_HANDLE:
+        raise argparse.ArgumentTypeError(f"{text} is no handle: it is 0 to 0x{LAST_HANDLE:04x}")
+    return handle
 
 
 def directory(text: str) -> Path:

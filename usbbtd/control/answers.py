@@ -1,4 +1,4 @@
-"""Answers the commands of the control socket, each by a method of its own.
+"""Answers the commands of the control socket that look, each by a method of its own; acts.py has those that act.
 
 A method yields any number of answers; each is a mapping that JSON can carry, and is sent as one line.
 """
@@ -17,15 +17,17 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.backends.vl2cap.info import GuestInfo
-from usbbtd.bluetooth import ADDRESS, LAST_HANDLE
+from usbbtd.bluetooth import ADDRESS, ADDRESS_TYPES, LAST_HANDLE, SECURITY_LEVELS, format_address
 from usbbtd.config import Config
+from usbbtd.control.acts import Acts
 from usbbtd.control.capture import Captures, LinkFilter
 from usbbtd.control.credentials import Credentials
-from usbbtd.control.protocol import Message, RequestError
+from usbbtd.control.protocol import Message, NextReply, RequestError
 from usbbtd.control.xenstore import nodes_below
 from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.log.processors import RecentEvents, readable_octets
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.security.levels import level_of
 from usbbtd.usb.nodes import VUSB
 from usbbtd.xen.store import Store
 
@@ -41,7 +43,7 @@ class Answers:
 
     def __init__(
         self, *, adapter: SharedAdapter, guests: Callable[[], list[GuestDevice]], config: Config, store: Store,
-        domid: int, recent: RecentEvents,
+        domid: int, recent: RecentEvents, acts: Acts,
     ) -> None:  # fmt: skip
         self._adapter = adapter
         self._guests = guests
@@ -49,6 +51,7 @@ class Answers:
         self._store = store
         self._domid = domid
         self._recent = recent
+        self._acts = acts
         self._captures = Captures(adapter.set_tap)
         self._started = time.monotonic()
         self._log: FilteringBoundLogger = structlog.get_logger()
@@ -58,18 +61,21 @@ class Answers:
             "guests": self._guest_rows,
             "channels": self._channels,
             "links": self._links,
+            "bonds": self._bonds,
             "stats": self._stats,
             "dump": self._dump,
         }
 
-    def ask(self, untrusted: Message, who: Credentials) -> Answering:
+    def ask(self, untrusted: Message, who: Credentials, next_reply: NextReply) -> Answering:
         """Returns a generator of the answers to a request. Raises RequestError, as the generator itself may."""
         command, arguments = untrusted.get("command"), untrusted.keys() - {"command"}
         if command == "capture":
             return self._capture(untrusted, who)
+        if isinstance(command, str) and command in self._acts.commands:
+            return self._acts.ask(command, untrusted, who, next_reply)
         answer = self._commands.get(command) if isinstance(command, str) else None
         if answer is None:
-            known = ", ".join([*self._commands, "capture"])
+            known = ", ".join([*self._commands, "capture", *self._acts.commands])
             raise RequestError(f"no such command: {command!r:.40}; there are {known}")
         _check_arguments(arguments, frozenset())
         return answer()
@@ -111,6 +117,21 @@ class Answers:
         for link in self._adapter.links.info():
             yield link._asdict()
 
+    async def _bonds(self) -> Answering:
+        """Yields each bond, without its keys. Times are Unix's; ``seen`` is None if the peer was not, since."""
+        for bond in self._adapter.security.bonds():
+            yield {
+                "address": format_address(bond.address),
+                "address_type": ADDRESS_TYPES[bond.address_type],
+                "security": SECURITY_LEVELS[level_of(bond.keys)],
+                "secure_connections": bond.secure_connections,
+                "key_size": bond.key_size,
+                "guests": sorted(bond.guests),
+                "made": bond.made,
+                "seen": bond.seen,
+                "name": bond.name,
+            }
+
     async def _stats(self) -> Answering:
         """Yields the counters and gauges of the process, of the adapter, and of each connected guest."""
         yield {"of": "process", "values": _process() | {"uptime_s": round(time.monotonic() - self._started, 1)}}
@@ -127,7 +148,8 @@ class Answers:
         yield {"section": "config", "content": readable(self._config.model_dump())}
         for section, answering in (
             ("status", self._status), ("adapters", self._adapters), ("links", self._links),
-            ("guests", self._guest_rows), ("channels", self._channels), ("stats", self._stats),
+            ("guests", self._guest_rows), ("channels", self._channels), ("bonds", self._bonds),
+            ("stats", self._stats),
         ):  # fmt: skip
             yield {"section": section, "content": [answer async for answer in answering()]}
         for directory in DIRECTORIES:

@@ -28,6 +28,11 @@ def credentials_of(connection: socket.socket) -> Credentials:
     return Credentials(pid, uid, frozenset([gid, *memoryview(groups).cast("I")]))
 
 
+def may_act(credentials: Credentials) -> bool:
+    """Returns whether a process may change something: root alone. Members of the group may look, and no more."""
+    return credentials.uid == 0
+
+
 def may_control(credentials: Credentials, group: int | None) -> bool:
     """Returns whether a process may use the socket: root, our own user, and members of ``group``."""
     return credentials.uid in (0, os.geteuid()) or group in credentials.gids

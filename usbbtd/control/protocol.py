@@ -3,9 +3,14 @@
 {"command": "links"}   ->  {"answer": {...}}   any number of them, then
                            {"end": true}       or
 {"command": "fly"}     ->  {"error": "what is wrong"}
+
+Some commands ask the client in turn, by an answer that has "prompt", a number. The client replies meanwhile:
+
+{"reply": 3, "accept": true, "value": "427193"}    "value" only where something was to be typed
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 #: Where the socket is, unless the configuration says otherwise.
@@ -15,6 +20,9 @@ SOCKET = "/run/usbbtd/control"
 MAX_REQUEST = 4096
 
 Message = dict[str, Any]
+
+#: Returns the next message of a client while it is answered; None when it has gone. Raises RequestError for nonsense.
+NextReply = Callable[[], Awaitable[Message | None]]
 
 
 class RequestError(Exception):

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,6 +24,8 @@ READ_S, ASK_S = 5.0, 300.0
 
 #: How many answers are written before the event loop has its turn.
 BURST = 16
+
+TOO_LONG = f"a request is a line of at most {MAX_REQUEST} bytes"
 
 _MODE = 0o660
 
@@ -116,12 +119,12 @@ class _Clients:
         except asyncio.IncompleteReadError:
             return False
         except asyncio.LimitOverrunError:
-            writer.write(encode({"error": f"a request is a line of at most {MAX_REQUEST} bytes"}))
+            writer.write(encode({"error": TOO_LONG}))
             await _drain(writer)
             return False
         try:
             await asyncio.sleep(0)  # others have their turn, even if this client's requests are all there already
-            answers = self._answers.ask(_request(line), who)
+            answers = self._answers.ask(_message(line), who, partial(_next_reply, reader))
             async with contextlib.aclosing(answers):
                 count = 0
                 async for answer in answers:
@@ -136,7 +139,17 @@ class _Clients:
         return True
 
 
-def _request(line: bytes) -> Message:
+async def _next_reply(reader: asyncio.StreamReader) -> Message | None:
+    """Returns a client's next message; see NextReply. What is not whole when this is cancelled stays for later."""
+    try:
+        return _message(await reader.readuntil(b"\n"))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    except asyncio.LimitOverrunError:
+        raise RequestError(TOO_LONG) from None
+
+
+def _message(line: bytes) -> Message:
     try:
         untrusted = json.loads(line)
     except (ValueError, RecursionError):

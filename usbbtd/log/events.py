@@ -142,6 +142,12 @@ _DAEMON: tuple[LogEvent, ...] = (
         limited=True,
     ),
     LogEvent(
+        "control act", "info", "c3262ee34ebc44ce979890ee18964f57",
+        "act uid pid (addr) (guest) (handles) (on) (least)",
+        "Process {pid} of user {uid} has the service do this: {act}.",
+        "See that this was wanted: only root can ask for it.",
+    ),
+    LogEvent(
         "control client failed", "error", "150c7eb4defa48879c4611c554b2c95e", "reason",
         "usbbtd failed when it answered a client of the control socket: {reason}. Only that client is dropped.",
         "It is a bug: report it with the whole entry, journalctl -o verbose.",

@@ -19,10 +19,27 @@ from usbbtd.log.flood import RATE, Flood
 
 #: How many of the last events are remembered.
 MOST_RECENT = 200
+#: The levels that a log can begin at.
+LEVELS = ("debug", "info", "warning", "error")
 #: Syslog's numbers of the levels.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 _HASHED_DIGITS = 12
+
+
+class LevelGate:
+    """A structlog processor that drops events below ``level``, one of LEVELS, which may be changed at any time.
+
+    A logger that was bound before such a change knows of it here, and nowhere else.
+    """
+
+    def __init__(self, level: str) -> None:
+        self.level = level
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if _PRIORITIES.get(method, 0) > _PRIORITIES[self.level]:
+            raise structlog.DropEvent
+        return event
 
 
 class FloodGate:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from usbbtd.log import journal
-from usbbtd.log.processors import AddressHasher, FloodGate, JournalSender, RecentEvents, readable_facts
+from usbbtd.log.processors import AddressHasher, FloodGate, JournalSender, LevelGate, RecentEvents, readable_facts
 
 
 class LogOptions(Protocol):
@@ -49,6 +49,7 @@ def configure(
     hashed = settings.addresses == "hashed"
     structlog.configure(
         processors=[
+            LevelGate(settings.level),
             structlog.processors.add_log_level,
             FloodGate(time.monotonic),
             structlog.processors.format_exc_info,
@@ -61,10 +62,17 @@ def configure(
                 else (structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False), _console())
             ),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(settings.level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
+
+
+def set_level(level: str) -> None:
+    """Changes the level from which on events are logged, one of LEVELS, until the next ``configure``."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, LevelGate):
+            processor.level = level
 
 
 class _LibraryHandler(logging.Handler):

@@ -26,8 +26,13 @@ from usbbtd.radio.security import BondStore, LinkSecurity
 from usbbtd.radio.stack import L2capStack
 from usbbtd.security.limits import SecurityLimits
 
-#: The reason given to users when the service ends the adapter.
+#: The reasons given to users when the service, or root, ends the adapter.
 STOPPING = "usbbtd stops"
+SWITCHED_OFF = "the adapter was switched off"
+RESET = "the adapter is being reset"
+
+#: The state of an adapter that was switched off.
+OFF = "switched off"
 
 
 class SharedAdapter:
@@ -61,6 +66,8 @@ class SharedAdapter:
         self.channels = Channels(self._stack_that_is_up, self.links, self.echoes, self.security)
         self._observers: set[Callable[[], None]] = set()
         self._tap: Tap | None = None
+        self._on = asyncio.Event()  # unset while it is switched off
+        self._on.set()
 
     # Facts.
 
@@ -116,7 +123,7 @@ class SharedAdapter:
         controller = self._controller
         found = controller.host.controller if controller is not None else None
         return AdapterStatus(
-            state=controller.host.state if controller is not None else "no dongle",
+            state=controller.host.state if controller is not None else "no dongle" if self._on.is_set() else OFF,
             dongle=controller.dongle.name if controller is not None else None,
             address=format_address(found.address) if found else None,
             random_address=format_address(self._random_address),
@@ -142,7 +149,11 @@ class SharedAdapter:
     # The dongle.
 
     async def take_dongle(self, dongle: Dongle) -> None:
-        """Takes a Bluetooth dongle and starts its controller; closes it if there is another one already."""
+        """Takes a Bluetooth dongle and starts its controller; closes it if there is another one already.
+
+        While the adapter is switched off, the dongle waits here, and nothing is sent to it.
+        """
+        await self._on.wait()
         if self._controller is not None:
             self._log.warning("dongle ignored", dongle=dongle.name, reason="this adapter has a dongle already")
             dongle.close()
@@ -155,6 +166,22 @@ class SharedAdapter:
         controller.set_tap(self._tap)
         self._stack = L2capStack(controller, self.links, self.channels, limits=self._limits, keeper=self.security)
         controller.start()
+
+    def switch(self, *, on: bool) -> None:
+        """Gives up the dongle until the adapter is switched on again, or lets it have one. Idempotent."""
+        if on:
+            self._on.set()
+            return
+        self._on.clear()
+        if self._controller is not None:
+            self._controller.close(SWITCHED_OFF)
+
+    def reset(self) -> bool:
+        """Closes the dongle, which its source then opens anew, with all that is on it. Returns False without one."""
+        if self._controller is None:
+            return False
+        self._controller.close(RESET)
+        return True
 
     async def disconnect_all(self, timeout_s: float) -> None:
         """Disconnects every link in order, as far as peers answer within ``timeout_s``."""
@@ -193,7 +220,8 @@ class SharedAdapter:
 
     def controller_lost(self, reason: str) -> None:
         """Ends links, channels, echoes and scans; listeners and advertisers wait for the next dongle."""
-        self._log.log(logging.INFO if reason == STOPPING else logging.WARNING, "adapter down", reason=reason)
+        level = logging.INFO if reason in (STOPPING, SWITCHED_OFF, RESET) else logging.WARNING
+        self._log.log(level, "adapter down", reason=reason)
         self._stack = None
         self._up.clear()
         self._tried.set()

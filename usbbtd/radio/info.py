@@ -9,9 +9,9 @@ from typing import NamedTuple
 class AdapterStatus(NamedTuple):
     """The facts about an adapter.
 
-    ``state``: "no dongle", "off", "starting", "up" or "failed". ``missing``: what the controller cannot do for us,
-    although it should, and why. ``bredr_buffers``, ``le_buffers``: (octets of one, their number); None if LE shares
-    those of BR/EDR, or if unknown.
+    ``state``: "no dongle", "switched off", "off", "starting", "up" or "failed". ``missing``: what the controller cannot
+    do for us, although it should, and why. ``bredr_buffers``, ``le_buffers``: (octets of one, their number); None if LE
+    shares those of BR/EDR, or if unknown.
     """
 
     state: str

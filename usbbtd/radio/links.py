@@ -180,6 +180,15 @@ class Links:
             if (link := self.by_handle.get(handle)) is not None
         ]  # fmt: skip
 
+    def disconnect(self, handle: int) -> bool:
+        """Ends a link with all that uses it. Returns False if there is none with this handle."""
+        if (link := self.by_handle.get(handle)) is None:
+            return False
+        link.closing = True
+        link.stack.controller.host.disconnect(handle)
+        link.stack.flush_soon()
+        return True
+
     async def disconnect_all(self, timeout_s: float) -> None:
         """Ends every link as soon as its channels have ended. Waits at most ``timeout_s``."""
         self._stopping = True

@@ -158,6 +158,17 @@ class LinkSecurity:
         bond = self.book.find(address, address_type)
         return bond is not None and guest in bond.guests
 
+    def take_bond(self, bond: Bond) -> str | None:
+        """Keeps a bond that was made elsewhere. Returns why it may not be kept, for people; None if it is."""
+        if (reason := self.book.refused(bond)) is not None:
+            return reason
+        self._keep(bond)
+        stack = self._links.stack_that_is_up()
+        if bond.irk is not None and stack is not None and stack.security is not None:
+            stack.security.tell_identities()
+            stack.flush_soon()
+        return None
+
     def forget(self, address: bytes, address_type: int) -> bool:
         """Forgets a bond for good, and ends the peer's link. Returns False if there is none."""
         stack = self._links.stack_that_is_up()

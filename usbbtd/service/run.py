@@ -14,6 +14,7 @@ from usbbtd.backends.access import Access
 from usbbtd.backends.identity import read_identity
 from usbbtd.backends.vl2cap.device import GuestDevice
 from usbbtd.config import Config, ConfigError
+from usbbtd.control.acts import Acts
 from usbbtd.control.answers import Answers
 from usbbtd.control.server import serve
 from usbbtd.dongles.dongle import Dongle
@@ -28,6 +29,8 @@ from usbbtd.policy.files import load as load_policy
 from usbbtd.policy.rules import Peer, Policy, RuleLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.sd_notify import feed_watchdog, notify, notify_reloading
+from usbbtd.service.bond_record import decode
+from usbbtd.service.bonds import BondFiles, directory_of
 from usbbtd.service.devices import STOP_S, Devices, cancel_all
 from usbbtd.service.state import State
 from usbbtd.signals import handled
@@ -74,9 +77,11 @@ async def run(config: Config, policy: Policy, recent: RecentEvents) -> None:
             configure_log(config.log, recent=recent, address_key=state.log_key())
         domid = await xen.store.domid()
         service = Service(config, policy, state, xen, domid, find_dongles)
+        stack.callback(service.bonds.close)
         answers = Answers(
-            adapter=service.adapter, guests=service.guests, config=config, store=xen.store, domid=domid, recent=recent
-        )
+            adapter=service.adapter, guests=service.guests, config=config, store=xen.store, domid=domid, recent=recent,
+            acts=Acts(adapter=service.adapter, decode_bond=decode),
+        )  # fmt: skip
         await stack.enter_async_context(serve(config.control, answers, structlog.get_logger()))
         await service.run()
 
@@ -106,12 +111,15 @@ class Service:
         self._devices = Devices(xen, self._serve_guest, serve_usbif, self._log)
         self._guests: dict[str, GuestDevice] = {}  # the guests' devices that are served, by path
         self._ready = asyncio.Event()
+        identity = config.adapter.address or state.adapter_address()
+        self.bonds = BondFiles(directory_of(config.state.directory, identity), self._log)
         self.adapter = SharedAdapter(
-            random_address=config.adapter.address or state.adapter_address(),
+            random_address=identity,
             command_timeout_s=config.adapter.command_timeout_s,
             limits=L2capLimits(unread_bytes=guests.unread_bytes),
             log=self._log,
             call_soon=xen.evtchn.call_soon,
+            bonds=self.bonds,
         )
 
     def guests(self) -> list[GuestDevice]:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from usbbtd.cli.ctl import capture, doctor, dump, lists, policy, stats, status, top
+from usbbtd.cli.ctl import acts, bonds, capture, doctor, dump, lists, policy, stats, status, top
 from usbbtd.cli.ctl.client import CommandFailed, NoDaemon
 from usbbtd.cli.program import add_version, program
 from usbbtd.control.protocol import SOCKET
@@ -19,7 +19,7 @@ FAILED, NO_DAEMON = 1, 3
 
 #: Modules, of which each adds its subcommands. They set ``run``: a function that takes the arguments and returns the
 #: exit status.
-GROUPS = (status, lists, stats, top, capture, dump, doctor, policy)
+GROUPS = (status, lists, stats, top, bonds, acts, capture, dump, doctor, policy)
 
 
 @program("usbbtctl")

@@ -12,8 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from usbbtd.bluetooth import ADDRESS, LAST_HANDLE
-from usbbtd.cli.arguments import seconds
+from usbbtd.cli.arguments import link, seconds
 from usbbtd.cli.ctl import files
 from usbbtd.cli.ctl.client import Client, CommandFailed
 from usbbtd.cli.ctl.output import add_command
@@ -30,7 +29,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = add_command(subparsers, "capture", _capture, _TEXT)
     parser.add_argument("file", metavar="FILE", help="'-': standard output, as for 'wireshark -k -i -'")
     parser.add_argument(
-        "--link", type=_link, metavar="HANDLE|ADDRESS",
+        "--link", type=link, metavar="HANDLE|ADDRESS",
         help="only this link's data, and the events with which it begins and ends; links to come too, by address",
     )  # fmt: skip
     parser.add_argument("--no-payload", action="store_true", help="zeros for data, but for signalling")
@@ -75,18 +74,6 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _link(text: str) -> int | str:
-    if ADDRESS.fullmatch(text):
-        return text
-    try:
-        handle = int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no handle, like 0x0040, nor an address") from None
-    if not 0 <= handle <= LAST_HANDLE:
-        raise argparse.ArgumentTypeError(f"{text} is no handle: it is 0 to 0x{LAST_HANDLE:04x}")
-    return handle
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ from usbbtd.control.protocol import Message, encode
 
 #: How long an answer may take. usbbtd answers at once, and sends a capture packets or an empty answer every second.
 _PATIENCE_S = 10.0
+
+_NO_ANSWER = f"usbbtd has not answered for {_PATIENCE_S:g} s"
+_AWAY = "usbbtd went away"
+
+#: How many bytes are read at a time.
+_PORTION = 1 << 18
 
 _START = "start it: 'systemctl start usbbtd'"
 _JOIN = "be root, or join the group: 'usermod -aG usbbtd USER', and log in again"
@@ -43,7 +50,7 @@ class Client:
         except OSError as error:
             self._socket.close()
             raise _no_daemon(path, error) from None
-        self._lines = self._socket.makefile("rb")
+        self._received = b""  # behind the last whole line that was returned
 
     def __enter__(self) -> Self:
         return self
@@ -51,26 +58,55 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lines.close()
         self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> Iterator[Message]:
         """Sends a command, and yields its answers as they come."""
+        self.send({"command": command, **arguments})
+        while (answer := self.receive()) is not None:
+            yield answer
+
+    def send(self, message: Message) -> None:
+        """Sends a command, or a reply to an answer that asks for one."""
         try:
             with contextlib.suppress(BrokenPipeError):  # we were refused already: the reason can still be read
-                self._socket.sendall(encode({"command": command, **arguments}))
-            for line in self._lines:
-                message: Message = json.loads(line)
-                if "error" in message:
-                    raise CommandFailed(message["error"])
-                if "end" in message:
-                    return
-                yield message["answer"]
+                self._socket.sendall(encode(message))
         except TimeoutError:
-            raise CommandFailed(f"usbbtd has not answered for {_PATIENCE_S:g} s") from None
+            raise CommandFailed(_NO_ANSWER) from None
         except ConnectionError:
-            pass
-        raise CommandFailed("usbbtd went away")
+            raise CommandFailed(_AWAY) from None
+
+    def receive(self) -> Message | None:
+        """Returns the next answer; None behind the last."""
+        message: Message = json.loads(self._receive_line())
+        if "error" in message:
+            raise CommandFailed(message["error"])
+        return None if "end" in message else message["answer"]
+
+    def wait(self, other: int) -> bool:
+        """Waits until there is an answer, or something to be read from the descriptor ``other``.
+
+        Returns whether there is an answer, or the beginning of one, whose rest is on its way.
+        """
+        if self._received:
+            return True
+        ready, _, _ = select.select([self._socket.fileno(), other], [], [], _PATIENCE_S)
+        if not ready:
+            raise CommandFailed(_NO_ANSWER)
+        return self._socket.fileno() in ready
+
+    def _receive_line(self) -> bytes:
+        try:
+            while b"\n" not in self._received:
+                if not (more := self._socket.recv(_PORTION)):
+                    raise CommandFailed(_AWAY)
+                self._received += more
+        except TimeoutError:
+            raise CommandFailed(_NO_ANSWER) from None
+        except ConnectionError:
+            raise CommandFailed(_AWAY) from None
+        line, _, self._received = self._received.partition(b"\n")
+        return line
 
     def ask_one(self, command: str) -> Message:
         """Returns the answer to a command that has exactly one."""
