@@ -12,7 +12,7 @@ from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import GuestSettings
-from usbbtd.l2capif import nodes, wire
+from usbbtd.l2capif import messages, nodes, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.checks import LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
 from usbbtd.l2capif.frontend import Frontend
@@ -57,6 +57,19 @@ def test_worked_example_refused() -> None:
     backend.receive_requests([example("CONNECT request")])
     backend.fail(1, errno.ECONNREFUSED, result=4)
     assert backend.take_responses() == [example("CONNECT response, refused")]
+
+
+def test_worked_example_not_secure_enough() -> None:
+    backend = Backend(FrontendLimits())
+    backend.receive_requests([example("CONNECT request")])
+    backend.fail(1, errno.EPERM, why=constants.L2CAPIF_WHY_NO_AGENT, needed=constants.L2CAPIF_SECURITY_MITM)
+    assert backend.take_responses() == [example("CONNECT response, not secure enough")]
+
+
+def test_worked_prompt_and_answer() -> None:
+    prompt = messages.PromptMessage(1, constants.L2CAPIF_PROMPT_CONFIRM, ADDRESS, 2, 42_193, 30_000)
+    assert messages.pack_prompt(prompt) == example("prompt")
+    assert messages.unpack_answer(example("answer")) == messages.AnswerMessage(1, True)
 
 
 def test_worked_message() -> None:

@@ -424,6 +424,12 @@ _DAEMON: tuple[LogEvent, ...] = (
         limited=True,
     ),
     LogEvent(
+        "peer not paired", "info", "e9a37b15a6eb46508da2488b03b625a3", "object addr reason",
+        "The guest asked to pair with {addr}, and has not: {reason}.",
+        "Nothing, if the guest goes on. The guest is told the kind of the reason.",
+        limited=True,
+    ),
+    LogEvent(
         "bond made", "info", "fd185bd79f3e415286f2ae8560c9edf2",
         "addr authenticated secure_connections key_size",
         "There are keys for {addr} now, which are kept. Authenticated: {authenticated}; of Secure Connections: "

@@ -283,3 +283,14 @@ async def test_fixed_channels_that_cannot_be(
     assert (await cid_only.connect(air.LE, psm=ATT, fixed=True)).ret == 0
     assert (await cid_only.connect(air.LE, psm=ATT)).ret == -errno.EACCES
     cid_only.close()
+
+
+async def test_a_peer_that_sends_more_than_a_fixed_channel_takes(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote
+) -> None:
+    stream = guest.stream()
+    assert (await guest.connect(air.LE, psm=ATT, stream=stream, fixed=True, mtu=23)).ret == 0
+    peer.device.send_l2cap_pdu(peer.links[air.LE].handle, ATT, bytes(24))
+    with pytest.raises(ChannelClosed) as ended:
+        await stream.receive()
+    assert ended.value.errno == errno.EBADMSG

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from bumble.pairing import OobContext, OobLegacyContext, PairingConfig
+from structlog.testing import capture_logs
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_agents import DISPLAY_YES_NO, NOTHING, AgentEnd, pair, user_of
@@ -162,3 +163,10 @@ async def test_the_level_that_was_reached_is_at_least_that_which_was_asked_for(
     pairing = pair(guest, air.LE, security=level)
     await agent.answer((await agent.prompt()).number, True)
     assert (await pairing).security >= level
+
+
+async def test_the_log_says_what_was_missing(guest: Guest, dongle: air.DirectDongle) -> None:
+    with capture_logs() as logs:
+        await pair(guest, air.LE, security=3)
+    (told,) = [log for log in logs if log["event"] == "peer not paired"]
+    assert told["reason"] == f"{air.PEER_LE_ADDRESS} was to reach the level authenticated, but the guest has no agent"

@@ -44,6 +44,8 @@ async def _pair(session: GuestSession, call: PairCall, made: GuestObject) -> Non
             )
     except FAILURES as error:
         made.grant.close()
+        reason = str(error) or "it took too long"
+        session.log.info("peer not paired", object=call.id, addr=format_address(call.address), reason=reason)
         session.fail(call.req_id, error)
     else:
         made.grant.close()
