@@ -31,6 +31,7 @@ from usbbtd.security.link import COUNTERS, LinkSecurityInfo, SecureLink, SharedS
 from usbbtd.security.lockout import Lockout
 from usbbtd.security.prompts import Prompts, PromptValue
 from usbbtd.security.smp.features import check_terms
+from usbbtd.security.smp.limits import SmpLimits
 from usbbtd.security.smp.machine import Smp
 from usbbtd.security.terms import PairingTerms
 
@@ -53,7 +54,8 @@ class Security:
         limits: SecurityLimits = _DEFAULT_LIMITS,
     ) -> None:
         self._random = random
-        self._le_address = le_address
+        self._le_identity = (le_address, ADDRESS_LE_RANDOM)
+        self._smp_limits = SmpLimits(procedure_s=limits.smp_s)
         self._actions: list[SecurityAction] = []
         self._events: list[SecurityEvent] = []
         self._deadlines: Deadlines = {}
@@ -86,7 +88,7 @@ class Security:
             self._links[handle] = self._by_address[address] = link
             return
         on_air = (address, address_type) if air_address is None else (air_address, ADDRESS_LE_RANDOM)
-        smp = Smp(role, (self._le_address, ADDRESS_LE_RANDOM), on_air, self._random)
+        smp = Smp(role, self._le_identity, on_air, self._random, limits=self._smp_limits)
         le_link = LeSecurity(self._shared, handle, role, address, address_type, smp, self._new_number)
         self._links[handle] = le_link
         le_link.identify()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from usbbtd.bluetooth import CENTRAL, LEVEL_AUTHENTICATED, PERIPHERAL
 from usbbtd.errors import LocalProtocolError
-from usbbtd.security.bonds import LeKeys, LongTermKey, is_private, is_resolvable
+from usbbtd.security.bonds import LeKeys, LongTermKey, is_resolvable
 from usbbtd.security.deadlines import Deadline
 from usbbtd.security.events import (
     AnswerLongTermKey,
@@ -18,11 +18,11 @@ from usbbtd.security.events import (
     StartEncryption,
     Why,
 )
+from usbbtd.security.le_keys import identity_of, keys_of
 from usbbtd.security.levels import ENCRYPTION_OFF, ENCRYPTION_ON, level_of
 from usbbtd.security.link import SecureLink, SharedSecurity, Wish
 from usbbtd.security.prompts import PromptValue
 from usbbtd.security.smp.events import (
-    LegacyKey,
     SmpAsked,
     SmpEncrypt,
     SmpEvent,
@@ -323,32 +323,14 @@ class LeSecurity(SecureLink):
 
     def _paired(self, result: SmpResult, now: float) -> None:
         """Takes what a pairing has made: the link is encrypted with it."""
-        keys = _keys_of(result)
-        identity, text = self._identity_of(result, keys)
+        keys = keys_of(result)
+        identity, text = identity_of(result, (self.address, self.address_type), self.identity, self.shared.bonds)
         if self.take_keys(keys, identity, is_kept=result.bonded and text is None):
             self._given = keys
             if result.bonded and text is not None:
                 self.refuse_bond(text)
             self._set_encryption(self._enabled, keys.key_size, now)
         self._end_procedure(now)
-
-    def _identity_of(self, result: SmpResult, keys: LeKeys) -> tuple[tuple[bytes, int], str | None]:
-        """Returns the peer's identity, and why there can be no bond under it, for people.
-
-        The Smp has checked that the IRK made a private address. Nothing proves that an identity is the peer's own, so
-        it may not take the place of another's bond, unless somebody in the middle was ruled out.
-        """
-        ours = self.identity
-        if result.identity_address is None or result.identity_type is None:
-            return ours, "the peer has a private address and gave no identity" if is_private(*ours) else None
-        claimed = (result.identity_address, result.identity_type)
-        if claimed == ours:
-            return ours, None
-        if not is_resolvable(self.address, self.address_type) or result.irk is None:
-            return ours, "the peer claims the address of another device"
-        if self.shared.bonds.find(*claimed) is not None and not keys.authenticated:
-            return ours, "the peer claims the identity of a bond"
-        return claimed, None
 
     def _failed(self, failed: SmpFailed, now: float) -> None:
         why = self._failure
@@ -411,15 +393,3 @@ class LeSecurity(SecureLink):
             self.state = LE_SECURITY[self.state, event]
         except KeyError:
             raise LocalProtocolError(f"security of {self!r}: {event} in {self.state}") from None
-
-
-def _keys_of(result: SmpResult) -> LeKeys:
-    if result.ltk is None:
-        ours, theirs = (_key_of(key) for key in (result.our_key, result.peer_key))
-    else:
-        ours = theirs = LongTermKey(result.ltk)
-    return LeKeys(ours, theirs, result.key_size, result.authenticated, result.secure_connections, result.irk)
-
-
-def _key_of(key: LegacyKey | None) -> LongTermKey | None:
-    return None if key is None else LongTermKey(key.ltk, key.diversifier, key.random)
