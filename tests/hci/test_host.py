@@ -432,7 +432,7 @@ class TestBumble:
         on.host.connect(PEER, 2, 0.0)
         on.pump()
         connected = await on.event(events.Connected)
-        assert connected[1:] == (PEER, 2, 0)
+        assert connected[1:4] == (PEER, 2, 0)
         peer_connection = await on.until(lambda: next(iter(on.peer.connections.values()), None))
         assert bytes(peer_connection.peer_address) == on.host.random_address
         await self.exchange(on, connected.handle, peer_connection, sizes=[0, 1, 23, 60, 500, 2000])
@@ -454,7 +454,7 @@ class TestBumble:
             connecting = on.peer.connect(address)
             peer_connection = await connecting
             connected = await on.event(events.Connected)
-            assert connected[1:] == (PEER, 2, 1)
+            assert connected[1:4] == (PEER, 2, 1)
             await on.until(lambda: on.controller.is_advertising)
             await self.exchange(on, connected.handle, peer_connection, sizes=[100])
             on.pdus.clear()
@@ -473,7 +473,7 @@ class TestBumble:
         await on.until(lambda: on_air() == texts)
         await on.peer.connect(Address.from_string_for_transport("C0:00:00:00:00:01", 2))
         connected = await on.event(events.Connected)
-        assert connected[1:] == (PEER, 2, 1)
+        assert connected[1:4] == (PEER, 2, 1)
         # Both have one address, and Bumble's controller connects by its first set.
         assert await on.event(events.AdvertisementAnswered) == events.AdvertisementAnswered(connected.handle, 0)
         await on.until(lambda: on_air() == texts)
@@ -486,7 +486,7 @@ class TestBumble:
         on.host.connect(PEER_PUBLIC, 0, 0.0)
         on.pump()
         connected = await on.event(events.Connected)
-        assert connected[1:] == (PEER_PUBLIC, 0, 0)
+        assert connected[1:4] == (PEER_PUBLIC, 0, 0)
         peer_connection = await on.until(lambda: next(iter(on.peer.connections.values()), None))
         await self.exchange(on, connected.handle, peer_connection, sizes=[0, 1, 247, 248, 3000])
         await peer_connection.disconnect()
@@ -498,7 +498,7 @@ class TestBumble:
         on.pump()
         peer_connection = await on.peer.connect(on.controller.public_address, transport=PhysicalTransport.BR_EDR)
         connected = await on.event(events.Connected)
-        assert connected[1:] == (PEER_PUBLIC, 0, 1)
+        assert connected[1:4] == (PEER_PUBLIC, 0, 1)
         await self.exchange(on, connected.handle, peer_connection, sizes=[10, 1000])
 
 

@@ -97,8 +97,8 @@ def test_a_peer_is_known_by_its_identity(scripted: Any) -> None:
     controller.take()
     controller.host.connect(OTHER, 2, 0.0)
     controller.run()
-    controller.le_event(0x0A, b"\0\x50\0\0\3" + OTHER + bytes(6) + b"private" + bytes(6))
-    assert controller.host.take_events() == [events.Connected(0x50, OTHER, 2, 0)]
+    controller.le_event(0x0A, b"\0\x50\0\0\3" + OTHER + bytes(6) + b"hidden" + bytes(7))
+    assert controller.host.take_events() == [events.Connected(0x50, OTHER, 2, 0, b"hidden")]
     controller.wait(10.0)
     assert controller.host.take_events() == []  # the attempt has ended
 

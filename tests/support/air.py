@@ -186,13 +186,15 @@ class Remote:
         self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    async def start(cls, link: LocalLink, address: str = PEER_ADDRESS, le_address: str = PEER_LE_ADDRESS) -> "Remote":
+    async def start(
+        cls, link: LocalLink, address: str = PEER_ADDRESS, le_address: str = PEER_LE_ADDRESS, **configuration: Any
+    ) -> "Remote":
         controller = new_controller(link, address, address)
-        configuration = DeviceConfiguration(
+        settings = DeviceConfiguration(
             name=address, address=hci.Address(le_address), classic_enabled=True, classic_sc_enabled=False,
-            advertising_interval_min=20, advertising_interval_max=20,
+            advertising_interval_min=20, advertising_interval_max=20, **configuration,
         )  # fmt: skip
-        device = Device(config=configuration, host=Host(controller, AsyncPipeSink(controller)))
+        device = Device(config=settings, host=Host(controller, AsyncPipeSink(controller)))
         await device.power_on()
         await device.set_connectable(True)
         await device.start_advertising(auto_restart=True)

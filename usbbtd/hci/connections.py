@@ -27,6 +27,7 @@ _ACL_LINK, _ESCO_LINK = 1, 2
 _REMAIN_PERIPHERAL = 1
 _PACKET_TYPES = 0xCC18  # all ACL packets of basic and enhanced rate; the bits of the latter mean "not"
 _PAGE_SCAN_R2 = 2
+_RESOLVED = (2, 3)  # types of addresses that are identities, which the controller has resolved (7.7.65.10)
 _SCAN_INTERVAL, _SCAN_WINDOW = 0x60, 0x30  # of an initiator: 60 and 30 ms
 _INTERVAL_MIN, _INTERVAL_MAX = 12, 24  # 15 to 30 ms
 _SUPERVISION_TIMEOUT = 500  # 5 s
@@ -213,8 +214,10 @@ class Connections:
         if event.status:  # its address is not always filled in; there is only one attempt
             self._le.receive_failed(event.status, now)
         else:
-            # the address types 2 and 3 are identities that the controller resolved
-            self._link_up(event.handle, Target(event.address, 1 + (event.address_type & 1)), event.role & 1, now)
+            target, on_air = Target(event.address, 1 + (event.address_type & 1)), None
+            if event.address_type in _RESOLVED and isinstance(event, incoming.LeEnhancedConnectionComplete):
+                on_air = event.peer_resolvable_address
+            self._link_up(event.handle, target, event.role & 1, now, on_air=on_air)
 
     def receive_disconnected(self, event: incoming.DisconnectionComplete, now: float) -> None:
         link = self._acl.links.get(event.handle)
@@ -299,8 +302,13 @@ class Connections:
             )
         return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
 
-    def _link_up(self, handle: int, target: Target, role: int, now: float, *, expected: bool = False) -> None:
-        """Adds a link that is up. ``expected``: whether a peer's request for it was accepted."""
+    def _link_up(
+        self, handle: int, target: Target, role: int, now: float, *, expected: bool = False, on_air: bytes | None = None
+    ) -> None:
+        """Adds a link that is up. ``expected``: whether a peer's request for it was accepted.
+
+        ``on_air``: the private address of a peer of which the controller told the identity.
+        """
         known = self._acl.links.get(handle)
         if known is not None:
             expected = expected or target == self._initiator(target).current
@@ -311,7 +319,7 @@ class Connections:
         self._acl.add(handle, target.address, target.address_type, role, now)
         self._security.link_up(handle, target.address, target.address_type, role)
         self.counters["links_opened"] += 1
-        self._emit(Connected(handle, target.address, target.address_type, role))
+        self._emit(Connected(handle, target.address, target.address_type, role, on_air))
         if target.address_type:
             self._advertising.link_up(handle, role)
         self._initiator(target).receive_connected(target, now)

@@ -22,6 +22,7 @@ class Connected(NamedTuple):
     address: bytes
     address_type: int
     role: int  # ours: 0 central, 1 peripheral
+    private_address: bytes | None = None  # that it was made with, if the controller tells of the peer's identity
 
 
 class ConnectFailed(NamedTuple):

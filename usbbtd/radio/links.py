@@ -223,7 +223,7 @@ class Links:
     # The stack calls these.
 
     def link_up(self, stack: L2capStack, link: hci_events.Connected) -> None:
-        handle, address, address_type, role = link
+        handle, address, address_type, role, _ = link
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
         ours = role == CENTRAL or bool(waiters)  # as central we made it, even if it has no waiter any more

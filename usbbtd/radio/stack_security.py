@@ -99,9 +99,10 @@ class StackSecurity:
         )
 
     def link_up(self, link: hci_events.Connected) -> None:
-        handle, address, address_type, role = link
+        handle, address, address_type, role, private_address = link
+        peer = transport_of(address_type), role, address, address_type
         try:
-            self.core.add_link(handle, transport_of(address_type), role, address, address_type, self._now())
+            self.core.add_link(handle, *peer, self._now(), air_address=private_address)
         except LocalProtocolError:  # the controller lies: there is a link with this peer, or there are too many
             self._counters["links_refused"] += 1
             self._host.disconnect(handle)
