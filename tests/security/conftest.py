@@ -6,6 +6,7 @@ from usbbtd.bluetooth import ADDRESS_BREDR, BREDR, CENTRAL, DISPLAY_YES_NO, LEVE
 from usbbtd.security.bonds import Bond, BondBook, BredrKey
 from usbbtd.security.core import Security
 from usbbtd.security.limits import SecurityLimits
+from usbbtd.security.lockout import Lockout
 from usbbtd.security.terms import PairingTerms
 
 HANDLE = 0x0042
@@ -35,14 +36,17 @@ class Typed(list[Any]):
 class Desk:
     """A Security with one BR/EDR link. ``now`` is its clock."""
 
-    def __init__(self, bond_type: int | None = None, limits: SecurityLimits | None = None) -> None:
+    def __init__(
+        self, bond_type: int | None = None, limits: SecurityLimits | None = None, lockout: Lockout | None = None
+    ) -> None:
         self.now = 100.0
         self.bonds = BondBook()
         if bond_type is not None:
             self.bonds.keep(Bond(PEER, ADDRESS_BREDR, BredrKey(KEY, bond_type), frozenset({"work"})))
         self.security = Security(
-            bonds=self.bonds, random=bytes, le_address=bytes(5) + b"\xc0", limits=limits or SecurityLimits()
-        )
+            bonds=self.bonds, random=bytes, le_address=bytes(5) + b"\xc0", limits=limits or SecurityLimits(),
+            lockout=lockout,
+        )  # fmt: skip
         self.link()
 
     def link(self) -> None:

@@ -46,6 +46,7 @@ from usbbtd.security.events import (
 )
 from usbbtd.security.levels import level_of
 from usbbtd.security.limits import SecurityLimits
+from usbbtd.security.lockout import Lockout
 from usbbtd.security.smp.features import check_terms
 
 OTHER = bytes.fromhex("990000eeffc0")
@@ -353,6 +354,16 @@ def test_what_one_pairing_reaches_is_enough_for_all() -> None:
     assert [(type(event), event.number) for event in ends] == [
         (LevelReached, numbers[0]), (LevelReached, numbers[1]), (LevelRefused, numbers[2]),
     ]  # fmt: skip
+
+
+def test_who_has_to_wait_does_so_after_a_reset() -> None:
+    lockout = Lockout(SecurityLimits())
+    for reason in (Why.PEER_REFUSED, Why.LOCKED_OUT):
+        desk = Desk(lockout=lockout)
+        desk.pair(terms())
+        desk.asks_io()
+        desk.authenticated(5)
+        assert desk.of(LevelRefused).reason == reason
 
 
 def test_a_refusal_names_peer_and_level() -> None:

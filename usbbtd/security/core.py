@@ -41,6 +41,7 @@ _DEFAULT_LIMITS = SecurityLimits()
 class Security:
     """The links of one controller. ``bonds``: of our adapter; pairings add to it. ``random``: gives so many octets.
 
+    ``lockout``: one that outlives this controller, if who has to wait must do so after a reset, too; of the same clock.
     ``le_address``: our static random address, our identity on LE. After each call, ``take_actions`` has what is to
     be done and ``take_events`` what the owner has to know.
     """
@@ -52,6 +53,7 @@ class Security:
         random: Callable[[int], bytes],
         le_address: bytes,
         limits: SecurityLimits = _DEFAULT_LIMITS,
+        lockout: Lockout | None = None,
     ) -> None:
         self._random = random
         self._le_identity = (le_address, ADDRESS_LE_RANDOM)
@@ -61,8 +63,10 @@ class Security:
         self._deadlines: Deadlines = {}
         prompts = Prompts(limits, self._deadlines, self._events)
         counters = dict.fromkeys(COUNTERS, 0)
+        if lockout is None:
+            lockout = Lockout(limits)
         self._shared = SharedSecurity(
-            limits, bonds, Lockout(limits), prompts, self._deadlines, counters, self._events, self._actions
+            limits, bonds, lockout, prompts, self._deadlines, counters, self._events, self._actions
         )
         self._links: dict[int, SecureLink] = {}
         self._by_address: dict[bytes, BredrSecurity] = {}
