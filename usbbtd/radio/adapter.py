@@ -20,7 +20,7 @@ from usbbtd.radio.channels import Channels
 from usbbtd.radio.controller import CallSoon, Controller, LinkOwner
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.errors import NoDongle
-from usbbtd.radio.info import AdapterStatus
+from usbbtd.radio.info import OFF, AdapterStatus
 from usbbtd.radio.links import Links, RadioLink
 from usbbtd.radio.security import BondStore, LinkSecurity
 from usbbtd.radio.stack import L2capStack
@@ -30,9 +30,6 @@ from usbbtd.security.limits import SecurityLimits
 STOPPING = "usbbtd stops"
 SWITCHED_OFF = "the adapter was switched off"
 RESET = "the adapter is being reset"
-
-#: The state of an adapter that was switched off.
-OFF = "switched off"
 
 
 class SharedAdapter:

@@ -3,7 +3,10 @@
 Addresses are text, as in C0:FF:EE:00:00:11. None stands for what is not known, or not known yet.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+#: The state of an adapter that was switched off.
+OFF: Final = "switched off"
 
 
 class AdapterStatus(NamedTuple):

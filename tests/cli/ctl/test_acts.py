@@ -109,12 +109,15 @@ def test_bonds_of_bluez_are_imported_listed_and_forgotten(stack: Any, usbbtctl: 
 
 def test_no_key_is_in_the_log_or_the_dump(stack: Any, usbbtctl: Any, tmp_path: Path) -> None:
     directory = bluez(tmp_path, "C0:FF:EE:00:00:99", C0_FF_EE_00_00_21=INFO, C0_FF_EE_00_00_22=LE_INFO)
-    said = usbbtctl("bonds", "import", directory)
+    said = usbbtctl("bonds", "import", directory, "--guest", "cellar")
     assert "BR/EDR devices know C0:FF:EE:00:00:99, and this dongle is" in said
     shown = said + usbbtctl("dump", status=0) + usbbtctl("bonds", "--json") + "\n".join(stack.daemon.log)
     for key in (KEY, LONG_TERM, IRK):
         assert key.hex() not in shown.lower()
     assert f'"address": "{PEER}"' in shown
+    assert "cellar" in shown
+    anonymous = usbbtctl("dump", "--anonymous")
+    assert not [secret for secret in ("cellar", PEER, "A mouse") if secret in anonymous]
     usbbtctl("forget", PEER)
     usbbtctl("forget", MOUSE)
 
@@ -128,6 +131,7 @@ def test_acts_are_records(stack: Any, usbbtctl: Any) -> None:
     stack.daemon.wait_logged("control act", "act=power", "on=False", since=since)
     stack.daemon.wait_logged("adapter down", "the adapter was switched off", since=since)
     assert json.loads(usbbtctl("status", "--json"))["adapter"] == "switched off"
+    assert "adapter: switched off\n             -> usbbtctl power on" in usbbtctl("doctor", status=1)
     since = len(stack.daemon.log)
     usbbtctl("power", "on")
     stack.daemon.wait_logged("adapter up", since=since)

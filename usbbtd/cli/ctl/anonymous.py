@@ -8,6 +8,8 @@ from usbbtd.bluetooth import ADDRESS
 
 #: The facts, settings and nodes of xenstore that hold names of guests.
 _NAMED = frozenset(("name", "guest", "domain", "tags"))
+#: The fact that has the names of a bond's guests, in a list.
+_GUESTS = "guests"
 #: Matches a dongle's vendor and product, with its serial number behind them.
 _SERIAL = re.compile(r"\b([0-9a-f]{4}:[0-9a-f]{4}) (\S+)")
 _NODE = re.compile(r'(?:^|/)(?P<node>[^/\s]+) = "(?P<value>[^"]*)"')
@@ -51,6 +53,8 @@ def _names(content: Any) -> Iterator[str]:
             if key in _NAMED and isinstance(value, str):
                 yield from value.split()
                 yield value
+            elif key == _GUESTS and isinstance(value, list):
+                yield from (each for each in value if isinstance(each, str))
             else:
                 yield from _names(value)
     elif isinstance(content, list):

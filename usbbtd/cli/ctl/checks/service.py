@@ -12,6 +12,7 @@ from usbbtd.cli.daemon import DEFAULT_CONFIG, read_config
 from usbbtd.cli.table import counted
 from usbbtd.config import Config, ConfigError
 from usbbtd.policy import files as policy
+from usbbtd.radio.info import OFF
 
 _UNIT = "usbbtd.service"
 _PATIENCE_S = 10
@@ -82,4 +83,6 @@ def check_socket(path: str, config: Config) -> Iterator[Finding]:
         yield Finding("adapter", Status.OK, f"{status['address']}, {', '.join(status['transports'])}")
     else:
         advice = f"attach a dongle, or look what is wrong with it: journalctl -eu {_UNIT}"
+        if status["adapter"] == OFF:
+            advice = "usbbtctl power on"
         yield Finding("adapter", Status.FAILED, status["adapter"], advice)
