@@ -258,3 +258,21 @@ def test_echoes_that_another_policy_does_not_allow(records: list[Any]) -> None:
     grants[2].close()
     assert review(access, ECHO_RULE, grants) == [1]
     assert review(access, "", grants) == [0]
+
+
+def test_a_peer_with_a_private_address_is_judged_by_its_identity(records: list[Any]) -> None:
+    private, other = (air.octets("40:00:00:00:00:01"), 2), (air.octets(air.PEER_LE_ADDRESS), 2)
+    denied = f'[[rule]]\nguest = "any"\npeer = "{air.PEER_LE_ADDRESS}"\naction = "any"\nverdict = "deny"\n'
+    access = air.access(denied + air.ALLOW_ALL)
+    grant = access.connect(private, 0x80, 0.0)
+    access.identify(grant, private)
+    assert grant.request.peer == private
+    with pytest.raises(Denied):
+        access.identify(grant, other)
+    assert (grant.open, access.open_grants) == (False, 0)
+    assert [(record["event"], record["addr"]) for record in records] == [
+        ("access granted", "40:00:00:00:00:01"), ("access revoked", air.PEER_LE_ADDRESS),
+    ]  # fmt: skip
+    allowed = access.connect(private, 0x80, 0.0)
+    access.identify(allowed, (air.octets(air.NOBODY), 2))
+    assert allowed.open
