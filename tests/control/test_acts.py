@@ -21,6 +21,7 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.log import setup
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.air import Advertiser
 from usbbtd.security.bonds import Bond, BredrKey
 from usbbtd.service.bond_record import decode, encode
 from usbbtd.service.bonds import BondFiles
@@ -75,6 +76,7 @@ async def ours(radio: LocalLink, tmp_path: Path) -> AsyncIterator[SharedAdapter]
 async def theirs(radio: LocalLink) -> AsyncIterator[SharedAdapter]:
     adapter = await started(radio, air.PEER_ADDRESS, air.PEER_LE_ADDRESS)
     air.Taker(adapter, air.BREDR)
+    adapter.air.start_advertising(Advertiser(b"", 20, True))
     yield adapter
     adapter.close()
 
@@ -153,16 +155,20 @@ async def test_requests_that_are_none_are_refused_without_a_record(
     assert [log["event"] for log in logs] == (["control act"] if error.startswith("there is no bond") else [])
 
 
-async def test_pairing_asks_the_client(client: Client, ours: SharedAdapter, theirs: SharedAdapter) -> None:
+@pytest.mark.parametrize(("address", "kind"), [(air.PEER_ADDRESS, "bredr"), (air.PEER_LE_ADDRESS, "random")])
+async def test_pairing_asks_the_client(
+    client: Client, ours: SharedAdapter, theirs: SharedAdapter, address: str, kind: str
+) -> None:
+    terms = {"type": kind, "guest": "work", "security": "secure"}
     with capture_logs() as logs:
         async with asyncio.timeout(air.TIME_LIMIT_S), answering(theirs) as asked:
             answers = []
-            async for answer in client.ask("pair", address=air.PEER_ADDRESS, guest="work", security="secure"):
+            async for answer in client.ask("pair", address=address, **terms):
                 answers.append(answer)
                 if "prompt" in answer:
                     client.replies.put_nowait({"reply": answer["prompt"], "accept": True})
     prompt, result = (answer for answer in answers if answer)
-    assert (prompt["kind"], prompt["address"], prompt["guest"]) == ("confirm", air.PEER_ADDRESS, "work")
+    assert (prompt["kind"], prompt["address"], prompt["guest"]) == ("confirm", address, "work")
     assert prompt["value"] == asked[0]["value"]
     assert len(prompt["value"]) == 6
     assert result == {"security": 4, "key_size": 16, "bonded": True}
@@ -170,11 +176,11 @@ async def test_pairing_asks_the_client(client: Client, ours: SharedAdapter, thei
     assert bond.guests == {"work"}
     record = next(log for log in logs if log["event"] == "control act")
     assert {name: record[name] for name in ("act", "uid", "pid", "guest", "addr")} == {
-        "act": "pair", "uid": 0, "pid": 77, "guest": "work", "addr": air.octets(air.PEER_ADDRESS),
+        "act": "pair", "uid": 0, "pid": 77, "guest": "work", "addr": air.octets(address),
     }  # fmt: skip
-    assert await client.answers("disconnect", link=air.PEER_ADDRESS) == [{"disconnected": 1}]
+    assert await client.answers("disconnect", link=address) == [{"disconnected": 1}]
     await air.turns(lambda: not ours.links.by_handle)
-    assert await client.answers("forget", address=air.PEER_ADDRESS) == [{"forgotten": 1}]
+    assert await client.answers("forget", address=address) == [{"forgotten": 1}]
     assert ours.security.bonds() == []
 
 
@@ -247,10 +253,11 @@ async def test_a_bond_is_imported_and_none_is_made_weaker(client: Client, ours: 
     bond = Bond(air.octets(OTHER), 0, BredrKey(KEY, 5), frozenset({"work"}), 1.0)
     with capture_logs() as logs:
         assert await client.answers("import-bond", bond=encode(bond)) == [{}]
+        assert await client.answers("import-bond", bond=encode(bond._replace(guests=frozenset({"lab"})))) == [{}]
         weaker = bond._replace(keys=BredrKey(KEY[::-1], 4))
         error = await client.refusal("import-bond", bond=encode(weaker))
     assert error == "the bond is authenticated, the new keys are not"
-    assert ours.security.bonds() == [bond]
+    assert ours.security.bonds() == [bond._replace(guests=frozenset({"work", "lab"}))]
     assert KEY.hex() not in json.dumps(logs, default=str)
 
 

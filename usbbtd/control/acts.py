@@ -96,6 +96,8 @@ class Acts:
             bond = self._decode_bond(untrusted.get("bond"))
         except ValueError as error:
             raise RequestError(f"bond: {error}") from None
+        for guest in bond.guests:
+            _check_guest(guest)
         self._record("import-bond", who, addr=bond.address, guest=" ".join(sorted(bond.guests)))
         if (reason := self._adapter.security.take_bond(bond)) is not None:
             raise RequestError(reason)
@@ -151,17 +153,21 @@ class Acts:
 
 
 def _client_agent(untrusted: Message) -> ClientAgent:
-    guest, level = untrusted.get("guest"), untrusted.get("security", SECURITY_LEVELS[LEVEL_ENCRYPTED])
+    guest, level = _check_guest(untrusted.get("guest")), untrusted.get("security", SECURITY_LEVELS[LEVEL_ENCRYPTED])
     legacy_pin = untrusted.get("legacy_pin", False)
-    if not isinstance(guest, str) or not 0 < len(guest) <= MAX_GUEST or not guest.isprintable():
-        raise RequestError("guest: the name of a guest, to whom the bond will belong")
-    if guest.isdecimal():
-        raise RequestError("guest: a name, as a bond outlives the guest's number")
     if level not in SECURITY_LEVELS[LEVEL_ENCRYPTED:]:
         raise RequestError(f"security: one of {', '.join(SECURITY_LEVELS[LEVEL_ENCRYPTED:])}")
     if not isinstance(legacy_pin, bool):
         raise RequestError("legacy_pin: true or false")
     return ClientAgent(guest, SECURITY_LEVELS.index(level), legacy_pin=legacy_pin)
+
+
+def _check_guest(untrusted: object) -> str:
+    if not isinstance(untrusted, str) or not 0 < len(untrusted) <= MAX_GUEST or not untrusted.isprintable():
+        raise RequestError("guest: the name of a guest, to whom the bond will belong")
+    if untrusted.isdecimal():
+        raise RequestError("guest: a name, as a bond outlives the guest's number")
+    return untrusted
 
 
 def _address(untrusted: object) -> bytes:

@@ -159,9 +159,15 @@ class LinkSecurity:
         return bond is not None and guest in bond.guests
 
     def take_bond(self, bond: Bond) -> str | None:
-        """Keeps a bond that was made elsewhere. Returns why it may not be kept, for people; None if it is."""
+        """Keeps a bond that was made elsewhere. Returns why it may not be kept, for people; None if it is.
+
+        One that is there already, with the same keys, keeps its guests, too.
+        """
         if (reason := self.book.refused(bond)) is not None:
             return reason
+        old = self.book.find(bond.address, bond.address_type)
+        if old is not None and old.keys == bond.keys:
+            bond = old._replace(guests=old.guests | bond.guests)
         self._keep(bond)
         stack = self._links.stack_that_is_up()
         if bond.irk is not None and stack is not None and stack.security is not None:

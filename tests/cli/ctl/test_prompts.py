@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +135,34 @@ def test_prompts_wait_for_each_other_and_may_be_withdrawn(
         f"{ADDRESS} (BR/EDR), for guest work:",
         "  Does the device show 222 222? [y/n] ",
     ]
+
+
+def test_at_a_terminal_what_was_typed_before_the_question_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyboard, terminal = pty.openpty()
+    shown, screen = os.pipe()
+    kept = os.dup(0)
+    os.dup2(terminal, 0)
+    said = b""
+
+    def answer() -> None:
+        nonlocal said
+        while b"[y/n] " not in said:
+            said += os.read(shown, 1000)
+        os.write(keyboard, b"n\n")
+
+    os.write(keyboard, b"y\n")
+    script = [*answers(prompt(5, "confirm", "427193")), answer, None, {"error": "it was refused here"}]
+    service = Service(tmp_path / "control", script)
+    with open(screen, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["--socket", str(tmp_path / "control"), *PAIR]) == 1
+    monkeypatch.undo()
+    os.dup2(kept, 0)
+    for descriptor in (keyboard, terminal, shown, kept):
+        os.close(descriptor)
+    assert service.finish() == [{"reply": 5, "accept": False}]
 
 
 def test_programs_get_messages_and_reply_in_json(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import termios
 from typing import Any
 
 from usbbtd.cli.ctl.client import Client, CommandFailed
@@ -85,7 +86,11 @@ class Conversation:
             self._say(f"{prompt['address']} ({prompt['address_type']}), for guest {printable(prompt['guest'])}:")
 
     def _show(self) -> None:
+        """Asks for the first prompt that is open. What was typed before it could be read is no answer to it."""
         self._introduce(self._open[0])
+        if os.isatty(_STDIN):
+            self._typed = b""
+            termios.tcflush(_STDIN, termios.TCIFLUSH)
         print(f"  {_question(self._open[0])}", end="", flush=True)
 
     def _withdraw(self, message: Message) -> None:
