@@ -25,6 +25,7 @@ from usbbtd.l2capif.wire import (
 LONGEST_TIMEOUT_MS = 60_000
 LONGEST_PAIR_TIMEOUT_MS = 120_000
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
+TEMPORARY_KEY_SIZE = 16  # octets: Vol 3, Part H, 2.3.5.4
 
 #: The fixed channels of an LE link that a frontend may have, by CID: ATT, and those that were assigned or may yet be
 #: (Vol 3, Part A, 2.1, Table 2.3). The others are L2CAP's own signalling and the Security Manager's.
@@ -98,7 +99,7 @@ def check_pair(request: PairRequest, limits: FrontendLimits) -> int:
 def oob_size(flags: int) -> int:
     """Returns how many octets of out-of-band data a PAIR with these flags has."""
     if flags & constants.L2CAPIF_PAIR_OOB_TK:
-        return _TEMPORARY_KEY_SIZE
+        return TEMPORARY_KEY_SIZE
     return int(constants.L2CAPIF_OOB_SIZE) if flags & constants.L2CAPIF_PAIR_OOB else 0
 
 
@@ -124,4 +125,3 @@ def _may_have(transport: int, mtu: int, security: int, limits: FrontendLimits) -
 
 
 _BOTH_OOB = constants.L2CAPIF_PAIR_OOB | constants.L2CAPIF_PAIR_OOB_TK
-_TEMPORARY_KEY_SIZE = 16  # octets: Vol 3, Part H, 2.3.5.4

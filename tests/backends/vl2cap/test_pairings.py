@@ -86,6 +86,8 @@ async def test_a_temporary_key_from_another_way(guest: Guest, dongle: air.Direct
     peer.device.pairing_config_factory = lambda _: configuration
     answer = await pair(guest, air.LE, security=3, oob=context.tk)
     assert answer[3:] == (0, 3, 16, 1, 0, 0, 0)
+    answer = await pair(guest, air.LE, security=4, oob=context.tk)
+    assert (answer.ret, answer.why, answer.needed) == (-errno.EPERM, constants.L2CAPIF_WHY_NO_SC, 4)
 
 
 async def test_a_pairing_is_given_up(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:

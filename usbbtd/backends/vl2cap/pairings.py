@@ -5,8 +5,9 @@ import asyncio
 from usbbtd.backends.vl2cap.agents import GuestAgent
 from usbbtd.backends.vl2cap.errors import FAILURES
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
-from usbbtd.bluetooth import LEVEL_NONE, NO_INPUT_NO_OUTPUT, SECURITY_LEVELS, format_address
+from usbbtd.bluetooth import LEVEL_NONE, LEVEL_SECURE, NO_INPUT_NO_OUTPUT, SECURITY_LEVELS, format_address
 from usbbtd.l2capif.calls import PairCall
+from usbbtd.l2capif.checks import TEMPORARY_KEY_SIZE
 from usbbtd.radio.errors import Insecure, Obstacle
 from usbbtd.security.terms import OobData
 
@@ -55,16 +56,20 @@ async def _pair(session: GuestSession, call: PairCall, made: GuestObject) -> Non
 
 def _agent(session: GuestSession, call: PairCall, level: int) -> GuestAgent:
     """Returns the guest's agent, or one that is asked nothing if there are data for that. Raises Insecure."""
+    wish = f"{format_address(call.address)} was to reach the level {SECURITY_LEVELS[level]}"
+    if len(call.oob) == TEMPORARY_KEY_SIZE and level == LEVEL_SECURE:
+        text = f"{wish}, but a temporary key is for legacy pairing"
+        raise Insecure(text, Obstacle.NO_SECURE_CONNECTIONS, level=LEVEL_NONE, needed=level)
     if session.agent is not None:
         return session.agent
     if call.oob:
         return GuestAgent(session, NO_INPUT_NO_OUTPUT, lambda _: None)
-    text = f"{format_address(call.address)} was to reach the level {SECURITY_LEVELS[level]}, but the guest has no agent"
-    raise Insecure(text, Obstacle.NO_AGENT, level=LEVEL_NONE, needed=level)
+    raise Insecure(f"{wish}, but the guest has no agent", Obstacle.NO_AGENT, level=LEVEL_NONE, needed=level)
 
 
 def _oob(octets: bytes) -> OobData:
     """Returns the data in a PAIR: a temporary key, or the peer's confirm value and then its random value."""
-    if len(octets) == 16:
+    if len(octets) == TEMPORARY_KEY_SIZE:
         return OobData(temporary_key=octets)
-    return OobData(peer_confirm=octets[:16], peer_random=octets[16:])
+    half = len(octets) // 2
+    return OobData(peer_confirm=octets[:half], peer_random=octets[half:])
