@@ -785,3 +785,45 @@ def test_a_link_is_encrypted_anew_after_a_pairing_on_it() -> None:
     desk.authenticated()
     assert Encrypt(HANDLE) not in desk.actions()
     assert desk.of(LevelReached).number == number
+
+
+def test_a_key_that_is_not_taken_makes_the_next_encryption_worthless() -> None:
+    desk = Desk(KEY_UNAUTHENTICATED_P192)
+    desk.asks_key()
+    desk.encrypted()
+    desk.pair(terms())
+    desk.asks_io()
+    desk.key(KEY_DEBUG)
+    assert desk.security.link_security(HANDLE).is_bonded
+    desk.refreshed()
+    assert desk.security.link_security(HANDLE) == (LEVEL_NONE, 16, False)
+
+
+def test_a_controller_need_not_ask_twice_for_the_key() -> None:
+    """The peer has authenticated us with it before, of which no event tells."""
+    desk = Desk(KEY_UNAUTHENTICATED_P192)
+    desk.asks_key()
+    number = desk.reach(LEVEL_ENCRYPTED)
+    desk.authenticated()
+    desk.encrypted()
+    assert desk.of(LevelReached).number == number
+    assert desk.security.link_security(HANDLE).is_bonded
+
+
+def test_a_link_that_is_to_end_is_worth_nothing_whatever_comes() -> None:
+    desk = Desk(KEY_UNAUTHENTICATED_P256)
+    desk.asks_key()
+    desk.pair(terms())
+    desk.asks_io()
+    desk.encrypted(1)
+    assert EndLink(HANDLE, ErrorCode.AUTHENTICATION_FAILURE) in desk.actions()
+    desk.encrypted(2)
+    assert desk.security.level(HANDLE) == LEVEL_NONE
+    desk.confirms()
+    desk.key(KEY_AUTHENTICATED_P256)
+    desk.paired()
+    desk.authenticated()
+    desk.encrypted(2)
+    assert desk.security.level(HANDLE) == LEVEL_NONE
+    (bond,) = desk.bonds
+    assert bond.keys == BredrKey(KEY, KEY_UNAUTHENTICATED_P256)

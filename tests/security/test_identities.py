@@ -22,6 +22,7 @@ from usbbtd.security.events import (
     AnswerLongTermKey,
     BondMade,
     BondRefused,
+    BondUsed,
     LevelReached,
     PairingAsked,
     PeerIdentified,
@@ -31,6 +32,7 @@ from usbbtd.security.events import (
 )
 from usbbtd.security.smp.events import SmpEncrypt
 from usbbtd.security.smp.machine import Smp
+from usbbtd.security.terms import PairingTerms
 from usbbtd.security.toolbox import ah
 
 HANDLE = 0x0040
@@ -58,8 +60,8 @@ class Visitor:
         self.events = Typed()
         self.actions = Typed()
 
-    def pair(self) -> "Visitor":
-        self.smp.start(TERMS, 0.0)
+    def pair(self, pairing: PairingTerms = TERMS) -> "Visitor":
+        self.smp.start(pairing, 0.0)
         busy = True
         while busy:
             busy = False
@@ -159,3 +161,14 @@ def test_weaker_keys_of_a_peer_known_by_its_irk_end_the_link() -> None:
     visitor = Visitor(PRIVATE, PUBLIC, old).pair()
     assert list(visitor.book) == [old]
     assert visitor.security.level(HANDLE) == LEVEL_NONE < LEVEL_SECURE
+
+
+def test_a_peer_without_the_bonds_key_that_has_asked_us_for_it_gets_nothing_of_the_bond() -> None:
+    bond = bond_of(PUBLIC)
+    visitor = Visitor(PUBLIC, None, bond)
+    visitor.security.receive_long_term_key_request(HANDLE, 0, 0, 0.0)
+    assert visitor.security.take_actions() == [AnswerLongTermKey(HANDLE, KEY.key)]
+    visitor.pair(TERMS._replace(bondable=False))
+    assert visitor.security.link_security(HANDLE) == (LEVEL_ENCRYPTED, 16, False)
+    assert BondUsed not in visitor.kinds()
+    assert list(visitor.book) == [bond]

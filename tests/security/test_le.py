@@ -309,6 +309,23 @@ def test_a_key_is_asked_for_by_the_name_of_another() -> None:
     assert Typed(desks.securities[1].take_actions()) == [AnswerLongTermKey(0x0999, None)]
 
 
+def test_a_bond_that_is_not_enough_is_not_used_while_we_want_to_pair() -> None:
+    desks = LeDesks()
+    desks.bond(1, level=LEVEL_ENCRYPTED)
+    security = desks.securities[1]
+    security.pair(HANDLES[1], terms(LEVEL_AUTHENTICATED, DISPLAY_ONLY), desks.now)
+    security.take_actions()
+    security.receive_long_term_key_request(HANDLES[1], 0, 0, desks.now)
+    assert Typed(security.take_actions()) == [AnswerLongTermKey(HANDLES[1], None)]
+
+
+def test_a_central_is_not_asked_for_a_key() -> None:
+    desks = LeDesks()
+    desks.bond(0)
+    desks.securities[0].receive_long_term_key_request(HANDLES[0], 0, 0, desks.now)
+    assert Typed(desks.securities[0].take_actions()) == [AnswerLongTermKey(HANDLES[0], None)]
+
+
 def test_a_key_for_the_other_role_is_of_no_use() -> None:
     desks = LeDesks()
     desks.bond(0, level=LEVEL_AUTHENTICATED, theirs=None)

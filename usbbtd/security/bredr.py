@@ -199,7 +199,6 @@ class BredrSecurity(SecureLink):
     def _authenticate(self, how: BredrInput, patience_s: float, now: float) -> None:
         self._step(how)
         self._collisions = 0
-        self._offered = None
         self._procedure.start(now + patience_s)
         self.shared.actions.append(Authenticate(self.handle))
 
