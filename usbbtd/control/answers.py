@@ -200,6 +200,7 @@ def _guest_row(guest: GuestInfo) -> Answer:
         "listeners": [listener._asdict() for listener in connection.listeners],
         "scans": [scan._asdict() for scan in connection.scans],
         "advertising": connection.advertising,
+        "agent": connection.agent,
         **connection.traffic._asdict(),
         "counters": connection.counters,
     }

@@ -105,7 +105,9 @@ async def test_two_people_compare_numbers(
     done = await pairing
     assert (done.ret, done.security >= 3, done.key_size, done.bonded) == (0, True, 16, 1)
     assert guest.served.statistics()["prompts"] == 1
+    assert guest.served.info(7, 0).agent
     await agent.release()
+    assert not guest.served.info(7, 0).agent
 
 
 async def test_a_passkey_of_the_peer_is_entered_and_nonsense_before_is_passed_over(

@@ -89,6 +89,7 @@ class GuestConnection:
             listeners=[server.info() for _, server in serving if isinstance(server, GuestListener)],
             scans=[server.info() for _, server in serving if isinstance(server, GuestScan)],
             advertising=any(isinstance(server, GuestAdvertisement) for _, server in serving),
+            agent=self._session.agent is not None,
             traffic=reduce(Traffic.plus, (Traffic(*channel[-4:]) for channel in channels), self._past),
             counters=self.statistics(),
         )

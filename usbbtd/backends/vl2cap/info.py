@@ -61,12 +61,17 @@ class ScanInfo(NamedTuple):
 
 
 class ConnectionInfo(NamedTuple):
-    """Describes what a connected guest has. ``counters``: how many calls it has made, and what became of them."""
+    """Describes what a connected guest has.
+
+    ``agent``: whether it has one that answers about pairing. ``counters``: how many calls it has made, and what became
+    of them.
+    """
 
     channels: list[ChannelInfo]
     listeners: list[ListenerInfo]
     scans: list[ScanInfo]
     advertising: bool
+    agent: bool
     traffic: Traffic
     counters: dict[str, int]
 
