@@ -40,7 +40,7 @@ class Guest:
         for transport in plan.TRANSPORTS:
             self._channels[transport] = await self._stack.enter_async_context(await self._connect(transport))
             listener = await self._adapter.listen(
-                plan.listener_psm(self._domid, transport), transport=transport, mtu=MTU
+                plan.listener_psm(self._domid, transport), transport=transport, security="none", mtu=MTU
             )
             await self._stack.enter_async_context(listener)
             self._accepting.append(asyncio.create_task(self._accept(listener)))

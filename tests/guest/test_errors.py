@@ -37,6 +37,29 @@ def test_a_refusal_has_the_peers_result() -> None:
     assert (error.result, error.name) == (3, "security block")
 
 
+@pytest.mark.parametrize(
+    ("why", "needed", "found", "text"),
+    [
+        (
+            1,
+            2,
+            ("encrypted", "no_agent"),
+            "be encrypted: there is no key that is good enough, and no agent that may pair",
+        ),
+        (7, 3, ("authenticated", "no_mitm"), "be authenticated: the two devices have no way to show and type"),
+        (8, 4, ("secure", "no_sc"), "be secure: the peer or the controller has no Secure Connections"),
+        (0, 0, ("none", "unknown"), "be more secure: it is not said why"),
+        (99, 3, ("authenticated", "unknown"), "be authenticated: it is not said why"),
+    ],
+)
+def test_what_was_missing_for_a_level(why: int, needed: int, found: tuple[str, str], text: str) -> None:
+    error = refused(errno.EPERM, "connect to X", 0, 0, le=False, why=why, needed=needed)
+    assert isinstance(error, errors.NotSecure)
+    assert not isinstance(error, errors.PermissionDenied)
+    assert (error.level, error.why) == found
+    assert str(error).startswith(f"connect to X: the link has to {text}")
+
+
 def test_a_timeout_has_the_status() -> None:
     error = refused(errno.ETIMEDOUT, "x", result=0, status=0x3E, le=False)
     assert isinstance(error, errors.ConnectTimeout)
@@ -53,6 +76,7 @@ def test_a_timeout_has_the_status() -> None:
         (errno.ENODEV, "the Bluetooth controller is gone"),
         (errno.EBADMSG, "the peer or this guest broke the protocol"),
         (errno.EACCES, "the driver domain does not allow it any more"),
+        (errno.EPERM, "the link is not secure enough any more"),
         (errno.EIO, "EIO"),
         (-7, "error -7"),
     ],

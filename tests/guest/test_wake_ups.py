@@ -21,6 +21,7 @@ from usbbtd.guest import AddressType
 from usbbtd.guest.adapter import Adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone
+from usbbtd.l2capif.nodes import FEATURE_INFO_WAIT, FEATURE_SECURITY
 from usbbtd.xen.error import XenError
 
 DRIVER = 3
@@ -57,7 +58,8 @@ class World:
         if self.connection is None:
             self.broken = []
             with suppress(XenError):
-                self.connection = Connection(self.xen, DRIVER, 1, self.broken.append, tells_changes=tells)
+                features = [FEATURE_INFO_WAIT, FEATURE_SECURITY] if tells else [FEATURE_SECURITY]
+                self.connection = Connection(self.xen, DRIVER, 1, self.broken.append, features)
                 self.backend = scripted.Backend(self.xen, self.connection.nodes)
                 self.adapter._receive_connection(self.connection)
 
@@ -70,7 +72,8 @@ class World:
         self.adapter._lose_connection("it was taken away")
         core = connection._core.statistics()
         assert (core["objects"], core["in_flight"], connection._answered) == (0, 0, {})
-        assert (connection._streams, connection._releases, self.xen.held) == (set(), set(), (0, 0, 0))
+        assert (connection._streams, connection._releases, connection._lent) == (set(), set(), set())
+        assert self.xen.held == (0, 0, 0)
         assert [reason for reason in self.broken if "bug" in reason] == []
         self.connection = self.backend = None
 

@@ -18,7 +18,7 @@ def commands(output: Path) -> dict[str, str]:
         "usbbt-guest scan --seconds 2": "who advertises",
         f"usbbtctl capture --seconds 10 {shlex.quote(str(output / 'play.btsnoop'))} &": "what follows, for Wireshark",
         f"echo hello | usbbt-guest connect {_LE}": "one SDU there and back",
-        f"echo welcome | usbbt-guest listen {_LISTENS_ON} &": "for a remote device:",
+        f"echo welcome | usbbt-guest listen {_LISTENS_ON} --security none &": "for a remote device:",
         f"peer-connect {_LISTENS_ON} hello": "here it is",
         f"usbbt-guest ping --quiet --count 5000 {_BREDR} &": "traffic, to be seen with",
         "usbbtctl top": "in the driver domain; q ends it",

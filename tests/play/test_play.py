@@ -155,7 +155,7 @@ usbbtctl doctor
 usbbtctl policy check
 usbbtctl policy explain guest-2 connect C0:FF:EE:00:00:11 0x1001
 usbbtctl policy check --config /not/there
-echo welcome | usbbt-guest listen 0x1005 --linger 30 2>&1 &
+echo welcome | usbbt-guest listen --security none 0x1005 --linger 30 2>&1 &
 until usbbtctl guests | grep -q 0x1005; do sleep 0.1; done
 peer-connect 0x1007 hello
 peer-connect 0x1005 hello
@@ -216,7 +216,7 @@ def test_the_documented_programs_do_what_they_say(tmp_path: Path) -> None:
 def test_what_is_ended_by_a_signal_leaves_nothing(tmp_path: Path) -> None:
     with play(*PLAY, tmp_path) as session:
         session.expect("To try")
-        session.type("echo world=$XENSIM_DIR\nusbbt-guest listen --echo 0x1005\n")
+        session.type("echo world=$XENSIM_DIR\nusbbt-guest listen --security none --echo 0x1005\n")
         world = session.expect(WORLD.pattern)[1]
         session.expect("listening")
         session.process.send_signal(signal.SIGTERM)

@@ -10,13 +10,16 @@ from collections import deque
 from collections.abc import Mapping
 
 from usbbtd.abi import layout
+from usbbtd.abi.layout import constants
 from usbbtd.l2capif import calls, messages, wire
 from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
     EVENT_CHANNEL,
     FEATURE_ECHO,
+    FEATURE_FIXED,
     FEATURE_INFO_WAIT,
+    FEATURE_SECURITY,
     MAX_PAGE_ORDER,
     RING_REF,
     VERSIONS,
@@ -41,6 +44,8 @@ LIES = 0x1013
 LOST = 0x1015
 TAKEN = 0x1017  # to listen on
 
+INSECURE = 0x101D  # and so is who is to be paired with
+
 NO_CHANNELS = {
     REFUSES: (errno.ECONNREFUSED, 2, 0),
     FORBIDDEN: (errno.EACCES, 0, 0),
@@ -63,6 +68,7 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
+FEATURES = FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED
 LIMITS = FrontendLimits(channels=8, scans=1, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
@@ -137,9 +143,9 @@ class Channel:
 
 
 class Driver:
-    def __init__(self, xen: Xen, device: XenbusDevice, *, powered: bool, tells: bool, echoes: bool) -> None:
+    def __init__(self, xen: Xen, device: XenbusDevice, *, powered: bool, tells: bool, modern: bool) -> None:
         self.xen, self.device = xen, device
-        self.powered, self.tells, self.echoes = powered, tells, echoes
+        self.powered, self.tells, self.modern = powered, tells, modern
         self.domid = -1
         self.channels: dict[int, Channel] = {}
         self.attached = False
@@ -148,7 +154,7 @@ class Driver:
         match action:
             case Action.PUBLISH:
                 nodes = {VERSIONS: "1", MAX_PAGE_ORDER: str(LIMITS.max_page_order)}
-                nodes |= {FEATURE_ECHO: "1"} if self.echoes else {}
+                nodes |= dict.fromkeys(FEATURES, "1") if self.modern else {}
                 return nodes | ({FEATURE_INFO_WAIT: "1"} if self.tells else {})
             case Action.ATTACH:
                 self.domid = self.device.other_domid
@@ -199,12 +205,18 @@ class Driver:
             case calls.ConnectCall(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
                 error, result, status = NO_CHANNELS[SILENT if address == NOT_THERE else psm]
                 backend.fail(req_id, error, result=result, status=status)
+            case calls.ConnectCall(req_id, security=security, psm=psm) if psm == INSECURE:
+                backend.fail(req_id, errno.EPERM, why=constants.L2CAPIF_WHY_NO_AGENT, needed=max(security, 3))
             case calls.ConnectCall(psm=psm) if psm == NEVER_ANSWERS:
                 pass
             case calls.ConnectCall(req_id, number):
                 self.channels[number] = Channel(self, call, call.psm)
-                backend.complete_channel(req_id, call.address, call.address_type, call.psm, TX_MTU, call.mtu)
+                backend.complete_channel(
+                    req_id, call.address, call.address_type, call.psm, TX_MTU, call.mtu, call.security
+                )
                 return self.channels[number]
+            case calls.PairCall():
+                self.answer_pairing(call)
             case calls.EchoCall():
                 self.answer_echo(call)
             case calls.ListenCall(req_id, psm=psm) if psm == TAKEN:
@@ -216,8 +228,18 @@ class Driver:
             case calls.AcceptCall(req_id, number):
                 self.channels[number] = Channel(self, call, ECHO)
                 transport = self.listening.transport
-                backend.complete_channel(req_id, CALLER[transport], 2 * transport, self.listening.psm, TX_MTU, call.mtu)
+                backend.complete_channel(
+                    req_id, CALLER[transport], 2 * transport, self.listening.psm, TX_MTU, call.mtu,
+                    self.listening.security,
+                )  # fmt: skip
                 return self.channels[number]
+            case _:
+                return self.do_on_air(call)
+        return None
+
+    def do_on_air(self, call: calls.Call) -> Channel | None:
+        backend = self.backend
+        match call:
             case calls.ScanCall(req_id, number):
                 self.channels[number] = scan = Channel(self, call, DEAF)
                 scan.outbox += [messages.pack_report(report) for report in REPORTS_OF_A_SCAN]
@@ -231,6 +253,14 @@ class Driver:
                     channel.close()
                 backend.complete(req_id)
         return None
+
+    def answer_pairing(self, call: calls.PairCall) -> None:
+        if call.address == OTHER_DATA:
+            self.backend.complete_pairing(call.req_id, call.security, len(call.oob) and 16, bonded=bool(call.oob))
+        elif call.address == NOT_THERE:
+            self.backend.fail(call.req_id, errno.ETIMEDOUT, status=4)
+        else:
+            self.backend.fail(call.req_id, errno.EPERM, why=constants.L2CAPIF_WHY_NO_MATCH, needed=call.security)
 
     def answer_echo(self, call: calls.EchoCall) -> None:
         if call.address == NO_ANSWER:
@@ -249,10 +279,10 @@ REPORTS_OF_A_SCAN = [
 ]
 
 
-async def serve(guest: int, powered: bool = True, tells: bool = False, echoes: bool = True) -> None:
+async def serve(guest: int, powered: bool = True, tells: bool = False, modern: bool = True) -> None:
     """The backend of the guest's device 0, until it is killed. Where not ``powered``, an ADVERTISE brings a controller;
-    ``tells``: INFO can wait for that. ``echoes``: it says that it knows ECHO.
+    ``tells``: INFO can wait for that. ``modern``: it can do what came later, and says so.
     """
     async with Xen.open() as xen:
         device = XenbusDevice(xen.store, "backend", VL2CAP.backend_path(guest, 0))
-        await device.run(Driver(xen, device, powered=powered, tells=tells, echoes=echoes).perform)
+        await device.run(Driver(xen, device, powered=powered, tells=tells, modern=modern).perform)

@@ -23,7 +23,7 @@ MTU = 1500  # two fill a ring
 RELEASE = 4
 REQUESTS = (
     wire.InfoRequest, wire.ConnectRequest, wire.ListenRequest, wire.AcceptRequest, wire.PlainRequest, wire.ScanRequest,
-    wire.AdvertiseRequest,
+    wire.AdvertiseRequest, wire.AgentRequest, wire.EchoRequest, wire.PairRequest,
 )  # fmt: skip
 REPORT = messages.pack_report(messages.ScanReport(OCTETS, 2, -40, 0, b"\x02\x01\x06"))
 INDICES_SIZE = 2 * size_of("struct l2capif_half")
@@ -107,11 +107,19 @@ class Backend:
                 return wire.InfoResponse(*header, OCTETS, 0, powered, 15, 64, 0, MTU, OCTETS, generation, 2)
             case wire.ConnectRequest():
                 return wire.ChannelResponse(
-                    *header, OCTETS, request.address_type, 0, request.psm, MTU, request.mtu, -ret & 0xF, -ret & 0x3F
+                    *header,
+                    OCTETS,
+                    request.address_type,
+                    request.security,
+                    request.psm,
+                    MTU,
+                    request.mtu,
+                    -ret & 0xF,
+                    -ret & 0x3F,
                 )
             case wire.AcceptRequest(listener=number) if number in self.listeners:
                 of = self.listeners[number]
-                return wire.ChannelResponse(*header, OCTETS, 2 * of.transport, 0, of.psm, MTU, of.mtu)
+                return wire.ChannelResponse(*header, OCTETS, 2 * of.transport, of.security, of.psm, MTU, of.mtu)
             case wire.AcceptRequest():
                 return wire.ChannelResponse(*header[:3], -errno.ENOTCONN)
         return wire.PlainResponse(*header)

@@ -35,6 +35,7 @@ from usbbtd.guest import (
     NoAdapter,
     open_adapter,
 )
+from usbbtd.guest.security import LEVELS
 from usbbtd.l2capif.checks import LONGEST_TIMEOUT_MS
 
 _CHUNK = 65536
@@ -122,7 +123,11 @@ async def _connect(adapter: Adapter, arguments: Arguments) -> None:
 async def _listen(adapter: Adapter, arguments: Arguments) -> None:
     standard_input = None if arguments.echo else StandardInput()
     async with await adapter.listen(
-        arguments.psm, transport="le" if arguments.le else "bredr", mtu=arguments.mtu or DEFAULT_MTU, backlog=1
+        arguments.psm,
+        transport="le" if arguments.le else "bredr",
+        security=arguments.security,
+        mtu=arguments.mtu or DEFAULT_MTU,
+        backlog=1,
     ) as listener:
         while standard_input is None or not standard_input.ended:
             _tell(f"listening on PSM 0x{arguments.psm:04x}")
@@ -145,6 +150,7 @@ async def _open(adapter: Adapter, arguments: Arguments) -> Channel:
         arguments.address,
         arguments.psm,
         address_type=arguments.le or "bredr",
+        security=arguments.security,
         mtu=arguments.mtu or DEFAULT_MTU,
         timeout=arguments.timeout,
     )
@@ -292,6 +298,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="for the peer to answer (default: 10; at most 60)",
     )  # fmt: skip
 
+    peer.add_argument(
+        "--security", choices=LEVELS, default="none", metavar="LEVEL",
+        help="the link has to be: none, encrypted, authenticated or mitm, secure or sc (default: none)",
+    )  # fmt: skip
+
     stream = Parser(add_help=False)
     stream.add_argument("--raw", action="store_true", help="SDUs are chunks of bytes, not lines")
     stream.add_argument(
@@ -324,6 +335,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     listen = add("listen", _listen, "takes peers on a PSM, one at a time", psm, mtu, stream)
     listen.add_argument("--le", action="store_true", help="PSM is an SPSM; advertises too")
+    listen.add_argument(
+        "--security", choices=LEVELS, default="encrypted", metavar="LEVEL",
+        help="a peer's link has to be: none, encrypted, authenticated or mitm, secure or sc (default: encrypted)",
+    )  # fmt: skip
     listen.add_argument("--echo", action="store_true", help="send everything back, and take the next peer afterwards")
     pinging = add("ping", _ping, "round trips to a device: by the L2CAP echo of BR/EDR, or by a PSM", peer, mtu)
     pinging.add_argument(

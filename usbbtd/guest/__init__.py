@@ -10,7 +10,7 @@
 The guest needs a ``vl2cap`` device, which a driver domain that runs usbbtd serves. Every failure is an AdapterError.
 """
 
-from usbbtd.guest.adapter import DEFAULT_MTU, MAX_ECHO, Adapter, AdapterInfo, open_adapter
+from usbbtd.guest.adapter import DEFAULT_MTU, MAX_ECHO, Adapter
 from usbbtd.guest.address import AddressType, Transport
 from usbbtd.guest.channel import Channel, Listener, Peer
 from usbbtd.guest.errors import (
@@ -23,9 +23,14 @@ from usbbtd.guest.errors import (
     LimitReached,
     NoAdapter,
     NoController,
+    NotSecure,
     PermissionDenied,
 )
+from usbbtd.guest.info import AdapterInfo
+from usbbtd.guest.open import open_adapter
+from usbbtd.guest.pairing import Paired
 from usbbtd.guest.scan import Report, Scan
+from usbbtd.guest.security import SecurityLevel
 
 __all__ = [
     "DEFAULT_MTU",
@@ -44,10 +49,13 @@ __all__ = [
     "Listener",
     "NoAdapter",
     "NoController",
+    "NotSecure",
+    "Paired",
     "Peer",
     "PermissionDenied",
     "Report",
     "Scan",
+    "SecurityLevel",
     "Transport",
     "open_adapter",
 ]

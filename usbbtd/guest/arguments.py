@@ -5,8 +5,13 @@ A wrong type raises TypeError, a wrong value ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
-from typing import Final
+from typing import Any, Final
+
+from usbbtd.bluetooth import MINIMUM_MTU, check_psm
+
+_U16_MAX: Final = 0xFFFF
 
 #: The longest time for which a program may keep its processor busy instead of sleeping: the event loop stands still.
 LONGEST_SPIN_S: Final = 0.001
@@ -51,3 +56,34 @@ def check_bytes(name: str, value: object) -> bytes:
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     raise TypeError(f"{name} is {type(value).__name__}: it must be bytes, a bytearray or a memoryview")
+
+
+def check_channel(transport: int, psm: int, mtu: int) -> None:
+    """Raises TypeError or ValueError unless a channel on this transport can have this PSM and this MTU."""
+    check_integer("psm", psm)
+    check_psm(transport, psm)
+    check_mtu(transport, mtu)
+
+
+def check_mtu(transport: int, mtu: int) -> None:
+    """Raises TypeError or ValueError unless a channel on this transport can have this MTU, in bytes."""
+    check_integer("mtu", mtu)
+    if not MINIMUM_MTU[transport] <= mtu <= _U16_MAX:
+        raise ValueError(f"an MTU of {mtu}: it is {MINIMUM_MTU[transport]} to 65535 bytes")
+
+
+def checked_timeout_s(timeout: float | None, longest_ms: int) -> float:
+    """Returns a request's timeout: a millisecond at least, as 0 is the backend's default; the longest for None.
+
+    Raises TypeError or ValueError if ``timeout`` is not legal.
+    """
+    check_seconds("timeout", timeout)
+    longest_s = longest_ms / 1000
+    return longest_s if timeout is None else min(max(timeout, 0.001), longest_s)
+
+
+def number_of(numbers: Mapping[Any, int], name: str, what: str) -> int:
+    """Returns l2capif.h's number of a name of this API. ``what``: the argument. Raises ValueError if there is none."""
+    if not isinstance(name, str) or name not in numbers:
+        raise ValueError(f"{what} {name!r} is none of {', '.join(numbers)}")
+    return numbers[name]

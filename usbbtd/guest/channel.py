@@ -14,6 +14,7 @@ from usbbtd.guest.arguments import check_bytes
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
+from usbbtd.guest.security import level_name
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.wire import ChannelResponse, largest_message
 
@@ -38,12 +39,17 @@ class Channel:
     ``tx_mtu``: the length in bytes of the longest SDU that may be sent; ``rx_mtu``: of the longest that can come. When
     the channel has ended, all calls raise ChannelClosed with the reason, but receiving first returns what came before.
     If the driver domain's service went away it is ChannelLost, which is an AdapterGone, too.
+
+    ``security``: how secure its link was when it opened: "none", "encrypted", "authenticated" or "secure". It ends if
+    the link falls below what it was opened with. ``psm``: of a fixed channel, its CID.
     """
 
-    def __init__(self, remote: RemoteObject, response: ChannelResponse) -> None:
+    def __init__(self, remote: RemoteObject, response: ChannelResponse, *, fixed: bool = False) -> None:
         """Is for ``open_channel`` only."""
         self.peer = Peer(format_address(response.address), address_type_name(response.address_type))
         self.psm = response.psm
+        self.security = level_name(response.security)
+        self._fixed = fixed
         self.tx_mtu = min(response.tx_mtu, remote.stream.max_message)
         self.rx_mtu = response.rx_mtu
         self._remote = remote
@@ -96,7 +102,8 @@ class Channel:
         await (self.close() if kind is None else self.abort())
 
     def __repr__(self) -> str:
-        return f"<Channel {self.peer.address} ({self.peer.address_type}) PSM 0x{self.psm:04x}>"
+        number = "CID" if self._fixed else "PSM"
+        return f"<Channel {self.peer.address} ({self.peer.address_type}) {number} 0x{self.psm:04x}>"
 
 
 class Listener:
@@ -158,16 +165,17 @@ class Listener:
 
 
 async def open_channel(
-    connection: Connection, mtu: int, make: Callable[[Frontend, int, int], int], what: str, *, le: bool
-) -> Channel:
+    connection: Connection, mtu: int, make: Callable[[Frontend, int, int], int], what: str, *, le: bool,
+    fixed: bool = False,
+) -> Channel:  # fmt: skip
     """Opens a channel by the request that ``make`` builds with (core, grant reference of the ring, event channel port).
 
-    ``what`` names the request in errors. Raises as ``RemoteObject.create`` does.
+    ``what`` names the request in errors. ``fixed``: it is a fixed one. Raises as ``RemoteObject.create`` does.
     """
     remote = RemoteObject(connection, ring_order(mtu, connection.max_page_order))
     shared = remote.stream.shared
     response = await remote.create(lambda core: make(core, shared.ref, shared.port), ChannelResponse, what, le=le)
-    return Channel(remote, response)
+    return Channel(remote, response, fixed=fixed)
 
 
 def ring_order(mtu: int, max_page_order: int) -> int:

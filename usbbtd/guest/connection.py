@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from struct import pack_into
 from typing import Protocol
@@ -25,6 +25,7 @@ from usbbtd.retry import Retry
 from usbbtd.xen.dataring import DataRing
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.error import XenError
+from usbbtd.xen.grant import SharedPages
 from usbbtd.xen.ring import PAGE_SIZE, FrontRing
 from usbbtd.xen.xen import Xen
 from usbbtd.xenbus import Action
@@ -34,6 +35,12 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 2.0
 _VERSION: int = constants.L2CAPIF_VERSION
 _unpack_producer = record("struct l2capif_producer").unpack_from  # that of `in`, at the start of l2capif_data_intf
 _REFS_OFFSET = 2 * size_of("struct l2capif_half")
+
+#: What not every backend of this version can do.
+_FEATURES = (
+    nodes.FEATURE_INFO_WAIT, nodes.FEATURE_ECHO, nodes.FEATURE_SECURITY, nodes.FEATURE_FIXED, nodes.FEATURE_AGENT,
+    nodes.FEATURE_SCAN_EXTENDED, nodes.FEATURE_ADVERTISE_EXTENDED,
+)  # fmt: skip
 
 Answered = Callable[[Response], None]
 
@@ -96,19 +103,17 @@ class SharedStream:
 class Connection:
     """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
 
-    ``max_page_order``: the highest order of data rings that the backend takes. ``tells_changes``: whether its INFO can
-    wait for a change. ``has_echo``: whether it knows ECHO. ``fail`` is called with a reason when the backend breaks a
-    rule, or we fail. ``spin_ns``: how long new streams look at their rings themselves before they sleep.
+    ``max_page_order``: the highest order of data rings that the backend takes. ``features``: the nodes of what it can
+    do besides what every backend can, such as ``nodes.FEATURE_ECHO``. ``fail`` is called with a reason when the backend
+    breaks a rule, or we fail. ``spin_ns``: how long new streams look at their rings themselves before they sleep.
     """
 
     def __init__(
-        self, xen: Xen, domid: int, max_page_order: int, fail: Callable[[str], None], *, tells_changes: bool = False,
-        has_echo: bool = False,
-    ) -> None:  # fmt: skip
+        self, xen: Xen, domid: int, max_page_order: int, fail: Callable[[str], None], features: Collection[str] = ()
+    ) -> None:
         self.spin_ns = 0
         self.max_page_order = max_page_order
-        self.tells_changes = tells_changes
-        self.has_echo = has_echo
+        self.features = frozenset(features)
         self.closed = False
         self._releases: set[asyncio.Future[None]] = set()  # RELEASEs that are not answered yet
         self._xen, self._domid = xen, domid
@@ -116,6 +121,7 @@ class Connection:
         self._core = Frontend()
         self._answered: dict[int, Answered] = {}
         self._streams: set[SharedStream] = set()
+        self._lent: set[SharedPages] = set()
         with ExitStack() as undo:
             page = xen.grants.share(domid, 1)
             undo.callback(page.close)
@@ -183,6 +189,21 @@ class Connection:
         self._streams.discard(stream)
         stream.close()
 
+    def lend(self, octets: bytes) -> SharedPages:
+        """Shares a page that begins with ``octets``, for one request; ``take_back`` ends that. Raises as ``share``."""
+        if self.closed:
+            raise LocalProtocolError("the connection has ended")
+        page = self._xen.grants.share(self._domid, 1)
+        page.memory[: len(octets)] = octets
+        self._lent.add(page)
+        return page
+
+    def take_back(self, page: SharedPages) -> None:
+        """Takes a page back, when the request that it is for is answered. Idempotent."""
+        if page in self._lent:
+            self._lent.discard(page)
+            page.close()
+
     def close(self) -> None:
         """Ends the connection: answers all requests in flight with -ENODEV and ends all data rings. Idempotent."""
         if self.closed:
@@ -192,6 +213,8 @@ class Connection:
         for stream in tuple(self._streams):
             stream.lose()
             self.unshare(stream)
+        for page in tuple(self._lent):
+            self.take_back(page)
         self._core.close()
         self._deliver()
 
@@ -300,11 +323,8 @@ class _Frontend:
             raise RemoteProtocolError(f"{path} is {untrusted_versions!r:.40}, without {_VERSION}")
         lowest, highest = constants.L2CAPIF_MIN_RING_ORDER, constants.L2CAPIF_MAX_RING_ORDER
         order = await device.read_other_int(nodes.MAX_PAGE_ORDER, lowest, LAST_U32)
-        self._connection = Connection(
-            self._xen, device.other_domid, min(order, highest), device.fail,
-            tells_changes=await device.read_other(nodes.FEATURE_INFO_WAIT) == "1",
-            has_echo=await device.read_other(nodes.FEATURE_ECHO) == "1",
-        )  # fmt: skip
+        features = [node for node in _FEATURES if await device.read_other(node) == "1"]
+        self._connection = Connection(self._xen, device.other_domid, min(order, highest), device.fail, features)
         return self._connection.nodes
 
     def _detach(self) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 
-from usbbtd.bluetooth import BREDR, LE, describe_error, result_name
+from usbbtd.bluetooth import BREDR, LE, LEVEL_NONE, describe_error, result_name
+from usbbtd.guest.security import level_name, missing
 
 #: The reason for the end of a channel, by the ``error`` in its data ring.
 _CLOSE_REASONS = {
+    errno.EPERM: "the link is not secure enough any more",
     errno.EACCES: "the driver domain does not allow it any more",
     errno.ENOTCONN: "the peer disconnected",
     errno.ETIMEDOUT: "the link was lost",
@@ -63,6 +65,19 @@ class PermissionDenied(AdapterError, PermissionError):
     """The driver domain's policy does not let this guest do that."""
 
 
+class NotSecure(AdapterError):
+    """The link to a peer is less secure than it has to be, and could not be made so.
+
+    ``level``: what is needed, "encrypted", "authenticated" or "secure"; "none" if the driver domain does not say.
+    ``why``: the name of what was missing, such as "no_agent"; the text has it in words.
+    """
+
+    def __init__(self, number: int, text: str, level: str = "none", why: str = "unknown") -> None:
+        super().__init__(number, text)
+        self.level = level
+        self.why = why
+
+
 class LimitReached(AdapterError):
     """This guest has as many channels, listeners or scans as the driver domain lets it have, or connects too often."""
 
@@ -79,12 +94,18 @@ class ChannelLost(ChannelClosed, AdapterGone):
     """The channel has ended because the adapter is gone."""
 
 
-def refused(number: int, what: str, result: int, status: int, *, le: bool) -> AdapterError:
+def refused(
+    number: int, what: str, result: int, status: int, *, le: bool, why: int = 0, needed: int = 0
+) -> AdapterError:
     """Returns the exception for a request that the backend answered with the error ``number``.
 
-    ``what`` was asked for: ``"connect to C0:FF:EE:00:00:01, PSM 0x1001"``; ``result`` and ``status`` as in l2capif.h.
+    ``what`` was asked for: ``"connect to C0:FF:EE:00:00:01, PSM 0x1001"``; the others as in l2capif.h.
     """
     match number:
+        case errno.EPERM:
+            level, (name, words) = level_name(needed), missing(why)
+            wanted = f"be {level}" if needed > LEVEL_NONE else "be more secure"
+            return NotSecure(number, f"{what}: the link has to {wanted}: {words}", level, name)
         case errno.ECONNREFUSED:
             name = result_name(LE if le else BREDR, result)
             return L2capRefused(number, f"{what}: the peer refused: {name}", result, name)

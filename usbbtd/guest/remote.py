@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from errno import EMFILE, ENODEV, ENOTCONN
+from errno import EMFILE, ENODEV, ENOTCONN, EOPNOTSUPP
 from typing import TypeVar
 
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone, ChannelClosed, LimitReached, refused
 from usbbtd.guest.stream import Stream
 from usbbtd.l2capif.frontend import Frontend
-from usbbtd.l2capif.wire import ChannelResponse, EchoResponse, Response
+from usbbtd.l2capif.wire import ChannelResponse, EchoResponse, PairResponse, Response
 from usbbtd.xen.error import XenError
+from usbbtd.xen.grant import SharedPages
 
 _Kind = TypeVar("_Kind", bound=Response)
 
@@ -31,34 +32,54 @@ async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) 
     return _succeeded(connection, await answered, kind, what, le=False)
 
 
+def require(connection: Connection, feature: str, what: str, or_else: str = "") -> None:
+    """Raises AdapterError with EOPNOTSUPP unless the backend has the feature of this node.
+
+    ``what`` needs it. ``or_else``: what else the user can do, in words that go on a sentence.
+    """
+    if feature not in connection.features:
+        raise AdapterError(EOPNOTSUPP, f"{what}: usbbtd in the driver domain is too old for that: update it{or_else}")
+
+
 class RemoteObject:
-    """A channel, listener, scan, advertisement or echo in the backend, from its request to its RELEASE.
+    """A channel, listener, scan, advertisement, agent, pairing or echo in the backend, from its request to its RELEASE.
 
     ``number``: its id; 0 before the request. ``stream``: its data ring, if ``order`` asks for one; the pages are taken
-    back when the backend has let go of them. ``lasting``: False if it is over when it is answered, as an echo is.
-    Raises AdapterGone if the connection has ended, AdapterError if there are no pages left.
+    back when the backend has let go of them. ``page_ref``: the grant reference of a page with ``page``, if that is
+    given; it is taken back when the request is answered. ``lasting``: False if it is over when it is answered, as an
+    echo is. Raises AdapterGone if the connection has ended, AdapterError if there are no pages left.
     """
 
-    def __init__(self, connection: Connection, order: int | None = None, *, lasting: bool = True) -> None:
+    def __init__(
+        self, connection: Connection, order: int | None = None, *, page: bytes | None = None, lasting: bool = True
+    ) -> None:
         self.connection = connection
         self._lasting = lasting
         self.number = 0
         self._stream: Stream | None = None
+        self._page: SharedPages | None = None
         self._loop = asyncio.get_running_loop()
         self._response: Response | None = None
         self._releasing: asyncio.Future[None] | None = None
         if connection.closed:
             raise _gone("a new object")
-        if order is not None:
-            try:
+        try:
+            if order is not None:
                 self._stream = Stream(connection, order)
-            except XenError as exc:
-                raise AdapterError(exc.errno or 0, str(exc.strerror)) from exc
+            if page is not None:
+                self._page = connection.lend(page)
+        except XenError as exc:
+            raise AdapterError(exc.errno or 0, str(exc.strerror)) from exc
 
     @property
     def stream(self) -> Stream:
         assert self._stream is not None, "asked for without a data ring"
         return self._stream
+
+    @property
+    def page_ref(self) -> int:
+        assert self._page is not None, "asked for without a page"
+        return self._page.refs[0]
 
     async def create(self, make: Make, kind: type[_Kind], what: str, *, le: bool = False) -> _Kind:
         """Sends the request, and returns the response. ``what`` names the request in errors.
@@ -70,6 +91,7 @@ class RemoteObject:
 
         def receive_response(response: Response) -> None:
             self._response = response
+            self._take_page_back()
             if not answered.done():
                 answered.set_result(None)
 
@@ -102,6 +124,7 @@ class RemoteObject:
         def let_go() -> None:
             if stream is not None:
                 stream.unshare()
+            self._take_page_back()
             if not released.done():
                 released.set_result(None)
 
@@ -112,6 +135,10 @@ class RemoteObject:
             let_go()  # it was never asked for, was refused, or is over: the backend has nothing
         else:
             self.connection.release(self.number, let_go)
+
+    def _take_page_back(self) -> None:
+        if self._page is not None:
+            self.connection.take_back(self._page)
 
     def __del__(self) -> None:
         # A program may leave `async for report in adapter.scan()` by break, or forget a channel: that must not hold a
@@ -126,8 +153,9 @@ def _succeeded(connection: Connection, response: Response, kind: type[_Kind], wh
     if connection.closed and response.ret == -ENODEV:
         raise _gone(what)
     result = response.result if isinstance(response, ChannelResponse) else 0
-    status = response.status if isinstance(response, ChannelResponse | EchoResponse) else 0
-    raise refused(-response.ret, what, result, status, le=le)
+    status = response.status if isinstance(response, ChannelResponse | EchoResponse | PairResponse) else 0
+    why, needed = (response.why, response.needed) if isinstance(response, ChannelResponse | PairResponse) else (0, 0)
+    raise refused(-response.ret, what, result, status, le=le, why=why, needed=needed)
 
 
 def _check_open(connection: Connection, what: str) -> None:
