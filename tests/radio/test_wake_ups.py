@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.support import air, plain_xen
+from tests.support.pairing import AirAgent
+from usbbtd.bluetooth import LEVEL_ENCRYPTED
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import Offer
-from usbbtd.radio.errors import Unreachable
+from usbbtd.radio.errors import RadioError, Unreachable
+from usbbtd.security.terms import ENTER_PASSKEY
 
 octets = air.octets
 
@@ -341,10 +344,37 @@ signals = st.builds(
     handles, transports, st.integers(1, 0x1A), st.integers(0, 4), st.lists(words, max_size=6),
 )  # fmt: skip
 data = st.builds(acl, handles, st.sampled_from((0x40, 0x41, 0x3F)), st.binary(max_size=40))
-bulks = st.tuples(st.just("bulk"), st.one_of(requests, requests, signals, data, st.builds(parameters, handles)))
+pairing_features = st.builds(
+    lambda code, io, flags: bytes((code, io, 0, flags, 16, 7, 7)),
+    st.sampled_from((1, 2)), st.integers(0, 4), st.sampled_from((0x01, 0x05, 0x09, 0x0D)),
+)  # fmt: skip
+smp_codes, smp_sizes = st.integers(1, 14), st.sampled_from((1, 7, 16, 64))
+smp_pdus = st.builds(lambda code, size: bytes((code, *range(size))), smp_codes, smp_sizes)
+smp = st.builds(acl, handles, st.just(6), st.one_of(pairing_features, st.just(b"\x0b\x05"), smp_pdus))
+bulks = st.tuples(
+    st.just("bulk"), st.one_of(requests, requests, signals, data, smp, smp, st.builds(parameters, handles))
+)
+#: Events about the security of a link, by what they name: a handle or an address, with what comes before and after.
+_BY_HANDLE = (
+    (0x08, b"\0", b"\0"), (0x08, b"\0", b"\1"), (0x08, b"\0", b"\2"), (0x08, b"\x06", b"\0"), (0x30, b"\0", b""),
+    (0x06, b"\0", b""), (0x06, b"\x05", b""), (0x3E, b"\x05", bytes(10)), (0x3E, b"\x05", bytes(range(10))),
+)  # fmt: skip
+_BY_ADDRESS = (
+    (0x17, b"", b""), (0x16, b"", b""), (0x31, b"", b""), (0x32, b"", b"\1\0\1"), (0x32, b"", b"\3\0\3"),
+    (0x33, b"", b"\1\2\3\0"), (0x33, b"", b"\xff" * 4), (0x34, b"", b""), (0x35, b"", b""), (0x36, b"\0", b""),
+    (0x36, b"\5", b""), (0x3B, b"", b"\1\2\3\0"),
+    *((0x18, b"", bytes((*range(16), key_type))) for key_type in range(9)),
+)  # fmt: skip
+said_of_links = st.builds(
+    lambda of, handle: event(of[0], of[1] + struct.pack("<H", handle) + of[2]), st.sampled_from(_BY_HANDLE), handles
+)
+said_of_peers = st.builds(lambda of, peer: event(of[0], of[1] + peer + of[2]), st.sampled_from(_BY_ADDRESS), peers)
+secrecy = st.tuples(st.just("event"), st.one_of(said_of_links, said_of_peers))
+wishes = st.tuples(st.sampled_from(("reach", "pair")), handles, st.integers(2, 4))
+people = st.tuples(st.just("people"), st.booleans())
 links = st.tuples(st.just("link"), handles, peers, transports, st.integers(0, 1))
 ends = st.tuples(st.just("end"), handles, st.sampled_from((0, 0, 0, 0x02, 0x1F)))
-completions = st.tuples(st.just("completed"), handles, st.integers(0, 3))
+completions = st.tuples(st.just("event"), st.builds(completed, handles, st.integers(0, 3)))
 statuses = st.sampled_from((0x00, 0x02, 0x04, 0x0B, 0x0C, 0x1F))
 answers = st.tuples(st.just("answer"), st.integers(0, 3), statuses, st.booleans())
 guest_requests = st.one_of(
@@ -356,7 +386,8 @@ guest_requests = st.one_of(
 )
 wakes = st.sampled_from([("wake",), ("wake",), ("wake",), ("turn",)])
 losses = st.sampled_from([("late",), ("unplug",), ("broken",)])
-single = st.one_of(bulks, links, ends, completions, answers, guest_requests, wakes, losses)
+secured = st.one_of(secrecy, wishes, people)
+single = st.one_of(bulks, links, ends, completions, answers, secured, secured, guest_requests, wakes, losses)
 
 
 @st.composite
@@ -397,8 +428,11 @@ class World:
         self.up: set[Any] = set()  # handles in use
         self.dongle: Any = None
         for transport in air.TRANSPORTS:
-            self.adapter.channels.listen(transport, REFUSING[transport], self.adapter.channels.refuse)
+            self.adapter.channels.listen(transport, REFUSING[transport], self.adapter.channels.refuse, LEVEL_ENCRYPTED)
         self.late_s = 0.0
+        self.agent = AirAgent(answer=lambda _: None, pin_allowed=True)
+        self.adapter.agents.register(self.agent)
+        self.wishing: list[Any] = []
 
     async def plug(self) -> None:
         self.dongle = await plug(self.adapter)
@@ -420,11 +454,13 @@ class World:
             case ("end", handle, status):
                 self.up -= set() if status else {handle}
                 self.interrupts.append(disconnected(handle, status))
-            case ("completed", handle, count):
-                self.interrupts.append(completed(handle, count))
             case ("answer", which, status, complete) if self.dongle.commands:
                 opcode = self.dongle.commands[-1 - which % len(self.dongle.commands)][:2]
                 self.interrupts.append(answer(opcode, status, complete=complete))
+            case ("event", packet):
+                self.interrupts.append(packet)
+            case ("reach" | "pair" | "people", *_):
+                self.secure(step)
             case ("wake",):
                 bulks, self.bulks = self.bulks, []
                 interrupts, self.interrupts = self.interrupts, []
@@ -443,6 +479,18 @@ class World:
                 await self.plug()
             case _:
                 self.ask(step)
+
+    def secure(self, step: tuple[Any, ...]) -> None:
+        security, links = self.adapter.security, self.adapter.links.by_handle
+        match step:
+            case ("reach", handle, level) if link := links.get(handle):
+                self.wishing.append(asyncio.ensure_future(security.reach(link, level, self.agent)))
+            case ("pair", handle, level) if link := links.get(handle):
+                pairing = security.pair(link.address, link.address_type, level, self.agent)
+                self.wishing.append(asyncio.ensure_future(pairing))
+            case ("people", accept):
+                for prompt in self.agent.prompts[-2:]:
+                    prompt.answer(accept, 66051 if prompt.kind == ENTER_PASSKEY else b"1234")
 
     def ask(self, step: tuple[Any, ...]) -> None:
         if self.guest.connection.full:
@@ -524,6 +572,10 @@ async def play(steps: list[Any], entries: list[Any]) -> None:
     for transport in air.TRANSPORTS:
         world.adapter.channels.unlisten(transport, REFUSING[transport])
     world.adapter.close()
+    for wish in await asyncio.gather(*world.wishing, return_exceptions=True):
+        assert not isinstance(wish, Exception) or isinstance(wish, RadioError), wish
+    assert not world.adapter.security._pursuits
+    assert not world.adapter.security._asked
     assert not any(world.adapter.statistics().values())
     assert world.xen.held == (0, 0, 0)
     assert (world.guest.access.open_grants, world.guest.served._core.objects()) == (0, [])
