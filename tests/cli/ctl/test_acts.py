@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.demo import plan
 from tests.support import stack as stack_module
+from tests.support.domain import NewDomain
 from usbbtd.cli import ctl
+from usbbtd.guest import AdapterError, open_adapter
 
 PEER, MOUSE = "C0:FF:EE:00:00:21", "C0:FF:EE:00:00:22"
 KEY, LONG_TERM, IRK = (bytes(range(first, first + 16)) for first in (0x10, 0x20, 0x30))
@@ -120,6 +124,47 @@ def test_no_key_is_in_the_log_or_the_dump(stack: Any, usbbtctl: Any, tmp_path: P
     assert not [secret for secret in ("cellar", PEER, "A mouse") if secret in anonymous]
     usbbtctl("forget", PEER)
     usbbtctl("forget", MOUSE)
+
+
+BONDED = """
+[[rule]]
+guest = "any"
+action = "connect"
+peer = "bonded"
+verdict = "allow"
+"""
+
+
+async def connect() -> str:
+    """What becomes of a channel to the remote device."""
+    async with open_adapter() as adapter:
+        try:
+            async with await adapter.connect(plan.ECHO.address, plan.ECHO_PSM["bredr"]) as channel:
+                await channel.send(b"echo")
+                return (await channel.recv()).decode()
+        except AdapterError as error:
+            return type(error).__name__
+
+
+def test_a_bond_is_for_the_guest_that_it_was_made_for(stack: Any, new_domain: NewDomain, usbbtctl: Any) -> None:
+    stack.daemon.wait_logged("adapter up")
+    work, play = (stack.new_guest(new_domain, domain=name) for name in ("work", "play"))
+    stack.set_policy(BONDED)
+    since = len(stack.daemon.log)
+    stack.daemon.signal(signal.SIGHUP)
+    stack.daemon.wait_logged("policy loaded", since=since)
+    assert (work.run(connect), play.run(connect)) == ("PermissionDenied", "PermissionDenied")
+    refused = usbbtctl("pair", plan.ECHO.address, "--guest", "work", status=1)
+    assert "it may pair at the level 'encrypted', which shows nothing of who it is" in refused
+    said = usbbtctl("pair", plan.ECHO.address, "--guest", "work", "--security", "encrypted")
+    assert said == "paired: encrypted, with a key of 16 octets; the bond belongs to guest work\n"
+    (bond,) = map(json.loads, usbbtctl("bonds", "--json").splitlines())
+    assert (bond["address"], bond["guests"], bond["security"]) == (plan.ECHO.address, ["work"], "encrypted")
+    assert (work.run(connect), play.run(connect)) == ("echo", "PermissionDenied")
+    usbbtctl("forget", plan.ECHO.address)
+    assert work.run(connect) == "PermissionDenied"
+    for guest in (work, play):
+        stack.detach(guest)
 
 
 def test_acts_are_records(stack: Any, usbbtctl: Any) -> None:
