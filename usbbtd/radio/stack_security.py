@@ -1,7 +1,7 @@
 """Runs security over the links of one stack: moves what happens between the controller, peers and the security core."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from usbbtd.bluetooth import transport_of
 from usbbtd.errors import LocalProtocolError
@@ -12,9 +12,6 @@ from usbbtd.l2cap.mux import Mux
 from usbbtd.security import events as security_events
 from usbbtd.security.bonds import BondBook
 from usbbtd.security.core import Security
-
-#: How many PDUs of one peer's security manager are held back while its link is being encrypted.
-_MOST_HELD: Final = 16
 
 
 class SecurityKeeper(Protocol):
@@ -31,9 +28,6 @@ class SecurityKeeper(Protocol):
 class StackSecurity:
     """Moves between a controller's events, the security managers of peers, and the core, as long as the stack lives.
 
-    A dongle may hand over what a peer has sent by its new key before it says that the link is encrypted, as USB has an
-    endpoint for each: PDUs of the security manager wait for that.
-
     ``due``: when ``handle_timeout`` has to be called; None if never.
     """
 
@@ -44,8 +38,7 @@ class StackSecurity:
         self._mux = mux
         self._keeper = keeper
         self._now = now
-        self._held: dict[int, list[bytes]] = {}  # by the handle of a link that is being encrypted
-        self._counters = dict.fromkeys(("links_refused", "pdus_held_dropped"), 0)
+        self._links_refused = 0
         self._is_stirred = False  # whether the core was told something since ``deliver``
         core, security = self.core, host.security
         # What takes an event of the controller, and the time; and what carries out an action of the core.
@@ -83,8 +76,8 @@ class StackSecurity:
         }
 
     def statistics(self) -> dict[str, int]:
-        """Returns the counters of the security core, and of what was refused or held back in vain."""
-        return self.core.statistics() | self._counters
+        """Returns the counters of the security core, and how many links were refused."""
+        return self.core.statistics() | {"links_refused": self._links_refused}
 
     def stir(self) -> None:
         """Has the core asked, at the next ``deliver``, what it wants done: it was told something from elsewhere."""
@@ -104,12 +97,11 @@ class StackSecurity:
         try:
             self.core.add_link(handle, *peer, self._now(), air_address=private_address)
         except LocalProtocolError:  # the controller lies: there is a link with this peer, or there are too many
-            self._counters["links_refused"] += 1
+            self._links_refused += 1
             self._host.disconnect(handle)
         self._is_stirred = True
 
     def link_down(self, handle: int) -> None:
-        self._held.pop(handle, None)
         self.core.remove_link(handle, self._now())
         self._is_stirred = True
         self.deliver()
@@ -119,15 +111,13 @@ class StackSecurity:
         if (receive := self._receivers.get(type(event))) is None:
             return
         receive(*event, self._now())
-        if isinstance(event, hci_events.EncryptionChanged | hci_events.KeyRefreshed):
-            for untrusted_payload in self._held.pop(event.handle, ()):
-                self.core.receive_smp(event.handle, untrusted_payload, self._now())
         self._is_stirred = True
 
     def deliver(self) -> None:  # hot: per wake-up
         """Does what the core wants done after all that has happened."""
-        if pdus := self._mux.take_security_pdus():
-            self._receive_pdus(pdus)
+        for handle, untrusted_payload in self._mux.take_security_pdus():
+            self.core.receive_smp(handle, untrusted_payload, self._now())
+            self._is_stirred = True
         if self._is_stirred:
             self._move()
 
@@ -138,32 +128,14 @@ class StackSecurity:
 
     # Inside.
 
-    def _receive_pdus(self, pdus: list[tuple[int, bytes]]) -> None:
-        for handle, untrusted_payload in pdus:
-            held = self._held.get(handle)
-            if held is None:
-                self.core.receive_smp(handle, untrusted_payload, self._now())
-                self._is_stirred = True
-            elif len(held) < _MOST_HELD:
-                held.append(untrusted_payload)
-            else:
-                self._counters["pdus_held_dropped"] += 1
-
     def _move(self) -> None:
         """Carries out the core's actions and hands on its events, until there are no more."""
         core = self.core
         while self._is_stirred:
             self._is_stirred = False
             for action in core.take_actions():
-                self._act(action)
+                self._actors[type(action)](*action)
             if events := core.take_events():
                 self._is_stirred = True  # who hears them may answer
                 self._keeper.receive_security_events(core, events)
         self.due = core.next_timeout()
-
-    def _act(self, action: security_events.SecurityAction) -> None:
-        if isinstance(action, security_events.StartEncryption) or (
-            isinstance(action, security_events.AnswerLongTermKey) and action.key is not None
-        ):
-            self._held.setdefault(action.handle, [])
-        self._actors[type(action)](*action)

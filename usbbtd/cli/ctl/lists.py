@@ -37,7 +37,7 @@ _CHANNELS = (
     "DOMID", "DEVID", "OBJECT", "STATE", "PEER", "TYPE", "PSM", "CID", "MTU OUT", "IN", "SDUS TO", "BYTES", "SDUS FROM",
     "BYTES",
 )  # fmt: skip
-_LINKS = ("HANDLE", "PEER", "TYPE", "ROLE", "CHANNELS", "AGE", "QUEUED", "OUTSTANDING")
+_LINKS = ("HANDLE", "PEER", "TYPE", "ROLE", "SECURITY", "BONDED", "CHANNELS", "AGE", "QUEUED", "OUTSTANDING")
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -93,7 +93,9 @@ def _channel_cells(row: Row) -> list[str]:
 
 def _link_cells(row: Row) -> list[str]:
     peer = [hexadecimal(row["handle"]), row["address"], row["address_type"], row["role"]]
-    return [*peer, str(row["channels"]), duration(row["age_s"]), str(row["queued"]), str(row["outstanding"])]
+    security = [row["security"], "yes" if row["bonded"] else "no"]
+    counts = [str(row["channels"]), duration(row["age_s"]), str(row["queued"]), str(row["outstanding"])]
+    return [*peer, *security, *counts]
 
 
 def traffic_cells(row: Row) -> list[str]:

@@ -104,7 +104,6 @@ METRICS: dict[tuple[str, str], Metric] = {
         "security_pairings_failed": "Pairings that failed.",
         "security_pairings_locked_out": "Pairings refused because others with their peer had failed.",
         "security_pairings_refused": "Pairings that we refused.",
-        "security_pdus_held_dropped": "Security manager PDUs before their link was encrypted, and too many.",
         "security_requests_refused": "Requests of the controller for keys that were refused.",
         "security_smp_paired": "Pairings on LE that ended well.",
         "security_smp_failed": "Pairings on LE that failed here.",
