@@ -16,6 +16,7 @@ from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
     EVENT_CHANNEL,
+    FEATURE_AGENT,
     FEATURE_ECHO,
     FEATURE_FIXED,
     FEATURE_INFO_WAIT,
@@ -44,7 +45,12 @@ LIES = 0x1013
 LOST = 0x1015
 TAKEN = 0x1017  # to listen on
 
+ASKS = 0x101B  # an agent
 INSECURE = 0x101D  # and so is who is to be paired with
+
+# Numbers of prompts: of a PAIR, and the first of a peer that comes.
+PAIRING, COMES = 1000, 1
+PASSKEY = 424242
 
 NO_CHANNELS = {
     REFUSES: (errno.ECONNREFUSED, 2, 0),
@@ -68,7 +74,7 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
-FEATURES = FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED
+FEATURES = FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED, FEATURE_AGENT
 LIMITS = FrontendLimits(channels=8, scans=1, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
@@ -76,7 +82,9 @@ ORDER = 10
 
 
 class Channel:
-    def __init__(self, driver: Driver, call: calls.ConnectCall | calls.AcceptCall | calls.ScanCall, psm: int) -> None:
+    def __init__(
+        self, driver: Driver, call: calls.ConnectCall | calls.AcceptCall | calls.ScanCall | calls.AgentCall, psm: int
+    ) -> None:
         self.psm = psm
         self.driver = driver
         self.indices = driver.xen.grants.map(driver.domid, [call.ref])
@@ -101,18 +109,11 @@ class Channel:
 
     def work(self) -> None:
         while self.psm not in (DEAF, SAYS_GOODBYE, LOST):
-            messages, notify = self.ring.read()
-            if self.psm == REPORTS and messages:  # an event may come without any
-                for channel in self.driver.channels.values():
-                    channel.psm = ECHO if channel.psm == DEAF else channel.psm
-                    if channel is not self:
-                        channel.work()
-                flooded = sum(channel.sent for channel in self.driver.channels.values() if channel.psm == FLOODS)
-                messages = [str(flooded).encode() for _ in messages]
-            self.outbox += messages
+            received, notify = self.ring.read()
+            self.receive(received)
             if notify:
                 self.event_channel.notify()
-            if not messages:
+            if not received:
                 break
         if self.psm == FLOODS and not self.outbox:
             self.outbox += [FLOOD_SDU] * 64
@@ -130,6 +131,19 @@ class Channel:
         if self.psm in (ECHO, REPORTS) and not self.outbox and self.ring.peer_error:
             self.psm = LOST
             self.end(errno.ENOTCONN)
+
+    def receive(self, received: list[bytes]) -> None:
+        if self.psm == ASKS:
+            self.driver.take_answers([messages.unpack_answer(each) for each in received])
+        elif self.psm == REPORTS and received:  # an event may come without any
+            for channel in self.driver.channels.values():
+                channel.psm = ECHO if channel.psm == DEAF else channel.psm
+                if channel is not self:
+                    channel.work()
+            flooded = sum(channel.sent for channel in self.driver.channels.values() if channel.psm == FLOODS)
+            self.outbox += [str(flooded).encode() for _ in received]
+        else:
+            self.outbox += received
 
     def end(self, error: int) -> None:
         self.ring.set_error(-error)
@@ -149,6 +163,8 @@ class Driver:
         self.domid = -1
         self.channels: dict[int, Channel] = {}
         self.attached = False
+        self.agent: Channel | None = None
+        self.pairing: calls.PairCall | None = None  # while the agent is asked about it
 
     async def perform(self, action: Action) -> Mapping[str, str] | None:
         match action:
@@ -185,12 +201,15 @@ class Driver:
         started: list[Channel | None] = []
         while pending := self.backend.take_calls():
             started += [self.do(call) for call in pending]
-        responses = self.backend.take_responses()
-        if responses and self.ring.put(responses):
-            self.event_channel.notify()
+        self.respond()
         for channel in started:
             if channel is not None and channel in self.channels.values():  # not released in the same batch
                 channel.start()
+
+    def respond(self) -> None:
+        responses = self.backend.take_responses()
+        if responses and self.ring.put(responses):
+            self.event_channel.notify()
 
     def power_up(self) -> None:
         if not self.powered:
@@ -245,22 +264,54 @@ class Driver:
                 scan.outbox += [messages.pack_report(report) for report in REPORTS_OF_A_SCAN]
                 backend.complete(req_id)
                 return scan
+            case calls.AgentCall(req_id, number):
+                self.channels[number] = self.agent = Channel(self, call, ASKS)
+                backend.complete(req_id)
+                self.ask(COMES, constants.L2CAPIF_PROMPT_CONSENT, CALLER[1], 2)
+                return self.agent
             case calls.AdvertiseCall(req_id):
                 backend.complete(req_id)
                 self.power_up()
             case calls.ReleaseCall(req_id, number):
                 if (channel := self.channels.pop(number, None)) is not None:
                     channel.close()
+                    self.agent = None if channel is self.agent else self.agent
                 backend.complete(req_id)
         return None
 
     def answer_pairing(self, call: calls.PairCall) -> None:
-        if call.address == OTHER_DATA:
-            self.backend.complete_pairing(call.req_id, call.security, len(call.oob) and 16, bonded=bool(call.oob))
-        elif call.address == NOT_THERE:
+        if call.address == NOT_THERE:
             self.backend.fail(call.req_id, errno.ETIMEDOUT, status=4)
+        elif call.oob:
+            self.backend.complete_pairing(call.req_id, call.security, 16, bonded=True)
+        elif self.agent is None:
+            self.backend.fail(call.req_id, errno.EPERM, why=constants.L2CAPIF_WHY_NO_AGENT, needed=call.security)
         else:
-            self.backend.fail(call.req_id, errno.EPERM, why=constants.L2CAPIF_WHY_NO_MATCH, needed=call.security)
+            self.pairing = call
+            self.ask(PAIRING, constants.L2CAPIF_PROMPT_CONFIRM, call.address, call.address_type, 42193)
+
+    def ask(self, number: int, kind: int, address: bytes, address_type: int, value: int = 0) -> None:
+        if self.agent is not None:
+            self.agent.outbox.append(messages.pack_prompt(messages.PromptMessage(
+                number, kind, address, address_type, value, 30_000
+            )))  # fmt: skip
+            self.agent.work()
+
+    def take_answers(self, answers: list[messages.AnswerMessage]) -> None:
+        """The second question of who comes is to be typed."""
+        for answer in answers:
+            if answer.number == PAIRING and (call := self.pairing) is not None:
+                self.pairing = None
+                if answer.accept:
+                    self.backend.complete_pairing(call.req_id, call.security, 16, bonded=True)
+                else:
+                    why = constants.L2CAPIF_WHY_REFUSED_HERE
+                    self.backend.fail(call.req_id, errno.EPERM, why=why, needed=call.security)
+                self.respond()
+            elif answer.number == COMES and answer.accept:
+                self.ask(COMES + 1, constants.L2CAPIF_PROMPT_ENTER_PASSKEY, CALLER[1], 2)
+            elif answer.number == COMES + 1 and answer.value == PASSKEY:
+                self.ask(COMES + 2, constants.L2CAPIF_PROMPT_DISPLAY, CALLER[1], 2, 7)
 
     def answer_echo(self, call: calls.EchoCall) -> None:
         if call.address == NO_ANSWER:

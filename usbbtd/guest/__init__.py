@@ -12,6 +12,7 @@ The guest needs a ``vl2cap`` device, which a driver domain that runs usbbtd serv
 
 from usbbtd.guest.adapter import DEFAULT_MTU, MAX_ECHO, Adapter
 from usbbtd.guest.address import AddressType, Transport
+from usbbtd.guest.agent import Agent, IoCapability, Prompt, PromptKind
 from usbbtd.guest.channel import Channel, Listener, Peer
 from usbbtd.guest.errors import (
     AdapterError,
@@ -40,10 +41,12 @@ __all__ = [
     "AdapterGone",
     "AdapterInfo",
     "AddressType",
+    "Agent",
     "Channel",
     "ChannelClosed",
     "ChannelLost",
     "ConnectTimeout",
+    "IoCapability",
     "L2capRefused",
     "LimitReached",
     "Listener",
@@ -53,6 +56,8 @@ __all__ = [
     "Paired",
     "Peer",
     "PermissionDenied",
+    "Prompt",
+    "PromptKind",
     "Report",
     "Scan",
     "SecurityLevel",

@@ -9,6 +9,7 @@ from errno import ECONNREFUSED
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import LE, parse_address
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport
+from usbbtd.guest.agent import IO_CAPABILITIES, Agent, Answering, Ended, IoCapability
 from usbbtd.guest.arguments import (
     check_bytes,
     check_channel,
@@ -138,6 +139,24 @@ class Adapter(ConnectedAdapter):
             raise ValueError(f"{len(oob)} bytes of out-of-band data: there are 16 or 32")
         what = f"pair with {address}"
         return await pair(self._current(), peer, kind, what, level=level, oob=oob, timeout_s=timeout_s)
+
+    def agent(
+        self, answer: Answering, *, io_capability: IoCapability = "keyboard_display", ended: Ended | None = None
+    ) -> Agent:
+        """Returns an agent, for pairing: ``async with adapter.agent(answer): ...``
+
+        While it is open, ``connect``, ``pair`` and peers that begin by themselves may pair, as far as policy lets them.
+        ``answer`` is awaited with each Prompt, several at a time, and returns the answer that Prompt describes; it is
+        cancelled when none counts any more. A prompt for which it raises, or returns what is no answer, is refused, and
+        the event loop's exception handler is told. ``io_capability``: what its user can do: "none" for neither, which
+        makes no pairing "authenticated". ``ended`` is called with each Prompt that ended otherwise than by its answer,
+        and why the pairing failed, "" if it did not.
+
+        Opening it raises PermissionDenied, LimitReached (one agent at a time), AdapterGone; AdapterError with
+        EOPNOTSUPP if the controller cannot pair, or usbbtd in the driver domain is too old.
+        """
+        number = number_of(IO_CAPABILITIES, io_capability, "io_capability")
+        return Agent(self._current(), answer, number, ended)
 
     async def echo(self, address: str, data: bytes = b"", *, timeout: float | None = 10.0) -> bytes:
         """Asks a BR/EDR device for its L2CAP echo, which every one has, and returns the data that it answers with.

@@ -13,6 +13,7 @@ from tests.support import air
 from usbbtd.backends.vl2cap.connection import GuestConnection
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.stream import Stream
+from usbbtd.l2capif import nodes
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import (
@@ -29,6 +30,7 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import FrontRing
 
 octets = air.octets
+FEATURES = [getattr(nodes, name) for name in dir(nodes) if name.startswith("FEATURE_")]
 
 GUEST, DRIVER = 7, 3
 MTU = 2048
@@ -57,7 +59,7 @@ class Guest:
         self.xen = xen
         self.access = air.access(policy, is_bonded=lambda peer: adapter.security.is_bonded_for(*peer, "work"))
         self.broken: list[Any] = []
-        self.connection = Connection(xen, DRIVER, 5, self.broken.append)
+        self.connection = Connection(xen, DRIVER, 5, self.broken.append, FEATURES)
         nodes = self.connection.nodes
         self.port = int(nodes["event-channel"])
         self.served = GuestConnection(
