@@ -51,6 +51,12 @@ class Dongle(Identified, Protocol):
     def begin_acl(self) -> None:
         """Begins to pass on ACL data: the controller is up after a reset, so data is no rest from before it."""
 
+    def set_loading(self, loading: bool) -> None:
+        """Sets whether a bootloader is spoken to, before the controller is up.
+
+        Bootloaders of Intel's take firmware on the endpoint for data, and send events there, too.
+        """
+
     def send_command(self, command: bytes) -> None:
         """Queues an HCI command. After Reset, drops what comes until the controller has answered it."""
 

@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from usbbtd.dongles.dongle import DongleReceiver
 from usbbtd.dongles.layer import DongleLayer
 from usbbtd.dongles.usb_dongle import UsbDongle
-from usbbtd.hci.h2 import AclReassembler, EventReassembler, ResetAnswer, Transfer, control_setup, is_reset
+from usbbtd.hci.h2 import (
+    AclReassembler,
+    EventReassembler,
+    ResetAnswer,
+    Transfer,
+    control_setup,
+    is_firmware,
+    is_reset,
+)
 
 
 class H2Dongle(DongleLayer):
@@ -17,6 +25,7 @@ class H2Dongle(DongleLayer):
         self._events = EventReassembler()
         self._acl = AclReassembler()
         self._has_acl = False
+        self._bulk_events: EventReassembler | None = None  # there while a bootloader is spoken to
         self._reset_answer: ResetAnswer | None = None  # there while Reset is not answered yet
         self._ignored = 0  # transfers that came before the controller was up, and were no part of its answers
 
@@ -27,7 +36,13 @@ class H2Dongle(DongleLayer):
     def begin_acl(self) -> None:
         self._has_acl = True
 
+    def set_loading(self, loading: bool) -> None:
+        self._bulk_events = EventReassembler() if loading else None
+
     def send_command(self, command: bytes) -> None:
+        if self._bulk_events is not None and is_firmware(command):
+            self.usb.send_bulk([command])  # there is room: one is under way at a time
+            return
         if is_reset(command):
             self._reset_answer = ResetAnswer()
             self._has_acl = False
@@ -49,6 +64,10 @@ class H2Dongle(DongleLayer):
     def receive(self, interrupts: Sequence[Transfer], bulks: Sequence[Transfer]) -> None:  # hot: per wake-up
         if self._reset_answer is not None:
             interrupts = self._begin_events(self._reset_answer, interrupts)
+        if bulks and self._bulk_events is not None:
+            if (said := self._bulk_events.cut(bulks)) and self.receiver is not None:
+                self.receiver.receive(said, [])
+            bulks = ()
         if bulks and not self._has_acl:
             self._ignored += len(bulks)
             bulks = ()  # there is no link yet: it may be the rest of a packet from before Reset

@@ -35,6 +35,9 @@ class TappedDongle(DongleLayer):
     def begin_acl(self) -> None:
         self._dongle.begin_acl()
 
+    def set_loading(self, loading: bool) -> None:
+        self._dongle.set_loading(loading)
+
     def send_command(self, command: bytes) -> None:
         self._tap(False, COMMAND, [command])
         self._dongle.send_command(command)

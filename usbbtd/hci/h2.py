@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_reset"]
+__all__ = ["AclReassembler", "EventReassembler", "ResetAnswer", "Transfer", "control_setup", "is_firmware", "is_reset"]
 
 #: The data of an IN transfer; None if it failed and its data is lost.
 Transfer = bytes | None
 
 #: The opcode of Reset (7.3.2), whose answer is the first event of a stream that begins anew.
 _RESET = b"\x03\x0c"
+#: The opcode with which a bootloader of Intel's is sent firmware.
+_INTEL_SECURE_SEND = b"\x09\xfc"
 _EVENT_HEADER_SIZE: Final = 2  # code, length
 _ACL_HEADER_SIZE: Final = 4  # handle with flags, length
 _COMMAND_COMPLETE, _COMMAND_STATUS = 0x0E, 0x0F
@@ -127,6 +129,11 @@ class ResetAnswer:
 def is_reset(command: bytes) -> bool:
     """Tells whether a command packet is Reset."""
     return command[:2] == _RESET
+
+
+def is_firmware(command: bytes) -> bool:
+    """Tells whether a command packet has a piece of firmware for a bootloader of Intel's."""
+    return command[:2] == _INTEL_SECURE_SEND
 
 
 def control_setup(command: bytes) -> bytes:

@@ -52,8 +52,11 @@ def company_name(identifier: int) -> str:
     return _COMPANIES.get(identifier, f"company 0x{identifier:04x}")
 
 
-def controller_name(company: int | None, version: int | None) -> str:
-    """Returns what people call a controller, such as ``"Realtek, Bluetooth 5.1"``. None: it does not tell."""
+def controller_name(company: int | None, version: int | None, chip: str | None = None) -> str:
+    """Returns what people call a controller, such as ``"Realtek, Bluetooth 5.1"``. None: it does not tell.
+
+    ``chip``: what is known of it besides, instead of its maker.
+    """
     if company is None or version is None:
-        return "unknown"
-    return f"{company_name(company)}, Bluetooth {version_name(version)}"
+        return chip or "unknown"
+    return f"{chip or company_name(company)}, Bluetooth {version_name(version)}"

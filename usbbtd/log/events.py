@@ -314,6 +314,19 @@ _DAEMON: tuple[LogEvent, ...] = (
         "It is a bug: report it with the whole entry, journalctl -o verbose.",
     ),
     LogEvent(
+        "firmware loaded", "info", "24cee05b75394b9fa0e36f2af4a3fe0e", "dongle controller file version",
+        "The controller of {dongle}, {controller}, was given its firmware: {file}.",
+        NOTHING,
+    ),
+    LogEvent(
+        "firmware missing", "warning", "7639d8de4b9b4f36b801e04fbfbc7b90", "dongle controller file package reason",
+        "The controller of {dongle}, {controller}, was not given {file}: {reason}. One of Realtek's works without, "
+        "though not well; one of Intel's does not.",
+        "Install {package}, of Debian's section non-free-firmware, in the driver domain: docs/dongles.md. The dongle "
+        "gets it when it is plugged in anew, or attached anew.",
+        limited=True,
+    ),
+    LogEvent(
         "adapter up", "info", "bef59b525a6f4007834bd97b395a0256", "addr controller bredr le",
         "The controller {addr} is up: {controller}. Guests can use it.",
         NOTHING,
@@ -323,7 +336,7 @@ _DAEMON: tuple[LogEvent, ...] = (
         "There is no controller any more: {reason}. All channels have ended. Guests keep their devices and their "
         "listeners.",
         "Nothing, if the service stops, or the dongle was unplugged. Otherwise plug it in anew, or attach it anew: "
-        "xl usbdev-attach. If that does not help, it is broken, or needs firmware that usbbtd does not load.",
+        "xl usbdev-attach. If that does not help, it is broken, or needs firmware: docs/dongles.md.",
     ),
     LogEvent(
         "adapter was reset", "warning", "0245affa37d64344ad2dce2e7fc711cc", "",

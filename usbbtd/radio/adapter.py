@@ -11,13 +11,14 @@ from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import LE, TRANSPORTS, format_address
 from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.firmware import FirmwareDirectory
 from usbbtd.dongles.tap import Tap
 from usbbtd.hci import events as hci_events
-from usbbtd.hci.names import controller_name
+from usbbtd.hci.vendor.choice import setup_for
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.air import Air
 from usbbtd.radio.channels import Channels
-from usbbtd.radio.controller import CallSoon, Controller, LinkOwner
+from usbbtd.radio.controller import STARTS_FIRMWARE, CallSoon, Controller, LinkOwner
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.errors import NoDongle
 from usbbtd.radio.info import OFF, AdapterStatus
@@ -26,10 +27,16 @@ from usbbtd.radio.security import BondStore, LinkSecurity
 from usbbtd.radio.stack import L2capStack
 from usbbtd.security.limits import SecurityLimits
 
+#: A dongle that comes within so many seconds after one has left to start its firmware, and is in want of firmware all
+#: the same, is given up: it would go on like that for ever.
+COME_BACK_S = 60.0
+
 #: The reasons given to users when the service, or root, ends the adapter.
 STOPPING = "usbbtd stops"
 SWITCHED_OFF = "the adapter was switched off"
 RESET = "the adapter is being reset"
+#: Ends of an adapter that are no faults.
+_EXPECTED = (STOPPING, SWITCHED_OFF, RESET, STARTS_FIRMWARE)
 
 
 class SharedAdapter:
@@ -38,17 +45,20 @@ class SharedAdapter:
     ``channels``, ``echoes`` and ``air`` are what users ask for something; ``links`` and ``security`` are what those
     have in common, and ``agents`` are who pairs for users. ``call_soon``: see ``Controller``. ``bonds``: keeps the
     bonds of the adapter's identity, which is ours, not the dongle's; without it they are forgotten with the adapter.
+    ``firmware``: where controllers' firmware is; by default where Linux has it.
     """
 
     def __init__(
         self, *, random_address: bytes, command_timeout_s: float, limits: L2capLimits, log: FilteringBoundLogger,
-        call_soon: CallSoon | None = None, bonds: BondStore | None = None,
+        call_soon: CallSoon | None = None, bonds: BondStore | None = None, firmware: FirmwareDirectory | None = None,
     ) -> None:  # fmt: skip
         self._random_address = random_address
         self._command_timeout_s = command_timeout_s
         self._limits = limits
         self._log = log
         self._call_soon = call_soon
+        self._firmware = firmware or FirmwareDirectory()
+        self._left: float | None = None  # when a dongle has left last to start its firmware
         self._stack: L2capStack | None = None  # that of the dongle
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -126,7 +136,7 @@ class SharedAdapter:
             random_address=format_address(self._random_address),
             transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
             missing=[f"{cost}: {why}" for cost, why in controller.host.lost.items()] if controller is not None else [],
-            controller=controller_name(found.company_identifier, found.hci_version) if found else None,
+            controller=controller.kind if controller is not None else None,
             hci_version=found.hci_version if found else None,
             company_identifier=found.company_identifier if found else None,
             bredr_buffers=found.bredr_buffers if found else None,
@@ -156,9 +166,12 @@ class SharedAdapter:
             dongle.close()
             return
         self._log.info("dongle found", dongle=dongle.name)
+        timeout_s = self._command_timeout_s
+        came_back = self._left is not None and asyncio.get_running_loop().time() < self._left + COME_BACK_S
+        setup = setup_for(dongle.vendor_id, dongle.product_id, timeout_s=timeout_s, came_back=came_back)
         controller = Controller(
-            dongle, self, random_address=self._random_address, command_timeout_s=self._command_timeout_s,
-            log=self._log, call_soon=self._call_soon, secure=True,
+            dongle, self, random_address=self._random_address, command_timeout_s=timeout_s, log=self._log,
+            call_soon=self._call_soon, secure=True, setup=setup, firmware=self._firmware,
         )  # fmt: skip
         controller.set_tap(self._tap)
         self._stack = L2capStack(controller, self.links, self.channels, limits=self._limits, keeper=self.security)
@@ -217,11 +230,14 @@ class SharedAdapter:
 
     def controller_lost(self, reason: str) -> None:
         """Ends links, channels, echoes and scans; listeners and advertisers wait for the next dongle."""
-        level = logging.INFO if reason in (STOPPING, SWITCHED_OFF, RESET) else logging.WARNING
+        level = logging.INFO if reason in _EXPECTED else logging.WARNING
         self._log.log(level, "adapter down", reason=reason)
         self._stack = None
         self._up.clear()
-        self._tried.set()
+        if reason == STARTS_FIRMWARE:
+            self._left = asyncio.get_running_loop().time()
+        else:
+            self._tried.set()
         self._tell_observers()  # first: a user whose channel ends must not find the adapter ready
         error = NoDongle(reason)
         self.security.controller_lost(error)
@@ -261,9 +277,8 @@ class SharedAdapter:
             return  # the cores set up again by themselves what was wanted
         self._up.set()
         self._tried.set()
-        name = controller_name(found.company_identifier, found.hci_version)
-        addr = format_address(host.address)
-        self._log.info("adapter up", addr=addr, controller=name, bredr=host.supports_bredr, le=host.supports_le)
+        kind, addr = stack.controller.kind, format_address(host.address)
+        self._log.info("adapter up", addr=addr, controller=kind, bredr=host.supports_bredr, le=host.supports_le)
         self.channels.controller_up(stack)
         self.air.controller_up(stack.controller)
         self._tell_observers()

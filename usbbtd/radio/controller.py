@@ -11,10 +11,14 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.dongles.dongle import Dongle
+from usbbtd.dongles.firmware import FirmwareDirectory, FirmwareMissing
 from usbbtd.dongles.tap import Tap, TappedDongle
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
+from usbbtd.hci.names import controller_name
+from usbbtd.hci.vendor.setup import VendorSetup
+from usbbtd.hci.vendor.steps import SetupResult
 from usbbtd.pump import contained, explain
 
 #: How many PDUs are taken from one link before the next link has its turn.
@@ -23,6 +27,9 @@ LINK_BURST = 8
 #: How late a timeout may be dealt with; later than that, its timer is lost.
 STUCK_S = 5.0
 
+
+#: The reason given to users when a dongle leaves the bus because its controller starts its firmware.
+STARTS_FIRMWARE = "its controller starts its firmware, and comes back with it"
 
 #: Calls a function later, but soon. Its result, if there is one, is not used.
 CallSoon = Callable[[Callable[[], None]], object]
@@ -82,10 +89,17 @@ class Controller:
     def __init__(
         self, dongle: Dongle, user: ControllerUser, *, random_address: bytes, command_timeout_s: float,
         log: FilteringBoundLogger, call_soon: CallSoon | None = None, secure: bool = False,
+        setup: VendorSetup | None = None, firmware: FirmwareDirectory | None = None,
     ) -> None:  # fmt: skip
-        """Makes the controller of a dongle. ``secure``: whether its owners have keys; otherwise it refuses to pair."""
+        """Makes the controller of a dongle. ``secure``: whether its owners have keys; otherwise it refuses to pair.
+
+        ``setup``: what it needs before it can be started, with files of ``firmware``; None: nothing.
+        """
         self.dongle = dongle
         self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s, secure=secure)
+        self._chip: str | None = None  # what it is, if its set-up has found that out
+        self._setup = setup  # None when it has ended
+        self._firmware = firmware or FirmwareDirectory()
         self._user = user
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -100,16 +114,27 @@ class Controller:
         self._timer_due = 0.0  # when it calls _timeout
         self._lost = False
 
+    @property
+    def kind(self) -> str | None:
+        """Returns what the controller is, for people; None before it is up for the first time."""
+        found = self.host.controller
+        return controller_name(found.company_identifier, found.hci_version, self._chip) if found else None
+
     def serve(self, owner: LinkOwner) -> None:
         """Lets ``owner`` own links from now on, until the controller is closed."""
         self._owners.append(owner)
 
     @contained
     def start(self) -> None:
-        """Begins to receive and starts the init script; the user then hears ``Ready`` or ``controller_lost``."""
+        """Begins to receive and starts the set-up; the user then hears ``Ready`` or ``controller_lost``."""
         self.dongle.start(self)
-        self.host.start(self.now())
-        self._flush()
+        if self._setup is None:
+            self.host.start(self.now())
+            self._flush()
+            return
+        self.dongle.set_loading(self._setup.bulk)
+        self._setup.start(self.now())
+        self._advance_setup(self._setup, self.now())
 
     def set_tap(self, tap: Tap | None) -> None:
         """Shows ``tap`` every packet, both ways, from now on; None removes the tap, which then costs nothing."""
@@ -166,11 +191,14 @@ class Controller:
         self.flush_soon()
 
     def dongle_lost(self, reason: str) -> None:
-        self.close(reason)
+        self.close(STARTS_FIRMWARE if self._setup is not None and self._setup.is_leaving else reason)
 
     # Inside.
 
     def _receive(self, events: list[bytes], acl: list[bytes], now: float) -> None:  # hot: per wake-up
+        if self._setup is not None:
+            self._receive_setup(self._setup, events, now)
+            return
         host = self.host
         try:
             # Data before events: a disconnection must not overtake what the peer sent before it. Data that thus
@@ -188,6 +216,52 @@ class Controller:
             return
         if not self._lost:
             self._send_on(now)
+
+    def _receive_setup(self, setup: VendorSetup, events: list[bytes], now: float) -> None:
+        try:
+            for event in events:
+                setup.receive_event(event, now)
+        except RemoteProtocolError as error:
+            self.close(f"the dongle broke the protocol: {error}")
+        else:
+            self._advance_setup(setup, now)
+
+    def _advance_setup(self, setup: VendorSetup, now: float) -> None:
+        """Gives the set-up the files that it wants, and sends its commands. Starts the host when it has ended."""
+        while (file := setup.wanted) is not None:
+            try:
+                content: bytes | None = self._firmware.read(file.name)
+                why = ""
+            except FirmwareMissing as error:
+                content, why = None, str(error)
+            setup.give_file(content, why, now)
+        for command in setup.take_commands():
+            self.dongle.send_command(command)
+        if setup.result is None:
+            self._set_timer()
+            return
+        self._setup = None
+        self.dongle.set_loading(False)
+        self._end_setup(setup.result)
+        if not self._lost:
+            self.host.start(now)
+            self._send_on(now)
+
+    def _end_setup(self, result: SetupResult) -> None:
+        name = self.dongle.name
+        self._chip = result.chip
+        if result.firmware is not None:
+            version = result.version or "unknown"
+            self._log.info(
+                "firmware loaded", dongle=name, controller=result.chip, file=result.firmware, version=version
+            )
+        if result.problem is not None:
+            file, package, reason = result.problem
+            self._log.warning(
+                "firmware missing", dongle=name, controller=result.chip, file=file, package=package, reason=reason
+            )
+        if result.failure is not None:
+            self.close(result.failure)
 
     def _receive_pdus(self, now: float) -> None:  # hot: per wake-up
         owner_of = self._owner_of
@@ -213,7 +287,7 @@ class Controller:
 
     @contained
     def _flush(self) -> None:
-        if not self._lost:
+        if not self._lost and self._setup is None:
             self._send_on(self.now())
 
     def _send_on(self, now: float) -> None:  # hot: per wake-up
@@ -249,6 +323,8 @@ class Controller:
 
     def _set_timer(self) -> None:  # hot: per wake-up
         due, timer = self.host.next_timeout(), self._timer
+        if self._setup is not None:
+            due = self._setup.next_timeout()
         for owner in self._owners:
             other = owner.next_timeout()
             if due is None or (other is not None and other < due):
@@ -265,6 +341,10 @@ class Controller:
         if self._lost:
             return
         now = self.now()
+        if self._setup is not None:
+            self._setup.handle_timeout(now)
+            self._advance_setup(self._setup, now)
+            return
         self.host.handle_timeout(now)
         for owner in self._owners:
             owner.handle_timeout(now)
