@@ -315,10 +315,62 @@ async def test_the_level_may_depend_on_the_peer(one: Party, other: Party, transp
     air.Taker(other.adapter, transport, level_for=level_for)
     with pytest.raises(Refused):
         await connecting(one, transport)
-    assert asked == [(air.octets(ADDRESSES[0][transport]), 2 * transport)]
+    assert set(asked) == {(air.octets(ADDRESSES[0][transport]), 2 * transport)}
+
+
+async def test_the_next_listener_may_need_more(one: Party, other: Party) -> None:
+    """It is not offered a peer whose link was secured for the one before."""
+    asked = AirAgent(NO_INPUT_NO_OUTPUT, answer=lambda _: None)
+    one.adapter.agents.register(asked)
+    other.adapter.agents.register(AirAgent())
+    air.Taker(other.adapter, BREDR, security=LEVEL_ENCRYPTED)
+    task = connecting(one, BREDR)
+    await asked.asked.wait()
+    other.adapter.channels.unlisten(BREDR, air.PSM[BREDR])
+    taker = air.Taker(other.adapter, BREDR, security=LEVEL_SECURE)
+    asked.prompts[0].answer(True)
+    with pytest.raises(Refused):
+        await task
+    assert level_of(other) == LEVEL_ENCRYPTED
+    assert taker.offers.empty()
 
 
 # Afterwards
+
+
+def fall(party: Party) -> None:
+    """The controller says that its link is not encrypted any more."""
+    (handle,) = party.adapter.links.by_handle
+    party.dongle.inject([bytes((0x08, 4, 0)) + handle.to_bytes(2, "little") + b"\0"])
+
+
+@both_transports
+async def test_an_offer_is_as_secure_as_it_was_when_it_is_accepted(one: Party, other: Party, transport: int) -> None:
+    other.adapter.agents.register(AirAgent())
+    taker = air.Taker(other.adapter, transport, security=LEVEL_AUTHENTICATED)
+    task = connecting(one, transport, LEVEL_AUTHENTICATED, AirAgent())
+    offer = await taker.offers.get()
+    fall(other)
+    await air.turns(lambda: level_of(other) == LEVEL_NONE)
+    with pytest.raises(Insecure) as caught:
+        await other.adapter.channels.accept(offer, air.MTU)
+    assert (caught.value.level, caught.value.needed) == (LEVEL_NONE, LEVEL_AUTHENTICATED)
+    with pytest.raises(Refused):
+        await task
+
+
+@both_transports
+async def test_a_channel_that_opens_when_the_level_falls_does_not(one: Party, other: Party, transport: int) -> None:
+    other.adapter.agents.register(AirAgent())
+    taker = air.Taker(other.adapter, transport)
+    task = connecting(one, transport, LEVEL_AUTHENTICATED, AirAgent())
+    offer = await taker.offers.get()
+    fall(one)
+    assert (await refused(task)).level == LEVEL_NONE
+    accepting = asyncio.create_task(other.adapter.channels.accept(offer, air.MTU))
+    await air.turns(lambda: one.adapter.statistics()["l2cap_channels"] == 0)
+    accepting.cancel()
+    assert one.adapter.statistics()["channels"] == 0
 
 
 @both_transports
@@ -331,7 +383,7 @@ async def test_channels_end_when_the_level_falls(one: Party, other: Party, trans
     bonded.needs_bond = True
     users = [air.User(channel) for channel in (needy, bonded, plain)]
     with capture_logs() as log:
-        one.dongle.inject([bytes((0x08, 4, 0)) + needy.handle.to_bytes(2, "little") + b"\0"])
+        fall(one)
         assert [await user.closed() for user in users[:2]] == [LEVEL_LOST] * 2
     assert users[2].reason is None
     assert [entry["security"] for entry in log if entry["event"] == "link security fell"] == ["none"]

@@ -1,6 +1,7 @@
 """Opens channels to peers for an adapter's users, and listens for the channels that peers ask for."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -279,20 +280,17 @@ class Channels:
     async def _secure(self, link: RadioLink, event: l2cap_events.ChannelRequested, needed: int) -> None:
         """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
         handle, cid, psm = event
-        result = BredrResult.NO_RESOURCES
-        try:
-            with self._links.hold_for_pairing(link):
-                found = self._security.agents.find(*link.identity)
-                await self._security.reach(link, needed, None if found is None else found[0])
-        except RadioError:
-            result = BredrResult.SECURITY_BLOCK
-        finally:
-            self._securing.pop((handle, cid), None)
-        listener = self._listeners.get((link.transport, psm))
-        if result == BredrResult.NO_RESOURCES and listener is not None:
-            self._offer(link, event, listener, needed)
+        with contextlib.suppress(RadioError), self._links.hold_for_pairing(link):
+            found = self._security.agents.find(*link.identity)
+            await self._security.reach(link, needed, None if found is None else found[0])
+        del self._securing[handle, cid]
+        listener = self._listeners.get((link.transport, psm))  # by now it may be another one's
+        if listener is None:
+            link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
+        elif link.security.level < (needed := listener.needed(link)):
+            link.stack.mux.refuse(handle, cid, BredrResult.SECURITY_BLOCK, link.stack.now())
         else:
-            link.stack.mux.refuse(handle, cid, result, link.stack.now())
+            self._offer(link, event, listener, needed)
         link.stack.flush_soon()
 
     def _offer(self, link: RadioLink, event: l2cap_events.ChannelRequested, listener: PsmListener, needed: int) -> None:

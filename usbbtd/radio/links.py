@@ -157,13 +157,21 @@ class Links:
     @contextlib.contextmanager
     def hold_for_pairing(self, link: RadioLink) -> Iterator[None]:
         """Keeps the link while the block waits until it is secure."""
-        link.pairings += 1
-        self._stay(link)
+        self.begin_pairing(link)
         try:
             yield
         finally:
-            link.pairings -= 1
-            self._leave(link)
+            self.end_pairing(link)
+
+    def begin_pairing(self, link: RadioLink) -> None:
+        """Counts somebody who waits until the link is secure, so that it stays until ``end_pairing``."""
+        link.pairings += 1
+        self._stay(link)
+
+    def end_pairing(self, link: RadioLink) -> None:
+        """Ends ``begin_pairing``."""
+        link.pairings -= 1
+        self._leave(link)
 
     def info(self) -> list[LinkInfo]:
         """Returns the facts about each link that is up."""

@@ -286,8 +286,11 @@ class LinkSecurity:
 
     def _end(self, number: int) -> Pursuit | None:
         """Forgets a wish. Its agent stays that of the link: keys may still come."""
-        if (pursuit := self._pursuits.pop(number, None)) is not None and pursuit.agent is not None:
+        pursuit = self._pursuits.pop(number, None)
+        if pursuit is not None and pursuit.agent is not None:
             pursuit.link.agent = pursuit.agent
+            if pursuit.waiter is None:
+                self._links.end_pairing(pursuit.link)
         return pursuit
 
     def _agent_of(self, link: RadioLink) -> PairingAgent | None:
@@ -329,8 +332,9 @@ class LinkSecurity:
             core.refuse_pairing(number, link.stack.now())
             return
         agent, terms = found
-        self._pursuits[number] = Pursuit(link, terms.level, agent, True, None)
-        core.accept_pairing(number, terms, link.stack.now())
+        if core.accept_pairing(number, terms, link.stack.now()):
+            self._pursuits[number] = Pursuit(link, terms.level, agent, True, None)
+            self._links.begin_pairing(link)
 
     def _ask(self, core: Security, event: events.Prompted) -> None:
         link = self._links.by_handle[event.handle]
