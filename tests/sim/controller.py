@@ -90,12 +90,29 @@ def _honour_masks(controller: Controller, always_sent: frozenset[int]) -> None:
     controller.send_hci_packet, controller.on_hci_reset_command = send_allowed, reset_masks
 
 
+def _send_from_own_address(link: LocalLink) -> None:
+    """Has data on LE come from the address that the sender's end has: Bumble's link knows random addresses alone."""
+
+    def send(sender: Controller, destination: hci.Address, transport: PhysicalTransport, data: bytes) -> None:
+        if transport == PhysicalTransport.LE:
+            connection = sender.le_connections.get(destination)
+            source = sender.random_address if connection is None else connection.self_address
+            receiver = link.find_le_controller(destination)
+        else:
+            source, receiver = sender.public_address, link.find_classic_controller(destination)
+        if receiver is not None:
+            asyncio.get_running_loop().call_soon(receiver.on_link_acl_data, source, transport, data)
+
+    link.send_acl_data = send
+
+
 def new_controller(
     link: LocalLink, name: str, address: str, *, always_sent: frozenset[int] = frozenset()
 ) -> Controller:
     """A dual-mode controller on the virtual air, with the features and buffers of a usual dongle: see make_strict."""
     controller = Controller(name, link=link, public_address=address)
     make_strict(controller, always_sent=always_sent)
+    _send_from_own_address(link)
     commands = Commands(controller)
     commands.keep(_WRITE_VOICE_SETTING, _READ_VOICE_SETTING, b"\x60\x00")
     commands.complete(dict.fromkeys(_ACCEPTED, lambda _: b"\x00"))

@@ -130,10 +130,10 @@ class Privacy:
         kind, address = self._known(event.peer_address)
         if not self._controller.le_event_mask & _ENHANCED_CONNECTION_COMPLETE:
             return replace(event, peer_address_type=kind, peer_address=address)
-        private = event.peer_address if kind >= _IDENTITY else hci.Address.NIL
+        private = event.peer_address if kind >= _IDENTITY else hci.Address.ANY
         return hci.HCI_LE_Enhanced_Connection_Complete_Event(
             status=event.status, connection_handle=event.connection_handle, role=event.role, peer_address_type=kind,
-            peer_address=address, local_resolvable_private_address=hci.Address.NIL,
+            peer_address=address, local_resolvable_private_address=hci.Address.ANY,
             peer_resolvable_private_address=private, connection_interval=event.connection_interval,
             peripheral_latency=event.peripheral_latency, supervision_timeout=event.supervision_timeout,
             central_clock_accuracy=event.central_clock_accuracy,

@@ -131,6 +131,32 @@ async def test_a_host_that_does_not_count_buffers_loses_data(link: LocalLink) ->
     assert received == [*range(ACL_COUNT), 255]
 
 
+async def connected_le(host: UsbHost, other: UsbHost) -> tuple[int, int]:
+    """An LE link from a dongle with a random address to one with its public address: the handles at both ends."""
+    for each in (host, other):
+        await each.ask(bytes.fromhex("010c08") + b"\xff" * 8)  # Set_Event_Mask
+    await other.ask(bytes.fromhex("06200f 1400 1400 00 00 00 000000000000 07 00"))  # LE_Set_Advertising_Parameters
+    await other.ask(bytes.fromhex("0a2001 01"))
+    await host.ask(bytes.fromhex("052006 010000eeffc0"))  # LE_Set_Random_Address
+    host.command(bytes.fromhex("0d2019 6000 3000 00 00 020000eeffc0 01 1800 2800 0000 2a00 0000 0000"))
+    handles: list[int] = []
+    for each in (host, other):
+        while (event := await each.transfer(EVENTS_IN))[:1] != b"\x3e" or event[2] != 1:  # LE_Connection_Complete
+            pass
+        assert event[3] == 0
+        handles.append(int.from_bytes(event[4:6], "little"))
+    return handles[0], handles[1]
+
+
+async def test_le_data_from_and_to_a_public_address(link: LocalLink) -> None:
+    host, other = UsbHost(link, "C0:FF:EE:00:00:01"), UsbHost(link, "C0:FF:EE:00:00:02")
+    near, far = await connected_le(host, other)
+    data = bytes((5, 0, 1, 0, 0x40, 0, 1))
+    for sender, handle, receiver in ((host, near, other), (other, far, host)):
+        sender.dongle.receive_data(ACL_OUT, handle.to_bytes(2, "little") + data)
+        assert (await receiver.transfer(ACL_IN))[2:] == data
+
+
 async def test_events_that_the_host_left_out_of_its_mask_do_not_come(link: LocalLink) -> None:
     host, other = UsbHost(link, "C0:FF:EE:00:00:01"), UsbHost(link, "C0:FF:EE:00:00:02")
     near, _ = await connected(host, other)
