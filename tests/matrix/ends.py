@@ -34,6 +34,7 @@ from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.air import Advertiser
 from usbbtd.radio.channel import Offer, RadioChannel
+from usbbtd.radio.security import BondStore
 
 ATT_CID, ATT_MTU = 4, 517
 READ, READ_RESPONSE = 0x0A, 0x0B
@@ -66,12 +67,14 @@ _PERMISSIONS = {
 }
 
 
-async def start_adapter(on: VirtualAir, le_address: str, shim: Shim | None = None) -> SharedAdapter:
+async def start_adapter(
+    on: VirtualAir, le_address: str, shim: Shim | None = None, *, bonds: BondStore | None = None
+) -> SharedAdapter:
     """Returns an adapter that is up."""
     limits = L2capLimits(mps=1021, rtx_s=1, drain_s=0.5)
     random_address = air.octets(le_address)
     adapter = SharedAdapter(
-        random_address=random_address, command_timeout_s=2, limits=limits, log=structlog.get_logger()
+        random_address=random_address, command_timeout_s=2, limits=limits, log=structlog.get_logger(), bonds=bonds
     )
     await adapter.take_dongle(H2Dongle(await plug(on, shim)))
     await adapter.wait_powered()
@@ -98,9 +101,11 @@ class BumblePeer:
         self._characteristic = characteristic
 
     @classmethod
-    async def start(cls, on: VirtualAir, level: int, notes: Notes, near: SharedAdapter) -> "BumblePeer":
+    async def start(
+        cls, on: VirtualAir, level: int, notes: Notes, near: SharedAdapter, le_address: str = air.PEER_LE_ADDRESS
+    ) -> "BumblePeer":
         configuration = DeviceConfiguration(
-            name="peer", address=hci.Address(air.PEER_LE_ADDRESS), classic_enabled=True,
+            name="peer", address=hci.Address(le_address), classic_enabled=True,
             classic_sc_enabled=level == LEVEL_SECURE, advertising_interval_min=20, advertising_interval_max=20,
         )  # fmt: skip
         device = Device(config=configuration, host=await new_host(on))
@@ -125,7 +130,7 @@ class BumblePeer:
 
     def address(self, transport: int) -> tuple[bytes, int]:
         if transport == LE:
-            return air.octets(air.PEER_LE_ADDRESS), 2
+            return bytes(self._remote.device.static_address), 2
         return bytes(self._remote.device.public_address), 0
 
     async def prove(self, channel: RadioChannel) -> None:

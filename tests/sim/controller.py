@@ -11,7 +11,7 @@ from bumble.link import LocalLink
 
 from tests.sim.authentication import Authentication
 from tests.sim.commands import Commands
-from tests.sim.dongle import ACL, COMMAND, EVENT, SimulatedDongle
+from tests.sim.dongle import ACL, EVENT, SimulatedDongle
 from tests.sim.inquiry import Inquiry
 from tests.sim.paging import Paging
 from tests.sim.privacy import Privacy
@@ -20,7 +20,6 @@ from tests.sim.privacy import Privacy
 ACL_SIZE, ACL_COUNT = 1021, 8
 LE_ACL_SIZE, LE_ACL_COUNT = 251, 8
 
-_RESET, _LE_CREATE_CONNECTION_CANCEL = b"\x03\x0c", b"\x0e\x20"
 #: Commands that are accepted, and change nothing.
 _ACCEPTED = (
     hci.HCI_SET_EVENT_FILTER_COMMAND,
@@ -116,6 +115,7 @@ def new_controller(
     commands = Commands(controller)
     commands.keep(_WRITE_VOICE_SETTING, _READ_VOICE_SETTING, b"\x60\x00")
     commands.complete(dict.fromkeys(_ACCEPTED, lambda _: b"\x00"))
+    commands.at_reset(lambda: _stop(controller))
     Authentication(controller, commands)
     Paging(controller, commands)
     Inquiry(controller, commands)
@@ -143,6 +143,27 @@ def new_controller(
     return controller
 
 
+def end_links(controller: Controller, reason: int) -> None:
+    """Ends the links of a controller of Bumble's, whose host hears nothing of it. ``reason``: the peers hear it."""
+    sink = controller.hci_sink
+    controller.set_packet_sink(None)
+    for connection in (*controller.classic_connections.values(), *controller.le_connections.values()):
+        controller.on_packet(bytes(hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)))
+    controller.set_packet_sink(sink)
+
+
+def _stop(controller: Controller) -> None:
+    """What Bumble's controller goes on with after a reset."""
+    end_links(controller, hci.HCI_REMOTE_USER_TERMINATED_CONNECTION_ERROR)
+    controller.pending_le_connection = None
+    controller.le_scan_enable = False
+    controller.classic_scan_enable = 0
+    controller.le_legacy_advertiser.stop()
+    for advertising in controller.advertising_sets.values():
+        advertising.stop()
+    controller.advertising_sets.clear()
+
+
 class SimulatedController:
     """On the air until ``close``. ``receive``: gets each packet for the host. ``address``: as people write it."""
 
@@ -158,8 +179,6 @@ class SimulatedController:
 
     def send(self, packet: bytes) -> None:
         """A packet of the host."""
-        if packet[:1] == COMMAND:
-            self._amend(packet[1:3])
         # Not from within the host's call: the controller answers at once, and a dongle does not.
         self._loop.call_soon(self._controller.on_packet, packet)
 
@@ -169,8 +188,11 @@ class SimulatedController:
         return connection is not None and connection.transport == PhysicalTransport.LE
 
     def close(self) -> None:
-        self._controller.set_packet_sink(None)
-        self._link.remove_controller(self._controller)
+        """Takes it off the air, where its peers' links time out. Idempotent."""
+        if self._controller in self._link.controllers:
+            end_links(self._controller, hci.HCI_CONNECTION_TIMEOUT_ERROR)
+            self._controller.set_packet_sink(None)
+            self._link.remove_controller(self._controller)
 
     def on_packet(self, packet: bytes) -> None:
         """From the controller: the interface that Bumble calls a sink."""
@@ -179,19 +201,6 @@ class SimulatedController:
                 self._receive(ACL + fragment)
         else:
             self._receive(packet)
-
-    def _amend(self, opcode: bytes) -> None:
-        """What Bumble's controller leaves out of two commands: it keeps links and attempts."""
-        controller = self._controller
-        if opcode in (_RESET, _LE_CREATE_CONNECTION_CANCEL):
-            controller.pending_le_connection = None
-        if opcode == _RESET:
-            controller.set_packet_sink(None)
-            for connection in (*controller.classic_connections.values(), *controller.le_connections.values()):
-                reason = hci.HCI_REMOTE_USER_TERMINATED_CONNECTION_ERROR
-                end = hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)
-                controller.on_packet(bytes(end))
-            controller.set_packet_sink(self)
 
     def _fragments(self, packet: bytes) -> list[bytes]:
         """Bumble's controller hands over a PDU of any length in one packet; what came over radio comes in pieces."""

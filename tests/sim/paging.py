@@ -13,7 +13,7 @@ from tests.sim.commands import Commands
 
 REMOTE_NAME_REQUEST_CANCEL = 0x041A
 _PAGE_SCAN = 2  # in Scan_Enable: Vol 4, Part E, 7.3.18
-_SUCCESS, _UNKNOWN_CONNECTION, _PAGE_TIMEOUT, _ROLE_CHANGE_NOT_ALLOWED = 0x00, 0x02, 0x04, 0x21
+_SUCCESS, _UNKNOWN_CONNECTION, _PAGE_TIMEOUT, _DISALLOWED, _ROLE_CHANGE_NOT_ALLOWED = 0x00, 0x02, 0x04, 0x0C, 0x21
 _NAME_SIZE = 248
 _PERIOD_S = 0.01  # of paging
 _ACL = 1
@@ -43,6 +43,7 @@ class Paging:
         commands.complete({
             hci.HCI_CREATE_CONNECTION_CANCEL_COMMAND: self._cancel_page,
             REMOTE_NAME_REQUEST_CANCEL: self._cancel_name,
+            hci.HCI_LE_CREATE_CONNECTION_CANCEL_COMMAND: self._cancel_le,
         })  # fmt: skip
 
     def _scans(self, address: Any) -> bool:
@@ -114,6 +115,22 @@ class Paging:
     def _cancel_name(self, command: Any) -> bytes:
         address = hci.Address(command.parameters[:6], hci.Address.PUBLIC_DEVICE_ADDRESS)
         return self._cancel(self._names, address, self._tell_name)
+
+    def _cancel_le(self, _: Any) -> bytes:
+        if self._controller.pending_le_connection is None:
+            return bytes((_DISALLOWED,))
+        self._controller.pending_le_connection = None
+        asyncio.get_running_loop().call_soon(self._tell_le_cancelled)
+        return bytes((_SUCCESS,))
+
+    def _tell_le_cancelled(self) -> None:
+        self._controller.send_hci_packet(
+            hci.HCI_LE_Connection_Complete_Event(
+                status=_UNKNOWN_CONNECTION, connection_handle=0, role=0, peer_address_type=0,
+                peer_address=hci.Address.NIL, connection_interval=0, peripheral_latency=0, supervision_timeout=0,
+                central_clock_accuracy=0,
+            )
+        )  # fmt: skip
 
     def _reset(self) -> None:
         for waiting in (self._pages, self._names):

@@ -16,10 +16,10 @@ COMPLETED = 0x13
 class Ends:
     """The dongle and the controller at the shim's ends: what each gets."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, shim: Shim) -> None:
         self.at_host: list[bytes] = []
         self.at_controller: list[bytes] = []
-        self.shim = Shim(random.Random(seed))
+        self.shim = shim
         self.dongle = SimulatedDongle()
         self.dongle.receive_packet = self.at_host.append  # type: ignore[assignment, method-assign]
         self.shim.put_between(self.dongle, self)
@@ -37,7 +37,7 @@ def acl(handle: int, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_acl_data_comes_in_fragments_that_hold_it_all(seed: int) -> None:
-    ends = Ends(seed)
+    ends = Ends(Shim(random.Random(seed)))
     packets = [bytes((number,)) * size for number, size in enumerate((2, 3, 23, 24, 192, 1021))]
     for packet in packets:
         ends.shim.receive(acl(5, packet))
@@ -57,7 +57,7 @@ async def test_acl_data_comes_in_fragments_that_hold_it_all(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_endpoints_keep_their_order_each_for_itself(seed: int) -> None:
-    ends = Ends(seed)
+    ends = Ends(Shim(random.Random(seed)))
     for number in range(50):
         ends.dongle.send_packet(b"\x01" + bytes((number,)))
         ends.dongle.send_packet(acl(5, bytes((1, 0, number))))
@@ -72,7 +72,7 @@ async def test_endpoints_keep_their_order_each_for_itself(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_all_completed_packets_are_told_in_the_end(seed: int) -> None:
-    ends = Ends(seed)
+    ends = Ends(Shim(random.Random(seed)))
     for number in range(30):
         ends.shim.receive(b"\x04" + bytes((COMPLETED, 9, 2, 5, 0, 1, 0, 6, 0, number % 3, 0)))
 

@@ -50,16 +50,21 @@ async def new_host(air: VirtualAir) -> Any:
 
 
 class BumbleAir:
-    """An air in this process. Its controllers' addresses are C0:FF:EE:00:01:00 and the following."""
+    """An air in this process. Its controllers' addresses are C0:FF:EE:00:01:00 and the following.
+
+    ``claimed``: the address of the next one instead.
+    """
 
     name = "Bumble"
 
     def __init__(self) -> None:
         self.link = LocalLink()
+        self.claimed: str | None = None
         self._addresses = (f"C0:FF:EE:00:01:{number:02X}" for number in itertools.count())
 
     async def new_controller(self, receive: Receive) -> SimulatedController:
-        address = next(self._addresses)
+        address = self.claimed or next(self._addresses)
+        self.claimed = None
         return SimulatedController(self.link, address, address, receive)
 
 

@@ -42,7 +42,6 @@ TRANSPORTS = [BREDR, LE]
 SIZES = (1, 2, 20, 48, 63, 64, 65, 251, 672, 1000, 1021, 1024, 2047, 2048)
 
 EVENT_PACKET_SIZE = 16
-_LE_CREATE_CONNECTION_CANCEL = b"\x0e\x20"
 
 
 ALLOW_ALL = '[[rule]]\nguest = "any"\naction = "any"\nverdict = "allow"\n'
@@ -104,10 +103,7 @@ class DirectDongle:
             return
         if opcode in self.deaf or self.closed:
             return
-        if opcode == _LE_CREATE_CONNECTION_CANCEL:  # Bumble's controller does not know how to end an attempt on LE
-            self._cancel_le()
-        else:
-            self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
+        self._loop.call_soon(self._controller.on_packet, b"\x01" + data)
 
     def send_bulk(self, transfers: list[bytes]) -> int:
         taken = len(transfers) if self.bulk_room is None else min(self.bulk_room, len(transfers))
@@ -163,12 +159,6 @@ class DirectDongle:
         bulks, self.waiting = self.waiting, []
         assert self._receiver
         self._receiver.receive(interrupts, bulks)
-
-    def _cancel_le(self) -> None:
-        """Command Complete, then LE Connection Complete with Unknown Connection Identifier: Vol 4, Part E, 7.8.13."""
-        self._controller.pending_le_connection = None
-        self.on_packet(b"\x04\x0e\x04\x01" + _LE_CREATE_CONNECTION_CANCEL + b"\x00")
-        self.on_packet(b"\x04\x3e\x13\x01\x02" + bytes(17))
 
 
 def spec(transport: int, psm: int, mtu: int = 2048, **options: int) -> Any:
