@@ -1,4 +1,4 @@
-"""The documentation: what it quotes is what is printed, its links lead somewhere, its rules are rules."""
+"""The documentation: what it quotes is what is printed, its links lead somewhere, its rules do what it says."""
 
 import ast
 import errno
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from usbbtd.cli.ctl import main as usbbtctl
 from usbbtd.policy.files import load
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
-RULES = re.findall("```toml\n(.*?)```", (ROOT / "docs/policy-cookbook.md").read_text(), re.DOTALL)
+RECIPES = re.split("^## (.*)$", (ROOT / "docs/policy-cookbook.md").read_text(), flags=re.MULTILINE)[1:]
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
 SYMPTOMS = [line.split("|")[1] for line in TROUBLESHOOTING.splitlines() if line.startswith("| ")]
 QUOTED = {
@@ -56,8 +57,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
-@pytest.mark.parametrize("rules", RULES)
-def test_rules_of_the_cookbook_are_rules(rules: str, tmp_path: Path) -> None:
-    (tmp_path / "rules.toml").write_text(rules)
+@pytest.mark.parametrize("recipe", RECIPES[1:-2:2], ids=RECIPES[:-2:2])
+def test_the_rules_of_a_recipe_do_what_it_says(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file of a recipe is loaded; each question of it is asked, and answered as it says."""
+    files = re.findall(r"`([\w-]+\.toml)`:\n\n```toml\n(.*?)```", recipe, re.DOTALL)
+    for name, rules in files:
+        (tmp_path / name).write_text(rules)
     policy = load(tmp_path)
-    assert len(policy.rules) + len(policy.tables) == rules.count("[[")
+    assert len(policy.rules) + len(policy.tables) == recipe.count("[[") > 0
+    questions = re.findall(r"^# usbbtctl (policy explain .*)\n((?:[^#`].*\n)+)", recipe, re.MULTILINE)
+    assert len(questions) == recipe.count("usbbtctl policy explain") > 0
+    for question, answer in questions:
+        usbbtctl([*question.split(), "--directory", str(tmp_path)])
+        assert capsys.readouterr().out.replace(f"{tmp_path}/", "") == answer.replace("/etc/usbbtd/policy.d/", "")
