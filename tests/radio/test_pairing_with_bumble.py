@@ -94,8 +94,9 @@ async def test_secure_connections_of_le(
     assert channel.link.security.level == (LEVEL_SECURE if sc else LEVEL_AUTHENTICATED)
     await echo(channel)
     if not sc:
-        with pytest.raises(Insecure):
+        with pytest.raises(Insecure) as caught:
             await connect(adapter, LE, LEVEL_SECURE, AirAgent(DISPLAY_ONLY, notes=notes))
+        assert "no Secure Connections" in str(caught.value)
 
 
 @both_transports
@@ -162,12 +163,17 @@ async def test_a_peer_that_lost_its_key_is_not_paired_with_anew(
 async def test_a_peripheral_asks_its_central_to_pair(
     adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote
 ) -> None:
-    agent = AirAgent()
+    agent = AirAgent(answer=lambda _: None)
     adapter.agents.register(agent)
     prepare(peer, RemoteUser(COMPARED))
     peer.serve_echo(LE)
     channel = await connect(adapter, LE, LEVEL_NONE)
     peer.links[LE].request_pairing()
+    await agent.asked.wait()
+    channel.close()
+    await air.turns(lambda: not channel.link.channels)
+    assert channel.link.in_use  # nobody has it ended while people are asked
+    agent.prompts[0].answer(True)
     await air.turns(lambda: adapter.security.bonds())
     assert agent.kinds == [CONFIRM]
     assert channel.link.security == (LEVEL_SECURE, 16, True)

@@ -230,6 +230,15 @@ async def test_what_cannot_be_authenticated_is_not_tried(one: Party, other: Part
     assert one.shelf.bonds == {}
 
 
+@both_transports
+async def test_a_passkey_that_was_typed_wrong_proves_nothing(one: Party, other: Party, transport: int) -> None:
+    other.adapter.agents.register(AirAgent(DISPLAY_ONLY))
+    agent = AirAgent(KEYBOARD_ONLY, answer=lambda _: (True, 1))
+    error = await refused(connecting(one, transport, LEVEL_AUTHENTICATED, agent))
+    assert error.why is (Obstacle.REFUSED_BY_PEER, Obstacle.NO_MATCH)[transport]  # BR/EDR has one status for both
+    assert one.shelf.bonds == other.shelf.bonds == {}
+
+
 # Agents
 
 

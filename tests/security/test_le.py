@@ -222,7 +222,7 @@ def test_a_wrong_passkey_is_refused_and_the_peer_has_to_wait() -> None:
     desks.typed = 1
     desks.terms[1] = terms(LEVEL_AUTHENTICATED, DISPLAY_ONLY)
     desks.pair(0, terms(LEVEL_AUTHENTICATED, KEYBOARD_ONLY))
-    assert desks.take(0, LevelRefused).reason == Why.PEER_REFUSED
+    assert desks.take(0, LevelRefused).reason == Why.NO_MATCH
     assert PromptWithdrawn in [type(event) for event in desks.events[1]]
     assert desks.levels() == [(LEVEL_NONE, False)] * 2
     desks.pair(0, JUST_WORKS)

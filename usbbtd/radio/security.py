@@ -26,6 +26,7 @@ _OBSTACLES: Final = {
     events.Why.REFUSED: Obstacle.REFUSED_HERE,
     events.Why.CANCELLED: Obstacle.REFUSED_HERE,
     events.Why.PEER_REFUSED: Obstacle.REFUSED_BY_PEER,
+    events.Why.NO_MATCH: Obstacle.NO_MATCH,
     events.Why.CAPABILITIES: Obstacle.NO_MITM,
     events.Why.WEAKER: Obstacle.WEAKER,
     events.Why.DOWNGRADE: Obstacle.WEAKER,

@@ -19,6 +19,7 @@ class Why(StrEnum):
     NOT_REACHED = "the pairing did not reach this level"
     REFUSED = "the pairing was refused here"
     PEER_REFUSED = "the peer refused, or the pairing failed"
+    NO_MATCH = "what was typed, or a proof of it, is wrong"
     CAPABILITIES = "the two devices cannot show and type what this level needs"
     WEAKER = "the keys would be weaker than those of the bond"
     KEY_SIZE = "the encryption key is too short"

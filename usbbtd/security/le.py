@@ -46,11 +46,14 @@ from usbbtd.security.terms import PairingTerms
 
 _PAIRING_FAILED = bytes((PairingFailed.CODE,))
 
-#: Failures of ours that owners tell apart.
-_WHY = {
+#: Failures of ours that owners tell apart, and those that are the same whoever has noticed them.
+_WHY: dict[int, Why] = {
     PairingReason.AUTHENTICATION_REQUIREMENTS: Why.CAPABILITIES,
     PairingReason.ENCRYPTION_KEY_SIZE: Why.KEY_SIZE,
 }
+_WHOSEVER: dict[int, Why] = dict.fromkeys(
+    (PairingReason.CONFIRM_VALUE_FAILED, PairingReason.DHKEY_CHECK_FAILED), Why.NO_MATCH
+)
 #: Failures after which the peer need not wait: nobody can have tried to guess anything.
 _HARMLESS = frozenset((Why.CANCELLED, Why.CAPABILITIES))
 
@@ -337,10 +340,8 @@ class LeSecurity(SecureLink):
         if why is None and failed.reason is None:
             why = Why.TIMED_OUT
         elif why is None:
-            ours = (
-                None if failed.by_peer else next((why for reason, why in _WHY.items() if reason == failed.reason), None)
-            )
-            why = ours or Why.PEER_REFUSED
+            reasons = _WHOSEVER if failed.by_peer else _WHOSEVER | _WHY
+            why = Why.PEER_REFUSED if failed.reason is None else reasons.get(failed.reason, Why.PEER_REFUSED)
         if self.state in (LeState.PAIRING, LeState.ANSWERING):
             self._count_failure(why, now)
             self._refuse_served(why, failed.text)
