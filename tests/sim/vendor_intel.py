@@ -66,6 +66,7 @@ class IntelController:
         self.has_left = False
         self.mode = "bootloader"
         self.sbe = engine
+        self.gives_credit = True  # some give none for the first command
         self.unanswered = 0  # whether it does not answer each piece
         self.configured: list[bytes] = []
         self.commands: list[int] = []
@@ -88,7 +89,7 @@ class IntelController:
             assert bulk == (opcode == SECURE_SEND)  # Linux: "needs to be sent down the bulk endpoint"
         match opcode:
             case 0xFC05:
-                return [complete(opcode, self._version(parameters), allowed=0)]  # some give no credit for it
+                return [complete(opcode, self._version(parameters), allowed=self.gives_credit)]
             case 0xFC01:
                 return self._start(parameters)
             case 0xFC8B:

@@ -61,6 +61,7 @@ class RealtekController:
     ) -> None:
         self.wanted = wanted
         self.key = key
+        self.takes_padding = False  # whether zeros may fill up the last piece, as Bumble has it
         self.silent: set[int] = set()  # opcodes that are never answered
         self.refused: set[int] = set()
         self.runs_firmware = False
@@ -105,6 +106,8 @@ class RealtekController:
         self._pieces += 1
         self._got += piece
         if index & 0x80:
+            if self.takes_padding:
+                self._got = self._got[: len(self.wanted)] + self._got[len(self.wanted) :].lstrip(b"\0")
             self.runs_firmware = self._got == self.wanted
             return self.runs_firmware
         return len(piece) == PIECE and self.wanted.startswith(self._got)

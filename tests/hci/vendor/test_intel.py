@@ -44,6 +44,7 @@ def run(controller: IntelController, files: dict[str, bytes], *, came_back: bool
 @pytest.mark.parametrize("configured", [True, False])
 def test_a_bootloader_gets_its_firmware_octet_by_octet(options: Any, chip: str, *, configured: bool) -> None:
     controller = IntelController(CONTENT, **options)
+    controller.gives_credit = configured
     files = {f"{controller.base}.sfi": sfi(CONTENT, both=not controller.older)}
     if configured:
         files[f"{controller.base}.ddc"] = configuration(RECORDS)
