@@ -23,7 +23,7 @@ from usbbtd.bluetooth import (
     NO_INPUT_NO_OUTPUT,
     ErrorCode,
 )
-from usbbtd.security.association import GENERAL_BONDING, MITM
+from usbbtd.security.association import DEDICATED_BONDING, GENERAL_BONDING, MITM
 from usbbtd.security.bonds import BredrKey
 from usbbtd.security.events import (
     AnswerConfirmation,
@@ -324,10 +324,43 @@ def test_what_cannot_rule_out_somebody_in_the_middle_is_refused() -> None:
     assert desk.of(LevelRefused).reason == Why.CAPABILITIES
 
 
+def test_people_compare_numbers_wherever_both_can() -> None:
+    """At LEVEL_ENCRYPTED, too: it is asked for, but not required."""
+    desk = Desk()
+    number = desk.pair(terms())
+    desk.asks_io()
+    assert desk.actions()[-1] == AnswerIoCapability(PEER, DISPLAY_YES_NO, False, DEDICATED_BONDING | MITM)
+    desk.peer_io(DISPLAY_YES_NO, GENERAL_BONDING)
+    desk.confirms()
+    prompt = desk.of(Prompted)
+    assert (prompt.kind, prompt.value) == (CONFIRM, 427193)
+    desk.answers(prompt.number)
+    desk.key(KEY_AUTHENTICATED_P256)
+    desk.authenticated()
+    desk.encrypted(2)
+    assert desk.of(LevelReached) == LevelReached(number, HANDLE, LEVEL_SECURE)
+
+
+@pytest.mark.parametrize("ours", [DISPLAY_YES_NO, NO_INPUT_NO_OUTPUT])
+def test_just_works_is_enough_where_no_more_is_required(ours: int) -> None:
+    desk = Desk()
+    number = desk.pair(terms(io_capability=ours))
+    desk.asks_io()
+    mitm = MITM if ours == DISPLAY_YES_NO else 0  # it is not known yet what the peer can
+    assert desk.actions()[-1] == AnswerIoCapability(PEER, ours, False, DEDICATED_BONDING | mitm)
+    desk.peer_io(NO_INPUT_NO_OUTPUT, GENERAL_BONDING)
+    desk.confirms()
+    assert desk.actions() == [AnswerConfirmation(PEER, True)]
+    desk.key(KEY_UNAUTHENTICATED_P256)
+    desk.authenticated()
+    desk.encrypted(2)
+    assert desk.of(LevelReached) == LevelReached(number, HANDLE, LEVEL_ENCRYPTED)
+
+
 def test_a_key_is_authenticated_only_if_people_had_a_part_in_it() -> None:
     """Some controllers reckon by what both could show, though nobody was asked to compare it."""
     desk = Desk()
-    desk.pair(terms())
+    desk.pair(terms(io_capability=DISPLAY_ONLY))
     desk.asks_io()
     desk.peer_io(DISPLAY_YES_NO, GENERAL_BONDING)
     desk.confirms()
@@ -374,7 +407,7 @@ def test_weaker_keys_than_the_bonds_end_the_link() -> None:
     desk.key(KEY_UNAUTHENTICATED_P192)
     desk.paired()
     assert desk.actions() == [
-        Authenticate(HANDLE), AnswerLinkKey(PEER, None), AnswerIoCapability(PEER, 1, False, 2),
+        Authenticate(HANDLE), AnswerLinkKey(PEER, None), AnswerIoCapability(PEER, 1, False, 3),
         AnswerConfirmation(PEER, True), EndLink(HANDLE, ErrorCode.AUTHENTICATION_FAILURE),
     ]  # fmt: skip
     events = desk.events()
@@ -540,9 +573,10 @@ def test_a_peer_that_may_not_pair(how: str) -> None:
     assert (desk.events(), desk.security.next_timeout()) == ([], None)
 
 
-def test_a_peer_pairs_with_mitm_protection_that_it_wants_itself() -> None:
+@pytest.mark.parametrize("wish", [0, MITM])
+def test_numbers_are_compared_with_a_peer_that_can_whatever_it_wants(wish: int) -> None:
     desk = Desk()
-    desk.peer_io(DISPLAY_YES_NO, GENERAL_BONDING | MITM)
+    desk.peer_io(DISPLAY_YES_NO, GENERAL_BONDING | wish)
     desk.asks_io()
     accept(desk)
     assert AnswerIoCapability(PEER, DISPLAY_YES_NO, False, GENERAL_BONDING | MITM) in desk.actions()

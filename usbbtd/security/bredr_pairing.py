@@ -123,18 +123,19 @@ class BredrPairing:
         self._peer = peer
 
     def answer_io_capability(self) -> None:
-        """Answers what we can show and type, and require; or refuses, if that would not do for the level."""
+        """Answers what we can show and type, and require; or refuses, if that would not do for the level.
+
+        MITM protection is asked for at every level, if it may be possible: without that nobody is asked anything. A
+        peer that cannot protect is left to just works, which is enough for LEVEL_ENCRYPTED.
+        """
         actions = self._shared.actions
         self.has_begun = True
-        peers = None if self._peer is None else self._peer[0]
-        needs_mitm = self.level >= LEVEL_AUTHENTICATED
-        if self.failure is None and needs_mitm and not self._can_authenticate():
+        mitm = self._can_authenticate()
+        if self.failure is None and self.level >= LEVEL_AUTHENTICATED and not mitm:
             self.fail(Why.CAPABILITIES, "")
         if self.failure is not None:
             actions.append(RefuseIoCapability(self._address, ErrorCode.PAIRING_NOT_ALLOWED))
             return
-        peer_needs_mitm = self._peer is not None and bool(self._peer[2] & MITM)
-        mitm = needs_mitm or (peer_needs_mitm and peers is not None and can_authenticate(self._ours, peers))
         if not self._terms.bondable or (self._peer is not None and not bonds(self._peer[2])):
             bonding = NO_BONDING
         else:

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.security.smp.pair import SmpPair
-from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED
+from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, NO_INPUT_NO_OUTPUT
 from usbbtd.security.smp.methods import Method, choose
-from usbbtd.security.smp.wire import PairingReason, PairingRequest, PairingResponse
+from usbbtd.security.smp.wire import AUTH_MITM, PairingReason, PairingRequest, PairingResponse
 from usbbtd.security.terms import CONFIRM, CONSENT, DISPLAY, ENTER_PASSKEY, PairingTerms
 
 #: Vol 3, Part H, Table 2.8, a row for each initiator: (legacy, Secure Connections), a letter for each responder.
@@ -68,15 +68,18 @@ def test_pairs_by_the_table(
         assert pair.shown[0] == pair.shown[1] is not None
 
 
-@pytest.mark.parametrize(("initiator", "responder", "secure", "_cell"), CELLS)
-def test_is_just_works_if_nobody_demands_more(initiator: int, responder: int, secure: bool, _cell: str) -> None:
+@pytest.mark.parametrize(("initiator", "responder", "secure", "cell"), CELLS)
+def test_asks_for_what_both_can_if_nobody_demands_it(initiator: int, responder: int, secure: bool, cell: str) -> None:
+    """Just works is left to those that can do nothing better, and is enough then."""
     pair = SmpPair(
-        PairingTerms(LEVEL_ENCRYPTED, initiator, secure_connections=secure), PairingTerms(LEVEL_ENCRYPTED, responder)
+        PairingTerms(LEVEL_ENCRYPTED, initiator, secure_connections=secure),
+        PairingTerms(LEVEL_ENCRYPTED, responder),
+        typed=123456 if cell == "*" else None,
     ).run()
-    one, other = (end.result for end in pair.results())
-    assert not one.authenticated
-    assert not other.authenticated
-    assert pair.asked_for == [CONSENT]  # of the side that did not begin
+    assert [end.result.authenticated for end in pair.results()] == [cell != "-"] * 2
+    assert sorted(pair.asked_for) == PROMPTS[cell]  # CONSENT is of the side that did not begin
+    sent = {pdu[0]: bool(pdu[3] & AUTH_MITM) for _, pdu in pair.log if pdu[0] in (0x01, 0x02)}
+    assert sent == {0x01: initiator != NO_INPUT_NO_OUTPUT, 0x02: responder != NO_INPUT_NO_OUTPUT}
 
 
 @pytest.mark.parametrize("secure", [False, True])

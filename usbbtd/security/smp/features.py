@@ -1,6 +1,6 @@
 """What both sides say of themselves before they authenticate (Vol 3, Part H, 2.3): made, and checked, by terms."""
 
-from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_SDP, LEVEL_SECURE
+from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_SDP, LEVEL_SECURE, NO_INPUT_NO_OUTPUT
 from usbbtd.errors import LocalProtocolError
 from usbbtd.security.smp.exchange import Exchange, PairingFailure
 from usbbtd.security.smp.methods import Method
@@ -39,12 +39,17 @@ def check_terms(terms: PairingTerms) -> None:
 
 
 def auth_of(terms: PairingTerms) -> int:
-    """Returns the AuthReq of these terms. Who has out of band data for legacy pairing alone cannot use the other."""
+    """Returns the AuthReq of these terms. Who has out of band data for legacy pairing alone cannot use the other.
+
+    MITM protection is asked for wherever people here can show or type, as the bit chooses the method: without it that
+    is just works, whatever both sides can. Whether it is required is for ``check_association``.
+    """
     oob = terms.oob or OobData()
     legacy_only = oob.temporary_key is not None and oob.peer_random is None and oob.own is None
+    asks_for_mitm = terms.level >= LEVEL_AUTHENTICATED or terms.io_capability != NO_INPUT_NO_OUTPUT
     return (
         (AUTH_BONDING if terms.bondable else 0)
-        | (AUTH_MITM if terms.level >= LEVEL_AUTHENTICATED else 0)
+        | (AUTH_MITM if asks_for_mitm else 0)
         | (AUTH_SECURE_CONNECTIONS if terms.secure_connections and not legacy_only else 0)
     )
 
