@@ -153,6 +153,7 @@ async def test_a_dongle_that_is_pulled_out_during_its_set_up(
     dongle = VendorDongle(radio, controller, REALTEK)
     with capture_logs() as logged:
         await adapter.take_dongle(H2Dongle(dongle))
+        assert adapter.info().state == "starting"
         dongle.unplug()
     assert [line["reason"] for line in of(logged, "adapter down")] == ["unplugged"]
 

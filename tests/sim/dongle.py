@@ -21,10 +21,10 @@ COMMAND, ACL, EVENT = b"\x01", b"\x02", b"\x04"
 
 
 class SimulatedDongle(UsbDevice):
-    """The dongle. ``serial``: its USB serial number. ``send_packet``: takes a packet for the controller; set by whose
-    that is."""
+    """The dongle. ``serial``: its USB serial number; ``identity``: vendor and product. ``send_packet``: takes a packet
+    for the controller; set by whose that is."""
 
-    def __init__(self, *, serial: str = "0001") -> None:
+    def __init__(self, *, serial: str = "0001", identity: tuple[int, int] = (VENDOR_ID, PRODUCT_ID)) -> None:
         interface = descriptors.InterfaceDescriptor(
             0, 0, *BLUETOOTH_CLASS,
             (
@@ -34,9 +34,7 @@ class SimulatedDongle(UsbDevice):
             ),
         )  # fmt: skip
         super().__init__(
-            descriptors.DeviceDescriptor(
-                descriptors.USB_2_0, *BLUETOOTH_CLASS, 64, VENDOR_ID, PRODUCT_ID, 0x0100, 1, 2, 3, 1
-            ),
+            descriptors.DeviceDescriptor(descriptors.USB_2_0, *BLUETOOTH_CLASS, 64, *identity, 0x0100, 1, 2, 3, 1),
             descriptors.ConfigurationDescriptor(1, (interface,)),
             {1: "usbbtd", 2: "Simulated Bluetooth dongle", 3: serial},
         )

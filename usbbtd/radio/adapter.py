@@ -130,7 +130,7 @@ class SharedAdapter:
         controller = self._controller
         found = controller.host.controller if controller is not None else None
         return AdapterStatus(
-            state=controller.host.state if controller is not None else "no dongle" if self._on.is_set() else OFF,
+            state=controller.state if controller is not None else "no dongle" if self._on.is_set() else OFF,
             dongle=controller.dongle.name if controller is not None else None,
             address=format_address(found.address) if found else None,
             random_address=format_address(self._random_address),

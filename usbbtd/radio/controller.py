@@ -17,6 +17,7 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
 from usbbtd.hci.names import controller_name
+from usbbtd.hci.states import HostState
 from usbbtd.hci.vendor.setup import VendorSetup
 from usbbtd.hci.vendor.steps import SetupResult
 from usbbtd.pump import contained, explain
@@ -113,6 +114,11 @@ class Controller:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0  # when it calls _timeout
         self._lost = False
+
+    @property
+    def state(self) -> HostState:
+        """Returns the state of the host; STARTING also before it, while there is a set-up."""
+        return HostState.STARTING if self._setup is not None and not self._lost else self.host.state
 
     @property
     def kind(self) -> str | None:
