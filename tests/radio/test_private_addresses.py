@@ -12,6 +12,7 @@ from tests.radio.test_pairing_with_bumble import COMPARED, echo, prepare
 from tests.support import air
 from tests.support.pairing import AirAgent, RemoteUser
 from usbbtd.bluetooth import LE, LEVEL_AUTHENTICATED, LEVEL_NONE, LEVEL_SECURE
+from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.hci.limits import LATE_S
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.channel import RadioChannel
@@ -26,6 +27,21 @@ async def private(radio: LocalLink) -> air.Remote:
     prepare(made, RemoteUser(COMPARED))
     made.serve_echo(LE)
     return made
+
+
+@pytest.fixture(params=[True, False], ids=["controller_resolves", "we_resolve"])
+async def dongle(adapter: SharedAdapter, radio: LocalLink, request: pytest.FixtureRequest) -> air.DirectDongle:
+    """The dongle of ``adapter``, up, which may know bonded peers itself."""
+    plugged = air.DirectDongle(radio)
+    if not request.param:
+        controller = plugged._controller
+        controller.supported_commands = controller.supported_commands - {hci.HCI_LE_CLEAR_RESOLVING_LIST_COMMAND}
+    await adapter.take_dongle(H2Dongle(plugged))
+    await adapter.wait_powered()
+    facts = air.controller_of(adapter).host.controller
+    assert facts is not None
+    assert facts.resolves == request.param
+    return plugged
 
 
 async def change_address(peer: air.Remote) -> None:
@@ -67,14 +83,30 @@ async def test_a_peer_is_reached_by_its_identity(
     adapter: SharedAdapter, dongle: air.DirectDongle, private: air.Remote
 ) -> None:
     await bonded(adapter, private)
-    scan, reports, _ = scan_user()
-    adapter.air.start_scan(scan)
-    while (await reports.get()).address != IDENTITY[0]:
-        pass
-    adapter.air.stop_scan(scan)
     channel = await open_channel(adapter, IDENTITY[0])
+    assert adapter.air.scans == 0
     assert (channel.link.identity, channel.link.security) == (IDENTITY, (LEVEL_SECURE, 16, True))
     await echo(channel)
+
+
+async def test_scans_tell_of_identities(adapter: SharedAdapter, dongle: air.DirectDongle, private: air.Remote) -> None:
+    await bonded(adapter, private)
+    scan, reports, _ = scan_user()
+    adapter.air.start_scan(scan)
+    assert (await reports.get())[:2] == IDENTITY
+
+
+async def test_who_gives_up_on_a_peer_that_is_not_heard_scans_no_more(
+    adapter: SharedAdapter, dongle: air.DirectDongle, private: air.Remote
+) -> None:
+    await bonded(adapter, private)
+    await private.device.stop_advertising()
+    task = asyncio.create_task(open_channel(adapter, IDENTITY[0]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert adapter.air.scans == 0
 
 
 async def test_a_link_that_the_peer_made_is_found_by_its_identity(

@@ -64,7 +64,7 @@ class SharedAdapter:
         self._tried = asyncio.Event()
         self.air = Air(self._controller_that_is_up, log, resolve=self._resolve)
         identities = self.air.identities
-        self.links = Links(self._stack_that_is_up, log, locate=identities.locate)
+        self.links = Links(self._stack_that_is_up, log, locate=self._locate)
         self.echoes = SharedEchoes(self.links)
         self.security = LinkSecurity(
             self.links, bonds, self._level_changed, identities.forget, limits=SecurityLimits(), log=log
@@ -256,6 +256,18 @@ class SharedAdapter:
         """Returns the identity of the bonded peer that has this private address, if one has."""
         bond = self.security.book.resolve(address)
         return None if bond is None else (bond.address, bond.address_type)
+
+    async def _locate(self, address: bytes, address_type: int) -> tuple[bytes, int]:
+        """Returns the (address, address type) that a peer has now.
+
+        A bonded peer that may have private addresses has to be heard first, unless the controller resolves them.
+        """
+        bond = self.security.book.find(address, address_type)
+        controller = self._controller_that_is_up()
+        facts = controller.host.controller if controller is not None else None
+        if bond is None or bond.irk is None or facts is None or facts.resolves or not self.air.can_scan:
+            return self.air.identities.locate(address, address_type)
+        return await self.air.hear(address, address_type)
 
     def _controller_that_is_up(self) -> Controller | None:
         return self._controller if self.powered else None

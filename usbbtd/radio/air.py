@@ -4,6 +4,7 @@ Each scanner gets what it asked for, whatever the controller does for the others
 of their own, or take turns: see hci/advertising.py.
 """
 
+import asyncio
 from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
@@ -117,6 +118,28 @@ class Air:
         if (heard := self._scans.pop(scan, None)) is not None:
             self._forgotten += heard.forgotten
             self._apply_scans()
+
+    async def hear(self, address: bytes, address_type: int) -> tuple[bytes, int]:
+        """Scans until a bonded peer is heard, and returns the (address, address type) that it has now.
+
+        Gives up when cancelled. Raises NoDongle, NotSupported.
+        """
+        heard: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+
+        def report(advertisement: hci_events.Advertisement) -> None:
+            if (advertisement.address, advertisement.address_type) == (address, address_type) and not heard.done():
+                heard.set_result(self.identities.locate(address, address_type))
+
+        def ended() -> None:
+            if not heard.done():
+                heard.set_exception(NoDongle("the scan for the peer has ended"))
+
+        scan = ScanUser(active=False, duplicates=True, report=report, ended=ended)
+        self.start_scan(scan)
+        try:
+            return await heard
+        finally:
+            self.stop_scan(scan)
 
     def start_inquiry(self, user: InquiryUser) -> None:
         """Starts to look for BR/EDR devices, until ``stop_inquiry``. Raises NoDongle, NotSupported."""

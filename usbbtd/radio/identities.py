@@ -1,7 +1,7 @@
 """Whose the resolvable private addresses are that are heard on the air (Vol 6, Part B, 1.3.2.2).
 
 A bonded peer changes its address as it likes. Users know it by its identity; to connect to it, the address that was
-heard last is needed, unless the controller resolves addresses itself.
+heard last is needed, unless the controller resolves addresses itself: see ``Air.hear``.
 """
 
 from collections.abc import Callable

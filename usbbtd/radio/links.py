@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
@@ -91,12 +91,16 @@ class Attempt:
 class Links:
     """Keeps the links of one adapter that its stack owns, whatever dongle it has.
 
-    ``stack`` returns the stack of the controller that is up, or None. ``locate`` returns the (address, address type) by
-    which a peer can be reached now: that of a bonded one changes. Others may read ``by_handle``, but not change it.
+    ``stack`` returns the stack of the controller that is up, or None. ``locate`` finds out the (address, address type)
+    by which a peer can be reached now: that of a bonded one changes. Others may read ``by_handle``, but not change it.
     """
 
     def __init__(
-        self, stack: Callable[[], L2capStack | None], log: FilteringBoundLogger, *, locate: Callable[[bytes, int], Key]
+        self,
+        stack: Callable[[], L2capStack | None],
+        log: FilteringBoundLogger,
+        *,
+        locate: Callable[[bytes, int], Awaitable[Key]],
     ) -> None:
         self.by_handle: dict[int, RadioLink] = {}
         self._stack = stack
@@ -128,7 +132,8 @@ class Links:
             raise NotSupported("the controller does not have this transport")
         link = self._find(address, address_type)
         if link is None:
-            link = await self._make(stack, self._locate(address, address_type))
+            now = await self._locate(address, address_type)
+            link = self._find(address, address_type) or await self._make(self.running(), now)
         if not self._is_up(link):
             raise Unreachable("the link was lost", link.end_status)
         return link
