@@ -178,6 +178,10 @@ class Authentication:
     # Settings.
 
     def _reset(self) -> None:
+        for link in self._links.values():
+            link.end()
+        self._links.clear()
+        self._le_encrypted.clear()
         self.min_key_size, self.has_debug_keys, self.oob_data = MIN_KEY_SIZE, False, None
         host = _features.SECURE_SIMPLE_PAIRING_HOST_SUPPORT | _features.SECURE_CONNECTIONS_HOST_SUPPORT
         self._controller.lmp_features &= ~host

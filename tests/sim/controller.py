@@ -3,10 +3,11 @@
 import asyncio
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from bumble import hci
 from bumble.controller import Controller
-from bumble.core import PhysicalTransport
+from bumble.core import InvalidArgumentError, PhysicalTransport
 from bumble.link import LocalLink
 
 from tests.sim.authentication import Authentication
@@ -148,7 +149,10 @@ def end_links(controller: Controller, reason: int) -> None:
     sink = controller.hci_sink
     controller.set_packet_sink(None)
     for connection in (*controller.classic_connections.values(), *controller.le_connections.values()):
-        controller.on_packet(bytes(hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)))
+        with suppress(InvalidArgumentError):  # the peer has left the air
+            controller.on_packet(bytes(hci.HCI_Disconnect_Command(connection_handle=connection.handle, reason=reason)))
+    controller.classic_connections.clear()
+    controller.le_connections.clear()
     controller.set_packet_sink(sink)
 
 
