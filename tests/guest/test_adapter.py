@@ -139,8 +139,8 @@ async def wrong_arguments() -> list[str]:
             with pytest.raises((ValueError, TypeError), match=r".") as wrong:
                 await function(*arguments, **options)
             said.append(str(wrong.value))
-        with pytest.raises(ValueError, match="32 bytes of advertising data; 31 fit"):
-            async with adapter.advertise(bytes(32)):
+        with pytest.raises(ValueError, match="1651 bytes of advertising data; 1650 fit"):
+            async with adapter.advertise(bytes(1651)):
                 pass
         with pytest.raises(ValueError, match="an advertising interval of 19 ms: it is 20 to 10240"):
             async with adapter.advertise(interval_ms=19):

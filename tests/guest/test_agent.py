@@ -4,17 +4,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from bumble.pairing import PairingConfig, PairingDelegate
 
-from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_connection import Guest, both_transports
+from tests.guest import in_process
 from tests.guest.conftest import Pair
+from tests.guest.in_process import TYPES, user_of
 from tests.support import air
-from tests.support.pairing import Notes, RemoteUser
+from tests.support.pairing import Notes
 from usbbtd.guest import (
     Adapter,
     AdapterError,
-    AddressType,
     ChannelClosed,
     LimitReached,
     NotSecure,
@@ -26,27 +25,7 @@ from usbbtd.guest.agent import _checked
 from usbbtd.l2capif.messages import AnswerMessage
 from usbbtd.radio.adapter import SharedAdapter
 
-xen, guest = connection.xen, connection.guest
-TYPES: list[AddressType] = ["bredr", "random"]
-
-
-@pytest.fixture
-async def api(guest: Guest, dongle: air.DirectDongle) -> Adapter:
-    """The adapter of a guest that policy lets do everything."""
-    made = Adapter(guest.xen, 0)
-    made._receive_connection(guest.connection)
-    await made.wait_ready(air.TIME_LIMIT_S)
-    return made
-
-
-def user_of(peer: air.Remote, can: int, *, mitm: bool = True, notes: Notes | None = None) -> RemoteUser:
-    """Who is at the remote device, which pairs from now on."""
-    user = RemoteUser(PairingDelegate.IoCapability(can), notes or Notes())
-    configuration = PairingConfig(
-        mitm=mitm, delegate=user, identity_address_type=PairingConfig.AddressType.RANDOM
-    )  # fmt: skip
-    peer.device.pairing_config_factory = lambda _: configuration
-    return user
+xen, guest, api = in_process.xen, in_process.guest, in_process.api
 
 
 class Person:

@@ -1,46 +1,11 @@
 import asyncio
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.domain import Domain
 from usbbtd.guest import LimitReached, Report, open_adapter
-from usbbtd.guest.scan import structures
 
-# Core specification, Vol 3, Part C, 11: flags, complete list of 16-bit UUIDs, complete local name.
 EXAMPLE = bytes.fromhex("020106 03030f18 06095468696e67".replace(" ", ""))
-
-
-def test_structures() -> None:
-    assert structures(EXAMPLE) == {0x01: b"\x06", 0x03: b"\x0f\x18", 0x09: b"Thing"}
-
-
-@pytest.mark.parametrize(
-    ("data", "found"),
-    [
-        ("", {}),
-        ("00", {}),
-        ("0000", {}),  # the padding of early termination
-        ("0109", {9: b""}),
-        ("0309ab", {}),
-        ("020106 0509ab".replace(" ", ""), {1: b"\x06"}),
-        ("020106020105", {1: b"\x06"}),
-    ],
-)
-def test_malformed_structures(data: str, found: dict[int, bytes]) -> None:
-    assert structures(bytes.fromhex(data)) == found
-
-
-@given(st.dictionaries(st.integers(0, 255), st.binary(max_size=254)))
-def test_structures_there_and_back(wanted: dict[int, bytes]) -> None:
-    data = b"".join(bytes((len(value) + 1, kind)) + value for kind, value in wanted.items())
-    assert structures(data) == wanted
-
-
-@given(st.binary(max_size=31))
-def test_any_data_have_structures(data: bytes) -> None:
-    assert sum(len(value) + 2 for value in structures(data).values()) <= len(data)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +34,9 @@ async def scanning() -> list[object]:
         ):  # the first has ended: one at a time is allowed
             seen.append(report.name)
             break
-        async with adapter.scan() as scan:
+        async with adapter.scan() as scan, adapter.scan() as other:
             await anext(scan)
+            await anext(other)
             with pytest.raises(LimitReached):
                 await anext(adapter.scan())
         await anext(adapter.scan())

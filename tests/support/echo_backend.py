@@ -16,10 +16,12 @@ from usbbtd.l2capif.backend import Backend
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
     EVENT_CHANNEL,
+    FEATURE_ADVERTISE_EXTENDED,
     FEATURE_AGENT,
     FEATURE_ECHO,
     FEATURE_FIXED,
     FEATURE_INFO_WAIT,
+    FEATURE_SCAN_EXTENDED,
     FEATURE_SECURITY,
     MAX_PAGE_ORDER,
     RING_REF,
@@ -74,8 +76,10 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
-FEATURES = FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED, FEATURE_AGENT
-LIMITS = FrontendLimits(channels=8, scans=1, max_page_order=4)
+FEATURES = (
+    FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED, FEATURE_AGENT, FEATURE_SCAN_EXTENDED, FEATURE_ADVERTISE_EXTENDED,
+)  # fmt: skip
+LIMITS = FrontendLimits(channels=8, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
 ORDER = 10
@@ -261,7 +265,7 @@ class Driver:
         match call:
             case calls.ScanCall(req_id, number):
                 self.channels[number] = scan = Channel(self, call, DEAF)
-                scan.outbox += [messages.pack_report(report) for report in REPORTS_OF_A_SCAN]
+                scan.outbox += reports_of(call)
                 backend.complete(req_id)
                 return scan
             case calls.AgentCall(req_id, number):
@@ -269,7 +273,7 @@ class Driver:
                 backend.complete(req_id)
                 self.ask(COMES, constants.L2CAPIF_PROMPT_CONSENT, CALLER[1], 2)
                 return self.agent
-            case calls.AdvertiseCall(req_id):
+            case calls.AdvertiseCall(req_id) | calls.AdvertiseExtendedCall(req_id):
                 backend.complete(req_id)
                 self.power_up()
             case calls.ReleaseCall(req_id, number):
@@ -328,6 +332,25 @@ REPORTS_OF_A_SCAN = [
     messages.ScanReport(ADVERTISER, 2, 127, 4, b""),
     messages.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
 ]
+
+
+HEADSET = bytes.fromhex("130000eeffc0")
+INQUIRY, NAME = constants.L2CAPIF_REPORT_INQUIRY, constants.L2CAPIF_REPORT_NAME
+FOUND_BY_INQUIRY = [
+    messages.ExtendedReport(HEADSET, 0, INQUIRY, 0, -61, 0x240404, b"\x03\x03\x1e\x11"),
+    messages.ExtendedReport(HEADSET, 0, NAME, 0, 127, 0, b"Ears\x1b[2J"),
+]
+
+
+def reports_of(call: calls.ScanCall) -> list[bytes]:
+    if call.transport == 0:
+        return [messages.pack_extended_report(report) for report in FOUND_BY_INQUIRY]
+    if not call.extended:
+        return [messages.pack_report(report) for report in REPORTS_OF_A_SCAN]
+    return [
+        messages.pack_extended_report(messages.ExtendedReport(address, kind, 0, event, rssi, 0, data))
+        for address, kind, rssi, event, data in REPORTS_OF_A_SCAN
+    ]
 
 
 async def serve(guest: int, powered: bool = True, tells: bool = False, modern: bool = True) -> None:

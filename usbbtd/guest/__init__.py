@@ -10,10 +10,11 @@
 The guest needs a ``vl2cap`` device, which a driver domain that runs usbbtd serves. Every failure is an AdapterError.
 """
 
-from usbbtd.guest.adapter import DEFAULT_MTU, MAX_ECHO, Adapter
+from usbbtd.guest.adapter import DEFAULT_MTU, MAX_AD_DATA, MAX_ECHO, Adapter
 from usbbtd.guest.address import AddressType, Transport
 from usbbtd.guest.agent import Agent, IoCapability, Prompt, PromptKind
 from usbbtd.guest.channel import Channel, Listener, Peer
+from usbbtd.guest.discovery import Discovered, Discovery
 from usbbtd.guest.errors import (
     AdapterError,
     AdapterGone,
@@ -35,6 +36,7 @@ from usbbtd.guest.security import SecurityLevel
 
 __all__ = [
     "DEFAULT_MTU",
+    "MAX_AD_DATA",
     "MAX_ECHO",
     "Adapter",
     "AdapterError",
@@ -46,6 +48,8 @@ __all__ = [
     "ChannelClosed",
     "ChannelLost",
     "ConnectTimeout",
+    "Discovered",
+    "Discovery",
     "IoCapability",
     "L2capRefused",
     "LimitReached",

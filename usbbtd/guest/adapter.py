@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from errno import ECONNREFUSED
 
 from usbbtd.abi.layout import constants
 from usbbtd.bluetooth import LE, parse_address
+from usbbtd.guest.ad import check_uuid
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport
+from usbbtd.guest.advertising import advertising
 from usbbtd.guest.agent import IO_CAPABILITIES, Agent, Answering, Ended, IoCapability
 from usbbtd.guest.arguments import (
     check_bytes,
@@ -20,6 +22,7 @@ from usbbtd.guest.arguments import (
     number_of,
 )
 from usbbtd.guest.channel import Channel, Listener, open_channel, ring_order
+from usbbtd.guest.discovery import Discovery, Filter
 from usbbtd.guest.errors import L2capRefused
 from usbbtd.guest.pairing import OOB_SIZES, Paired, pair
 from usbbtd.guest.remote import RemoteObject, require
@@ -33,6 +36,8 @@ from usbbtd.l2capif.wire import EchoResponse, PlainResponse
 DEFAULT_MTU = 2048
 #: The most data that ``Adapter.echo`` sends, in bytes.
 MAX_ECHO: int = constants.L2CAPIF_ECHO_DATA_SIZE
+#: The most bytes of advertising data, and of a scan response.
+MAX_AD_DATA: int = constants.L2CAPIF_EXTENDED_DATA_SIZE
 _U16_MAX = 0xFFFF
 _ATT_CID = 0x0004  # Vol 3, Part A, 2.1
 _LONGEST_ATT_PDU = 517  # that of an attribute of 512 octets: Vol 3, Part F, 3.2.9
@@ -221,31 +226,62 @@ class Adapter(ConnectedAdapter):
         check_flag("duplicates", duplicates)
         return Scan(self._current(), active=active, duplicates=duplicates)
 
+    def discover(
+        self,
+        *,
+        service: str | int | None = None,
+        manufacturer: int | None = None,
+        name: str | None = None,
+        transports: Sequence[Transport] | None = None,
+        active: bool = True,
+        every: bool = False,
+    ) -> Discovery:
+        """Returns what discovers devices, on BR/EDR by inquiry and on LE by scanning; what is known of each is merged.
+
+        ``async with adapter.discover() as devices: async for device in devices: ...`` goes on until it is left.
+        ``service``, ``manufacturer``, ``name``: only those with this UUID (0x180F, or text), this company, these
+        letters somewhere in the name. ``transports``: those of the controller where it is None. ``active``: whether to
+        ask LE devices for scan responses, and BR/EDR devices that have not said their names for these. ``every``:
+        whether to give a device with each report, as its ``rssi`` changes, instead of when it says something new.
+
+        Raises NoController, AdapterGone; AdapterError with EOPNOTSUPP if usbbtd in the driver domain is too old;
+        opening it PermissionDenied, LimitReached (it takes a scan for each transport); ValueError or TypeError if an
+        argument is not legal.
+        """
+        check_flag("active", active)
+        check_flag("every", every)
+        if manufacturer is not None:
+            check_integer("manufacturer", manufacturer, 0, _U16_MAX)
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name is {name!r:.40}: it must be text")
+        uuid = None if service is None else check_uuid(service)
+        wanted = Filter(uuid, manufacturer, None if name is None else name.lower())
+        connection = self._current()
+        chosen = [each for each in TRANSPORTS if each in self.info.features] if transports is None else transports
+        for each in chosen:
+            number_of(TRANSPORTS, each, "transport")
+        return Discovery(connection, chosen, wanted, active=active, every=every)
+
     @asynccontextmanager
     async def advertise(
-        self, data: bytes = b"", *, interval_ms: int = 100, connectable: bool = True
+        self, data: bytes = b"", *, scan_response: bytes = b"", interval_ms: int = 100, connectable: bool = True
     ) -> AsyncIterator[None]:
-        """Advertises on LE while the block runs, with ``data``: up to 31 bytes of AD structures.
+        """Advertises on LE while the block runs, with ``data``, which are AD structures.
 
-        ``interval_ms``: 20 to 10240. The advertising ends, too, when the adapter goes away, and does not start again by
-        itself. Other guests may advertise meanwhile, in turns if the controller can do no better. Raises
-        PermissionDenied, LimitReached, AdapterGone; AdapterError with EOPNOTSUPP if the adapter cannot advertise;
-        ValueError or TypeError if an argument is not legal.
+        ``scan_response``: more of them, for who asks. Up to 31 bytes of each can always be sent. More, MAX_AD_DATA at
+        most, needs a controller of Bluetooth 5 and is heard by such devices alone; then there is one of the two only,
+        and no scan response that is ``connectable``. ``interval_ms``: 20 to 10240. The advertising ends, too, when the
+        adapter goes away, and does not start again by itself. Other guests may advertise meanwhile, in turns if the
+        controller can do no better. Raises PermissionDenied, LimitReached, AdapterGone; AdapterError with EOPNOTSUPP if
+        the adapter cannot advertise that, or usbbtd in the driver domain is too old; ValueError or TypeError if an
+        argument is not legal.
         """
-        data = check_bytes("data", data)
+        data, scan_response = check_bytes("data", data), check_bytes("scan_response", scan_response)
         check_integer("interval_ms", interval_ms)
         check_flag("connectable", connectable)
-        if len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
-            raise ValueError(f"{len(data)} bytes of advertising data; {constants.L2CAPIF_ADVERTISE_DATA_SIZE} fit")
+        if max(len(data), len(scan_response)) > MAX_AD_DATA:
+            raise ValueError(f"{max(len(data), len(scan_response))} bytes of advertising data; {MAX_AD_DATA} fit")
         if interval_ms not in INTERVALS_MS:
             raise ValueError(f"an advertising interval of {interval_ms} ms: it is 20 to 10240")
-        remote = RemoteObject(self._current())
-        await remote.create(
-            lambda core: core.advertise(data, interval_ms=interval_ms, connectable=connectable),
-            PlainResponse,
-            "advertise",
-        )
-        try:
+        async with advertising(self._current(), data, scan_response, interval_ms=interval_ms, connectable=connectable):
             yield
-        finally:
-            await remote.release()

@@ -7,26 +7,28 @@ from errno import EBADMSG
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from usbbtd.bluetooth import format_address
+from usbbtd.abi.layout import constants
+from usbbtd.bluetooth import LE, format_address
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.guest.ad import local_name
 from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
 from usbbtd.guest.remote import RemoteObject
-from usbbtd.l2capif.messages import unpack_report
+from usbbtd.l2capif.messages import ExtendedReport, unpack_extended_report, unpack_report
+from usbbtd.l2capif.nodes import FEATURE_SCAN_EXTENDED
 from usbbtd.l2capif.wire import PlainResponse
 
 _RING_ORDER = 2
 _RSSI_UNKNOWN = 127
 _CONNECTABLE = (0x00, 0x01)  # ADV_IND, ADV_DIRECT_IND: Vol 4, Part E, 7.7.65.2
-_NAMES = (0x09, 0x08)  # complete, shortened local name: Assigned Numbers, 2.3
 
 
 class Report(NamedTuple):
     """One advertising report.
 
     ``rssi``: in dBm; None if it is not known. ``event_type``: as in HCI (Vol 4, Part E, 7.7.65.2). ``data``: AD
-    structures (Vol 3, Part C, 11).
+    structures (Vol 3, Part C, 11), up to 31 bytes, or 1650 if both sides have the extended form.
     """
 
     address: str
@@ -42,8 +44,49 @@ class Report(NamedTuple):
     @property
     def name(self) -> str | None:
         """Returns the local name in the data, the complete one if there is; None if there is none."""
-        found = structures(self.data)
-        return next((found[kind].decode(errors="replace") for kind in _NAMES if kind in found), None)
+        return local_name(self.data)
+
+
+class ReportRing:
+    """A scan in the backend, of one transport, and the ring with its reports.
+
+    They are ExtendedReports, whatever form they come in. The scan ends when it is closed or forgotten.
+    """
+
+    def __init__(self, connection: Connection, transport: int = LE) -> None:
+        self._transport = transport
+        self._extended = FEATURE_SCAN_EXTENDED in connection.features
+        self._remote = RemoteObject(connection, _RING_ORDER)
+
+    async def start(self, *, active: bool, duplicates: bool) -> None:
+        shared = self._remote.stream.shared
+        await self._remote.create(
+            lambda core: core.scan(
+                ref=shared.ref, evtchn=shared.port, active=active, duplicates=duplicates, extended=self._extended,
+                transport=self._transport,
+            ),
+            PlainResponse,
+            "scan",
+        )  # fmt: skip
+
+    async def receive_many(self) -> list[ExtendedReport]:
+        """Waits for a report and returns all there are. Raises as ``Stream.receive_many``, and for a malformed one."""
+        untrusted_messages = await self._remote.stream.receive_many()
+        try:
+            return [self._unpack(untrusted) for untrusted in untrusted_messages]
+        except RemoteProtocolError as exc:
+            raise AdapterError(EBADMSG, f"the driver domain broke the protocol: {exc}") from exc
+
+    async def close(self) -> None:
+        """Stops scanning. Idempotent."""
+        await self._remote.release()
+
+    def _unpack(self, untrusted: bytes) -> ExtendedReport:
+        if self._extended:
+            return unpack_extended_report(untrusted)
+        address, address_type, rssi, event_type, data = unpack_report(untrusted)
+        source = constants.L2CAPIF_REPORT_ADVERTISING
+        return ExtendedReport(address, address_type, source, event_type, rssi, 0, data)
 
 
 class Scan:
@@ -55,23 +98,23 @@ class Scan:
 
     def __init__(self, connection: Connection, *, active: bool, duplicates: bool) -> None:
         self._active, self._duplicates = active, duplicates
-        self._remote = RemoteObject(connection, _RING_ORDER)
+        self._ring = ReportRing(connection)
         self._started = False
         self._reports: deque[Report] = deque()
 
     async def close(self) -> None:
         """Stops scanning. Idempotent."""
-        await self._remote.release()
+        await self._ring.close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Report:
         if not self._started:
-            await self._start()
+            self._started = True
+            await self._ring.start(active=self._active, duplicates=self._duplicates)
         while not self._reports:
-            for message in await self._remote.stream.receive_many():
-                self._reports.append(_report(message))
+            self._reports.extend(map(_report, await self._ring.receive_many()))
         return self._reports.popleft()
 
     async def __aenter__(self) -> Self:
@@ -82,35 +125,16 @@ class Scan:
     ) -> None:
         await self.close()
 
-    async def _start(self) -> None:
-        self._started = True
-        shared = self._remote.stream.shared
-        await self._remote.create(
-            lambda core: core.scan(
-                ref=shared.ref, evtchn=shared.port, active=self._active, duplicates=self._duplicates
-            ),
-            PlainResponse,
-            "scan",
-        )
+
+def rssi_of(report: ExtendedReport) -> int | None:
+    """Returns the strength of the signal in dBm, None if it is not known."""
+    return None if report.rssi == _RSSI_UNKNOWN else report.rssi
 
 
-def structures(data: bytes) -> dict[int, bytes]:
-    """Returns the AD structures of advertising data (Vol 3, Part C, 11) by type: the first of each.
-
-    A malformed structure and all that follows it is left out.
-    """
-    found: dict[int, bytes] = {}
-    while len(data) >= 2 and 0 < data[0] < len(data):
-        found.setdefault(data[1], data[2 : 1 + data[0]])
-        data = data[1 + data[0] :]
-    return found
+def is_connectable(report: ExtendedReport) -> bool:
+    return report.event_type in _CONNECTABLE
 
 
-def _report(untrusted_message: bytes) -> Report:
-    try:
-        report = unpack_report(untrusted_message)
-    except RemoteProtocolError as exc:
-        raise AdapterError(EBADMSG, f"the driver domain broke the protocol: {exc}") from exc
-    rssi = None if report.rssi == _RSSI_UNKNOWN else report.rssi
+def _report(report: ExtendedReport) -> Report:
     address_type = address_type_name(report.address_type)
-    return Report(format_address(report.address), address_type, rssi, report.event_type, report.data)
+    return Report(format_address(report.address), address_type, rssi_of(report), report.event_type, report.data)
