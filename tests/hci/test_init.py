@@ -45,7 +45,7 @@ def run(**changed: Any) -> Any:
 
 def test_a_dual_mode_controller() -> None:
     controller, sent = run()
-    assert controller == (b"abcdef", 9, 0x0A, True, True, (1021, 8), (251, 12), True, False, True, True, 1, 31, {})
+    assert controller == (b"abcdef", 9, 0x0A, 2, True, True, (1021, 8), (251, 12), True, False, True, True, 1, 31, {})
     assert sent[0] == commands.Reset()
     assert commands.WriteSimplePairingMode(1) in sent
     assert commands.WriteLeHostSupport(1, 0) in sent

@@ -19,7 +19,7 @@ from usbbtd.dongles.firmware import FirmwareDirectory
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.hci.wire.commands import Reset
 from usbbtd.l2cap.limits import L2capLimits
-from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.adapter import LACKS_FIRMWARE, SharedAdapter
 from usbbtd.radio.controller import STARTS_FIRMWARE
 
 REALTEK, INTEL, CSR = (0x0BDA, 0x8771), (0x8087, 0x0032), (0x0A12, 0x0001)
@@ -181,6 +181,27 @@ async def test_a_copy_of_a_csr_dongle_works_and_is_named(
     assert adapter.transports == (True, True)
     assert adapter.info().missing == []
     assert not copy.is_dead
+
+
+async def test_a_dongle_that_nobody_knows_is_found_to_have_realteks_chip(
+    adapter: SharedAdapter, radio: LocalLink, tmp_path: Path
+) -> None:
+    unknown = (0x1234, 0x5678)
+    write(tmp_path, "rtl_bt/rtl8761bu_fw.bin", first_form({1: PATCH}))
+    controller = RealtekController(PATCH[:-4] + (0x1234_5678).to_bytes(4, "little"))
+    (down,) = of(await take(adapter, radio, controller, unknown), "adapter down")
+    assert (down["log_level"], down["reason"]) == ("info", LACKS_FIRMWARE)
+    assert not adapter.powered
+    await take(adapter, radio, controller, unknown)
+    assert controller.runs_firmware
+    assert adapter.powered
+
+
+async def test_without_a_file_it_is_started_anew_only_once(adapter: SharedAdapter, radio: LocalLink) -> None:
+    assert of(await take(adapter, radio, RealtekController(b""), (1, 2)), "adapter down")
+    logged = await take(adapter, radio, RealtekController(b""), (1, 2))
+    assert of(logged, "firmware missing")
+    assert adapter.powered
 
 
 async def test_the_file_that_a_dongle_gets_is_the_one_that_is_there_now(

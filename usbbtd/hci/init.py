@@ -66,6 +66,7 @@ class ControllerFacts(NamedTuple):
     address: bytes  # BD_ADDR; zeros if it has none
     hci_version: int | None
     company_identifier: int | None
+    lmp_subversion: int | None
     supports_bredr: bool
     supports_le: bool
     bredr_buffers: tuple[int, int] | None
@@ -129,6 +130,7 @@ def init_script(random_address: bytes) -> Script[ControllerFacts]:
         address=address.address if address else bytes(6),
         hci_version=version.hci_version if version else None,
         company_identifier=version.company_identifier if version else None,
+        lmp_subversion=version.lmp_subversion if version else None,
         supports_bredr=supports_bredr,
         supports_le=supports_le,
         bredr_buffers=bredr_buffers,

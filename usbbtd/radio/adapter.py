@@ -35,8 +35,12 @@ COME_BACK_S = 60.0
 STOPPING = "usbbtd stops"
 SWITCHED_OFF = "the adapter was switched off"
 RESET = "the adapter is being reset"
+LACKS_FIRMWARE = "its controller is one of Realtek's, and is started anew to get its firmware"
 #: Ends of an adapter that are no faults.
-_EXPECTED = (STOPPING, SWITCHED_OFF, RESET, STARTS_FIRMWARE)
+_EXPECTED = (STOPPING, SWITCHED_OFF, RESET, STARTS_FIRMWARE, LACKS_FIRMWARE)
+
+#: The most kinds of dongles that are remembered as such.
+MAX_REALTEK = 16
 
 
 class SharedAdapter:
@@ -59,6 +63,7 @@ class SharedAdapter:
         self._call_soon = call_soon
         self._firmware = firmware or FirmwareDirectory()
         self._left: float | None = None  # when a dongle has left last to start its firmware
+        self._realtek: set[tuple[int, int]] = set()  # dongles found to have such controllers, by vendor and product
         self._stack: L2capStack | None = None  # that of the dongle
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
@@ -168,7 +173,8 @@ class SharedAdapter:
         self._log.info("dongle found", dongle=dongle.name)
         timeout_s = self._command_timeout_s
         came_back = self._left is not None and asyncio.get_running_loop().time() < self._left + COME_BACK_S
-        setup = setup_for(dongle.vendor_id, dongle.product_id, timeout_s=timeout_s, came_back=came_back)
+        identity = dongle.vendor_id, dongle.product_id
+        setup = setup_for(*identity, timeout_s=timeout_s, came_back=came_back, realtek=identity in self._realtek)
         controller = Controller(
             dongle, self, random_address=self._random_address, command_timeout_s=timeout_s, log=self._log,
             call_soon=self._call_soon, secure=True, setup=setup, firmware=self._firmware,
@@ -236,7 +242,7 @@ class SharedAdapter:
         self._up.clear()
         if reason == STARTS_FIRMWARE:
             self._left = asyncio.get_running_loop().time()
-        else:
+        elif reason != LACKS_FIRMWARE:
             self._tried.set()
         self._tell_observers()  # first: a user whose channel ends must not find the adapter ready
         error = NoDongle(reason)
@@ -276,6 +282,11 @@ class SharedAdapter:
         return self._stack if self.powered else None
 
     def _controller_up(self, stack: L2capStack) -> None:
+        if stack.controller.lacks_firmware() and len(self._realtek) < MAX_REALTEK:
+            dongle = stack.controller.dongle
+            self._realtek.add((dongle.vendor_id, dongle.product_id))
+            stack.controller.close(LACKS_FIRMWARE)
+            return
         host = stack.controller.host
         found = host.controller
         assert found is not None  # it is up

@@ -6,7 +6,7 @@ Everything that is ready is drained at each wake-up, in the order in which data 
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,9 +18,12 @@ from usbbtd.hci import events as hci_events
 from usbbtd.hci.host import Host
 from usbbtd.hci.names import controller_name
 from usbbtd.hci.states import HostState
-from usbbtd.hci.vendor.setup import VendorSetup
-from usbbtd.hci.vendor.steps import SetupResult
+from usbbtd.hci.vendor.choice import runs_from_rom
 from usbbtd.pump import contained, explain
+
+if TYPE_CHECKING:  # most dongles need none of it
+    from usbbtd.hci.vendor.setup import VendorSetup
+    from usbbtd.hci.vendor.steps import SetupResult
 
 #: How many PDUs are taken from one link before the next link has its turn.
 LINK_BURST = 8
@@ -90,7 +93,7 @@ class Controller:
     def __init__(
         self, dongle: Dongle, user: ControllerUser, *, random_address: bytes, command_timeout_s: float,
         log: FilteringBoundLogger, call_soon: CallSoon | None = None, secure: bool = False,
-        setup: VendorSetup | None = None, firmware: FirmwareDirectory | None = None,
+        setup: "VendorSetup | None" = None, firmware: FirmwareDirectory | None = None,
     ) -> None:  # fmt: skip
         """Makes the controller of a dongle. ``secure``: whether its owners have keys; otherwise it refuses to pair.
 
@@ -100,6 +103,7 @@ class Controller:
         self.host = Host(random_address=random_address, command_timeout_s=command_timeout_s, secure=secure)
         self._chip: str | None = None  # what it is, if its set-up has found that out
         self._setup = setup  # None when it has ended
+        self._had_setup = setup is not None
         self._firmware = firmware or FirmwareDirectory()
         self._user = user
         self._log = log
@@ -125,6 +129,13 @@ class Controller:
         """Returns what the controller is, for people; None before it is up for the first time."""
         found = self.host.controller
         return controller_name(found.company_identifier, found.hci_version, self._chip) if found else None
+
+    def lacks_firmware(self) -> bool:
+        """Returns whether it is up without the set-up that it needs, because its dongle is not known to need it."""
+        found = self.host.controller
+        return (
+            not self._had_setup and found is not None and runs_from_rom(found.company_identifier, found.lmp_subversion)
+        )
 
     def serve(self, owner: LinkOwner) -> None:
         """Lets ``owner`` own links from now on, until the controller is closed."""
@@ -223,7 +234,7 @@ class Controller:
         if not self._lost:
             self._send_on(now)
 
-    def _receive_setup(self, setup: VendorSetup, events: list[bytes], now: float) -> None:
+    def _receive_setup(self, setup: "VendorSetup", events: list[bytes], now: float) -> None:
         try:
             for event in events:
                 setup.receive_event(event, now)
@@ -232,7 +243,7 @@ class Controller:
         else:
             self._advance_setup(setup, now)
 
-    def _advance_setup(self, setup: VendorSetup, now: float) -> None:
+    def _advance_setup(self, setup: "VendorSetup", now: float) -> None:
         """Gives the set-up the files that it wants, and sends its commands. Starts the host when it has ended."""
         while (file := setup.wanted) is not None:
             try:
@@ -253,7 +264,7 @@ class Controller:
             self.host.start(now)
             self._send_on(now)
 
-    def _end_setup(self, result: SetupResult) -> None:
+    def _end_setup(self, result: "SetupResult") -> None:
         name = self.dongle.name
         self._chip = result.chip
         if result.firmware is not None:
@@ -290,6 +301,8 @@ class Controller:
                     self.close(reason)
                     return
             self._user.receive_hci_event(event)
+            if self._lost:  # by its user: nobody wants to hear the rest
+                return
 
     @contained
     def _flush(self) -> None:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.hci.vendor.conftest import ABSENT, Run
 from tests.sim.vendor_realtek import DOWNLOAD, READ_ROM, READ_VERSION, RealtekController, first_form, second_form
-from usbbtd.hci.vendor.choice import setup_for
+from usbbtd.hci.vendor.choice import runs_from_rom, setup_for
 from usbbtd.hci.vendor.realtek import CHIPS, realtek_script
 from usbbtd.hci.vendor.setup import VendorSetup
 
@@ -172,6 +172,13 @@ def test_a_chip_that_does_not_tell_its_versions_goes_on_as_it_is() -> None:
     problem = run(controller, {}).result.problem
     assert problem is not None
     assert problem.reason == "not loaded: the controller does not tell its version"
+
+
+def test_every_rom_is_one_of_a_controller_that_lacks_firmware() -> None:
+    roms = {subversion for subversion in range(1 << 16) if runs_from_rom(0x005D, subversion)}
+    assert roms == {chip.rom for chip in CHIPS}
+    assert not runs_from_rom(0x000A, 0x8761)
+    assert not runs_from_rom(None, None)
 
 
 def test_every_chip_is_known_by_its_versions_alone() -> None:

@@ -1,10 +1,14 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.hci.vendor.conftest import Run
-from tests.sim.vendor_realtek import complete
+from tests.sim.vendor_intel import IntelController, payload, sfi
+from tests.sim.vendor_realtek import complete, first_form
 from usbbtd.errors import RemoteProtocolError
+from usbbtd.hci.vendor.choice import setup_for
 from usbbtd.hci.vendor.setup import SETUP_S, VendorSetup
 from usbbtd.hci.vendor.steps import AwaitEvent, SetupResult, SetupScript, Tell, ask, need
 from usbbtd.hci.vendor.wire import IntelReset, IntelSecureSend, RtkReadRomVersion, RtkRomVersion
@@ -100,6 +104,51 @@ def test_events_of_any_octets_end_it_or_change_nothing(events: list[bytes]) -> N
         except RemoteProtocolError:
             continue
     assert setup.result is None or setup.result.failure
+
+
+ANSWERS = st.one_of(
+    st.builds(
+        complete,
+        st.sampled_from([0x0C03, 0x1001, 0xFC01, 0xFC05, 0xFC09, 0xFC0D, 0xFC20, 0xFC61, 0xFC6D, 0xFC8B]),
+        st.binary(max_size=30) | st.binary(max_size=30).map(lambda octets: b"\0" + octets),
+    ),
+    st.sampled_from([bytes.fromhex("ff020600"), bytes.fromhex("ff020200")]),
+)
+VERSIONS = [
+    complete(0x1001, bytes.fromhex("00 0a 0b00 0a 5d00 6187")),
+    complete(0xFC05, bytes.fromhex("00 37 12 10 06 30 01 02 13 00")),
+    complete(0xFC05, b"\0" + IntelController(b"").facts((0x12, bytes.fromhex("00371700")), (0x1C, b"\1"))),
+]
+FILES = {
+    "rtl_bt/rtl8761bu_fw.bin": first_form({rom: bytes(600) for rom in range(256)}),
+    "intel/ibt-0000-0000.sfi": sfi(payload(1000)),
+    "intel/ibt-18-16-48.sfi": sfi(payload(1000), both=False),
+}
+
+
+@given(
+    identity=st.sampled_from([(0x0BDA, 0x8771), (0x8087, 0x0032), (0x0A12, 0x0001)]),
+    answers=st.lists(st.lists(ANSWERS | st.sampled_from(VERSIONS), max_size=4), max_size=12),
+    helpful=st.booleans(),
+)
+def test_every_controller_comes_to_an_end(
+    identity: tuple[int, int], answers: list[list[bytes]], *, helpful: bool
+) -> None:
+    """Whatever it says, and be it silent: within the time for a set-up, without an exception, and with known files."""
+    setup = setup_for(*identity, timeout_s=2.0)
+    assert setup is not None
+    rest = iter(answers)
+
+    def receive(command: bytes) -> list[bytes]:
+        good = [complete(int.from_bytes(command[:2], "little"), b"\0" + bytes(21))] if helpful else []
+        return next(rest, good)
+
+    try:
+        ran = Run(setup, receive, FILES, steps=2000)
+    except RemoteProtocolError:
+        return
+    assert ran.took_s <= SETUP_S
+    assert all(re.fullmatch(r"(rtl_bt|intel)/[a-z0-9_-]+\.(bin|sfi|ddc)", name) for name in ran.asked)
 
 
 def test_a_malformed_event_is_the_controllers_fault() -> None:

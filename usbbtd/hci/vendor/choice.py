@@ -1,13 +1,14 @@
-"""Chooses the set-up of a controller by the USB identity of its dongle."""
+"""Chooses the set-up of a controller by the USB identity of its dongle, or by what it has said when it was up.
 
-from typing import Final
+The scripts are imported only when they are needed: most dongles need none, and they would slow down the start.
+"""
 
-from usbbtd.hci.vendor.csr import csr_script
-from usbbtd.hci.vendor.intel import intel_script
-from usbbtd.hci.vendor.realtek import realtek_script
-from usbbtd.hci.vendor.setup import VendorSetup
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["setup_for"]
+if TYPE_CHECKING:
+    from usbbtd.hci.vendor.setup import VendorSetup
+
+__all__ = ["runs_from_rom", "setup_for"]
 
 _INTEL, _REALTEK, _CSR_DONGLE = 0x8087, 0x0BDA, (0x0A12, 0x0001)
 
@@ -25,15 +26,37 @@ _REALTEK_INSIDE: Final = frozenset((
 ))  # fmt: skip
 
 
-def setup_for(vendor_id: int, product_id: int, *, timeout_s: float, came_back: bool = False) -> VendorSetup | None:
+#: Realtek's company identifier, and the LMP subversions of its ROMs.
+_REALTEK_COMPANY: Final = 0x005D
+_REALTEK_ROMS: Final = frozenset((0x1200, 0x8723, 0x8761, 0x8821, 0x8822, 0x8851, 0x8852, 0x8922))
+
+
+def runs_from_rom(company: int | None, lmp_subversion: int | None) -> bool:
+    """Tells whether a controller that is up is one of Realtek's without its firmware, whatever its dongle is called."""
+    return company == _REALTEK_COMPANY and lmp_subversion in _REALTEK_ROMS
+
+
+def setup_for(
+    vendor_id: int, product_id: int, *, timeout_s: float, came_back: bool = False, realtek: bool = False
+) -> "VendorSetup | None":
     """Returns the set-up of a dongle's controller, or None if it needs none. For the arguments see VendorSetup.
 
-    ``came_back``: whether a dongle has left the bus a moment ago to start its firmware.
+    ``came_back``: whether a dongle has left the bus a moment ago to start its firmware. ``realtek``: whether such a
+    dongle's controller has been found to be one of Realtek's.
     """
-    if vendor_id == _INTEL:
-        return VendorSetup(intel_script(came_back=came_back), timeout_s=timeout_s, bulk=True)
-    if vendor_id == _REALTEK or (vendor_id, product_id) in _REALTEK_INSIDE:
+    inside = realtek or vendor_id == _REALTEK or (vendor_id, product_id) in _REALTEK_INSIDE
+    if not inside and vendor_id != _INTEL and (vendor_id, product_id) != _CSR_DONGLE:
+        return None
+    from usbbtd.hci.vendor.setup import VendorSetup
+
+    if inside:
+        from usbbtd.hci.vendor.realtek import realtek_script
+
         return VendorSetup(realtek_script(), timeout_s=timeout_s)
-    if (vendor_id, product_id) == _CSR_DONGLE:
-        return VendorSetup(csr_script(), timeout_s=timeout_s)
-    return None
+    if vendor_id == _INTEL:
+        from usbbtd.hci.vendor.intel import intel_script
+
+        return VendorSetup(intel_script(came_back=came_back), timeout_s=timeout_s, bulk=True)
+    from usbbtd.hci.vendor.csr import csr_script
+
+    return VendorSetup(csr_script(), timeout_s=timeout_s)
