@@ -28,7 +28,6 @@ async def api(guest: Guest, dongle: air.DirectDongle) -> Adapter:
 def user_of(peer: air.Remote, can: int, *, mitm: bool = True, notes: Notes | None = None) -> RemoteUser:
     """Who is at the remote device, which pairs from now on."""
     user = RemoteUser(PairingDelegate.IoCapability(can), notes or Notes())
-    identity = PairingConfig.AddressType.RANDOM  # the address that it has on LE here
-    configuration = PairingConfig(mitm=mitm, delegate=user, identity_address_type=identity)
+    configuration = PairingConfig(mitm=mitm, delegate=user)
     peer.device.pairing_config_factory = lambda _: configuration
     return user

@@ -43,10 +43,12 @@ WAYS = [
 ]
 
 
-def prepare(peer: air.Remote, user: RemoteUser, *, sc: bool = True, mitm: bool = True) -> None:
-    """Gives a remote device a user, and a place for keys."""
+def prepare(
+    peer: air.Remote, user: RemoteUser, *, sc: bool = True, mitm: bool = True,
+    identity: PairingConfig.AddressType = PairingConfig.AddressType.PUBLIC,
+) -> None:  # fmt: skip
+    """Gives a remote device a user, and a place for keys. ``identity``: which of its addresses it gives as that."""
     peer.device.keystore = MemoryKeyStore()
-    identity = PairingConfig.AddressType.RANDOM  # that of its links
     peer.device.pairing_config_factory = lambda _: PairingConfig(
         sc=sc, mitm=mitm, delegate=user, identity_address_type=identity
     )

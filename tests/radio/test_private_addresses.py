@@ -6,6 +6,7 @@ import secrets
 import pytest
 from bumble import hci
 from bumble.link import LocalLink
+from bumble.pairing import PairingConfig
 
 from tests.radio.test_adapter import advertise, scan_user
 from tests.radio.test_pairing_with_bumble import COMPARED, echo, prepare
@@ -24,7 +25,7 @@ IDENTITY = air.octets(air.PEER_LE_ADDRESS), 2
 async def private(radio: LocalLink) -> air.Remote:
     """A remote device with a private address."""
     made = await air.Remote.start(radio, le_privacy_enabled=True, le_rpa_timeout=0, irk=secrets.token_bytes(16))
-    prepare(made, RemoteUser(COMPARED))
+    prepare(made, RemoteUser(COMPARED), identity=PairingConfig.AddressType.RANDOM)
     made.serve_echo(LE)
     return made
 

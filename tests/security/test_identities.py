@@ -20,10 +20,8 @@ from usbbtd.security.bonds import Bond, BondBook, LeKeys, LongTermKey
 from usbbtd.security.core import Security
 from usbbtd.security.events import (
     AnswerLongTermKey,
-    BondMade,
     BondRefused,
     BondUsed,
-    LevelReached,
     PairingAsked,
     PeerIdentified,
     Prompted,
@@ -41,6 +39,8 @@ IRK = bytes(range(1, 17))
 PRAND = b"\x01\x02\x43"
 PRIVATE = (ah(IRK, PRAND) + PRAND, ADDRESS_LE_RANDOM)
 PUBLIC = (bytes.fromhex("1111115566aa"), ADDRESS_LE_PUBLIC)
+STATIC = (bytes.fromhex("3333335566ee"), ADDRESS_LE_RANDOM)
+PASSING = (bytes.fromhex("44444455661e"), ADDRESS_LE_RANDOM)  # private, and not resolvable
 VICTIM = (bytes.fromhex("2222225566aa"), ADDRESS_LE_PUBLIC)
 TERMS = terms(LEVEL_ENCRYPTED, NO_INPUT_NO_OUTPUT)
 KEY = LongTermKey(b"k" * 16)
@@ -118,16 +118,40 @@ def test_an_address_that_stays_is_its_own_identity() -> None:
         assert PeerIdentified not in visitor.kinds()
 
 
+@pytest.mark.parametrize("air", [PUBLIC, STATIC])
 @pytest.mark.parametrize("victim", [[], [bond_of(VICTIM)], [bond_of(VICTIM, strong=True)]])
-def test_nobody_is_another_because_it_says_so(victim: list[Bond]) -> None:
-    """The peer has a level of its own, but no bond and none of the other's."""
-    visitor = Visitor(PUBLIC, VICTIM, *victim).pair()
-    assert list(visitor.book) == victim
+def test_nobody_is_another_because_it_says_so(victim: list[Bond], air: tuple[bytes, int]) -> None:
+    """The peer has a bond of its own, by the address that it has on the air, and none of the other's."""
+    visitor = Visitor(air, VICTIM, *victim).pair()
+    *others, bond = visitor.book
+    assert others == victim
+    assert ((bond.address, bond.address_type), bond.irk) == (air, IRK)
+    assert BondRefused not in visitor.kinds()
+    assert PeerIdentified not in visitor.kinds()
+    assert visitor.security.identity(HANDLE) == air
+    assert visitor.security.link_security(HANDLE) == (LEVEL_ENCRYPTED, 16, True)
+    assert visitor.security.statistics()["identities_not_believed"] == 1
+    # and with a private address it is who has paired
+    visitor.security.remove_link(HANDLE, 0.0)
+    visitor.security.add_link(HANDLE, LE, PERIPHERAL, *PRIVATE, 0.0)
+    assert visitor.security.identity(HANDLE) == air
+
+
+def test_an_irk_that_another_bond_has_stays_the_others() -> None:
+    victim = bond_of(VICTIM, irk=IRK)
+    visitor = Visitor(STATIC, VICTIM, victim).pair()
+    assert [bond.irk for bond in visitor.book] == [IRK, None]
+    assert ResolvingListChanged() not in visitor.actions
+    assert visitor.book.resolve(PRIVATE[0]) == victim
+    visitor = Visitor(STATIC, VICTIM, bond_of(STATIC, irk=IRK)).pair()  # its own bond is no other's
+    assert [bond.irk for bond in visitor.book] == [IRK]
+
+
+def test_an_address_that_changes_and_cannot_be_resolved_is_not_kept() -> None:
+    visitor = Visitor(PASSING, PUBLIC).pair()
+    assert len(visitor.book) == 0
     assert BondRefused in visitor.kinds()
-    assert BondMade not in visitor.kinds()
-    assert visitor.security.identity(HANDLE) == PUBLIC
     assert visitor.security.link_security(HANDLE) == (LEVEL_ENCRYPTED, 16, False)
-    assert LevelReached in visitor.kinds()
 
 
 @pytest.mark.parametrize("strong", [False, True])

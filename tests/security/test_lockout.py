@@ -48,8 +48,8 @@ def test_one_that_has_failed_often_is_not_forgotten_for_others() -> None:
     assert (len(lockout), lockout.forgotten) == (3, 98)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 60))))
-def test_it_is_bounded(failures: list[tuple[int, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60))))
+def test_it_is_bounded(failures: list[tuple[int, int]]) -> None:
     lockout, now = Lockout(LIMITS), 0.0
     for number, pause in failures:
         now += pause

@@ -18,7 +18,7 @@ from usbbtd.security.events import (
     StartEncryption,
     Why,
 )
-from usbbtd.security.le_keys import identity_of, keys_of
+from usbbtd.security.le_keys import find_peer, keys_of
 from usbbtd.security.levels import ENCRYPTION_OFF, ENCRYPTION_ON, level_of
 from usbbtd.security.link import SecureLink, SharedSecurity, Wish
 from usbbtd.security.prompts import PromptValue
@@ -326,12 +326,14 @@ class LeSecurity(SecureLink):
 
     def _paired(self, result: SmpResult, now: float) -> None:
         """Takes what a pairing has made: the link is encrypted with it."""
-        keys = keys_of(result)
-        identity, text = identity_of(result, (self.address, self.address_type), self.identity, self.shared.bonds)
-        if self.take_keys(keys, identity, is_kept=result.bonded and text is None):
+        peer = find_peer(result, (self.address, self.address_type), self.identity, self.shared.bonds)
+        keys = keys_of(result, peer, self.shared.bonds)
+        if not peer.is_believed:
+            self.shared.counters["identities_not_believed"] += 1
+        if self.take_keys(keys, peer.identity, is_kept=result.bonded and peer.refusal is None):
             self._given = keys
-            if result.bonded and text is not None:
-                self.refuse_bond(text)
+            if result.bonded and peer.refusal is not None:
+                self.refuse_bond(peer.refusal)
             self._set_encryption(self._enabled, keys.key_size, now)
         self._end_procedure(now)
 

@@ -32,6 +32,7 @@ COUNTERS = (
     "bonds_made",
     "bonds_refused",
     "events_unexpected",
+    "identities_not_believed",
     "keys_ignored",
     "keys_missing",
     "links_downgraded",

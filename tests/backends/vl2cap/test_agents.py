@@ -70,8 +70,7 @@ class AgentEnd:
 def user_of(peer: air.Remote, can: int = DISPLAY_YES_NO, *, mitm: bool = True) -> RemoteUser:
     """Who is at the remote device, which pairs from now on."""
     user = RemoteUser(PairingDelegate.IoCapability(can), Notes())
-    identity = PairingConfig.AddressType.RANDOM  # the address that it has on LE here
-    configuration = PairingConfig(mitm=mitm, delegate=user, identity_address_type=identity)
+    configuration = PairingConfig(mitm=mitm, delegate=user)
     peer.device.pairing_config_factory = lambda _: configuration
     return user
 

@@ -67,10 +67,7 @@ async def test_data_from_another_way_need_no_agent(guest: Guest, dongle: air.Dir
     user = user_of(peer, NOTHING)
     context = OobContext()
     shared = context.share()
-    configuration = PairingConfig(
-        delegate=user, identity_address_type=PairingConfig.AddressType.RANDOM,
-        oob=PairingConfig.OobConfig(context, None, OobLegacyContext()),
-    )  # fmt: skip
+    configuration = PairingConfig(delegate=user, oob=PairingConfig.OobConfig(context, None, OobLegacyContext()))
     peer.device.pairing_config_factory = lambda _: configuration
     answer = await pair(guest, air.LE, security=4, oob=shared.c + shared.r)
     assert answer[3:] == (0, 4, 16, 1, 0, 0, 0)
@@ -79,10 +76,7 @@ async def test_data_from_another_way_need_no_agent(guest: Guest, dongle: air.Dir
 async def test_a_temporary_key_from_another_way(guest: Guest, dongle: air.DirectDongle, peer: air.Remote) -> None:
     user = user_of(peer, NOTHING)
     context = OobLegacyContext()
-    configuration = PairingConfig(
-        sc=False, delegate=user, identity_address_type=PairingConfig.AddressType.RANDOM,
-        oob=PairingConfig.OobConfig(None, None, context),
-    )  # fmt: skip
+    configuration = PairingConfig(sc=False, delegate=user, oob=PairingConfig.OobConfig(None, None, context))
     peer.device.pairing_config_factory = lambda _: configuration
     answer = await pair(guest, air.LE, security=3, oob=context.tk)
     assert answer[3:] == (0, 3, 16, 1, 0, 0, 0)

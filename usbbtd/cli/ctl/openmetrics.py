@@ -96,6 +96,7 @@ METRICS: dict[tuple[str, str], Metric] = {
         "security_bonds_made": "Bonds that pairings made.",
         "security_bonds_refused": "Pairings whose keys were not kept.",
         "security_events_unexpected": "Events of the controller about security that mean nothing now.",
+        "security_identities_not_believed": "Peers with an address that stays that claimed to have another identity.",
         "security_keys_ignored": "Link keys that the controller told out of turn.",
         "security_keys_missing": "Peers that did not have the key of their bond.",
         "security_links_downgraded": "Links ended because their encryption was weaker than their key.",
