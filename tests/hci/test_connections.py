@@ -7,6 +7,8 @@ from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.hci import events
 from usbbtd.hci.limits import ACCEPT_S, END_RETRY_S, END_S, END_TRIES, MAX_LINKS, STALL_CHECK_S, STALL_CHECKS
 
+EXTENDED_ONLY = {0x1002: bytes(1) + (7 << 36 * 8 + 5 | 3 << 37 * 8 + 6).to_bytes(64, "little")}
+BD_ADDR = bytes.fromhex("112233445566")  # of scripted controllers
 PEER, OTHER = bytes.fromhex("0300000000c3"), bytes.fromhex("0400000000c4")
 
 
@@ -24,7 +26,7 @@ def test_bredr_connect(scripted: Any) -> None:
     controller.host.connect(PEER, 0, 0.0)
     assert controller.take() == [(0x0405, struct.pack("<6sHBBHB", PEER, 0xCC18, 2, 0, 0, 1))]
     controller.bredr_link(0x40, PEER)
-    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 0)]
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 0, own_address=BD_ADDR)]
     assert controller.host.links() == [(0x40, PEER, 0, 0, 0, 0)]
     controller.host.connect(PEER, 0, 0.0)
     assert controller.take() == []
@@ -69,7 +71,7 @@ def test_bredr_accept(scripted: Any) -> None:
     request(controller, PEER)
     assert controller.take() == [(0x0409, PEER + b"\1")]
     controller.bredr_link(0x40, PEER)
-    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1)]
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1, own_address=BD_ADDR)]
 
 
 def test_a_page_while_nobody_listens(scripted: Any) -> None:
@@ -137,7 +139,7 @@ def test_both_sides_at_once(scripted: Any) -> None:
     controller.run()
     controller.bredr_link(0x40, PEER)
     controller.bredr_link(0, PEER, 0x0B)
-    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1)]
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1, own_address=BD_ADDR)]
 
 
 @pytest.mark.parametrize("by_command", [True, False])
@@ -151,7 +153,7 @@ def test_the_peer_was_faster(scripted: Any, status: int, by_command: bool) -> No
     request(controller, PEER)
     assert controller.take() == [(0x0409, PEER + b"\1")]
     controller.bredr_link(0x40, PEER)
-    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1)]
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1, own_address=BD_ADDR)]
     controller.wait(60.0)
     assert controller.take() == []
 
@@ -219,7 +221,10 @@ def test_a_peer_whose_end_was_lost_comes_again(scripted: Any) -> None:
     request(controller, PEER)
     controller.run()
     controller.bredr_link(0x40, PEER)
-    assert events_of(controller) == [events.Disconnected(0x40, 0x1F), events.Connected(0x40, PEER, 0, 1)]
+    assert events_of(controller) == [
+        events.Disconnected(0x40, 0x1F),
+        events.Connected(0x40, PEER, 0, 1, own_address=BD_ADDR),
+    ]
 
 
 def test_role_changes_are_noted(scripted: Any) -> None:
@@ -241,6 +246,40 @@ def test_le_connect(scripted: Any, address_type: int, reported: int) -> None:
     ]
     controller.le_link(0x50, PEER, address_type=reported)
     assert events_of(controller) == [events.Connected(0x50, PEER, address_type, 0)]
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_peer_of_le_that_is_to_see_the_public_address(scripted: Any, extended: bool) -> None:
+    controller = scripted(EXTENDED_ONLY if extended else {}).up()
+    created, own_type = (0x2043, 1) if extended else (0x200D, 12)
+    controller.host.connect(PEER, 2, 0.0, from_public=True)
+    ((opcode, parameters),) = controller.take()
+    assert (opcode, parameters[own_type]) == (created, 0)
+    controller.le_link(0x50, PEER, address_type=1)
+    assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0, own_address=BD_ADDR)]
+    controller.host.disconnect(0x50)
+    controller.run()
+    controller.event(0x05, b"\0\x50\0\x16")
+    controller.host.connect(PEER, 2, 0.0)
+    assert controller.take()[-1][1][own_type] == 1
+    controller.le_link(0x50, PEER, address_type=1)
+    assert events_of(controller)[-1] == events.Connected(0x50, PEER, 2, 0)
+
+
+def test_others_of_le_do_not_see_the_public_address(scripted: Any) -> None:
+    """Who connects to us meanwhile sees our random address; so does whom the controller claims it has reached."""
+    controller = scripted().up()
+    controller.host.connect(PEER, 2, 0.0, from_public=True)
+    controller.run()
+    controller.le_link(0x51, OTHER, address_type=1)
+    controller.le_link(0x50, PEER, role=1, address_type=1)
+    assert [event.own_address for event in events_of(controller)] == [None, None]
+
+
+def test_a_controller_that_does_not_tell_its_address(scripted: Any) -> None:
+    controller = scripted({0x1009: bytes(7)}).up()
+    controller.bredr_link(0x40, PEER)
+    assert events_of(controller) == [events.Connected(0x40, PEER, 0, 0)]
 
 
 def test_the_enhanced_event_is_understood(scripted: Any) -> None:
@@ -275,7 +314,10 @@ def test_bredr_and_le_are_made_side_by_side(scripted: Any) -> None:
     assert [opcode for opcode, _ in controller.take()] == [0x0405, 0x200D]
     controller.le_link(0x50, PEER, address_type=1)
     controller.bredr_link(0x40, PEER)
-    assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0), events.Connected(0x40, PEER, 0, 0)]
+    assert events_of(controller) == [
+        events.Connected(0x50, PEER, 2, 0),
+        events.Connected(0x40, PEER, 0, 0, own_address=BD_ADDR),
+    ]
 
 
 def test_a_transport_that_the_controller_lacks(scripted: Any) -> None:

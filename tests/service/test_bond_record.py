@@ -22,6 +22,7 @@ common: dict[str, st.SearchStrategy[Any]] = {
     "made": st.floats(0, 1e12),
     "seen": st.none() | st.floats(0, 1e12),
     "name": st.text(max_size=MAX_NAME),
+    "own_address": st.none() | st.binary(min_size=6, max_size=6),
 }
 bonds = st.builds(
     Bond, address_type=st.just(0), keys=st.builds(BredrKey, keys, st.sampled_from([0, 4, 5, 7, 8])), **common
@@ -52,7 +53,14 @@ def test_the_form() -> None:
         "made": 1.0,
         "seen": None,
         "name": "x" * MAX_NAME,
+        "own_address": None,
     }
+    assert decode(encode(bond._replace(own_address=ADDRESS))).own_address == ADDRESS
+
+
+def test_a_file_of_before_has_no_own_address() -> None:
+    before = {name: value for name, value in GOOD.items() if name != "own_address"}
+    assert decode(before) == decode(GOOD)
 
 
 @pytest.mark.parametrize("name", ["adapter-address", "c0ffee000011", "C0FFEE000011-bredr", "c0ffee000011-bredr.new"])
@@ -74,6 +82,7 @@ GOOD: Any = encode(Bond(ADDRESS, 0, BredrKey(KEY, KEY_AUTHENTICATED_P192)))
         ({"keys": {"key": KEY.hex(), "key_type": KEY_DEBUG}}, "a link key of type 3 is not kept"),
         ({"type": "random"}, "a bond with keys of another transport"),
         ({"guests": [1]}, "not a bond"),
+        ({"own_address": KEY.hex()}, "not a bond"),
         ({"made": float("nan")}, "not a bond"),
         ({"more": KEY.hex()}, "not a bond"),
     ],

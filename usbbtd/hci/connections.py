@@ -5,14 +5,14 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
-from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, ErrorCode, parameters_are_legal
+from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, CENTRAL, ErrorCode, parameters_are_legal
 from usbbtd.errors import LocalProtocolError
 from usbbtd.hci.acl import AclData, AclLink
 from usbbtd.hci.advertising import Advertising
 from usbbtd.hci.authentication import Authentication
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import Connected, ConnectFailed, ConnectionUpdated, Disconnected, Event
-from usbbtd.hci.init import OWN_ADDRESS_TYPE, ControllerFacts
+from usbbtd.hci.init import OWN_ADDRESS_TYPE, PUBLIC_ADDRESS_TYPE, ControllerFacts
 from usbbtd.hci.initiator import Initiator, Target
 from usbbtd.hci.limits import ACCEPT_S, BREDR_PATIENCE_S, END_RETRY_S, END_S, END_TRIES, LE_PATIENCE_S, MAX_LINKS
 from usbbtd.hci.scanning import Scanning
@@ -71,6 +71,8 @@ class Connections:
         self._controller: ControllerFacts | None = None
         self._attempts = count(1)
         self._accepted: dict[bytes, float] = {}  # BR/EDR peers whose request was accepted, and until when that counts
+        self._from_public: set[Target] = set()  # LE peers that are to see, or see, the controller's public address
+        self._created_from_public: Target | None = None  # the last to which we connected, if it is to see that
         self._ending: dict[int, _EndingLink] = {}  # links that the controller has been told to end, by handle
         self._bredr = Initiator(
             self._create_bredr,
@@ -104,8 +106,12 @@ class Connections:
 
     # The user's wishes
 
-    def connect(self, target: Target, now: float) -> int:
+    def connect(self, target: Target, now: float, *, from_public: bool = False) -> int:
         """Connects to a target. Returns the number of the attempt, which a ConnectFailed names."""
+        if from_public:
+            self._from_public.add(target)
+        else:
+            self._from_public.discard(target)
         attempt = next(self._attempts)
         if status := self._why_not(target):
             self._emit(ConnectFailed(*target, status, attempt))
@@ -166,8 +172,9 @@ class Connections:
 
     def abandon(self, status: int, now: float) -> None:
         """Ends all links and attempts with this status: the controller has forgotten them."""
-        self._controller = None
+        self._controller = self._created_from_public = None
         self._accepted.clear()
+        self._from_public.clear()
         self._ending.clear()
         for handle in list(self._acl.links):
             self._acl.remove(handle, now)
@@ -296,11 +303,18 @@ class Connections:
         scan = _SCAN_INTERVAL, _SCAN_WINDOW
         parameters = _INTERVAL_MIN, _INTERVAL_MAX, 0, _SUPERVISION_TIMEOUT, 0, 0
         peer = target.address_type - 1, target.address
+        self._created_from_public = target if target in self._from_public else None
+        own = OWN_ADDRESS_TYPE if self._created_from_public is None else PUBLIC_ADDRESS_TYPE
         if self._controller and self._controller.extended:
-            return commands.LeExtendedCreateConnection(
-                0, OWN_ADDRESS_TYPE, *peer, commands.LE_1M_PHY, *scan, *parameters
-            )
-        return commands.LeCreateConnection(*scan, 0, *peer, OWN_ADDRESS_TYPE, *parameters)
+            return commands.LeExtendedCreateConnection(0, own, *peer, commands.LE_1M_PHY, *scan, *parameters)
+        return commands.LeCreateConnection(*scan, 0, *peer, own, *parameters)
+
+    def _own_address(self, target: Target, role: int) -> bytes | None:
+        """Returns the controller's address if a new link has it, and there is one; None if it has our random one."""
+        is_public = not target.address_type or (role == CENTRAL and target == self._created_from_public)
+        if not is_public or self._controller is None or not any(self._controller.address):
+            return None
+        return self._controller.address
 
     def _link_up(
         self, handle: int, target: Target, role: int, now: float, *, expected: bool = False, on_air: bytes | None = None
@@ -319,7 +333,7 @@ class Connections:
         self._acl.add(handle, target.address, target.address_type, role, now)
         self._security.link_up(handle, target.address, target.address_type, role)
         self.counters["links_opened"] += 1
-        self._emit(Connected(handle, target.address, target.address_type, role, on_air))
+        self._emit(Connected(handle, *target, role, on_air, self._own_address(target, role)))
         if target.address_type:
             self._advertising.link_up(handle, role)
         self._initiator(target).receive_connected(target, now)

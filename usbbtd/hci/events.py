@@ -23,6 +23,7 @@ class Connected(NamedTuple):
     address_type: int
     role: int  # ours: 0 central, 1 peripheral
     private_address: bytes | None = None  # that it was made with, if the controller tells of the peer's identity
+    own_address: bytes | None = None  # the controller's, if the link has it and it is known; else our random one
 
 
 class ConnectFailed(NamedTuple):

@@ -147,13 +147,14 @@ class Host:
         self._last_reset = None
         self._begin(HostInput.START, now)
 
-    def connect(self, address: bytes, address_type: int, now: float) -> int:
+    def connect(self, address: bytes, address_type: int, now: float, *, from_public: bool = False) -> int:
         """Connects to a peer and returns the number of the attempt, which later calls for the same peer share.
 
-        Connected follows, or ConnectFailed with this number; nothing if there is such a link already.
+        Connected follows, or ConnectFailed with this number; nothing if there is such a link already. ``from_public``:
+        whether a peer of LE sees the controller's public address, and not our random one.
         """
         self._commands.now = now
-        return self._connections.connect(Target(address, address_type), now)
+        return self._connections.connect(Target(address, address_type), now, from_public=from_public)
 
     def cancel_connect(self, address: bytes, address_type: int) -> None:
         """Gives an attempt up: no ConnectFailed follows. Connected may follow all the same."""

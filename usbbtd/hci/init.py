@@ -15,10 +15,13 @@ from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.commands import HciCommand, Returned
 from usbbtd.hci.wire.events import EVENT_CODES, CommandComplete, CommandStatus, EncryptionChangeV2, LeEvent
 
-__all__ = ["LEGACY_DATA", "OWN_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
+__all__ = ["LEGACY_DATA", "OWN_ADDRESS_TYPE", "PUBLIC_ADDRESS_TYPE", "ControllerFacts", "Script", "init_script"]
 
 #: Our address on LE is a random static one, which tells peers nothing about the dongle.
 OWN_ADDRESS_TYPE = 1
+
+#: That of the dongle is for peers that know no other: their bonds were made by another host, with this dongle.
+PUBLIC_ADDRESS_TYPE = 0
 
 #: The most octets of data in an advertisement, or in a scan response, by the legacy commands.
 LEGACY_DATA = 31

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import LE, TRANSPORTS, format_address
+from usbbtd.bluetooth import BREDR, LE, TRANSPORTS, format_address
 from usbbtd.dongles.dongle import Dongle
 from usbbtd.dongles.firmware import FirmwareDirectory
 from usbbtd.dongles.tap import Tap
@@ -25,6 +25,7 @@ from usbbtd.radio.info import OFF, AdapterStatus
 from usbbtd.radio.links import Links, RadioLink
 from usbbtd.radio.security import BondStore, LinkSecurity
 from usbbtd.radio.stack import L2capStack
+from usbbtd.security.bonds import is_resolvable
 from usbbtd.security.limits import SecurityLimits
 
 #: A dongle that comes within so many seconds after one has left to start its firmware, and is in want of firmware all
@@ -69,7 +70,7 @@ class SharedAdapter:
         self._tried = asyncio.Event()
         self.air = Air(self._controller_that_is_up, log, resolve=self._resolve)
         identities = self.air.identities
-        self.links = Links(self._stack_that_is_up, log, locate=self._locate)
+        self.links = Links(self._stack_that_is_up, log, locate=self._locate, known_as=self._known_as)
         self.echoes = SharedEchoes(self.links)
         self.security = LinkSecurity(
             self.links, bonds, self._level_changed, identities.forget, limits=SecurityLimits(), log=log
@@ -274,6 +275,12 @@ class SharedAdapter:
         if bond is None or bond.irk is None or facts is None or facts.resolves or not self.air.can_scan:
             return self.air.identities.locate(address, address_type)
         return await self.air.hear(address, address_type)
+
+    def _known_as(self, address: bytes, address_type: int) -> bytes | None:
+        """Returns the public address by which a bonded peer of LE knows us; None if there is no such peer."""
+        book = self.security.book
+        bond = book.resolve(address) if is_resolvable(address, address_type) else book.find(address, address_type)
+        return None if bond is None or bond.transport == BREDR else bond.own_address
 
     def _controller_that_is_up(self) -> Controller | None:
         return self._controller if self.powered else None

@@ -36,6 +36,7 @@ Key = tuple[bytes, int]  # address and its type
 
 class RadioLink:
     """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time.
+    ``own_address``: by which the peer knows us on it, as a Bond has it.
 
     ``identity``: the peer's address and its type, or those of the bond whose key has made its private address. That
     proves nothing before ``security.is_bonded``. ``agent``: who was asked last when the peer paired.
@@ -43,15 +44,19 @@ class RadioLink:
 
     __slots__ = (
         "address", "address_type", "agent", "channels", "closing", "echoes", "end_status", "handle", "identity", "idle",
-        "ours", "pairing", "pairings", "security", "since", "stack",
+        "ours", "own_address", "pairing", "pairings", "security", "since", "stack",
     )  # fmt: skip
 
-    def __init__(self, stack: L2capStack, handle: int, address: bytes, address_type: int, *, ours: bool) -> None:
+    def __init__(
+        self, stack: L2capStack, handle: int, address: bytes, address_type: int, *, ours: bool,
+        own_address: bytes | None,
+    ) -> None:  # fmt: skip
         self.stack = stack
         self.handle = handle
         self.address = address
         self.address_type = address_type
         self.ours = ours
+        self.own_address = own_address
         self.since = stack.now()
         self.closing = False  # whether we have asked the controller to disconnect it
         self.end_status = 0  # HCI's reason, once the link ends
@@ -92,19 +97,18 @@ class Links:
     """Keeps the links of one adapter that its stack owns, whatever dongle it has.
 
     ``stack`` returns the stack of the controller that is up, or None. ``locate`` finds out the (address, address type)
-    by which a peer can be reached now: that of a bonded one changes. Others may read ``by_handle``, but not change it.
+    by which a peer can be reached now: that of a bonded one changes. ``known_as`` returns the public address of ours
+    that a bonded peer of LE knows, or None. Others may read ``by_handle``, but not change it.
     """
 
     def __init__(
-        self,
-        stack: Callable[[], L2capStack | None],
-        log: FilteringBoundLogger,
-        *,
-        locate: Callable[[bytes, int], Awaitable[Key]],
-    ) -> None:
+        self, stack: Callable[[], L2capStack | None], log: FilteringBoundLogger, *,
+        locate: Callable[[bytes, int], Awaitable[Key]], known_as: Callable[[bytes, int], bytes | None],
+    ) -> None:  # fmt: skip
         self.by_handle: dict[int, RadioLink] = {}
         self._stack = stack
         self._locate = locate
+        self._known_as = known_as
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[Key, Attempt] = {}
@@ -236,11 +240,13 @@ class Links:
     # The stack calls these.
 
     def link_up(self, stack: L2capStack, link: hci_events.Connected) -> None:
-        handle, address, address_type, role, _ = link
+        handle, address, address_type, role, _, own_address = link
         attempt = self._attempts.pop((address, address_type), None)
         waiters = attempt.waiters if attempt is not None else set()
         ours = role == CENTRAL or bool(waiters)  # as central we made it, even if it has no waiter any more
-        made = self.by_handle[handle] = RadioLink(stack, handle, address, address_type, ours=ours)
+        made = self.by_handle[handle] = RadioLink(
+            stack, handle, address, address_type, ours=ours, own_address=own_address
+        )
         self._none.clear()
         self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
         for waiter in waiters:
@@ -274,7 +280,8 @@ class Links:
         """Makes a link together with all others who ask for it; the last who gives up ends the attempt."""
         host = stack.controller.host
         if (attempt := self._attempts.get(key)) is None:
-            attempt = self._attempts[key] = Attempt(host.connect(*key, stack.now()))
+            from_public = self._known_as(*key) == host.address
+            attempt = self._attempts[key] = Attempt(host.connect(*key, stack.now(), from_public=from_public))
             stack.flush_soon()
         waiter: asyncio.Future[RadioLink] = self._loop.create_future()
         attempt.waiters.add(waiter)

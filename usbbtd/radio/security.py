@@ -138,9 +138,10 @@ class LinkSecurity:
     def refusal(self, link: RadioLink, needed: int) -> int:
         """Returns the L2CAP result with which a channel is refused that needs a higher level than its link has."""
         has = link.security
+        bond = self.book.find(*link.identity)
         result = channel_refused(
             link.transport, needed, has.level, is_encrypted=has.key_size > 0,
-            is_bonded=self.book.find(*link.identity) is not None, key_size=has.key_size,
+            is_bonded=bond is not None and bond.is_for(link.own_address), key_size=has.key_size,
         )  # fmt: skip
         assert result is not None  # it is less than is needed
         return result
@@ -168,7 +169,7 @@ class LinkSecurity:
             return reason
         old = self.book.find(bond.address, bond.address_type)
         if old is not None and old.keys == bond.keys:
-            bond = old._replace(guests=old.guests | bond.guests)
+            bond = old._replace(guests=old.guests | bond.guests, own_address=bond.own_address)
         self._keep(bond)
         stack = self._links.stack_that_is_up()
         if bond.irk is not None and stack is not None and stack.security is not None:

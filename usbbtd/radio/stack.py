@@ -71,7 +71,7 @@ class L2capStack:
     # The controller calls these.
 
     def link_up(self, link: hci_events.Connected) -> None:
-        handle, _, address_type, role, _ = link
+        handle, _, address_type, role, *_ = link
         self.mux.add_link(handle, transport_of(address_type), role, self.now())
         if self.security is not None:
             self.security.link_up(link)

@@ -92,10 +92,10 @@ class StackSecurity:
         )
 
     def link_up(self, link: hci_events.Connected) -> None:
-        handle, address, address_type, role, private_address = link
+        handle, address, address_type, role, private_address, own_address = link
         peer = transport_of(address_type), role, address, address_type
         try:
-            self.core.add_link(handle, *peer, self._now(), air_address=private_address)
+            self.core.add_link(handle, *peer, self._now(), air_address=private_address, own=own_address)
         except LocalProtocolError:  # the controller lies: there is a link with this peer, or there are too many
             self._links_refused += 1
             self._host.disconnect(handle)

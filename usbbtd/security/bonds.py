@@ -1,7 +1,7 @@
 """What is kept of a pairing: keys with what they are worth, and the book of all bonds.
 
-A bond is for a peer's identity on one transport; the type of its address tells which. It says nothing of the adapter of
-ours: a book has the bonds of one. Nothing here shows a key when it is printed.
+A bond is for a peer's identity on one transport; the type of its address tells which. A book has the bonds of one
+adapter of ours, which may have had several controllers. Nothing here shows a key when it is printed.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from usbbtd.bluetooth import (
     ADDRESS_LE_RANDOM,
+    BREDR,
     KEY_AUTHENTICATED_P192,
     KEY_AUTHENTICATED_P256,
     KEY_COMBINATION,
@@ -91,7 +92,11 @@ class LeKeys(NamedTuple):
 
 
 class Bond(NamedTuple):
-    """A peer with which keys are kept. ``address``: of its identity, 6 octets, least significant first."""
+    """A peer with which keys are kept. ``address``: of its identity, 6 octets, least significant first.
+
+    ``own_address``: by which the peer knows us. On BR/EDR it is that of the controller that made the keys, or None if
+    that is not known. On LE None means our own identity; a bond that another host made has a public address.
+    """
 
     address: bytes
     address_type: int  # see usbbtd.bluetooth: it tells the transport
@@ -100,6 +105,7 @@ class Bond(NamedTuple):
     made: float = 0.0  # seconds of Unix time, by the owner
     seen: float | None = None
     name: str = ""
+    own_address: bytes | None = None
 
     @property
     def transport(self) -> int:
@@ -120,6 +126,10 @@ class Bond(NamedTuple):
     @property
     def irk(self) -> bytes | None:
         return self.keys.irk
+
+    def is_for(self, own_address: bytes | None) -> bool:
+        """Tells whether the peer has these keys for a link on which we have this address, as ``own_address`` has it."""
+        return self.own_address == own_address or (self.own_address is None and self.transport == BREDR)
 
 
 def keys_refused(keys: BredrKey | LeKeys) -> str | None:

@@ -54,9 +54,10 @@ class BredrSecurity(SecureLink):
     """The security of a link. ``new_number``: makes the number of a PairingAsked."""
 
     def __init__(
-        self, shared: SharedSecurity, handle: int, role: int, address: bytes, new_number: Callable[[], int]
-    ) -> None:
-        super().__init__(shared, handle, role, address, ADDRESS_BREDR)
+        self, shared: SharedSecurity, handle: int, role: int, address: bytes, own_address: bytes | None,
+        new_number: Callable[[], int],
+    ) -> None:  # fmt: skip
+        super().__init__(shared, handle, role, address, ADDRESS_BREDR, own_address)
         self.state = BredrState.IDLE
         self._new_number = new_number
         self._procedure = Deadline(shared.deadlines, self._expired)

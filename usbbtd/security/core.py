@@ -6,7 +6,15 @@ LocalProtocolError is a mistake of the owner. ``now`` is in seconds, of any cloc
 
 from collections.abc import Callable
 
-from usbbtd.bluetooth import ADDRESS_LE_RANDOM, BREDR, LEVEL_ENCRYPTED, LEVEL_SDP, LEVEL_SECURE, ErrorCode
+from usbbtd.bluetooth import (
+    ADDRESS_LE_PUBLIC,
+    ADDRESS_LE_RANDOM,
+    BREDR,
+    LEVEL_ENCRYPTED,
+    LEVEL_SDP,
+    LEVEL_SECURE,
+    ErrorCode,
+)
 from usbbtd.errors import LocalProtocolError
 from usbbtd.security.bonds import Bond, BondBook
 from usbbtd.security.bredr import BredrSecurity
@@ -76,24 +84,26 @@ class Security:
 
     def add_link(
         self, handle: int, transport: int, role: int, address: bytes, address_type: int, now: float,
-        *, air_address: bytes | None = None,
+        *, air_address: bytes | None = None, own: bytes | None = None,
     ) -> None:  # fmt: skip
         """Adds a link. A peer of LE with a private address is identified, if there is a bond with it.
 
-        ``air_address``: the private address that a peer has used whom the controller has identified itself. Raises
-        LocalProtocolError if there is a link with this handle, or BR/EDR address, or no room.
+        ``air_address``: the private address that a peer has used whom the controller has identified itself. ``own``:
+        the public address that we have on the link; None on LE if it is our identity, on BR/EDR if it is not known.
+        Raises LocalProtocolError if there is a link with this handle, or BR/EDR address, or no room.
         """
         if handle in self._links or (transport == BREDR and address in self._by_address):
             raise LocalProtocolError(f"link {handle:#06x} is there already")
         if len(self._links) >= self._shared.limits.links:
             raise LocalProtocolError("there are as many links as there may be")
         if transport == BREDR:
-            link = BredrSecurity(self._shared, handle, role, address, self._new_number)
+            link = BredrSecurity(self._shared, handle, role, address, own, self._new_number)
             self._links[handle] = self._by_address[address] = link
             return
         on_air = (address, address_type) if air_address is None else (air_address, ADDRESS_LE_RANDOM)
-        smp = Smp(role, self._le_identity, on_air, self._random, limits=self._smp_limits)
-        le_link = LeSecurity(self._shared, handle, role, address, address_type, smp, self._new_number)
+        ours = self._le_identity if own is None else (own, ADDRESS_LE_PUBLIC)
+        smp = Smp(role, ours, on_air, self._random, limits=self._smp_limits)
+        le_link = LeSecurity(self._shared, handle, role, address, address_type, own, smp, self._new_number)
         self._links[handle] = le_link
         le_link.identify()
 
@@ -125,7 +135,10 @@ class Security:
         return self._link(handle).is_encrypted
 
     def bond(self, handle: int) -> Bond | None:
-        """Returns the bond with a peer, be it used or not. Raises LocalProtocolError if there is no such link."""
+        """Returns the bond whose keys are for a link, be it used or not.
+
+        Raises LocalProtocolError if there is no such link.
+        """
         return self._link(handle).bond()
 
     def forget(self, address: bytes, address_type: int) -> Bond | None:

@@ -68,10 +68,11 @@ class LeSecurity(SecureLink):
         role: int,
         address: bytes,
         address_type: int,
+        own_address: bytes | None,
         smp: Smp,
         new_number: Callable[[], int],
     ) -> None:
-        super().__init__(shared, handle, role, address, address_type)
+        super().__init__(shared, handle, role, address, address_type, own_address)
         self.state = LeState.IDLE
         self._smp = smp
         self._new_number = new_number

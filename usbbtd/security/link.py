@@ -20,7 +20,7 @@ from usbbtd.security.events import (
     SecurityEvent,
     Why,
 )
-from usbbtd.security.levels import ENCRYPTION_OFF, Keys, is_downgraded, link_level
+from usbbtd.security.levels import ENCRYPTION_OFF, Keys, is_downgraded, level_of, link_level
 from usbbtd.security.limits import FULL_KEY_SIZE, MINIMUM_KEY_SIZE, SecurityLimits
 from usbbtd.security.lockout import Lockout
 from usbbtd.security.prompts import Prompts
@@ -93,16 +93,21 @@ class Wish:
 class SecureLink(ABC):
     """A link. Its level follows from facts: which keys it has, and how it is encrypted with which of them.
 
+    ``own_address``: by which the peer knows us, as a Bond has it; a bond that has another is as good as none here.
     ``keys``: those that were proved on this link, with which its next encryption is made. One wish is worked for at a
     time, the first; but all that the link satisfies end.
     """
 
-    def __init__(self, shared: SharedSecurity, handle: int, role: int, address: bytes, address_type: int) -> None:
+    def __init__(
+        self, shared: SharedSecurity, handle: int, role: int, address: bytes, address_type: int,
+        own_address: bytes | None,
+    ) -> None:  # fmt: skip
         self.shared = shared
         self.handle = handle
         self.role = role
         self.address, self.address_type = address, address_type
         self.identity = (address, address_type)
+        self.own_address = own_address
         self.wishes: list[Wish] = []
         self.keys: Keys | None = None
         self._encrypted_with: Keys | None = None
@@ -124,8 +129,9 @@ class SecureLink(ABC):
         return self._enabled != ENCRYPTION_OFF
 
     def bond(self) -> Bond | None:
-        """Returns the bond with the peer, be it used or not."""
-        return self.shared.bonds.find(*self.identity)
+        """Returns the bond with the peer whose keys are for this link, be it used or not."""
+        bond = self.shared.bonds.find(*self.identity)
+        return bond if bond is not None and bond.is_for(self.own_address) else None
 
     def peer_text(self) -> str:
         """Returns the peer's address, for people."""
@@ -167,7 +173,7 @@ class SecureLink(ABC):
         if self._is_ending:
             return False
         shared = self.shared
-        bond = Bond(*identity, keys)
+        bond = Bond(*identity, keys, own_address=self.own_address)
         old = shared.bonds.find(*identity)
         if old is not None and (text := replacement_refused(old, bond)) is not None:
             self.refuse_bond(text)
@@ -307,6 +313,8 @@ class SecureLink(ABC):
         elif not wish.is_forced and self._has_keys_for(wish.level):
             wish.has_tried_keys = True
             self._use_keys(wish, now)
+        elif not wish.is_forced and (text := self._why_no_key(wish.level)) is not None:
+            self.refuse(wish.number, Why.KEY_MISSING, text)
         elif wish.terms is None:
             self.refuse(wish.number, Why.NO_BOND, "")
         elif (wait_s := self.shared.lockout.remaining(self.identity, now)) > 0:
@@ -319,6 +327,15 @@ class SecureLink(ABC):
     @abstractmethod
     def _has_keys_for(self, level: int) -> bool:
         """Tells whether there are keys with which the link can reach a level, if the peer has them."""
+
+    def _why_no_key(self, level: int) -> str | None:
+        """Returns why the peer does not have the keys of a bond that would be enough; None if there is no such bond."""
+        bond = self.shared.bonds.find(*self.identity)
+        if bond is None or bond.is_for(self.own_address) or level_of(bond.keys) < level:
+            return None
+        if bond.own_address is None:
+            return "the bond was made with our own address, which this link does not have"
+        return f"the bond was made with another adapter, {format_address(bond.own_address)}"
 
     def _shortfall(self) -> tuple[Why, str]:
         """Returns why a link has no higher level, although it is encrypted."""

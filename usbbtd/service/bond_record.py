@@ -83,6 +83,7 @@ class _BondPart(_Strict):
     made: float
     seen: float | None
     name: str
+    own_address: str | None = None  # files of before have none
 
 
 def encode(bond: Bond) -> object:
@@ -96,6 +97,7 @@ def encode(bond: Bond) -> object:
         made=bond.made,
         seen=bond.seen,
         name=bond.name[:MAX_NAME],
+        own_address=None if bond.own_address is None else format_address(bond.own_address),
     )
     return part.model_dump()
 
@@ -110,6 +112,7 @@ def decode(value: object) -> Bond:
     try:
         part = _BondPart.model_validate(value)
         address = parse_address(part.address)
+        own_address = None if part.own_address is None else parse_address(part.own_address)
     except (ValidationError, ValueError):
         raise ValueError("not a bond") from None
     keys = _bredr_keys(part.keys) if isinstance(part.keys, _BredrPart) else _le_keys(part.keys)
@@ -117,7 +120,8 @@ def decode(value: object) -> Bond:
         raise ValueError("a bond with keys of another transport")
     if (reason := keys_refused(keys)) is not None:
         raise ValueError(reason)
-    return Bond(address, TYPES.index(part.type), keys, frozenset(part.guests), part.made, part.seen, part.name)
+    owner = frozenset(part.guests), part.made, part.seen, part.name
+    return Bond(address, TYPES.index(part.type), keys, *owner, own_address)
 
 
 def _bredr_keys(part: _BredrPart) -> BredrKey:

@@ -11,6 +11,7 @@ from usbbtd.security.bonds import Bond, BredrKey, LeKeys, LongTermKey
 
 PEER = "C0:FF:EE:00:00:11"
 OCTETS = bytes.fromhex("110000eeffc0")
+ADAPTER = bytes.fromhex("010000eeffc0")
 KEY = bytes(range(0xA0, 0xB0))
 OTHER = bytes(range(0xB0, 0xC0))
 GUESTS = frozenset({"work"})
@@ -30,13 +31,13 @@ def put(directory: Path, text: str, peer: str = PEER) -> Path:
 
 
 def bonds(tmp_path: Path, text: str) -> list[Bond]:
-    return read_bonds(put(tmp_path, text), GUESTS, 5.0)
+    return read_bonds(put(tmp_path, text), ADAPTER, GUESTS, 5.0)
 
 
 def test_a_link_key(tmp_path: Path) -> None:
     name = "A mouse: 100% = good # here"
     assert bonds(tmp_path, GENERAL.format("public") + LINK_KEY) == [
-        Bond(OCTETS, 0, BredrKey(KEY, 5), GUESTS, 5.0, None, name)
+        Bond(OCTETS, 0, BredrKey(KEY, 5), GUESTS, 5.0, None, name, ADAPTER)
     ]  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def test_keys_of_legacy_pairing_are_one_for_each_role(tmp_path: Path) -> None:
     (bond,) = bonds(tmp_path, text)
     ours, theirs = LongTermKey(OTHER, 1, 2), LongTermKey(KEY, 0xFFFF, (1 << 64) - 1)
     assert (bond.address_type, bond.keys) == (1, LeKeys(ours, theirs, 7, False, False, None))
+    assert bond.own_address == ADAPTER
 
 
 def test_a_device_with_both_transports_has_two_bonds(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"[LinkKey]\n{text}", encoding="utf-8", errors="replace")
     with pytest.raises(BadBluezFile):
-        read_bonds(path, GUESTS, 0.0)
+        read_bonds(path, ADAPTER, GUESTS, 0.0)
 
 
 def test_the_adapter_is_the_directory_or_the_only_one_in_it(tmp_path: Path) -> None:

@@ -42,17 +42,17 @@ def find_peers(adapter: Path) -> list[Path]:
     return [path / "info" for path in _list(adapter) if ADDRESS.fullmatch(path.name) and (path / "info").exists()]
 
 
-def read_bonds(path: Path, guests: frozenset[str], now: float) -> list[Bond]:
+def read_bonds(path: Path, own_address: bytes, guests: frozenset[str], now: float) -> list[Bond]:
     """Returns the bonds in a peer's file: none, or one of BR/EDR, one of LE, or both.
 
-    ``guests`` are given the bonds; ``now`` is when they are said to be made. Raises BadBluezFile.
+    ``own_address``: of BlueZ's adapter, by which the peer knows it. ``guests`` are given the bonds; ``now`` is when
+    they are said to be made. Raises BadBluezFile.
     """
     info = _parse(path)
     try:
+        name = info.get("General", "Name", fallback="")
         bonds = [
-            Bond(
-                parse_address(path.parent.name), kind, keys, guests, now, None, info.get("General", "Name", fallback="")
-            )
+            Bond(parse_address(path.parent.name), kind, keys, guests, now, None, name, own_address)
             for kind, keys in _keys(info)
         ]
     except (ValueError, OverflowError, KeyError, configparser.Error):

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from usbbtd.bluetooth import BREDR, LE
+from usbbtd.bluetooth import LE
 from usbbtd.cli.arguments import directory
 from usbbtd.cli.ctl.client import Client, CommandFailed
 from usbbtd.cli.ctl.output import NONE, Row, add_command, printable, show_rows
@@ -50,6 +50,7 @@ def _time(seconds: float) -> str:
 
 def _import(arguments: argparse.Namespace) -> int:
     """Reads the files here, as root, and gives each bond to the service, which alone writes where it keeps bonds."""
+    from usbbtd.bluetooth import parse_address
     from usbbtd.cli.ctl.bluez import BadBluezFile, find_adapter, find_peers, read_bonds
 
     guests = frozenset() if arguments.guest is None else frozenset({arguments.guest})
@@ -62,7 +63,7 @@ def _import(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
     for path in files:
         try:
-            bonds += read_bonds(path, guests, path.stat().st_mtime)
+            bonds += read_bonds(path, parse_address(adapter.name), guests, path.stat().st_mtime)
         except BadBluezFile as error:
             failed = True
             print(f"usbbtctl: {error}", file=sys.stderr)
@@ -97,13 +98,13 @@ def _give(client: Client, bond: Bond, arguments: argparse.Namespace) -> bool:
 
 
 def _explain(imported: list[Bond], adapter: str, client: Client) -> None:
-    """Says for which devices an imported bond may not be enough: those that know us by another address."""
-    status = client.ask_one("status")
-    if any(bond.transport == BREDR for bond in imported) and status["address"] not in (None, adapter):
-        print(f"BR/EDR devices know {adapter}, and this dongle is {status['address']}: they will not know its keys.")
+    """Says for which devices an imported bond is not enough: those that know us by an address that we do not have."""
+    address = client.ask_one("status")["address"]
+    if imported and address not in (None, adapter):
+        print(f"The devices know {adapter}, and this dongle is {address}: with it, they have to be paired again.")
     if any(bond.transport == LE for bond in imported):
         own = client.ask_one("adapters")["random_address"]
         print(
-            f"LE devices know the address that BlueZ had, {adapter} or a private one, and the service has {own}: "
-            "one that looks up its key by address has to be paired again."
+            f"LE devices are connected to as {adapter}. Those that connect to the service see {own}, "
+            "and have to be paired again."
         )  # fmt: skip
