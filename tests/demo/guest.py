@@ -3,6 +3,9 @@
 Commands, each answered by one report:
 ``{"do": "open"}`` connects to the echoing peer over both transports, and listens on both;
 ``{"do": "trespass"}`` connects to a PSM that policy does not let it have;
+``{"do": "pair"}`` connects to the lock, which refuses it, then with authentication, and reports the number to compare;
+``{"do": "confirm", "accept": true}`` answers that, and tells how secure the channel is then;
+``{"do": "sense"}`` reads, writes and subscribes to what the sensor has;
 ``{"do": "ping", "count": n}`` sends streams of small SDUs, one at a time, on channels of their own;
 ``{"do": "traffic", "count": n, "window": n}`` sends streams on the channels of ``open``, reporting progress;
 ``{"do": "close"}`` ends everything and tells what was seen of incoming streams.
@@ -16,7 +19,7 @@ from contextlib import AsyncExitStack
 from tests.demo import lines, plan
 from tests.demo.traffic import MTU, Counts, Sender, echo
 from usbbtd.config import LogSettings
-from usbbtd.guest import Adapter, AdapterError, Channel, PermissionDenied, open_adapter
+from usbbtd.guest import Adapter, AdapterError, Channel, L2capRefused, PermissionDenied, Prompt, open_adapter
 from usbbtd.guest.channel import Listener
 from usbbtd.log.setup import configure as configure_log
 
@@ -32,6 +35,10 @@ class Guest:
         self._adapter = adapter
         self._stack = AsyncExitStack()
         self._channels: dict[plan.Transport, Channel] = {}
+        self._lock: Channel | None = None
+        self._opening: asyncio.Task[Channel] | None = None  # of the lock's channel, while its number is compared
+        self._prompts: asyncio.Queue[Prompt] = asyncio.Queue()
+        self._answers: asyncio.Queue[bool] = asyncio.Queue()
         self._incoming: list[Counts] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._clock = asyncio.get_running_loop().time
@@ -55,6 +62,34 @@ class Guest:
             return {"denied": True}
         return {"denied": False}
 
+    async def pair(self) -> lines.Message:
+        refused = ""
+        try:
+            await self._adapter.connect(plan.LOCK.address, plan.LOCK_PSM, mtu=MTU)
+        except L2capRefused as error:
+            refused = error.name
+        await self._stack.enter_async_context(self._adapter.agent(self._ask))
+        opening = self._opening = asyncio.create_task(
+            self._adapter.connect(plan.LOCK.address, plan.LOCK_PSM, security="authenticated", mtu=MTU)
+        )
+        prompting = asyncio.create_task(self._prompts.get())
+        await asyncio.wait([opening, prompting], return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            opening.result()  # raises why nobody was asked
+        prompt = await prompting
+        return {"refused": refused, "asked": prompt.kind, "digits": prompt.digits}
+
+    async def confirm(self, accept: bool) -> lines.Message:
+        assert self._opening is not None  # it was asked to pair before
+        self._answers.put_nowait(accept)
+        self._lock = await self._stack.enter_async_context(await self._opening)
+        return {"security": self._lock.security}
+
+    async def sense(self) -> lines.Message:
+        from tests.demo import gatt  # takes a while, and no other guest needs it
+
+        return await gatt.sense(self._adapter)
+
     async def ping(self, count: int) -> lines.Message:
         rtt_us: dict[str, list[float]] = {}
         for transport in plan.TRANSPORTS:
@@ -71,6 +106,8 @@ class Guest:
             Sender(channel, plan.stream_of(self._domid, transport, "out"), clock=self._clock)
             for transport, channel in self._channels.items()
         ]
+        if self._lock is not None:
+            senders.append(Sender(self._lock, plan.stream_of(self._domid, "bredr", "lock"), clock=self._clock))
         progress = asyncio.create_task(self._report_progress([sender.counts for sender in senders]))
         self._stack.callback(progress.cancel)  # incoming streams may last longer
         await asyncio.gather(*(sender.run(count, window) for sender in senders))
@@ -90,6 +127,11 @@ class Guest:
             mtu=MTU,
         )
 
+    async def _ask(self, prompt: Prompt) -> bool:
+        """Has the demo answer what pairing asks: it sees both numbers, as a person does."""
+        self._prompts.put_nowait(prompt)
+        return await self._answers.get()
+
     async def _accept(self, listener: Listener) -> None:
         """One channel, echoed until the remote side closes it."""
         async with await listener.accept() as channel:
@@ -107,6 +149,7 @@ async def run(domid: int) -> None:
         guest = Guest(domid, adapter)
         does: dict[str, Callable[..., Awaitable[lines.Message]]]
         does = {"open": guest.open, "trespass": guest.trespass, "ping": guest.ping}
+        does |= {"pair": guest.pair, "confirm": guest.confirm, "sense": guest.sense}
         does |= {"traffic": guest.traffic, "close": guest.close}
         reader = await lines.commands()
         lines.report(up=True, address=adapter.info.address)

@@ -67,7 +67,10 @@ class DemoLab:
         with self._display.step("usbbtd in its driver domain, which has a virtual USB controller"):
             self.world.create_domain(plan.DRIVER_DOMAIN, "sys-bluetooth")
             self.world.attach_vusb(plan.DRIVER_DOMAIN, plan.DOM0)
-            self.configuration = write_configuration(self.directory, CONFIGURATION.format(control=self.control), policy)
+            state = self.directory / "state"
+            state.mkdir(mode=0o700)
+            text = CONFIGURATION.format(control=self.control) + f'\n[state]\ndirectory = "{state}"\n'
+            self.configuration = write_configuration(self.directory, text, policy)
             arguments = ["run", "--config", str(self.configuration)]
             self.daemon = await self._start_service(plan.DRIVER_DOMAIN, "usbbtd", "usbbtd", *arguments)
             await self.daemon.wait_logged("usbbtd starts")
@@ -83,9 +86,13 @@ class DemoLab:
             await self.daemon.wait_logged("adapter up")
 
     async def start_peers(self, *peers: plan.PlannedPeer) -> None:
-        """The remote devices: the one that echoes and, when named too, the one that calls."""
+        """The remote devices: the one that echoes and, when named too, the others."""
         with self._display.step("remote Bluetooth devices on the same air, with Bumble's stack"):
-            arguments = [self.air_socket(peer) for peer in peers]
+            named = {peer: self.air_socket(peer) for peer in peers}
+            arguments = [named[peer] for peer in (plan.ECHO, plan.CALLER) if peer in named]
+            for peer in (plan.LOCK, plan.SENSOR):
+                if peer in named:
+                    arguments += [f"--{peer.name}", named[peer]]
             self.peers = await self._start_service(None, "peers", "tests.demo.peers", *arguments)
             await self.peers.take_report()
 

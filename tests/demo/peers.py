@@ -1,14 +1,16 @@
 """The remote Bluetooth devices, with Bumble's stack: ``python -m tests.demo.peers ECHO_SOCKET [CALLER_SOCKET]``.
 
-With one socket there is no device that calls.
+Each socket leads to a controller. Without its socket there is no device that calls, no ``--lock``, no ``--sensor``.
 
 Commands, each answered by one report; a first one, ``{"up": true}``, comes unasked:
 ``{"do": "call", "guests": […], "count": n, "window": n}`` connects to the listeners of these guests and sends streams;
-``{"do": "counts"}`` tells what the echoing peer saw.
+``{"do": "show"}`` waits until the lock shows a number, and tells it;
+``{"do": "confirm", "accept": true}`` is what the lock's user says to that;
+``{"do": "counts"}`` tells what the echoing devices saw.
 """
 
+import argparse
 import asyncio
-import sys
 from typing import Any
 
 from bumble import hci
@@ -19,6 +21,7 @@ from bumble.l2cap import ClassicChannel, ClassicChannelSpec, LeCreditBasedChanne
 from bumble.transport import open_transport
 
 from tests.demo import lines, plan
+from tests.demo.things import Lock, Sensor
 from tests.demo.traffic import MTU, Counts, Sender, echo
 from usbbtd.config import LogSettings
 from usbbtd.log.setup import configure as configure_log
@@ -73,21 +76,14 @@ def spec_of(transport: plan.Transport, psm: int) -> Any:
     return LeCreditBasedChannelSpec(psm=psm, mtu=MTU, mps=LE_MPS)
 
 
-class EchoPeer:
-    """Takes any channel to its PSM and SPSM, and echoes."""
+class Echoes:
+    """Echoes on channels, and counts."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self.counts: list[Counts] = []
         self._echoing: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        for transport in plan.TRANSPORTS:
-            self._device.create_l2cap_server(spec_of(transport, plan.ECHO_PSM[transport]), self._accept)
-        await self._device.set_connectable(True)
-        await self._device.start_advertising(auto_restart=True)
-
-    def _accept(self, channel: Any) -> None:
+    def accept(self, channel: Any) -> None:
         task = asyncio.create_task(echo(PeerChannel(channel), self.counts))
         self._echoing.add(task)
         task.add_done_callback(self._ended)
@@ -96,6 +92,14 @@ class EchoPeer:
         self._echoing.discard(task)
         if not task.cancelled():
             task.result()
+
+
+async def start_echoing(device: Device, echoes: Echoes) -> None:
+    """Has a device take any channel to its PSM and SPSM."""
+    for transport in plan.TRANSPORTS:
+        device.create_l2cap_server(spec_of(transport, plan.ECHO_PSM[transport]), echoes.accept)
+    await device.set_connectable(True)
+    await device.start_advertising(auto_restart=True)
 
 
 class CallingPeer:
@@ -131,13 +135,14 @@ class CallingPeer:
         return await self._device.connect(hci.Address(plan.ADAPTER_LE_ADDRESS), PhysicalTransport.LE)
 
 
-async def power_on(socket: str, peer: plan.PlannedPeer) -> Device:
+async def power_on(socket: str, peer: plan.PlannedPeer, *, secure_connections: bool = False) -> Device:
+    """Returns a device that is up. ``secure_connections``: whether it has them on BR/EDR."""
     transport = await open_transport(f"unix-client:{socket}")
     configuration = DeviceConfiguration(
         name=peer.name,
         address=hci.Address(peer.le_address),
         classic_enabled=True,
-        classic_sc_enabled=False,  # the virtual controller has none
+        classic_sc_enabled=secure_connections,
         advertising_interval_min=ADVERTISING_INTERVAL_MS,
         advertising_interval_max=ADVERTISING_INTERVAL_MS,
         advertising_data=bytes(AdvertisingData([(AdvertisingData.COMPLETE_LOCAL_NAME, peer.name.encode())])),
@@ -147,20 +152,57 @@ async def power_on(socket: str, peer: plan.PlannedPeer) -> Device:
     return device
 
 
-async def run(echo_socket: str, caller_socket: str | None = None) -> None:
-    echo_peer = EchoPeer(await power_on(echo_socket, plan.ECHO))
-    caller = CallingPeer(await power_on(caller_socket, plan.CALLER)) if caller_socket is not None else None
-    await echo_peer.start()
+class Peers:
+    """The devices that there are, and what they do on commands."""
+
+    def __init__(self) -> None:
+        self._echoes = Echoes()
+        self._caller: CallingPeer | None = None
+        self._lock: Lock | None = None
+
+    async def start(self, sockets: argparse.Namespace) -> None:
+        await start_echoing(await power_on(sockets.echo, plan.ECHO), self._echoes)
+        if sockets.caller is not None:
+            self._caller = CallingPeer(await power_on(sockets.caller, plan.CALLER))
+        if sockets.lock is not None:
+            spec = ClassicChannelSpec(psm=plan.LOCK_PSM, mtu=MTU)
+            device = await power_on(sockets.lock, plan.LOCK, secure_connections=True)
+            self._lock = Lock(device, spec, self._echoes.accept)
+            await self._lock.start()
+        if sockets.sensor is not None:
+            await Sensor(await power_on(sockets.sensor, plan.SENSOR)).start()
+
+    async def do(self, command: lines.Message) -> lines.Message:
+        match command.pop("do"):
+            case "call" if self._caller is not None:
+                return {"counts": [each.as_json() for each in await self._caller.call(**command)]}
+            case "show" if self._lock is not None:
+                return {"digits": await self._lock.user.shown.get()}
+            case "confirm" if self._lock is not None:
+                self._lock.user.says.put_nowait(command["accept"])
+                return {}
+        return {"counts": [each.as_json() for each in self._echoes.counts]}
+
+
+async def run(sockets: argparse.Namespace) -> None:
+    peers = Peers()
+    await peers.start(sockets)
     reader = await lines.commands()
     lines.report(up=True)
     while (command := await lines.take(reader)) is not None:
-        if command["do"] == "call" and caller is not None:
-            counts = await caller.call(command["guests"], command["count"], command["window"])
-        else:
-            counts = echo_peer.counts
-        lines.report(counts=[each.as_json() for each in counts])
+        lines.report(**await peers.do(command))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.demo.peers", description=__doc__)
+    parser.add_argument("echo")
+    parser.add_argument("caller", nargs="?")
+    parser.add_argument("--lock")
+    parser.add_argument("--sensor")
+    arguments = parser.parse_args()
+    configure_log(LogSettings(level="warning", target="stderr"))
+    asyncio.run(run(arguments))
 
 
 if __name__ == "__main__":
-    configure_log(LogSettings(level="warning", target="stderr"))
-    asyncio.run(run(*sys.argv[1:]))
+    main()

@@ -16,6 +16,7 @@ from tests.demo.process import DemoError, Process
 ENDLESS = 1_000_000
 STALL_S = 10.0
 
+_THINGS = [plan.LOCK.address, f"{plan.SENSOR.le_address}/random"]
 POLICY = f"""\
 [[rule]]
 guest = {[f"guest-{domid}" for domid in plan.GUESTS]}
@@ -27,6 +28,20 @@ verdict = "allow"
 [[rule]]
 guest = "any"
 action = ["listen", "advertise"]
+verdict = "allow"
+
+[[rule]]
+guest = "guest-{plan.GUESTS[0]}"
+action = "agent"
+peer = {_THINGS}
+verdict = "allow"
+
+[[rule]]
+guest = "guest-{plan.GUESTS[0]}"
+action = "connect"
+peer = {_THINGS}
+psm = {plan.LOCK_PSM}
+cid = 4
 verdict = "allow"
 """
 
@@ -75,29 +90,38 @@ class Scenario:
         await self._lab.start_peers(*plan.PEERS)
         held_before = self._lab.held()
         await self._start_guests()
+        await self._pair()
+        await self._sense()
         await self._ping()
         await self._exchange()
         return await self._end(held_before)
 
     def show(self) -> None:
-        self._outcome.show(self._display, dict.fromkeys(plan.TRANSPORTS, self._channels() // 2))
+        self._outcome.show(self._display, {each: self._channels(each) for each in plan.TRANSPORTS})
 
     def figures(self) -> dict[str, int | float]:
-        return {"guests": len(plan.GUESTS), "channels": self._channels()} | self._outcome.figures()
+        channels = sum(self._channels(each) for each in plan.TRANSPORTS)
+        return {"guests": len(plan.GUESTS), "channels": channels} | self._outcome.figures()
 
-    def _channels(self) -> int:
-        return len(self._streams()) + len(plan.TRANSPORTS)  # of the killed guest too
+    def _channels(self, transport: plan.Transport) -> int:
+        """How many had streams, with the one of the killed guest."""
+        return sum(plan.transport_of(stream) == transport for stream in self._streams()) + 1
 
     def _streams(self) -> set[int]:
         """Those that have to be whole."""
         survivors = [guest for guest in plan.GUESTS if guest != plan.KILLED]
         pings = {plan.stream_of(plan.GUESTS[0], transport, "ping") for transport in plan.TRANSPORTS}
-        return pings | {
-            plan.stream_of(guest, transport, kind)
-            for guest in survivors
-            for transport in plan.TRANSPORTS
-            for kind in ("out", "in")
-        }
+        lock = plan.stream_of(plan.GUESTS[0], "bredr", "lock")
+        return (
+            pings
+            | {lock}
+            | {
+                plan.stream_of(guest, transport, kind)
+                for guest in survivors
+                for transport in plan.TRANSPORTS
+                for kind in ("out", "in")
+            }
+        )
 
     async def _start_guests(self) -> None:
         with self._display.step(f"{len(plan.GUESTS)} guests attached by xenstore, vl2cap rings connected"):
@@ -115,6 +139,30 @@ class Scenario:
             if not report["denied"]:
                 raise DemoError("policy did not refuse a PSM that no rule allows")
             await self._lab.daemon.wait_logged("access denied", "rule=default")
+
+    async def _pair(self) -> None:
+        """The lock takes nobody who has not compared numbers: here, whoever sees both."""
+        guest, peers = self._guests[plan.GUESTS[0]], self._lab.peers
+        with self._display.step("a lock pairs by numeric comparison, and its channel is encrypted"):
+            here, there = await asyncio.gather(guest.ask(do="pair"), peers.ask(do="show"))
+            if here["refused"] != "security block":
+                raise DemoError("the lock took a channel that is not encrypted")
+            same = here["asked"] == "confirm" and here["digits"] == there["digits"]
+            self._display.update(f"{there['digits']} on both" if same else "two numbers")
+            opened, _ = await asyncio.gather(guest.ask(do="confirm", accept=same), peers.ask(do="confirm", accept=same))
+            if opened["security"] not in ("authenticated", "secure"):
+                raise DemoError(f"the lock's channel is no more than {opened['security']}")
+            await self._lab.daemon.wait_logged("bond made", plan.LOCK.address)
+
+    async def _sense(self) -> None:
+        with self._display.step("a guest reads, writes and subscribes to a sensor over ATT"):
+            found = await self._guests[plan.GUESTS[0]].ask(do="sense")
+            first, *notified = found["temperatures"]
+            rising = list(range(notified[0], notified[0] + len(notified)))
+            if not found["refused"] or found["security"] == "none":
+                raise DemoError("the sensor was read over a link that is not encrypted")
+            if notified != rising or notified[0] <= first or found["interval_ms"] != found["wanted_ms"]:
+                raise DemoError(f"the sensor is not as it has to be: {found}")
 
     async def _ping(self) -> None:
         with self._display.step(f"{self._load.pings} round trips of 64 bytes, one at a time, over each transport"):

@@ -69,6 +69,8 @@ def check_capture(records: list[Record], octets: int) -> None:
     assert isinstance(records[0].packet, hci.HCI_Reset_Command)
     packets = [record.packet for record in records]
     assert any(isinstance(packet, hci.HCI_Connection_Complete_Event) and packet.status == 0 for packet in packets)
+    keys = [packet.link_key for packet in packets if isinstance(packet, hci.HCI_Link_Key_Notification_Event)]
+    assert keys == [bytes(16)]  # the lock's, which a capture does not show
     assert any(isinstance(packet, hci.HCI_LE_Connection_Complete_Event | hci.HCI_LE_Enhanced_Connection_Complete_Event)
                for packet in packets)  # fmt: skip
     for direction in (0, RECEIVED):
