@@ -81,6 +81,12 @@ async def start_adapter(
     return adapter
 
 
+async def settle(adapter: SharedAdapter) -> None:
+    """Waits until its controller has done what it was told: listens, and advertises."""
+    controller = air.controller_of(adapter)
+    await air.turns(lambda: not controller._flush_scheduled and controller.host._commands.deadline is None)
+
+
 class Peer(Protocol):
     """The other end. ``address``: as adapters want it, with its type."""
 
@@ -128,6 +134,10 @@ class BumblePeer:
         await device.start_advertising(auto_restart=True)
         return cls(remote, characteristic)
 
+    @property
+    def device(self) -> Device:
+        return self._remote.device
+
     def address(self, transport: int) -> tuple[bytes, int]:
         if transport == LE:
             return bytes(self._remote.device.static_address), 2
@@ -161,8 +171,7 @@ class UsbbtdPeer:
         for transport in air.TRANSPORTS:
             adapter.channels.listen(transport, air.PSM[transport], peer._take, level)
         adapter.air.start_advertising(Advertiser(b"", 20, True))
-        commands = air.controller_of(adapter).host._commands
-        await air.turns(lambda: commands.deadline is None)  # its controller scans, and advertises
+        await settle(adapter)
         return peer
 
     def address(self, transport: int) -> tuple[bytes, int]:
