@@ -173,8 +173,9 @@ class Stack:
         self.peer.wait_printed()
 
     def kill_air(self) -> None:
-        self.peer.kill()
+        """The dongle first: a peer that goes ends its links."""
         self.air.kill()
+        self.peer.kill()
 
     def start_daemon(self, addresses: str = "shown", **environment: str) -> None:
         configuration = CONFIGURATION.format(state=self.state, addresses=addresses, socket=self.socket)
