@@ -75,6 +75,7 @@ async def bonded(adapter: SharedAdapter, peer: air.Remote) -> None:
     await air.turns(lambda: adapter.security.bonds())
     assert channel.link.address == address
     assert channel.link.identity == IDENTITY
+    assert adapter.links.info()[0].address == air.PEER_LE_ADDRESS
     await peer.links[LE].disconnect()
     await air.turns(lambda: not adapter.links.by_handle)
     await change_address(peer)

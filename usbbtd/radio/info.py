@@ -36,7 +36,7 @@ class AdapterStatus(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """The facts about an ACL link.
+    """The facts about an ACL link. ``address``: of the peer's identity.
 
     ``channels``: how many are open, opening, or asked for by the peer. ``queued``: the number of fragments that wait
     for the controller's buffers; ``outstanding``: of those that it holds. ``security``: its level, by name;

@@ -189,11 +189,11 @@ class Links:
         now = stack.now()
         return [
             LinkInfo(
-                handle, format_address(address), ADDRESS_TYPES[address_type], ROLES[role], link.channels,
+                handle, link.peer_text, ADDRESS_TYPES[link.identity[1]], ROLES[role], link.channels,
                 round(now - link.since, 1), queued, outstanding, SECURITY_LEVELS[link.security.level],
                 link.security.key_size, link.security.is_bonded,
             )
-            for handle, address, address_type, role, queued, outstanding in stack.controller.host.links()
+            for handle, _, _, role, queued, outstanding in stack.controller.host.links()
             if (link := self.by_handle.get(handle)) is not None
         ]  # fmt: skip
 
