@@ -1,13 +1,13 @@
 """What is asked of policy, what is remembered, and what the log says of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import structlog.testing
 
 from tests.support import air
-from usbbtd.backends.access import Denied, TooOften
+from usbbtd.backends.access import BOND_OF_OTHERS, Denied, TooOften
 from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, LEVEL_NONE, LEVEL_SECURE
 from usbbtd.radio.errors import Exhausted
 
@@ -148,7 +148,7 @@ def test_a_channel_is_admitted_on_a_link_that_is_secure_enough(records: list[Any
 
 def test_what_a_bond_allows_is_for_who_has_its_key(records: list[Any]) -> None:
     bonds = {PEER}
-    access = air.access(FIXED_AND_BONDED, is_bonded=bonds.__contains__)
+    access = air.access(FIXED_AND_BONDED, is_bonded=lambda peer: peer in bonds or None)
     with pytest.raises(Denied):
         access.connect((PEER[0][::-1], 0), PSM, 0.0)
     forged, proven, waiting = access.connect(PEER, PSM, 0.0), access.offer(PEER, PSM), access.connect(PEER, PSM, 0.0)
@@ -163,6 +163,77 @@ def test_what_a_bond_allows_is_for_who_has_its_key(records: list[Any]) -> None:
     bonds.clear()
     assert review(access, higher, [waiting]) == [0]
     assert access.open_grants == 0
+
+
+NAMED_OR_ANY = """
+[[rule]]
+guest = "work"
+action = "any"
+peer = "C0:FF:EE:00:00:11"
+verdict = "allow"
+
+[[rule]]
+guest = "work"
+action = "any"
+peer = "any"
+verdict = "allow"
+
+[[rule]]
+guest = "lab"
+action = "any"
+peer = "any"
+security = "encrypted"
+verdict = "allow"
+"""
+OTHER = bytes(5) + b"\xc0", 0
+
+
+def test_a_bond_of_other_guests_is_used_only_where_a_rule_names_the_peer(records: list[Any]) -> None:
+    access = air.access(NAMED_OR_ANY, is_bonded=lambda _: False)
+    access.connect(PEER, PSM, 0.0, LEVEL_SECURE).admit(LEVEL_SECURE, is_bonded=True)
+    access.offer(PEER, PSM, LEVEL_ENCRYPTED)
+    access.pair(PEER, 0.0)
+    # Nobody is asked for a key here, though the link may happen to be encrypted with one.
+    access.connect(OTHER, PSM, 0.0, LEVEL_NONE).admit(LEVEL_SECURE, is_bonded=True)
+    access.offer(OTHER, PSM)
+    access.echo(OTHER, 0.0)
+    records.clear()
+    requests: list[Callable[[], Any]] = [
+        lambda: access.connect(OTHER, PSM, 0.0, LEVEL_ENCRYPTED),
+        lambda: access.connect_fixed(OTHER, 4, 0.0, LEVEL_ENCRYPTED),
+        lambda: access.offer(OTHER, PSM, LEVEL_ENCRYPTED),
+        lambda: access.pair(OTHER, 0.0),
+    ]
+    for request in requests:
+        with pytest.raises(Denied, match="the peer is bonded, but not for this guest"):
+            request()
+    assert [(record["event"], record["rule"]) for record in records] == [("access denied", "policy.toml:8")] * 4
+    assert [access.pairing(peer).allowed for peer in (PEER, OTHER)] == [True, False]
+
+
+def test_a_rule_may_want_the_key_of_a_bond_of_other_guests(records: list[Any]) -> None:
+    rules = NAMED_OR_ANY.replace('"lab"', '"work"').split("[[rule]]")
+    access = air.access("[[rule]]" + rules[-1], is_bonded={PEER: True, OTHER: False}.get)
+    access.connect(PEER, PSM, 0.0)
+    for request in (access.connect, access.connect_fixed):
+        with pytest.raises(Denied):
+            request(OTHER, 4, 0.0)
+    stranger = PEER[0], 2
+    access.connect(stranger, 0x80, 0.0).admit(LEVEL_ENCRYPTED, is_bonded=False)
+
+
+def test_a_bond_that_others_make_meanwhile_is_theirs(records: list[Any]) -> None:
+    bonds: dict[Any, bool] = {}
+    access = air.access(is_bonded=bonds.get)
+    opening, held, plain = (access.connect(OTHER, PSM, 0.0, level) for level in (2, 2, 1))
+    for grant in (held, plain):
+        grant.admit(LEVEL_ENCRYPTED, is_bonded=False)
+    bonds[OTHER] = False
+    with pytest.raises(Denied, match="the peer is bonded, but not for this guest"):
+        opening.admit(LEVEL_ENCRYPTED, is_bonded=True)
+    assert (opening.open, records[-1]["event"]) == (False, "access denied")
+    assert review(access, air.ALLOW_ALL, [held, plain]) == [0]
+    assert (records[-1]["event"], records[-1]["reason"]) == ("access revoked", BOND_OF_OTHERS)
 
 
 def test_pairing_is_granted_to_agents(records: list[Any]) -> None:

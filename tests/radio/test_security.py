@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.radio.test_adapter import advertise
 from tests.support import air
-from tests.support.pairing import AirAgent, Notes, Shelf
+from tests.support.pairing import AirAgent, Answer, Notes, Shelf
 from usbbtd.bluetooth import (
     BREDR,
     DISPLAY_ONLY,
@@ -26,6 +26,7 @@ from usbbtd.bluetooth import (
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.adapter import SharedAdapter
+from usbbtd.radio.agents import PairingPrompt
 from usbbtd.radio.channel import LEVEL_LOST, RadioChannel
 from usbbtd.radio.errors import Insecure, NoDongle, Obstacle, Refused
 from usbbtd.security.terms import CONFIRM, CONSENT, DISPLAY, ENTER_PASSKEY
@@ -191,6 +192,30 @@ async def test_pairing_without_a_channel(one: Party, other: Party, transport: in
 
 
 # Refusals
+
+
+@both_transports
+async def test_a_bond_is_replaced_by_an_agent_that_may_pair_with_its_peer(
+    one: Party, other: Party, transport: int
+) -> None:
+    """Whose bond it would be may be known at the end only, when the peer tells its identity."""
+    address, address_type = air.PEER[transport]
+    peer = air.octets(address), address_type
+    other.adapter.agents.register(AirAgent())
+    await one.adapter.security.pair(*peer, LEVEL_ENCRYPTED, AirAgent())
+    (bond,) = one.adapter.security.bonds()
+
+    def forbid(_prompt: PairingPrompt) -> Answer:
+        lab.may = False
+        return True, None
+
+    lab = AirAgent(guest="lab", answer=forbid)
+    with pytest.raises(Insecure) as caught:
+        await one.adapter.security.pair(*peer, LEVEL_ENCRYPTED, lab)
+    assert caught.value.why == Obstacle.REFUSED_HERE
+    assert one.adapter.security.bonds() == list(one.shelf.bonds.values())
+    assert [(kept.keys, kept.guests) for kept in one.shelf.bonds.values()] == [(bond.keys, frozenset({"work"}))]
+    await air.turns(lambda: not one.adapter.links.by_handle)
 
 
 @both_transports

@@ -15,6 +15,7 @@ from usbbtd.bluetooth import (
     LEVEL_SECURE,
     NO_INPUT_NO_OUTPUT,
     PERIPHERAL,
+    ErrorCode,
 )
 from usbbtd.security.bonds import Bond, BondBook, LeKeys, LongTermKey
 from usbbtd.security.core import Security
@@ -22,6 +23,7 @@ from usbbtd.security.events import (
     AnswerLongTermKey,
     BondRefused,
     BondUsed,
+    EndLink,
     PairingAsked,
     PeerIdentified,
     Prompted,
@@ -53,7 +55,11 @@ class Visitor:
         self.book = BondBook()
         for bond in bonds:
             self.book.keep(bond)
-        self.security = Security(bonds=self.book, random=random.Random(1).randbytes, le_address=OURS)
+        self.replaceable = True
+        self.asked: list[tuple[int, Bond]] = []  # what may be replaced
+        self.security = Security(
+            bonds=self.book, random=random.Random(1).randbytes, le_address=OURS, may_replace=self.may_replace
+        )
         self.security.add_link(HANDLE, LE, PERIPHERAL, *air, 0.0)
         given = None if identity is None else (IRK, *identity)
         self.smp = Smp(CENTRAL, air, (OURS, ADDRESS_LE_RANDOM), random.Random(2).randbytes, identity=given)
@@ -86,6 +92,10 @@ class Visitor:
                     self.security.receive_encryption_changed(HANDLE, 0, 1, 0, 0.0)
                     self.smp.encrypted(0.0)
         return self
+
+    def may_replace(self, handle: int, bond: Bond) -> bool:
+        self.asked.append((handle, bond))
+        return self.replaceable
 
     def kinds(self) -> list[type]:
         return [type(event) for event in self.events]
@@ -178,6 +188,22 @@ def test_a_peer_known_by_its_irk_pairs_anew() -> None:
     assert bond.keys != old.keys
     assert bond.guests == frozenset()
     assert visitor.security.link_security(HANDLE).is_bonded
+
+
+def test_a_bond_that_may_not_be_replaced_stays_and_the_link_ends() -> None:
+    old = bond_of(PUBLIC, irk=IRK)
+    visitor = Visitor(PRIVATE, PUBLIC, old)
+    visitor.replaceable = False
+    visitor.pair()
+    assert visitor.asked == [(HANDLE, old)]
+    assert list(visitor.book) == [old]
+    assert BondRefused in visitor.kinds()
+    assert EndLink(HANDLE, ErrorCode.AUTHENTICATION_FAILURE) in visitor.actions
+    assert visitor.security.level(HANDLE) == LEVEL_NONE
+    for other in (Visitor(PUBLIC, None), Visitor(PUBLIC, None, old)):  # there is no bond, or no other than there was
+        other.replaceable = False
+        other.pair(TERMS._replace(bondable=False))
+        assert other.asked == []
 
 
 def test_weaker_keys_of_a_peer_known_by_its_irk_end_the_link() -> None:

@@ -52,7 +52,9 @@ def guest_policy(text: str = ALLOW_ALL) -> GuestPolicy:
     return compile_policy([parse_document(text, "policy.toml")]).for_guest(Identity(7, "work"))
 
 
-def access(text: str = ALLOW_ALL, channels: int = 64, is_bonded: Callable[[Peer], bool] = lambda _: False) -> Access:
+def access(
+    text: str = ALLOW_ALL, channels: int = 64, is_bonded: Callable[[Peer], bool | None] = lambda _: None
+) -> Access:
     return Access(guest_policy(text), RuleLimits(channels, 1 << 18, 600), structlog.get_logger(), is_bonded)
 
 

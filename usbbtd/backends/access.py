@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import BREDR, SECURITY_LEVELS, BredrResult, LeResult, format_address, transport_of
+from usbbtd.bluetooth import BREDR, LEVEL_NONE, SECURITY_LEVELS, BredrResult, LeResult, format_address, transport_of
 from usbbtd.policy.rules import AccessRequest, Action, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
 from usbbtd.radio.errors import Exhausted, RadioError
 
@@ -20,6 +20,10 @@ CHANNELS: frozenset[Action] = frozenset({"connect", "listen"})
 
 #: The L2CAP result with which a peer is refused that policy does not let connect, by transport.
 REFUSED_BY_POLICY = (BredrResult.SECURITY_BLOCK, LeResult.INSUFFICIENT_AUTHORIZATION)
+
+
+#: Why a guest may not have what is secured by a bond of other guests.
+BOND_OF_OTHERS = "the peer is bonded, but not for this guest: a rule has to name its address"
 
 
 class Denied(RadioError):
@@ -77,10 +81,13 @@ class Grant:
         """Takes note of the security that the link has: its level, and whether it is encrypted with a bond's key.
 
         Must be called before the guest gets anything of the link. Raises Denied, with a record, if that is less than
-        was granted; the grant is closed then.
+        was granted, or if others have paired with the peer meanwhile; the grant is closed then.
         """
         self._link = level, is_bonded
-        if (missing := self.missing_in(self._decision)) is not None:
+        missing = self.missing_in(self._decision)
+        if missing is None and self._access.is_barred(self.request, self._decision):
+            missing = BOND_OF_OTHERS
+        if missing is not None:
             self.close()
             raise self._access.deny(self.request, self._decision, missing)
 
@@ -119,12 +126,12 @@ class Access:
     """Decides what one guest's device may do, and counts the grants that are open.
 
     ``defaults``: the limits that hold where the guest's policy sets none; none of them is None. ``is_bonded`` tells
-    whether there is a bond with a peer that has this guest among its guests.
+    whether the bond with a peer has this guest among its guests; None if there is no bond with the peer.
     """
 
     def __init__(
         self, policy: GuestPolicy, defaults: RuleLimits, log: FilteringBoundLogger,
-        is_bonded: Callable[[Peer], bool] = lambda _: False,
+        is_bonded: Callable[[Peer], bool | None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._is_bonded = is_bonded
         self._policy = policy
@@ -152,18 +159,21 @@ class Access:
     def statistics(self) -> dict[str, int]:
         return self._counts.copy()
 
-    # Requests. Each raises Denied, Exhausted or TooOften.
+    # Requests. Each raises Denied, Exhausted or TooOften. ``security``: the level that the guest itself wants.
 
-    def connect(self, peer: Peer, psm: int, now: float) -> Grant:
+    def connect(self, peer: Peer, psm: int, now: float, security: int = LEVEL_NONE) -> Grant:
         """Grants a channel to a PSM of a peer, or to an SPSM on LE."""
-        return self._connect(self._request("connect", peer, _service(transport_of(peer[1]), psm)), now)
+        return self._connect(self._request("connect", peer, _service(transport_of(peer[1]), psm), security), now)
 
-    def connect_fixed(self, peer: Peer, cid: int, now: float) -> Grant:
+    def connect_fixed(self, peer: Peer, cid: int, now: float, security: int = LEVEL_NONE) -> Grant:
         """Grants a fixed channel to a peer."""
-        return self._connect(self._request("connect", peer, PeerService("cid", cid)), now)
+        return self._connect(self._request("connect", peer, PeerService("cid", cid), security), now)
 
     def pair(self, peer: Peer, now: float) -> Grant:
-        """Grants pairing with a peer, which is to reach the grant's level. It counts as a connect."""
+        """Grants pairing with a peer, which is to reach the grant's level. It counts as a connect.
+
+        A bond of other guests is not the guest's to replace, unless a rule names the peer.
+        """
         return self._connect(self._request("agent", peer), now)
 
     def echo(self, peer: Peer, now: float) -> Grant:
@@ -191,10 +201,10 @@ class Access:
     def advertise(self) -> Grant:
         return self._grant(AccessRequest("advertise"))
 
-    def offer(self, peer: Peer, psm: int) -> Grant:
+    def offer(self, peer: Peer, psm: int, security: int = LEVEL_NONE) -> Grant:
         """Grants a channel of a listener to a peer, from when the peer begins to wait for the guest to accept it."""
-        request = self._request("listen", peer, _service(transport_of(peer[1]), psm))
-        decision = self._policy.decide(request)
+        request = self._request("listen", peer, _service(transport_of(peer[1]), psm), security)
+        decision = self._decide(request)
         self._record(request, decision, self._exhausted(decision))
         return self._give(request, decision)
 
@@ -206,7 +216,7 @@ class Access:
 
     def pairing(self, peer: Peer) -> Decision:
         """Returns whether the guest's agent may pair with a peer that has asked for it, and how."""
-        return self._policy.decide(self._request("agent", peer))
+        return self._decide(self._request("agent", peer))
 
     def identify(self, grant: Grant, peer: Peer) -> None:
         """Takes note of who a grant's peer is: one with a private address is known only when its link is there.
@@ -235,8 +245,8 @@ class Access:
             return True
         request = grant.request
         if request.peer is not None:
-            request = request._replace(bonded=self._is_bonded(request.peer))
-        decision = self._policy.decide(request)
+            request = request._replace(bonded=bool(self._is_bonded(request.peer)))
+        decision = self._decide(request)
         grant.change_decision(decision)
         reason = grant.missing_in(decision) if decision.allowed else decision.reason
         if reason is not None:
@@ -245,7 +255,12 @@ class Access:
             self._log.warning("access revoked", **_facts(request, decision), reason=reason)
         return reason is None
 
-    # A grant calls this.
+    # A grant calls these.
+
+    def is_barred(self, request: AccessRequest, decision: Decision) -> bool:
+        """Returns whether a bond of other guests keeps from this guest what policy allows."""
+        peer = request.peer
+        return peer is not None and decision.bars_bond_of_others(request) and self._is_bonded(peer) is False
 
     def deny(self, request: AccessRequest, decision: Decision, reason: str) -> Denied:
         """Records that a request is denied after all, and returns the error."""
@@ -255,18 +270,27 @@ class Access:
 
     # Inside.
 
-    def _request(self, action: Action, peer: Peer, service: PeerService | None = None) -> AccessRequest:
-        return AccessRequest(action, peer, service, self._is_bonded(peer))
+    def _request(
+        self, action: Action, peer: Peer, service: PeerService | None = None, security: int = LEVEL_NONE
+    ) -> AccessRequest:
+        return AccessRequest(action, peer, service, bool(self._is_bonded(peer)), security)
+
+    def _decide(self, request: AccessRequest) -> Decision:
+        """Returns policy's decision, or that a bond of other guests keeps from this guest what policy allows."""
+        decision = self._policy.decide(request)
+        if self.is_barred(request, decision):
+            return decision._replace(allowed=False, reason=BOND_OF_OTHERS)
+        return decision
 
     def _connect(self, request: AccessRequest, now: float) -> Grant:
-        decision = self._policy.decide(request)
+        decision = self._decide(request)
         exhausted = self._exhausted(decision) if request.action in CHANNELS else None
         self._record(request, decision, exhausted or self._too_often(decision, now))
         self._count_connect(decision, now)
         return self._give(request, decision)
 
     def _grant(self, request: AccessRequest) -> Grant:
-        decision = self._policy.decide(request)
+        decision = self._decide(request)
         self._record(request, decision)
         return self._give(request, decision)
 

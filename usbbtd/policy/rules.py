@@ -61,13 +61,14 @@ class AccessRequest(NamedTuple):
     """Says what a guest wants to do. A scan and an advertisement have neither ``peer`` nor ``service``.
 
     ``peer``: None if a guest wants to listen, or to be an agent, for whoever comes. ``bonded``: whether there is a bond
-    with the peer that has the guest among its guests.
+    with the peer that has the guest among its guests. ``security``: the level that the guest itself wants of the link.
     """
 
     action: Action
     peer: Peer | None = None
     service: PeerService | None = None
     bonded: bool = False
+    security: int = LEVEL_NONE
 
 
 class RuleLimits(NamedTuple):
@@ -122,8 +123,9 @@ class Rule(NamedTuple):
 
     def decide(self, request: AccessRequest) -> "Decision":
         """Returns the decision on a request that the rule matches."""
-        by_bond = self.peers is not None and request.peer not in self.peers and request.bonded
-        return self.decide_for(request.action, by_bond=by_bond)
+        names_peer = self.peers is not None and request.peer in self.peers
+        by_bond = self.peers is not None and not names_peer and request.bonded
+        return self.decide_for(request.action, by_bond=by_bond)._replace(names_peer=names_peer)
 
     def decide_for(self, action: Action, *, by_bond: bool) -> "Decision":
         """Returns the decision on an action. ``by_bond``: the rule is about the peer because of its bond alone.
@@ -151,7 +153,8 @@ class Decision(NamedTuple):
     """Says whether a request is allowed, by which rule, and why. ``rule``: None if no rule matches.
 
     ``security``: the least level of the link on which it is allowed. ``needs_bond``: whether the link has to be
-    encrypted with the key of a bond that has the guest among its guests.
+    encrypted with the key of a bond that has the guest among its guests. ``names_peer``: whether the rule names the
+    peer by its address.
     """
 
     allowed: bool
@@ -159,11 +162,22 @@ class Decision(NamedTuple):
     reason: str
     security: int = LEVEL_NONE
     needs_bond: bool = False
+    names_peer: bool = False
 
     @property
     def allows_pin(self) -> bool:
         """Returns whether pairing by a PIN is allowed."""
         return self.allowed and self.rule is not None and self.rule.legacy_pin
+
+    def bars_bond_of_others(self, request: AccessRequest) -> bool:
+        """Tells whether a bond with the peer that is of other guests alone keeps what is allowed from this guest.
+
+        It does from pairing, which would take the bond away from them, and from channels for which the link has to be
+        encrypted: the bond's key would do that. A rule that names the peer lets the guest have both.
+        """
+        if not self.allowed or self.names_peer or request.action not in SECURED:
+            return False
+        return request.action == "agent" or max(self.security, request.security) >= LEVEL_ENCRYPTED
 
     @property
     def where(self) -> str:

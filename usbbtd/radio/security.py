@@ -99,7 +99,10 @@ class LinkSecurity:
 
     def new_core(self, le_address: bytes) -> Security:
         """Returns the security core for a new stack. ``le_address``: our random static address."""
-        return Security(bonds=self.book, random=secrets.token_bytes, le_address=le_address, limits=self._limits)
+        return Security(
+            bonds=self.book, random=secrets.token_bytes, le_address=le_address, limits=self._limits,
+            may_replace=self._may_replace,
+        )  # fmt: skip
 
     # For users to call.
 
@@ -155,10 +158,10 @@ class LinkSecurity:
     def bonds(self) -> list[Bond]:
         return list(self.book)
 
-    def is_bonded_for(self, address: bytes, address_type: int, guest: str) -> bool:
-        """Returns whether there is a bond with the peer of this identity that belongs to a guest."""
+    def is_bonded_for(self, address: bytes, address_type: int, guest: str) -> bool | None:
+        """Returns whether the bond with the peer of this identity belongs to a guest; None if there is no bond."""
         bond = self.book.find(address, address_type)
-        return bond is not None and guest in bond.guests
+        return None if bond is None else guest in bond.guests
 
     def take_bond(self, bond: Bond) -> str | None:
         """Keeps a bond that was made elsewhere. Returns why it may not be kept, for people; None if it is.
@@ -275,6 +278,11 @@ class LinkSecurity:
         if link.security.level < level:
             raise self.fallen(link, level)
         return link.security
+
+    def _may_replace(self, handle: int, bond: Bond) -> bool:
+        """Tells whether the agent that pairs over a link may pair with the peer of this bond, whose identity it is."""
+        agent = self._agent_of(self._links.by_handle[handle])
+        return agent is not None and agent.terms(bond.address, bond.address_type) is not None
 
     def _has_key(self, link: RadioLink, level: int) -> bool:
         bond = self.book.find(*link.identity)

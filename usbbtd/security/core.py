@@ -49,6 +49,7 @@ _DEFAULT_LIMITS = SecurityLimits()
 class Security:
     """The links of one controller. ``bonds``: of our adapter; pairings add to it. ``random``: gives so many octets.
 
+    ``may_replace``: tells whether who pairs over the link with this handle may replace this bond; without it, all may.
     ``lockout``: one that outlives this controller, if who has to wait must do so after a reset, too; of the same clock.
     ``le_address``: our static random address, our identity on LE. After each call, ``take_actions`` has what is to
     be done and ``take_events`` what the owner has to know.
@@ -62,6 +63,7 @@ class Security:
         le_address: bytes,
         limits: SecurityLimits = _DEFAULT_LIMITS,
         lockout: Lockout | None = None,
+        may_replace: Callable[[int, Bond], bool] = lambda *_: True,
     ) -> None:
         self._random = random
         self._le_identity = (le_address, ADDRESS_LE_RANDOM)
@@ -74,7 +76,7 @@ class Security:
         if lockout is None:
             lockout = Lockout(limits)
         self._shared = SharedSecurity(
-            limits, bonds, lockout, prompts, self._deadlines, counters, self._events, self._actions
+            limits, bonds, lockout, prompts, self._deadlines, counters, self._events, self._actions, may_replace
         )
         self._links: dict[int, SecureLink] = {}
         self._by_address: dict[bytes, BredrSecurity] = {}

@@ -1,6 +1,7 @@
 """What is the same on both transports: a link, what it is worth, and what is wanted of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from usbbtd.bluetooth import LEVEL_NONE, ROLES, SECURITY_LEVELS, ErrorCode, describe_error, format_address, transport_of
@@ -44,7 +45,7 @@ COUNTERS = (
 
 
 class SharedSecurity(NamedTuple):
-    """The parts that all links of a Security share. The lists are emptied in place."""
+    """The parts that all links of a Security share. The lists are emptied in place; ``may_replace``: see Security."""
 
     limits: SecurityLimits
     bonds: BondBook
@@ -54,6 +55,7 @@ class SharedSecurity(NamedTuple):
     counters: dict[str, int]
     events: list[SecurityEvent]
     actions: list[SecurityAction]
+    may_replace: Callable[[int, Bond], bool]
 
 
 class LinkSecurityInfo(NamedTuple):
@@ -168,7 +170,8 @@ class SecureLink(ABC):
         """Takes the keys of a pairing, and keeps them in a bond if ``is_kept``.
 
         Returns False if the link is ending. It is ended if the keys are weaker than those of the bond that there is:
-        whoever makes such keys with the address of a bonded peer is not that peer, or somebody is in the middle.
+        whoever makes such keys with the address of a bonded peer is not that peer, or somebody is in the middle. So it
+        is if the owner does not let that bond be replaced: only now is it known whose identity the peer gives.
         """
         if self._is_ending:
             return False
@@ -178,6 +181,11 @@ class SecureLink(ABC):
         if old is not None and (text := replacement_refused(old, bond)) is not None:
             self.refuse_bond(text)
             self.end(Why.WEAKER, text)
+            return False
+        if old is not None and is_kept and not shared.may_replace(self.handle, old):
+            text = "the peer has a bond of others, which may not be replaced"
+            self.refuse_bond(text)
+            self.end(Why.REFUSED, text)
             return False
         if identity != self.identity:
             self.identity = identity

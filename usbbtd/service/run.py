@@ -248,9 +248,9 @@ class Service:
             del self._guests[path]
         log.info("guest detached", path=path)
 
-    def _is_bonded(self, guest: str | None, peer: Peer) -> bool:
-        """Returns whether there is a bond with a peer that belongs to a guest. One without a name has none."""
-        return self.adapter.security.is_bonded_for(*peer, guest) if guest else False
+    def _is_bonded(self, guest: str | None, peer: Peer) -> bool | None:
+        """Returns whether the bond with a peer is a guest's, who needs a name for that; None if there is no bond."""
+        return self.adapter.security.is_bonded_for(*peer, guest or "")
 
     async def _stop(self) -> None:
         """Ends the guests first, so that nobody asks for more; then the links to peers; then the dongles."""

@@ -8,9 +8,10 @@ import pytest
 from bumble.gatt import Service
 
 from tests.backends.vl2cap import test_connection as connection
-from tests.backends.vl2cap.test_agents import AgentEnd, pair_by_numbers, user_of
+from tests.backends.vl2cap.test_agents import AgentEnd, pair, pair_by_numbers, user_of
 from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
+from tests.support.pairing import AirAgent
 from usbbtd.abi.layout import constants
 from usbbtd.guest.errors import ChannelClosed
 from usbbtd.l2capif.wire import ChannelResponse
@@ -294,3 +295,23 @@ async def test_a_peer_that_sends_more_than_a_fixed_channel_takes(
     with pytest.raises(ChannelClosed) as ended:
         await stream.receive()
     assert ended.value.errno == errno.EBADMSG
+
+
+@both_transports
+async def test_a_bond_of_another_guest_is_not_used_unless_a_rule_names_the_peer(
+    guest: Guest, adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    address, address_type = air.PEER[transport]
+    peer.serve(transport)
+    user_of(peer)
+    await adapter.security.pair(octets(address), address_type, 2, AirAgent(guest="lab"))
+    (bond,) = adapter.security.bonds()
+    await AgentEnd.start(guest)
+    assert (await guest.connect(transport, security=2)).ret == -errno.EACCES
+    assert (await pair(guest, transport)).ret == -errno.EACCES
+    opened = await guest.connect(transport)
+    assert (opened.ret, opened.security > 2) == (0, True)  # it asked for no key, which the link happens to have
+    connection.change(guest, air.ALLOW_ALL + f'peer = "{address}"')
+    named = await guest.connect(transport, security=2)
+    assert (named.ret, named.security) == (0, opened.security)
+    assert adapter.security.bonds()[0].guests == bond.guests == {"lab"}

@@ -122,6 +122,20 @@ def test_explain_says_what_the_link_has_to_be(directory: Path, capsys: pytest.Ca
     assert (told["security"], told["bond"]) == ("authenticated", True)
 
 
+def test_explain_says_where_a_bond_of_others_is_in_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = '[[rule]]\nguest = "any"\naction = "{}"\npeer = "{}"\nsecurity = "{}"\nverdict = "allow"\n'
+    said = "a bond that is not this guest's"
+    for action, peer, security, *options in (
+        ("connect", "any", "encrypted"), ("agent", "any", "none"), ("connect", ADDRESS, "secure"),
+        ("connect", "any", "none"), ("agent", ADDRESS, "none"), ("agent", "any", "none", "--bonded"),
+    ):  # fmt: skip
+        (tmp_path / "10.toml").write_text(rule.format(action, peer, security))
+        operands = [ADDRESS, "0x1001"] if action == "connect" else [ADDRESS]
+        assert explain(tmp_path, "work", action, *operands, *options) == 0
+        in_the_way = peer == "any" and (action == "agent" or security == "encrypted") and not options
+        assert (said in capsys.readouterr().out) is in_the_way
+
+
 def test_explain_for_programs(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(directory, "work", "connect", ADDRESS, "0x1001", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -130,6 +144,7 @@ def test_explain_for_programs(directory: Path, capsys: pytest.CaptureFixture[str
         "reason": "this rule allows it",
         "security": "none",
         "bond": False,
+        "names_peer": True,
         "limits": {"guest": {"connects_per_minute": 30}, "rule": {"channels": 2}},
     }
     assert explain(directory, "x", "advertise", "--json") == 1

@@ -97,7 +97,7 @@ def listen(session: GuestSession, call: ListenCall) -> None:
         return session.access.offer_level((address, address_type), call.psm)
 
     def serve(made: GuestObject) -> None:
-        offered = partial(_offer, session, call.id)
+        offered = partial(_offer, session, call)
         made.server = GuestListener(
             session.adapter, call.transport, call.psm, call.security, level_for=level_for, offered=offered,
             failed=session.failed,
@@ -112,11 +112,11 @@ def refuse(_session: GuestSession, call: RefuseCall) -> None:
     offer.refuse()
 
 
-def _offer(session: GuestSession, listener: int, offer: Offer) -> None:
-    """Lets a peer wait at a listener, or refuses it."""
+def _offer(session: GuestSession, call: ListenCall, offer: Offer) -> None:
+    """Lets a peer wait at the listener that a call has made, or refuses it."""
     link = offer.link
     try:
-        grant = session.access.offer(link.identity, offer.psm)
+        grant = session.access.offer(link.identity, offer.psm, call.security)
         grant.admit(link.security.level, is_bonded=link.security.is_bonded)
     except Denied:
         session.adapter.channels.refuse(offer, REFUSED_BY_POLICY[link.transport])
@@ -125,6 +125,6 @@ def _offer(session: GuestSession, listener: int, offer: Offer) -> None:
         session.adapter.channels.refuse(offer)
         return
     waiting = GuestOffer(session, offer, grant)
-    if not session.core.offer(listener, waiting):
+    if not session.core.offer(call.id, waiting):
         waiting.refuse()
     session.answer()

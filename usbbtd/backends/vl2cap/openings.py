@@ -26,7 +26,7 @@ def connect(session: GuestSession, call: ConnectCall) -> None:
     decide = access.connect_fixed if call.fixed else access.connect
     connect = channels.connect_fixed if call.fixed else channels.connect
     try:
-        grant = decide(peer[:2], call.psm, asyncio.get_running_loop().time())
+        grant = decide(peer[:2], call.psm, asyncio.get_running_loop().time(), call.security)
     except FAILURES as error:
         session.fail(call.req_id, error)
         return

@@ -172,6 +172,8 @@ def _print(decision: Decision, rules: GuestPolicy, request: AccessRequest) -> No
     print(f"{'allowed' if decision.allowed else 'denied'} by {decision.where}: {decision.reason}")
     if decision.security > LEVEL_NONE:
         print(f"  the link has to be {_MEANINGS[decision.security]}")
+    if request.peer is not None and not request.bonded and decision.bars_bond_of_others(request):
+        print("  but not if the peer has a bond that is not this guest's: the rule does not name its address")
     before = rules.rules[: rules.rules.index(decision.rule)] if decision.rule else rules.rules
     for rule in before:
         print(f"  {rule.where} is about this guest, but about another {_other(rule, request)}")
@@ -194,6 +196,7 @@ def _facts(decision: Decision, rules: GuestPolicy) -> dict[str, object]:
     facts = {"allowed": decision.allowed, "rule": where, "reason": decision.reason}
     if decision.allowed:
         facts |= {"security": SECURITY_LEVELS[decision.security], "bond": decision.needs_bond}
+        facts["names_peer"] = decision.names_peer
     return facts | {"limits": _limits(decision, rules)}
 
 
