@@ -1,7 +1,8 @@
 """A GATT client that exists, Bumble's, over a guest's ATT channel."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bumble.att import ATT_DEFAULT_MTU, ATT_PDU, ATT_Error, ErrorCode
@@ -9,7 +10,7 @@ from bumble.core import UUID
 from bumble.gatt_client import CharacteristicProxy, Client
 
 from tests.demo import plan
-from usbbtd.guest import Adapter, Channel, ChannelClosed
+from usbbtd.guest import Adapter, Channel, ChannelClosed, SecurityLevel
 
 NOTIFICATIONS = 3
 INTERVAL_MS = 10
@@ -54,6 +55,18 @@ class AttBearer:
             await self._channel.send(await self._sending.get())
 
 
+@asynccontextmanager
+async def open_client(adapter: Adapter, address: str, security: SecurityLevel = "none") -> AsyncIterator[Client]:
+    """Opens ATT with a device of LE that has a random address, for a client of its GATT server. Raises AdapterError."""
+    async with await adapter.open_att(address, address_type="random", security=security) as channel:
+        client = Client(bearer := AttBearer(channel))
+        running = asyncio.create_task(bearer.run(client))
+        try:
+            yield client
+        finally:
+            running.cancel()
+
+
 async def sense(adapter: Adapter) -> dict[str, Any]:
     """Has the sensor's temperature read, its interval written, and its notifications subscribed to.
 
@@ -61,21 +74,16 @@ async def sense(adapter: Adapter) -> dict[str, Any]:
     interval that was wanted, and as it is read back, and the temperatures, the first as it was read.
     """
     address = plan.SENSOR.le_address
-    async with await adapter.open_att(address, address_type="random") as channel:
-        client = Client(bearer := AttBearer(channel))
-        running = asyncio.create_task(bearer.run(client))
-        try:
-            temperature, interval = await _find(client)
-            refused = await _is_refused(temperature)
-            paired = await adapter.pair(address, address_type="random")
-            measured: asyncio.Queue[bytes] = asyncio.Queue()
-            values = [await temperature.read_value()]
-            await interval.write_value(INTERVAL_MS.to_bytes(2, "little"), with_response=True)
-            written = int.from_bytes(await interval.read_value(), "little")
-            await temperature.subscribe(measured.put_nowait)
-            values += [await measured.get() for _ in range(NOTIFICATIONS)]
-        finally:
-            running.cancel()
+    async with open_client(adapter, address) as client:
+        temperature, interval = await _find(client)
+        refused = await _is_refused(temperature)
+        paired = await adapter.pair(address, address_type="random")
+        measured: asyncio.Queue[bytes] = asyncio.Queue()
+        values = [await temperature.read_value()]
+        await interval.write_value(INTERVAL_MS.to_bytes(2, "little"), with_response=True)
+        written = int.from_bytes(await interval.read_value(), "little")
+        await temperature.subscribe(measured.put_nowait)
+        values += [await measured.get() for _ in range(NOTIFICATIONS)]
     temperatures = [int.from_bytes(value, "little", signed=True) for value in values]
     return {
         "refused": refused, "security": paired.security, "wanted_ms": INTERVAL_MS, "interval_ms": written,

@@ -2,10 +2,10 @@
 
 Each socket leads to a controller. Without its socket there is no device that calls, no ``--lock``, no ``--sensor``.
 
-Commands, each answered by one report; a first one, ``{"up": true}``, comes unasked:
+Unasked come a first report, ``{"up": true}``, and ``{"shows": "427 193"}`` when the lock shows a number. Commands, each
+answered by one report:
 ``{"do": "call", "guests": […], "count": n, "window": n}`` connects to the listeners of these guests and sends streams;
-``{"do": "show"}`` waits until the lock shows a number, and tells it;
-``{"do": "confirm", "accept": true}`` is what the lock's user says to that;
+``{"do": "confirm", "accept": true}`` is what the lock's user says to its number;
 ``{"do": "counts"}`` tells what the echoing devices saw.
 """
 
@@ -167,7 +167,7 @@ class Peers:
         if sockets.lock is not None:
             spec = ClassicChannelSpec(psm=plan.LOCK_PSM, mtu=MTU)
             device = await power_on(sockets.lock, plan.LOCK, secure_connections=True)
-            self._lock = Lock(device, spec, self._echoes.accept)
+            self._lock = Lock(device, spec, self._echoes.accept, lambda digits: lines.report(shows=digits))
             await self._lock.start()
         if sockets.sensor is not None:
             await Sensor(await power_on(sockets.sensor, plan.SENSOR)).start()
@@ -176,8 +176,6 @@ class Peers:
         match command.pop("do"):
             case "call" if self._caller is not None:
                 return {"counts": [each.as_json() for each in await self._caller.call(**command)]}
-            case "show" if self._lock is not None:
-                return {"digits": await self._lock.user.shown.get()}
             case "confirm" if self._lock is not None:
                 self._lock.user.says.put_nowait(command["accept"])
                 return {}

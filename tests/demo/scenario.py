@@ -144,11 +144,11 @@ class Scenario:
         """The lock takes nobody who has not compared numbers: here, whoever sees both."""
         guest, peers = self._guests[plan.GUESTS[0]], self._lab.peers
         with self._display.step("a lock pairs by numeric comparison, and its channel is encrypted"):
-            here, there = await asyncio.gather(guest.ask(do="pair"), peers.ask(do="show"))
+            here, there = await asyncio.gather(guest.ask(do="pair"), peers.take_report())
             if here["refused"] != "security block":
                 raise DemoError("the lock took a channel that is not encrypted")
-            same = here["asked"] == "confirm" and here["digits"] == there["digits"]
-            self._display.update(f"{there['digits']} on both" if same else "two numbers")
+            same = here["asked"] == "confirm" and here["digits"] == there["shows"]
+            self._display.update(f"{there['shows']} on both" if same else "two numbers")
             opened, _ = await asyncio.gather(guest.ask(do="confirm", accept=same), peers.ask(do="confirm", accept=same))
             if opened["security"] not in ("authenticated", "secure"):
                 raise DemoError(f"the lock's channel is no more than {opened['security']}")

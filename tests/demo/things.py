@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from bumble.att import Attribute
@@ -19,24 +20,34 @@ _COLDEST, _HOTTEST = 2000, 3000
 
 
 class LockUser(PairingDelegate):  # type: ignore[misc]  # Bumble is not typed
-    """Somebody who stands before the lock. ``shown``: the numbers that it shows. ``says``: what is answered to each."""
+    """Somebody who stands before the lock. ``shown`` is called with each number that it shows.
 
-    def __init__(self) -> None:
+    ``says``: what is answered to it. ``agreed``: whether a number was compared, and the answer was yes.
+    """
+
+    def __init__(self, shown: Callable[[str], None]) -> None:
         super().__init__(PairingDelegate.DISPLAY_OUTPUT_AND_YES_NO_INPUT)
-        self.shown: asyncio.Queue[str] = asyncio.Queue()
         self.says: asyncio.Queue[bool] = asyncio.Queue()
+        self.agreed = False
+        self._shown = shown
 
     async def compare_numbers(self, number: int, digits: int) -> bool:
         text = f"{number:0{digits}}"
-        self.shown.put_nowait(f"{text[:3]} {text[3:]}")
-        return await self.says.get()
+        self._shown(f"{text[:3]} {text[3:]}")
+        self.agreed = await self.says.get()
+        return self.agreed
 
 
 class Lock:
-    """Pairs by numeric comparison, and lets a channel be opened on an encrypted link only, with ``accept``."""
+    """Takes channels, with ``accept``, on encrypted links only, and only after numbers were compared.
 
-    def __init__(self, device: Device, spec: ClassicChannelSpec, accept: Any) -> None:
-        self.user = LockUser()
+    ``shown``: see LockUser.
+    """
+
+    def __init__(
+        self, device: Device, spec: ClassicChannelSpec, accept: Callable[[Any], None], shown: Callable[[str], None]
+    ) -> None:
+        self.user = LockUser(shown)
         self._device = device
         self._manager: Any = device.l2cap_channel_manager
         device.keystore = MemoryKeyStore()
@@ -51,7 +62,7 @@ class Lock:
         await self._device.set_connectable(True)
 
     def _take_encrypted(self, connection: Connection, cid: int, request: L2CAP_Connection_Request) -> None:
-        if connection.is_encrypted:
+        if connection.is_encrypted and self.user.agreed:
             self._take(connection, cid, request)
             return
         result = L2CAP_Connection_Response.Result.CONNECTION_REFUSED_SECURITY_BLOCK

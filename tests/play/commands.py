@@ -27,6 +27,7 @@ def write_commands(lab: DemoLab) -> Path:
     _write(
         folder / "peer-connect", ["tests.play.peer", lab.air_socket(plan.CALLER)], environment={"PYTHONPATH": path}
     )  # fmt: skip
+    _write(folder / "gatt", ["tests.play.gatt"], environment={"PYTHONPATH": path})
     _write(
         folder / "usbbtctl", ["usbbtd.cli.ctl", "--socket", str(lab.control)],
         environment=lab.world.environment(plan.DRIVER_DOMAIN),

@@ -37,7 +37,9 @@ async def run(display: Display, output: Path) -> int:
             raise DemoError(f"not ready after {START_TIME_LIMIT_S} s; logs in {logs}/") from None
         lab.service_ended.add_done_callback(partial(_tell_end, display))
         display.text(greeting(output))
+        telling = asyncio.create_task(_stand_at_the_lock(display, lab))
         await run_shell(_environment(lab))
+        telling.cancel()
         if lab.service_ended.done():
             return 1
         display.text()
@@ -51,9 +53,18 @@ def _tell_end(display: Display, how: asyncio.Future[str]) -> None:
         display.text(f"\n  {how.result()}\n  What is left is: exit")
 
 
+async def _stand_at_the_lock(display: Display, lab: DemoLab) -> None:
+    """Says what the lock shows, and yes to it there, as somebody who has just made it pair does."""
+    with suppress(DemoError, OutputError):  # the device has ended, which is told as all ends; nobody reads any more
+        while True:
+            if (digits := (await lab.peers.take_report()).get("shows")) is not None:
+                display.text(f"\n  The lock shows {digits}, and somebody there says yes.")
+                await lab.peers.tell(do="confirm", accept=True)
+
+
 async def _start(lab: DemoLab) -> None:
     await lab.start_driver_domain(ALLOW_ALL)
-    await lab.start_peers(plan.ECHO)
+    await lab.start_peers(plan.ECHO, plan.LOCK, plan.SENSOR)
     lab.attach(GUEST)
 
 
