@@ -77,7 +77,7 @@ async def test_two_advertisements_are_heard(ours: SharedAdapter, peer: BumblePee
             both.set()
 
     for number in (1, 2):
-        ours.air.start_advertising(Advertiser(b"\x04\xff\xff\xff" + bytes((number,)), 20, True))
+        ours.air.start_advertising(Advertiser(b"\x04\xff\xff\xff" + bytes((number,)), 20, False))
     await peer.device.stop_advertising()
     peer.device.on("advertisement", hear)
     await peer.device.start_scanning(filter_duplicates=False)

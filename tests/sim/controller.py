@@ -10,6 +10,7 @@ from bumble.controller import Controller
 from bumble.core import InvalidArgumentError, PhysicalTransport
 from bumble.link import LocalLink
 
+from tests.sim.advertising import Advertising
 from tests.sim.authentication import Authentication
 from tests.sim.commands import Commands
 from tests.sim.dongle import ACL, EVENT, SimulatedDongle
@@ -120,6 +121,7 @@ def new_controller(
     Authentication(controller, commands)
     Paging(controller, commands)
     Inquiry(controller, commands)
+    Advertising(controller)
     Privacy(controller, commands)
     controller.supported_commands = controller.supported_commands | commands.opcodes
     features = hci.LmpFeatureMask
