@@ -51,7 +51,7 @@ def test_what_is_no_file(directory: Path) -> None:
     assert refusal(directory, "rtl_bt") == "not read: it is no file"
     assert refusal(directory, "pipe") == "not read: it is no file"
     (directory / "loop").symlink_to("loop")
-    assert refusal(directory, "loop").startswith("cannot be read: ")
+    assert refusal(directory, "loop").startswith("not readable: ")
 
 
 def test_a_file_that_is_not_there(directory: Path) -> None:

@@ -79,6 +79,8 @@ async def test_realtek_without_its_firmware_goes_on(adapter: SharedAdapter, radi
     assert missing["log_level"] == "warning"
     assert (missing["file"], missing["package"]) == ("rtl_bt/rtl8761bu_fw.bin", "firmware-realtek")
     assert missing["reason"] == f"not in {tmp_path}"
+    wanted = f"firmware: rtl_bt/rtl8761bu_fw.bin, of Debian's firmware-realtek, is not in {tmp_path}"
+    assert adapter.info().missing == [wanted]
     assert adapter.powered
 
 

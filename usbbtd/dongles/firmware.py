@@ -42,11 +42,11 @@ class FirmwareDirectory:
         except FileNotFoundError:
             raise FirmwareMissing(self._absent(path)) from None
         except OSError as error:
-            raise FirmwareMissing(f"cannot be read: {error.strerror}") from error
+            raise FirmwareMissing(f"not readable: {error.strerror}") from error
         try:
             return self._read(file)
         except OSError as error:
-            raise FirmwareMissing(f"cannot be read: {error.strerror}") from error
+            raise FirmwareMissing(f"not readable: {error.strerror}") from error
         finally:
             os.close(file)
 

@@ -141,7 +141,7 @@ class SharedAdapter:
             address=format_address(found.address) if found else None,
             random_address=format_address(self._random_address),
             transports=[name for name, there in zip(TRANSPORTS, self.transports, strict=True) if there],
-            missing=[f"{cost}: {why}" for cost, why in controller.host.lost.items()] if controller is not None else [],
+            missing=controller.missing() if controller is not None else [],
             controller=controller.kind if controller is not None else None,
             hci_version=found.hci_version if found else None,
             company_identifier=found.company_identifier if found else None,

@@ -104,6 +104,7 @@ class Controller:
         self._chip: str | None = None  # what it is, if its set-up has found that out
         self._setup = setup  # None when it has ended
         self._had_setup = setup is not None
+        self._without: str | None = None  # the firmware that it has not got, and why, for people
         self._firmware = firmware or FirmwareDirectory()
         self._user = user
         self._log = log
@@ -129,6 +130,11 @@ class Controller:
         """Returns what the controller is, for people; None before it is up for the first time."""
         found = self.host.controller
         return controller_name(found.company_identifier, found.hci_version, self._chip) if found else None
+
+    def missing(self) -> list[str]:
+        """Returns what it does not do or have, although it should, with the reasons, for people."""
+        lost = [f"{cost}: {why}" for cost, why in self.host.lost.items()]
+        return lost if self._without is None else [f"firmware: {self._without}", *lost]
 
     def lacks_firmware(self) -> bool:
         """Returns whether it is up without the set-up that it needs, because its dongle is not known to need it."""
@@ -274,6 +280,7 @@ class Controller:
             )
         if result.problem is not None:
             file, package, reason = result.problem
+            self._without = f"{file}, of Debian's {package}, is {reason}"
             self._log.warning(
                 "firmware missing", dongle=name, controller=result.chip, file=file, package=package, reason=reason
             )

@@ -13,8 +13,8 @@ class AdapterStatus(NamedTuple):
     """The facts about an adapter.
 
     ``state``: "no dongle", "switched off", "off", "starting", "up" or "failed". ``missing``: what the controller cannot
-    do for us, although it should, and why. ``bredr_buffers``, ``le_buffers``: (octets of one, their number); None if LE
-    shares those of BR/EDR, or if unknown.
+    do for us, or has not got, although it should, and why. ``bredr_buffers``, ``le_buffers``: (octets of one, their
+    number); None if LE shares those of BR/EDR, or if unknown.
     """
 
     state: str

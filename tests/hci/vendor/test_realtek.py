@@ -171,7 +171,7 @@ def test_a_chip_that_does_not_tell_its_versions_goes_on_as_it_is() -> None:
     controller.refused = {READ_ROM}
     problem = run(controller, {}).result.problem
     assert problem is not None
-    assert problem.reason == "not loaded: the controller does not tell its version"
+    assert problem.reason == "not loaded: the controller does not tell for which version"
 
 
 def test_every_rom_is_one_of_a_controller_that_lacks_firmware() -> None:

@@ -87,7 +87,9 @@ def realtek_script() -> SetupScript[SetupResult]:
     if chip.has_rom_version:
         answer = yield from ask(RtkReadRomVersion(), RtkRomVersion)
         if answer is None:
-            return _without(chip, f"rtl_bt/{chip.files}_fw.bin", "not loaded: the controller does not tell its version")
+            return _without(
+                chip, f"rtl_bt/{chip.files}_fw.bin", "not loaded: the controller does not tell for which version"
+            )
         rom_version = answer
     name, reply = yield from _firmware_of(chip)
     if reply.status:
