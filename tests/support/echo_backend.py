@@ -286,7 +286,7 @@ class Driver:
     def answer_pairing(self, call: calls.PairCall) -> None:
         if call.address == NOT_THERE:
             self.backend.fail(call.req_id, errno.ETIMEDOUT, status=4)
-        elif call.oob:
+        elif call.oob or call.address == ADVERTISER:  # which shows nothing, so nothing is asked
             self.backend.complete_pairing(call.req_id, call.security, 16, bonded=True)
         elif self.agent is None:
             self.backend.fail(call.req_id, errno.EPERM, why=constants.L2CAPIF_WHY_NO_AGENT, needed=call.security)
