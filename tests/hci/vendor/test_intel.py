@@ -133,7 +133,7 @@ def test_a_damaged_file_is_one_problem_or_is_not_accepted(changes: list[tuple[in
 @pytest.mark.parametrize(
     ("options", "failure", "took_s"),
     [
-        ({"silent": {SECURE_SEND}}, "IntelSecureSend (0xFC09) is never answered", 2),
+        ({"silent": {SECURE_SEND}}, "IntelSecureSend (0xFC09) is never answered", 10),
         ({"forgets": {0x06}}, "Intel AX210 does not accept its firmware, intel/ibt-0290-1150.sfi", 5),
         ({"forgets": {0x02}}, "Intel AX210 does not start its firmware, intel/ibt-0290-1150.sfi", 5),
         ({"unanswered": 1}, "Intel AX210 has a bootloader that usbbtd does not know", 0),

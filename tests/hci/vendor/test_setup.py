@@ -10,7 +10,7 @@ from tests.sim.vendor_realtek import complete, first_form
 from usbbtd.errors import RemoteProtocolError
 from usbbtd.hci.vendor.choice import setup_for
 from usbbtd.hci.vendor.setup import SETUP_S, VendorSetup
-from usbbtd.hci.vendor.steps import AwaitEvent, SetupResult, SetupScript, Tell, ask, need
+from usbbtd.hci.vendor.steps import AwaitEvent, SetupResult, SetupScript, Tell, ask, load
 from usbbtd.hci.vendor.wire import IntelReset, IntelSecureSend, RtkReadRomVersion, RtkRomVersion
 
 RESET = IntelReset(0, 1, 0, 1, 0)
@@ -18,7 +18,7 @@ RESET = IntelReset(0, 1, 0, 1, 0)
 
 def endless() -> SetupScript[SetupResult]:
     while True:
-        yield from need(RtkReadRomVersion())
+        yield from load(RtkReadRomVersion())
 
 
 def start(script: SetupScript[SetupResult]) -> VendorSetup:
@@ -34,7 +34,7 @@ def test_a_controller_that_always_answers_a_little_too_early_is_given_up_at_last
         assert setup.take_commands() == [RtkReadRomVersion().pack()]
         due = setup.next_timeout()
         assert due is not None
-        now = min(now + 1.9, due)
+        now = min(now + 9.9, due)
         if now == SETUP_S:
             setup.handle_timeout(now)
         else:
@@ -57,7 +57,7 @@ def test_answers_to_other_commands_are_ignored() -> None:
 
 def test_an_event_may_come_before_it_is_waited_for_but_not_before_the_last_start() -> None:
     def script() -> SetupScript[SetupResult]:
-        yield from need(IntelSecureSend(1, b"data"))
+        yield from load(IntelSecureSend(1, b"data"))
         first = yield AwaitEvent(6, 5.0)
         yield Tell(RESET)
         second = yield AwaitEvent(2, 5.0)

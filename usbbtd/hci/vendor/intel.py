@@ -18,7 +18,7 @@ from usbbtd.hci.vendor.steps import (
     SetupScript,
     Tell,
     ask,
-    need,
+    load,
 )
 from usbbtd.hci.vendor.wire import (
     PIECE,
@@ -173,7 +173,7 @@ def _name(variant: int) -> str:
 
 def _send(section: int, content: bytes) -> SetupScript[None]:
     for start in range(0, len(content), PIECE):
-        yield from need(IntelSecureSend(section, content[start : start + PIECE]))
+        yield from load(IntelSecureSend(section, content[start : start + PIECE]))
 
 
 def _configure(file: FirmwareFile) -> SetupScript[FirmwareProblem | None]:

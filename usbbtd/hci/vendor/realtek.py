@@ -16,7 +16,7 @@ from usbbtd.hci.vendor.steps import (
     SetupResult,
     SetupScript,
     ask,
-    need,
+    load,
 )
 from usbbtd.hci.vendor.wire import (
     PIECE,
@@ -149,7 +149,7 @@ def _download(firmware: bytes) -> SetupScript[None]:
     index = 0
     for start in range(0, len(firmware) + 1, PIECE):
         piece = firmware[start : start + PIECE]
-        yield from need(RtkDownload(index | (_LAST if len(piece) < PIECE else 0), piece))
+        yield from load(RtkDownload(index | (_LAST if len(piece) < PIECE else 0), piece))
         index = 1 if index == _MAX_INDEX else index + 1
 
 

@@ -112,9 +112,9 @@ class VendorSetup:
                 return
             self._step = step
             match step:
-                case Ask(command):
+                case Ask(command, patience):
                     self._commands.append(command.pack())
-                    self._due = min(now + self._timeout_s, self._ends)
+                    self._due = min(now + patience * self._timeout_s, self._ends)
                     return
                 case Tell(command):
                     self._heard.clear()

@@ -18,10 +18,16 @@ R = TypeVar("R")
 SILENCE: Final = -1
 
 
+#: How many times as long as other commands a piece of firmware may take: some are checked, or take effect, at once.
+#: With the usual two seconds that is what Linux gives them.
+PATIENCE: Final = 5
+
+
 class Ask(NamedTuple):
     """Sends a command, and waits for its answer. The reply has the status and the return parameters after it."""
 
     command: HciCommand | VendorCommand
+    patience: int = 1  # how many times the usual time it may take
 
 
 class Tell(NamedTuple):
@@ -81,13 +87,12 @@ class FirmwareError(Exception):
     """A file of firmware is damaged, or for another chip. The message says what is wrong with it."""
 
 
-def need(command: HciCommand | VendorCommand) -> SetupScript[bytes]:
-    """Sends a command and returns its return parameters. Raises RemoteProtocolError if it fails."""
-    reply = yield Ask(command)
+def load(command: VendorCommand) -> SetupScript[None]:
+    """Sends a command with a piece of firmware. Raises RemoteProtocolError if it fails."""
+    reply = yield Ask(command, PATIENCE)
     if reply.status:
         how = "is never answered" if reply.status == SILENCE else f"failed with status 0x{reply.status:02X}"
         raise RemoteProtocolError(f"{type(command).__name__} (0x{command.CODE:04X}) {how}")
-    return reply.data
 
 
 P = TypeVar("P", bound=Packet)
