@@ -9,6 +9,7 @@ import structlog.testing
 from tests.support import air
 from usbbtd.backends.access import BOND_OF_OTHERS, Denied, TooOften
 from usbbtd.bluetooth import LEVEL_AUTHENTICATED, LEVEL_ENCRYPTED, LEVEL_NONE, LEVEL_SECURE
+from usbbtd.policy.rules import DEFAULT
 from usbbtd.radio.errors import Exhausted
 
 ADDRESS = "C0:FF:EE:00:00:11"
@@ -135,8 +136,7 @@ def test_a_channel_is_admitted_on_a_link_that_is_secure_enough(records: list[Any
     access = air.access(FIXED_AND_BONDED)
     le = PEER[0], 2
     weak, strong = access.connect_fixed(le, 4, 0.0), access.offer(le, 0x80)
-    assert (weak.security, weak.needs_bond, access.offer_level(le, 0x80)) == (LEVEL_SECURE, False, LEVEL_SECURE)
-    assert access.offer_level(le, 0x81) == LEVEL_NONE
+    assert (weak.security, weak.needs_bond, access.may_offer(le, 0x80)) == (LEVEL_SECURE, False, LEVEL_SECURE)
     with pytest.raises(Denied, match="this rule wants security 'secure', and the link has 'authenticated'"):
         weak.admit(LEVEL_AUTHENTICATED, is_bonded=True)
     strong.admit(LEVEL_SECURE, is_bonded=False)
@@ -220,6 +220,27 @@ def test_a_rule_may_want_the_key_of_a_bond_of_other_guests(records: list[Any]) -
             request(OTHER, 4, 0.0)
     stranger = PEER[0], 2
     access.connect(stranger, 0x80, 0.0).admit(LEVEL_ENCRYPTED, is_bonded=False)
+
+
+def test_who_may_not_come_is_known_before_anything_is_done_for_it(records: list[Any]) -> None:
+    """What a bond allows is possible: the peer may still show that it has the key."""
+    bonds = {PEER: True}
+    access = air.access(FIXED_AND_BONDED, is_bonded=bonds.get)
+    assert access.may_offer(PEER, PSM) == LEVEL_ENCRYPTED
+    assert (records, access.open_grants) == ([], 0)
+    bonds[PEER] = False
+    for peer in (PEER, OTHER):
+        with pytest.raises(Denied):
+            access.may_offer(peer, PSM)
+    access = air.access(NAMED_OR_ANY, is_bonded=lambda _: False)
+    access.may_offer(PEER, PSM, LEVEL_ENCRYPTED)
+    access.may_offer(OTHER, PSM)
+    with pytest.raises(Denied):
+        access.may_offer(OTHER, PSM, LEVEL_ENCRYPTED)
+    assert [(record["event"], record["action"], record["reason"]) for record in records] == [
+        ("access denied", "listen", DEFAULT.reason), ("access denied", "listen", DEFAULT.reason),
+        ("access denied", "listen", BOND_OF_OTHERS),
+    ]  # fmt: skip
 
 
 def test_a_bond_that_others_make_meanwhile_is_theirs(records: list[Any]) -> None:

@@ -27,7 +27,7 @@ from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.l2cap.limits import L2capLimits
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.agents import PairingPrompt
-from usbbtd.radio.channel import LEVEL_LOST, RadioChannel
+from usbbtd.radio.channel import LEVEL_LOST, NOT_ALLOWED, RadioChannel
 from usbbtd.radio.errors import Insecure, NoDongle, Obstacle, Refused
 from usbbtd.security.terms import CONFIRM, CONSENT, DISPLAY, ENTER_PASSKEY
 
@@ -350,6 +350,23 @@ async def test_the_level_may_depend_on_the_peer(one: Party, other: Party, transp
     with pytest.raises(Refused):
         await connecting(one, transport)
     assert set(asked) == {(air.octets(ADDRESSES[0][transport]), 2 * transport)}
+
+
+@both_transports
+async def test_a_peer_that_may_not_come_is_refused_before_anything_else(
+    one: Party, other: Party, transport: int
+) -> None:
+    asked = AirAgent()
+    one.adapter.agents.register(asked)
+    other.adapter.agents.register(asked)
+    taker = air.Taker(other.adapter, transport, security=LEVEL_SECURE, level_for=lambda *_: None)
+    with pytest.raises(Refused) as caught:
+        await connecting(one, transport)
+    assert caught.value.result == NOT_ALLOWED[transport]
+    assert taker.offers.empty()
+    assert asked.prompts == []
+    assert level_of(other) == LEVEL_NONE
+    assert other.adapter.security.bonds() == []
 
 
 async def test_the_next_listener_may_need_more(one: Party, other: Party) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.bluetooth import BREDR, LEVEL_NONE, SECURITY_LEVELS, BredrResult, LeResult, format_address, transport_of
+from usbbtd.bluetooth import BREDR, LEVEL_NONE, SECURITY_LEVELS, format_address, transport_of
 from usbbtd.policy.rules import AccessRequest, Action, Decision, GuestPolicy, Peer, PeerService, Rule, RuleLimits
 from usbbtd.radio.errors import Exhausted, RadioError
 
@@ -17,9 +17,6 @@ MINUTE_S = 60.0
 
 #: Actions that open a channel, if they have a peer.
 CHANNELS: frozenset[Action] = frozenset({"connect", "listen"})
-
-#: The L2CAP result with which a peer is refused that policy does not let connect, by transport.
-REFUSED_BY_POLICY = (BredrResult.SECURITY_BLOCK, LeResult.INSUFFICIENT_AUTHORIZATION)
 
 
 #: Why a guest may not have what is secured by a bond of other guests.
@@ -208,14 +205,21 @@ class Access:
         self._record(request, decision, self._exhausted(decision))
         return self._give(request, decision)
 
-    # Questions, which grant nothing and leave no record.
+    # Questions, which grant nothing.
 
-    def offer_level(self, peer: Peer, psm: int) -> int:
-        """Returns the level that a peer's link needs before the peer is offered to a listener."""
-        return self._policy.decide(self._request("listen", peer, _service(transport_of(peer[1]), psm))).security
+    def may_offer(self, peer: Peer, psm: int, security: int = LEVEL_NONE) -> int:
+        """Returns the level that the link of a peer needs before ``offer``.
+
+        Raises Denied, with a record, if no ``offer`` would be granted, however secure the link was made.
+        """
+        request = self._request("listen", peer, _service(transport_of(peer[1]), psm), security)
+        decision = self._decide(request)
+        if not decision.allowed:
+            raise self.deny(request, decision, decision.reason)
+        return decision.security
 
     def pairing(self, peer: Peer) -> Decision:
-        """Returns whether the guest's agent may pair with a peer that has asked for it, and how."""
+        """Returns whether the guest's agent may pair with a peer that has asked for it, and how. Leaves no record."""
         return self._decide(self._request("agent", peer))
 
     def identify(self, grant: Grant, peer: Peer) -> None:

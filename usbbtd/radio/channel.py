@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from usbbtd.bluetooth import LEVEL_NONE
+from usbbtd.bluetooth import LEVEL_NONE, BredrResult, LeResult
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.channel import L2capChannelInfo
 from usbbtd.l2cap.limits import SDU_OVERHEAD
@@ -13,6 +13,8 @@ from usbbtd.radio.links import RadioLink
 ADAPTER_GONE = "the adapter has gone"
 #: The reason with which a channel ends whose link has not the security any more that the channel needs.
 LEVEL_LOST = "the link's security fell"
+#: The L2CAP result with which a peer is refused that may not have the channel, by transport.
+NOT_ALLOWED = (BredrResult.SECURITY_BLOCK, LeResult.INSUFFICIENT_AUTHORIZATION)
 
 
 class ChannelUser(Protocol):

@@ -11,7 +11,7 @@ from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap import events as l2cap_events
 from usbbtd.l2cap.wire import OPEN_TO_USERS
 from usbbtd.radio.agents import PairingAgent
-from usbbtd.radio.channel import ADAPTER_GONE, LEVEL_LOST, Offer, RadioChannel
+from usbbtd.radio.channel import ADAPTER_GONE, LEVEL_LOST, NOT_ALLOWED, Offer, RadioChannel
 from usbbtd.radio.echoes import SharedEchoes
 from usbbtd.radio.errors import Exhausted, InUse, NotSupported, RadioError, Refused, Unreachable
 from usbbtd.radio.links import Links, RadioLink, fail
@@ -20,8 +20,9 @@ from usbbtd.radio.stack import L2capStack
 
 Key = tuple[int, int]  # a link's handle, and our identifier of a channel on it
 
-#: Returns the least level that the link of a peer needs, by the address of its identity and the type of that.
-LevelFor = Callable[[bytes, int], int]
+#: Returns the least level that the link of a peer needs, by the address of its identity and the type of that; None if
+#: the peer may not come at all.
+LevelFor = Callable[[bytes, int], int | None]
 
 
 class PsmListener(NamedTuple):
@@ -31,9 +32,10 @@ class PsmListener(NamedTuple):
     security: int
     level_for: LevelFor | None
 
-    def needed(self, link: RadioLink) -> int:
-        """Returns the least level for the peer of this link."""
-        return self.security if self.level_for is None else max(self.security, self.level_for(*link.identity))
+    def needed(self, link: RadioLink) -> int | None:
+        """Returns the least level for the peer of this link; None if it may not come."""
+        level = LEVEL_NONE if self.level_for is None else self.level_for(*link.identity)
+        return None if level is None else max(self.security, level)
 
 
 class OpeningChannel(NamedTuple):
@@ -135,7 +137,8 @@ class Channels:
 
         ``security`` and ``level_for``: the least level of the peer's link, the higher of the two. A BR/EDR peer whose
         link has less waits until the link is secured by us, by a bond's key or an agent that may pair with it; a peer
-        on LE is refused with what it has to do itself. Raises InUse if another user listens there.
+        on LE is refused with what it has to do itself. One that may not come is refused before anything is done for
+        it. Raises InUse if another user listens there.
         """
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
@@ -262,15 +265,20 @@ class Channels:
         opening.waiter.set_result(channel)
 
     def _channel_requested(self, event: l2cap_events.ChannelRequested) -> None:
+        self._answer(self._links.by_handle[event.handle], event, may_secure=True)
+
+    def _answer(self, link: RadioLink, event: l2cap_events.ChannelRequested, *, may_secure: bool) -> None:
+        """Offers the channel that a peer asks for, or refuses it; ``may_secure``: or has the link secured first."""
         handle, cid, psm = event
-        link = self._links.by_handle[handle]
-        listener = self._listeners.get((link.transport, psm))
-        needed = LEVEL_NONE if listener is None else listener.needed(link)
+        listener = self._listeners.get((link.transport, psm))  # that of now, which may be another one's than before
+        needed = None if listener is None else listener.needed(link)
         if listener is None:
             link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
+        elif needed is None:
+            link.stack.mux.refuse(handle, cid, NOT_ALLOWED[link.transport], link.stack.now())
         elif link.security.level >= needed:
             self._offer(link, event, listener, needed)
-        elif link.transport == LE:
+        elif link.transport == LE or not may_secure:
             link.stack.mux.refuse(handle, cid, self._security.refusal(link, needed), link.stack.now())
         else:
             link.stack.mux.postpone(handle, cid, link.stack.now())
@@ -279,18 +287,11 @@ class Channels:
 
     async def _secure(self, link: RadioLink, event: l2cap_events.ChannelRequested, needed: int) -> None:
         """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
-        handle, cid, psm = event
         with contextlib.suppress(RadioError), self._links.hold_for_pairing(link):
             found = self._security.agents.find(*link.identity)
             await self._security.reach(link, needed, None if found is None else found[0])
-        del self._securing[handle, cid]
-        listener = self._listeners.get((link.transport, psm))  # by now it may be another one's
-        if listener is None:
-            link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
-        elif link.security.level < (needed := listener.needed(link)):
-            link.stack.mux.refuse(handle, cid, BredrResult.SECURITY_BLOCK, link.stack.now())
-        else:
-            self._offer(link, event, listener, needed)
+        del self._securing[event.handle, event.cid]
+        self._answer(link, event, may_secure=False)
         link.stack.flush_soon()
 
     def _offer(self, link: RadioLink, event: l2cap_events.ChannelRequested, listener: PsmListener, needed: int) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_agents import AgentEnd, user_of
@@ -16,6 +18,19 @@ from usbbtd.radio.errors import InUse
 xen, guest = connection.xen, connection.guest
 both_transports = connection.both_transports
 octets = air.octets
+REFUSALS = ("SECURITY_BLOCK", "INSUFFICIENT_AUTHORIZATION")
+KEPT_AWAY = """
+[[rule]]
+guest = "any"
+action = ["agent", "advertise"]
+verdict = "allow"
+
+[[rule]]
+guest = "any"
+action = "listen"
+peer = ["C0:FF:EE:00:00:99", "bonded"]
+verdict = "allow"
+"""
 
 
 @both_transports
@@ -170,3 +185,21 @@ async def test_a_peer_of_le_hears_what_it_has_to_do(guest: Guest, dongle: air.Di
     accepting = guest.accept(listener)
     await asyncio.wait_for(peer.open(connection, air.LE), air.TIME_LIMIT_S)
     assert (await accepting).security >= 2
+
+
+@both_transports
+async def test_a_peer_that_policy_keeps_away_is_paired_with_by_nobody(
+    adapter: SharedAdapter, xen: Any, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    guest = Guest(adapter, xen, policy=KEPT_AWAY)
+    user_of(peer)
+    await AgentEnd.start(guest)
+    await guest.listen(transport, security=3)
+    assert (await guest.ask(lambda core: core.advertise(b""))).ret == 0
+    connection = await peer.connect(transport)
+    with capture_logs() as records, pytest.raises(Exception, match=REFUSALS[transport]):
+        await asyncio.wait_for(peer.open(connection, transport), air.TIME_LIMIT_S)
+    assert [record["event"] for record in records if "action" in record] == ["access denied"]
+    statistics = guest.served.statistics()
+    assert (statistics["prompts"], statistics["offers"], adapter.security.bonds()) == (0, 0, [])
+    guest.close()

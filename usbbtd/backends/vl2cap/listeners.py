@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from usbbtd.backends.access import REFUSED_BY_POLICY, Denied, Grant
+from usbbtd.backends.access import Denied, Grant
 from usbbtd.backends.vl2cap.channel import ChannelPeer
 from usbbtd.backends.vl2cap.info import ListenerInfo
 from usbbtd.backends.vl2cap.session import GuestObject, GuestSession
@@ -11,20 +11,21 @@ from usbbtd.bluetooth import TRANSPORTS, BredrResult
 from usbbtd.l2capif.calls import ListenCall, RefuseCall
 from usbbtd.pump import contained
 from usbbtd.radio.adapter import SharedAdapter
-from usbbtd.radio.channel import Offer, RadioChannel
+from usbbtd.radio.channel import NOT_ALLOWED, Offer, RadioChannel
+from usbbtd.radio.channels import LevelFor
 from usbbtd.radio.errors import Exhausted
 
 
 class GuestListener:
     """Listens on a PSM for the guest. Raises InUse if the PSM is taken.
 
-    ``security``: the least level of a peer's link; ``level_for`` returns what policy wants of a peer besides.
+    ``security``: the least level of a peer's link; ``level_for``: what policy wants of a peer besides.
     ``offered`` is called with each Offer; ``failed`` with what it raises.
     """
 
     def __init__(
         self, adapter: SharedAdapter, transport: int, psm: int, security: int, *,
-        level_for: Callable[[bytes, int], int], offered: Callable[[Offer], None], failed: Callable[[Exception], None],
+        level_for: LevelFor, offered: Callable[[Offer], None], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
         self._adapter = adapter
@@ -64,7 +65,7 @@ class GuestOffer:
     def revoke(self) -> None:
         """Refuses a peer that waits, because policy does not allow it any more."""
         self._session.core.withdraw(self)
-        self.refuse(REFUSED_BY_POLICY[self._offer.link.transport])
+        self.refuse(NOT_ALLOWED[self._offer.link.transport])
 
     # The opening of the channel calls these.
 
@@ -93,8 +94,11 @@ class GuestOffer:
 def listen(session: GuestSession, call: ListenCall) -> None:
     """Listens for the guest's peers, and answers the call."""
 
-    def level_for(address: bytes, address_type: int) -> int:
-        return session.access.offer_level((address, address_type), call.psm)
+    def level_for(address: bytes, address_type: int) -> int | None:
+        try:
+            return session.access.may_offer((address, address_type), call.psm, call.security)
+        except Denied:
+            return None
 
     def serve(made: GuestObject) -> None:
         offered = partial(_offer, session, call)
@@ -119,7 +123,7 @@ def _offer(session: GuestSession, call: ListenCall, offer: Offer) -> None:
         grant = session.access.offer(link.identity, offer.psm, call.security)
         grant.admit(link.security.level, is_bonded=link.security.is_bonded)
     except Denied:
-        session.adapter.channels.refuse(offer, REFUSED_BY_POLICY[link.transport])
+        session.adapter.channels.refuse(offer, NOT_ALLOWED[link.transport])
         return
     except Exhausted:
         session.adapter.channels.refuse(offer)
