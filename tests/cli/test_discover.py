@@ -14,20 +14,22 @@ HEAD = "ADDRESS            TYPE     DBM  IS A               NAME                
 def test_discover(guest: Domain) -> None:
     process = start(guest, "discover")
     assert process.stdout
-    head, *rows = [process.stdout.readline().rstrip("\n") for _ in range(5)]
+    head, *rows = [process.stdout.readline().rstrip("\n") for _ in range(7)]
     assert head == HEAD
     assert sorted(rows) == [
         "01:00:00:EE:FF:C0  public   -90",
+        "C0:FF:EE:00:00:11  bredr    -50                     echo",
         "C0:FF:EE:00:00:13  bredr    -61  headset                                  111e",
         "C0:FF:EE:00:00:13  bredr    -61  headset            Ears?[2J              111e",
         "F0:F1:F2:00:00:11  random   -50                     echo",
+        "F0:F1:F2:00:00:14  random   -50                     sensor",
     ]
     assert stop(process, signal.SIGINT) == 130
 
 
 def test_discover_some(guest: Domain) -> None:
     for arguments, found in (
-        (("--name", "ECHO"), ["F0:F1:F2:00:00:11"]),
+        (("--name", "ECHO"), ["C0:FF:EE:00:00:11", "F0:F1:F2:00:00:11"]),
         (("--service", "0x111E"), ["C0:FF:EE:00:00:13"]),
         (("--manufacturer", "76"), []),
         (("--transport", "le", "--service", "111e"), []),

@@ -78,12 +78,13 @@ def test_info(guest: Domain) -> None:
 
 def test_scan(guest: Domain) -> None:
     output, errors = run(guest, "scan", "--seconds", "1")
-    assert re.fullmatch(r"usbbt-guest: 2 devices, \d+ reports\n", errors)
+    assert re.fullmatch(r"usbbt-guest: 3 devices, \d+ reports\n", errors)
     head, *rows = output.splitlines()
     assert head == "ADDRESS            TYPE     DBM  CONNECTABLE  NAME"
     assert sorted(rows) == [
         "01:00:00:EE:FF:C0  public   -90  no",
         "F0:F1:F2:00:00:11  random   -50  yes          echo",
+        "F0:F1:F2:00:00:14  random   -50  yes          sensor",
     ]
     process = start(guest, "scan", "--seconds", "60")
     assert process.stdout

@@ -59,7 +59,7 @@ async def silence() -> int:
             async with asyncio.timeout(None) as limit, adapter.scan() as scan:
                 async for _ in scan:
                     heard += 1
-                    if heard == 3:  # all there are
+                    if heard == 4:  # all there are
                         limit.reschedule(asyncio.get_running_loop().time())
         except TimeoutError:
             await anext(adapter.scan())
@@ -67,4 +67,4 @@ async def silence() -> int:
 
 
 def test_a_scan_with_a_time_limit(guest: Domain) -> None:
-    assert guest.run(silence) == 3
+    assert guest.run(silence) == 4

@@ -202,7 +202,7 @@ def test_the_documented_programs_do_what_they_say(tmp_path: Path) -> None:
     ]
     page = (ROOT / "docs/guest-api.md").read_text()
     programs += re.findall(r"^```python\n((?:(?!while True|```).)*?)^```\n+```\n(.*?)^```$", page, re.M | re.S)
-    assert len(programs) == 1 + 6
+    assert len(programs) == 1 + 8
     commands = []
     for number, (code, _) in enumerate(programs):
         (tmp_path / f"{number}.py").write_text(code)

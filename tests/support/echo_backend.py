@@ -331,12 +331,14 @@ REPORTS_OF_A_SCAN = [
     messages.ScanReport(ADVERTISER, 2, -50, 0, b"\x02\x01\x06\x05\x09echo"),
     messages.ScanReport(ADVERTISER, 2, 127, 4, b""),
     messages.ScanReport(PEER[::-1], 1, -90, 3, b"\x05\x08ab"),
+    messages.ScanReport(b"\x14" + ADVERTISER[1:], 2, -50, 0, b"\x07\x09sensor"),
 ]
 
 
 HEADSET = bytes.fromhex("130000eeffc0")
 INQUIRY, NAME = constants.L2CAPIF_REPORT_INQUIRY, constants.L2CAPIF_REPORT_NAME
 FOUND_BY_INQUIRY = [
+    messages.ExtendedReport(b"\x11" + HEADSET[1:], 0, INQUIRY, 0, -50, 0, b"\x05\x09echo"),
     messages.ExtendedReport(HEADSET, 0, INQUIRY, 0, -61, 0x240404, b"\x03\x03\x1e\x11"),
     messages.ExtendedReport(HEADSET, 0, NAME, 0, 127, 0, b"Ears\x1b[2J"),
 ]
