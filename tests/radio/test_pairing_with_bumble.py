@@ -199,6 +199,27 @@ async def test_we_ask_our_central_to_pair(adapter: SharedAdapter, dongle: air.Di
     await echo(await connect(adapter, LE, LEVEL_AUTHENTICATED))  # it encrypts when it is asked to, by the bond
 
 
+@pytest.mark.parametrize("consents", [True, False])
+async def test_a_stranger_that_comes_is_asked_about(
+    adapter: SharedAdapter, dongle: air.DirectDongle, peer: air.Remote, consents: bool
+) -> None:
+    """It is we who begin to pair then, with a device that can neither show nor type a number."""
+    agent = AirAgent(answer=lambda _: (consents, None))
+    adapter.agents.register(agent)
+    prepare(peer, RemoteUser(NOTHING), mitm=False)
+    taker = air.Taker(adapter, BREDR, security=LEVEL_ENCRYPTED)
+    opening = await peer_opens(peer, BREDR)
+    if consents:
+        await adapter.channels.accept(await taker.offers.get(), air.MTU)
+        await opening
+    else:
+        with pytest.raises(L2capError) as caught:
+            await opening
+        assert caught.value.error_code == BredrResult.SECURITY_BLOCK
+    assert agent.kinds == [CONSENT]
+    assert len(adapter.security.bonds()) == consents
+
+
 # What a listener refuses
 
 

@@ -289,7 +289,7 @@ class Channels:
         """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
         with contextlib.suppress(RadioError), self._links.hold_for_pairing(link):
             found = self._security.agents.find(*link.identity)
-            await self._security.reach(link, needed, None if found is None else found[0])
+            await self._security.reach(link, needed, None if found is None else found[0], for_peer=True)
         del self._securing[event.handle, event.cid]
         self._answer(link, event, may_secure=False)
         link.stack.flush_soon()

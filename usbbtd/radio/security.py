@@ -106,10 +106,13 @@ class LinkSecurity:
 
     # For users to call.
 
-    async def reach(self, link: RadioLink, level: int, agent: PairingAgent | None) -> LinkSecurityInfo:
+    async def reach(
+        self, link: RadioLink, level: int, agent: PairingAgent | None, *, for_peer: bool = False
+    ) -> LinkSecurityInfo:
         """Has a link reach a level, by the key of a bond, or by pairing if there is an agent that may.
 
-        Gives up when cancelled. Raises Insecure.
+        ``for_peer``: whether the peer wants something, and not the agent's user, who is asked then in any case. Gives
+        up when cancelled. Raises Insecure.
         """
         if level <= LEVEL_NONE or link.security.level >= level:
             return link.security
@@ -117,7 +120,7 @@ class LinkSecurity:
         if terms is None:
             return await self._pursue(link, level, None, None, is_forced=False)
         async with link.pairing:  # so that it is known which agent is to be asked
-            terms = terms._replace(level=max(level, terms.level))
+            terms = terms._replace(level=max(level, terms.level), asks_consent=for_peer)
             return await self._pursue(link, terms.level, agent, terms, is_forced=False)
 
     async def pair(

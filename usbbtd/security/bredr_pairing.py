@@ -153,7 +153,7 @@ class BredrPairing:
         elif self.level >= LEVEL_AUTHENTICATED:
             self.fail(Why.CAPABILITIES, "")
             self._shared.actions.append(refusal)
-        elif self._is_incoming:
+        elif self._is_incoming or self._terms.asks_consent:
             self._ask(CONSENT, None, self._consented, refusal, now)
         else:
             self._shared.actions.append(AnswerConfirmation(self._address, True))

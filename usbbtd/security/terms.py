@@ -55,7 +55,9 @@ class PairingTerms(NamedTuple):
     ``level``: as in ``usbbtd.bluetooth``; a pairing that would stay below it fails. ``io_capability``: DISPLAY_ONLY to
     KEYBOARD_DISPLAY there. ``bondable``: whether keys are kept. ``secure_connections``: False leaves LE Secure
     Connections out, which an old peer may need. ``pin_allowed``: whether a BR/EDR peer that is too old for
-    anything else may pair with a PIN, which whoever listens can find.
+    anything else may pair with a PIN, which whoever listens can find. ``asks_consent``: whether people are asked
+    although there is nothing to compare or type, as they always are when the peer began: on BR/EDR, where we may begin
+    because of a peer.
     """
 
     level: int
@@ -64,3 +66,4 @@ class PairingTerms(NamedTuple):
     oob: OobData | None = None
     secure_connections: bool = True
     pin_allowed: bool = False
+    asks_consent: bool = False
