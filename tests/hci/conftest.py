@@ -14,6 +14,7 @@ from bumble.host import Host as BumbleHost
 from bumble.link import LocalLink
 
 from tests.sim.controller import make_strict
+from usbbtd.hci.advertising_set import AdvertisingParameters
 from usbbtd.hci.events import Event
 from usbbtd.hci.host import Host
 
@@ -96,10 +97,32 @@ class Scripted:
             self.run()
         self.now = end
 
-    def le_link(self, handle: int, address: bytes, role: int = 0, status: int = 0, address_type: int = 0) -> None:
+    def connect(self, address: bytes, address_type: int) -> None:
+        """Has the host want a link, or it would not let that in. The commands for that are not taken note of."""
+        before = self.commands.copy()
+        self.host.connect(address, address_type, self.now)
+        self.run()
+        self.commands[:] = before
+
+    def advertise(self) -> None:
+        """Has the host want links of any peers of LE, as ``connect`` does."""
+        before = self.commands.copy()
+        self.host.start_advertising(99, AdvertisingParameters(b"", 100, True), self.now)
+        self.run()
+        self.commands[:] = before
+
+    def le_link(
+        self, handle: int, address: bytes, role: int = 0, status: int = 0, address_type: int = 0, *, asked: bool = True
+    ) -> None:
+        """Tells of a link, which is asked for before, unless it is the peer's."""
+        if asked and not status and not role:
+            self.connect(address, 1 + (address_type & 1))
         self.le_event(0x01, struct.pack("<BHBB6sHHHB", status, handle, role, address_type, address, 24, 0, 500, 0))
 
-    def bredr_link(self, handle: int, address: bytes, status: int = 0) -> None:
+    def bredr_link(self, handle: int, address: bytes, status: int = 0, *, asked: bool = True) -> None:
+        """Tells of a link, which is asked for before."""
+        if asked and not status:
+            self.connect(address, 0)
         self.event(0x03, struct.pack("<BH6sBB", status, handle, address, 1, 0))
 
     def unlink(self, handle: int, reason: int = 0x13) -> None:

@@ -404,7 +404,9 @@ class TestEncryption:
 
     def test_only_a_central_may_begin_on_le(self, scripted: Any) -> None:
         controller = scripted(secure=True).up()
+        controller.advertise()
         controller.le_link(LE, ADDRESS, role=1)
+        controller.take()
         controller.host.security.start_encryption(LE, 0, 0, KEY)
         assert controller.take() == []
 

@@ -269,11 +269,42 @@ def test_a_peer_of_le_that_is_to_see_the_public_address(scripted: Any, extended:
 def test_others_of_le_do_not_see_the_public_address(scripted: Any) -> None:
     """Who connects to us meanwhile sees our random address; so does whom the controller claims it has reached."""
     controller = scripted().up()
+    controller.advertise()
     controller.host.connect(PEER, 2, 0.0, from_public=True)
     controller.run()
-    controller.le_link(0x51, OTHER, address_type=1)
     controller.le_link(0x50, PEER, role=1, address_type=1)
-    assert [event.own_address for event in events_of(controller)] == [None, None]
+    controller.le_link(0x51, OTHER, address_type=1)
+    assert [event for event in events_of(controller) if isinstance(event, events.Connected)] == [
+        events.Connected(0x50, PEER, 2, 1), events.Connected(0x51, OTHER, 2, 0),
+    ]  # fmt: skip
+
+
+def test_links_that_nobody_has_asked_for_are_ended(scripted: Any) -> None:
+    """A controller that lies gets no keys of peers by them."""
+    controller = scripted().up()
+    controller.host.connect(OTHER, 0, 0.0)
+    controller.host.connect(OTHER, 2, 0.0)
+    controller.take()
+    controller.bredr_link(0x40, PEER, asked=False)
+    controller.le_link(0x50, PEER, address_type=1, asked=False)
+    controller.le_link(0x51, OTHER, role=1, address_type=1)
+    assert events_of(controller) == []
+    assert controller.commands == [(0x0406, struct.pack("<HB", handle, 0x13)) for handle in (0x40, 0x50, 0x51)]
+    assert controller.host.links() == []
+    controller.unlink(0x40)
+    assert events_of(controller) == []
+    assert controller.host.statistics()["links_unasked"] == 3
+    controller.bredr_link(0x40, OTHER, asked=False)
+    controller.le_link(0x50, OTHER, address_type=1, asked=False)
+    assert [event[:3] for event in events_of(controller)] == [(0x40, OTHER, 0), (0x50, OTHER, 2)]
+
+
+def test_a_link_to_a_private_address_may_be_told_with_the_identity(scripted: Any) -> None:
+    controller = scripted().up()
+    controller.host.connect(OTHER, 2, 0.0)
+    controller.run()
+    controller.le_event(0x0A, struct.pack("<BHBB6s6s6sHHHB", 0, 0x50, 0, 3, PEER, bytes(6), OTHER, 24, 0, 500, 0))
+    assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0, OTHER)]
 
 
 def test_a_controller_that_does_not_tell_its_address(scripted: Any) -> None:

@@ -389,6 +389,7 @@ def test_octets_of_any_kind_are_survived(scripted: Any, soup: Any, started: bool
     controller.take()
     taken = {link.handle for link in controller.host.links()}
     handle = next(handle for handle in range(1, 0x0EFF) if handle not in taken)
+    controller.advertise()
     controller.le_link(handle, b"zyxwvu", role=1)
     assert events.Connected(handle, b"zyxwvu", 1, 1) in controller.host.take_events()
     controller.host.receive_acl([struct.pack("<HH", 0x2000 | handle, 8) + pdu(b"abcd")], 0.0)

@@ -12,6 +12,7 @@ from usbbtd.bluetooth import BREDR, LE, LEVEL_AUTHENTICATED
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.radio.adapter import SharedAdapter
 
+ACCEPT_CONNECTION = b"\x09\x04"
 _EVENT, _ENCRYPTION_CHANGE = b"\x04", 0x08
 
 
@@ -61,8 +62,12 @@ async def test_a_controller_that_lies_of_a_second_link_with_a_peer_has_to_end_it
 ) -> None:
     peer.serve_echo(BREDR)
     channel = await connect(adapter, BREDR, 0)
+    air.Taker(adapter, BREDR, 0x1003)  # so that peers are let in
     complete = b"\x03\x0b\x00\x77\x00" + air.octets(air.PEER_ADDRESS) + b"\x01\x00"
-    dongle.inject([complete])
+    dongle.deaf = {ACCEPT_CONNECTION}
+    dongle.inject([b"\x04\x0a" + air.octets(air.PEER_ADDRESS) + b"\x00\x00\x00\x01"])
+    await air.turns(lambda: any(command[:2] == ACCEPT_CONNECTION for command in dongle.commands))
+    dongle.inject([b"\x0f\x04\x00\x01" + ACCEPT_CONNECTION, complete])
     await air.turns(lambda: b"\x06\x04\x03\x77\x00\x13" in dongle.commands)
     assert adapter.statistics()["security_links_refused"] == 1
     await echo(channel)

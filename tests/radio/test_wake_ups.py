@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.backends.vl2cap import test_connection as connection
+from tests.radio.test_adapter import advertise
 from tests.support import air, plain_xen
 from tests.support.pairing import AirAgent
 from usbbtd.bluetooth import LEVEL_ENCRYPTED
@@ -91,6 +92,14 @@ def connected(handle: int, peer: bytes, transport: int, role: int) -> list[bytes
     return [event(0x04, peer + b"\x00\x00\x00\x01"), complete] if role else [complete]
 
 
+def ask_for(adapter: SharedAdapter, dongle: ScriptedDongle, peer: bytes, transport: int) -> None:
+    """Has the host make a link to a peer: it ends those that it did not want."""
+    controller = air.controller_of(adapter)
+    controller.host.connect(peer, 2 * transport, controller.now())
+    dongle.wake_up([], [])
+    dongle.wake_up([answer(dongle.commands[-1][:2], 0, complete=False)], [])
+
+
 def disconnected(handle: int, status: int = 0) -> bytes:
     return event(0x05, struct.pack("<BHB", status, handle, 0x13))
 
@@ -153,6 +162,7 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_refused(
     scripted: tuple[SharedAdapter, ScriptedDongle], transport: int
 ) -> None:
     adapter, dongle = scripted
+    advertise(adapter)
     adapter.channels.listen(transport, air.PSM[transport], adapter.channels.refuse)
     dongle.wake_up(connected(0x40, PEERS[0], transport, 1), [])
     dongle.wake_up([disconnected(0x40)], [request(0x40, transport)])
@@ -166,6 +176,7 @@ async def test_who_asks_and_leaves_in_one_wake_up_is_accepted(
     scripted: tuple[SharedAdapter, ScriptedDongle], transport: int
 ) -> None:
     adapter, dongle = scripted
+    advertise(adapter)
     accepting = []
 
     def accept(offer: Offer) -> None:
@@ -184,9 +195,12 @@ async def test_parameters_are_asked_for_on_a_link_that_ends(
 ) -> None:
     """What has the handle by now is not meant."""
     adapter, dongle = scripted
+    ask_for(adapter, dongle, PEERS[0], air.LE)
     dongle.wake_up(connected(0x40, PEERS[0], air.LE, 0), [])
-    sent = len(dongle.commands)
     next_link = [] if after is None else connected(0x40, PEERS[1], after, 0)
+    if after is not None:
+        ask_for(adapter, dongle, PEERS[1], after)
+    sent = len(dongle.commands)
     dongle.wake_up([disconnected(0x40), *next_link], [parameters(0x40)])
     assert [command[:2] for command in dongle.commands[sent:]] == []
     assert adapter.statistics()["links"] == len(next_link)
@@ -199,10 +213,13 @@ async def test_parameters_are_asked_for_when_another_link_ends_first(
     """The end of one link hands over what waits on all: the host must not be further than that yet."""
     adapter, dongle = scripted
     for handle, peer in zip(HANDLES, PEERS, strict=True):
+        ask_for(adapter, dongle, peer, air.LE)
         dongle.wake_up(connected(handle, peer, air.LE, 0), [])
+    next_peer = octets("C0:FF:EE:00:00:23")
+    ask_for(adapter, dongle, next_peer, after)
     sent = len(dongle.commands)
     ends = [disconnected(handle) for handle in HANDLES]
-    dongle.wake_up([*ends, *connected(HANDLES[1], PEERS[0], after, 0)], [parameters(HANDLES[1])])
+    dongle.wake_up([*ends, *connected(HANDLES[1], next_peer, after, 0)], [parameters(HANDLES[1])])
     assert (dongle.closed, adapter.statistics()["links"]) == (False, 1)
     assert dongle.commands[sent:] == []
 
@@ -260,6 +277,7 @@ async def test_a_bug_of_the_radio_costs_the_dongle_and_the_next_one_works(
         dongle = await plug(adapter)
         controller = air.controller_of(adapter)
         if where == "receive":
+            advertise(adapter)
             monkeypatch.setattr(adapter, "owner_of", fail)
             dongle.wake_up(connected(0x40, PEERS[0], air.LE, 1), [])
         else:
@@ -429,6 +447,7 @@ class World:
         self.dongle: Any = None
         for transport in air.TRANSPORTS:
             self.adapter.channels.listen(transport, REFUSING[transport], self.adapter.channels.refuse, LEVEL_ENCRYPTED)
+        self.advertiser = advertise(self.adapter)
         self.late_s = 0.0
         self.agent = AirAgent(answer=lambda _: None, pin_allowed=True)
         self.adapter.agents.register(self.agent)
@@ -449,8 +468,7 @@ class World:
             case ("bulk", packet):
                 self.bulks.append(packet)
             case ("link", handle, peer, transport, role) if handle not in self.up:
-                self.up.add(handle)
-                self.interrupts += connected(handle, peer, transport, role)
+                self.link(handle, peer, transport, role)
             case ("end", handle, status):
                 self.up -= set() if status else {handle}
                 self.interrupts.append(disconnected(handle, status))
@@ -479,6 +497,12 @@ class World:
                 await self.plug()
             case _:
                 self.ask(step)
+
+    def link(self, handle: int, peer: bytes, transport: int, role: int) -> None:
+        self.up.add(handle)
+        if not role and self.controller is not None:  # what nobody wants is not let in
+            self.controller.host.connect(peer, 2 * transport, self.controller.now())
+        self.interrupts += connected(handle, peer, transport, role)
 
     def secure(self, step: tuple[Any, ...]) -> None:
         security, links = self.adapter.security, self.adapter.links.by_handle
@@ -571,6 +595,7 @@ async def play(steps: list[Any], entries: list[Any]) -> None:
     assert all(request.done() for request in world.asked)
     for transport in air.TRANSPORTS:
         world.adapter.channels.unlisten(transport, REFUSING[transport])
+    world.adapter.air.stop_advertising(world.advertiser)
     world.adapter.close()
     for wish in await asyncio.gather(*world.wishing, return_exceptions=True):
         assert not isinstance(wish, Exception) or isinstance(wish, RadioError), wish

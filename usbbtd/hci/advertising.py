@@ -49,6 +49,11 @@ class Advertising:
             "advertising_sets_lost": 0,  # which the controller claims to have, and has no room for
         }
 
+    @property
+    def is_connectable(self) -> bool:
+        """Tells whether peers are to connect to us."""
+        return any(parameters.connectable for parameters in self._wanted.values())
+
     # The user's wishes
 
     def start(self, number: int, parameters: AdvertisingParameters, now: float) -> None:

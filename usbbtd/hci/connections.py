@@ -100,6 +100,7 @@ class Connections:
             "links_opened": 0,
             "links_closed": 0,
             "links_refused": 0,
+            "links_unasked": 0,  # the controller made them by itself, or too late
             "links_abandoned": 0,  # the controller did not end them when it was told to
             "link_events_stray": 0,
         }
@@ -211,7 +212,7 @@ class Connections:
         target = Target(event.address, ADDRESS_BREDR)
         accepted = self._accepted.pop(event.address, None) is not None
         if not event.status:
-            self._link_up(event.handle, target, int(accepted), now, expected=accepted)
+            self._link_up(event.handle, target, int(accepted), now, accepted=accepted)
         elif target == self._bredr.current and not accepted:  # else the peer's own attempt has failed
             self._bredr.receive_failed(event.status, now)
 
@@ -309,6 +310,13 @@ class Connections:
             return commands.LeExtendedCreateConnection(0, own, *peer, commands.LE_1M_PHY, *scan, *parameters)
         return commands.LeCreateConnection(*scan, 0, *peer, own, *parameters)
 
+    def _is_awaited(self, target: Target, role: int, on_air: bytes | None) -> bool:
+        """Tells whether a link was to be made: we connect to this peer, or advertise for any."""
+        if target.address_type and role != CENTRAL:
+            return self._advertising.is_connectable
+        current = self._initiator(target).current
+        return current is not None and current in (target, Target(on_air or bytes(6), ADDRESS_LE_RANDOM))
+
     def _own_address(self, target: Target, role: int) -> bytes | None:
         """Returns the controller's address if a new link has it, and there is one; None if it has our random one."""
         is_public = not target.address_type or (role == CENTRAL and target == self._created_from_public)
@@ -317,19 +325,24 @@ class Connections:
         return self._controller.address
 
     def _link_up(
-        self, handle: int, target: Target, role: int, now: float, *, expected: bool = False, on_air: bytes | None = None
+        self, handle: int, target: Target, role: int, now: float, *, accepted: bool = False, on_air: bytes | None = None
     ) -> None:
-        """Adds a link that is up. ``expected``: whether a peer's request for it was accepted.
+        """Adds a link that is up. ``accepted``: whether a peer's request for it was.
 
-        ``on_air``: the private address of a peer of which the controller told the identity.
+        ``on_air``: the private address of a peer of which the controller told the identity. A link that nobody here has
+        asked for is ended: a controller could have invented it, for the keys of its peer.
         """
         known = self._acl.links.get(handle)
         if known is not None:
-            expected = expected or target == self._initiator(target).current
+            expected = accepted or target == self._initiator(target).current
             if (known.address, known.address_type) == target and not expected:
                 self.counters["link_events_stray"] += 1  # the event came twice
                 return
             self._link_down(known, ErrorCode.UNSPECIFIED_ERROR, now)  # the event that ended it was lost
+        if not (accepted or self._is_awaited(target, role, on_air)):
+            self.counters["links_unasked"] += 1
+            self._send(commands.Disconnect(handle, ErrorCode.REMOTE_USER_TERMINATED))
+            return
         self._acl.add(handle, target.address, target.address_type, role, now)
         self._security.link_up(handle, target.address, target.address_type, role)
         self.counters["links_opened"] += 1
