@@ -20,13 +20,14 @@ from usbbtd.bluetooth import BREDR, LEVEL_ENCRYPTED, LEVEL_NONE, NO_INPUT_NO_OUT
 from usbbtd.dongles.h2_dongle import H2Dongle
 from usbbtd.radio.adapter import SharedAdapter
 from usbbtd.radio.errors import Insecure, Obstacle, RadioError
-from usbbtd.security.bonds import Bond, BredrKey
+from usbbtd.security.bonds import Bond, BredrKey, LeKeys, LongTermKey
 
 PATIENCE_S = 0.2
 OTHER_LE_ADDRESS = "C0:FF:EE:00:00:03"
 ABSENT, KEY = air.octets("C0:FF:EE:00:00:77"), b"a key of nobody."
 CARRIERS = ("BR/EDR", "LE CoC", "ATT")
-LINK_KEY_REQUEST, LE_META, LONG_TERM_KEY_REQUEST = 0x17, 0x3E, 5
+CONNECTION_COMPLETE, CONNECTION_REQUEST, LINK_KEY_REQUEST, LE_META = 0x03, 0x04, 0x17, 0x3E
+LE_CONNECTION_COMPLETE, LONG_TERM_KEY_REQUEST = 1, 5
 LINK_KEY_REFUSAL, LONG_TERM_KEY_REFUSAL = b"\x0c\x04", b"\x1b\x20"  # opcodes
 
 
@@ -153,6 +154,44 @@ async def test_a_dongle_gets_no_key_without_a_link() -> None:
     shelf.save(Bond(ABSENT, 0, BredrKey(KEY, 8)))
     adapter = await start_adapter(on, air.OUR_LE_ADDRESS, hostile, bonds=shelf)
     hostile.forge(LINK_KEY_REQUEST, ABSENT)
+    await air.turns(lambda: any(packet[1:3] == LINK_KEY_REFUSAL for packet in hostile.heard))
+    assert not any(KEY in packet for packet in hostile.heard)
+    adapter.close()
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+async def test_a_dongle_gets_no_key_by_a_link_that_nobody_wants(asks_first: bool) -> None:
+    """Even if it has the address with which the bond was made, or claims it."""
+    on, hostile, shelf = BumbleAir(), Hostile(random.Random(0), rate=0), Shelf()
+    adapter = await start_adapter(on, air.OUR_LE_ADDRESS, hostile, bonds=shelf)
+    bonds = [Bond(ABSENT, 0, BredrKey(KEY, 8), own_address=adapter.address)]
+    long_term = LongTermKey(KEY)
+    bonds.append(Bond(ABSENT, 2, LeKeys(long_term, long_term, 16, True, True)))
+    assert not any(map(adapter.security.take_bond, bonds))
+    if asks_first:
+        hostile.forge(CONNECTION_REQUEST, ABSENT + b"\0\0\0\1")
+    hostile.forge(CONNECTION_COMPLETE, b"\0\x77\0" + ABSENT + b"\1\0")
+    for handle, role in ((0x78, 0), (0x79, 1)):
+        link = bytes((0, handle, 0, role, 1)) + ABSENT + b"\x18\0\0\0\xf4\1\0"
+        hostile.forge(LE_META, bytes((LE_CONNECTION_COMPLETE,)) + link)
+        hostile.forge(LE_META, bytes((LONG_TERM_KEY_REQUEST, handle)) + bytes(11))
+    hostile.forge(LINK_KEY_REQUEST, ABSENT)
+    refusals = {LINK_KEY_REFUSAL, LONG_TERM_KEY_REFUSAL}
+    await air.turns(lambda: refusals <= {packet[1:3] for packet in hostile.heard})
+    assert not adapter.links.by_handle
+    assert not any(KEY in packet for packet in hostile.heard)
+    adapter.close()
+
+
+async def test_a_dongle_with_another_address_gets_no_link_key() -> None:
+    """By a link that is wanted: its peer would not know the key, and it alone would learn it."""
+    on, hostile, shelf = BumbleAir(), Hostile(random.Random(0), rate=0), Shelf()
+    adapter = await start_adapter(on, air.OUR_LE_ADDRESS, hostile, bonds=shelf)
+    peer = await BumblePeer.start(on, LEVEL_NONE, Notes(), adapter)
+    address = peer.address(BREDR)[0]
+    assert adapter.security.take_bond(Bond(address, 0, BredrKey(KEY, 8), own_address=ABSENT)) is None
+    await connect_and_echo(adapter, peer, "BR/EDR", LEVEL_NONE)
+    hostile.forge(LINK_KEY_REQUEST, address)
     await air.turns(lambda: any(packet[1:3] == LINK_KEY_REFUSAL for packet in hostile.heard))
     assert not any(KEY in packet for packet in hostile.heard)
     adapter.close()
