@@ -21,7 +21,7 @@ from usbbtd.guest import AddressType
 from usbbtd.guest.adapter import Adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone
-from usbbtd.l2capif.nodes import FEATURE_INFO_WAIT, FEATURE_SECURITY
+from usbbtd.l2capif.nodes import FEATURE_ADVERTISE_EXTENDED, FEATURE_AGENT, FEATURE_INFO_WAIT, FEATURE_SECURITY
 from usbbtd.xen.error import XenError
 
 DRIVER = 3
@@ -31,7 +31,11 @@ PSM = {"bredr": 0x1001, "le": 0x81}
 RELEASE = scripted.RELEASE
 INDICES_SIZE = scripted.INDICES_SIZE
 OPENINGS = [(what, transport) for what in ("connect", "listen") for transport in PSM]
-CALLS = [("scan",), ("advertise",), ("ready",), ("info", 1), ("info", 40), *OPENINGS]
+CALLS = [
+    ("scan",), ("advertise", b""), ("ready",), ("pair",), ("agent",), ("advertise", b"\x02\x0a\x00"),
+    ("info", 1), ("info", 40), *OPENINGS,
+]  # fmt: skip
+FEATURES = [FEATURE_SECURITY, FEATURE_AGENT, FEATURE_ADVERTISE_EXTENDED]
 TURNS = 8  # of the loop: in these, whatever has come is dealt with
 
 
@@ -58,7 +62,7 @@ class World:
         if self.connection is None:
             self.broken = []
             with suppress(XenError):
-                features = [FEATURE_INFO_WAIT, FEATURE_SECURITY] if tells else [FEATURE_SECURITY]
+                features = [FEATURE_INFO_WAIT, *FEATURES] if tells else FEATURES
                 self.connection = Connection(self.xen, DRIVER, 1, self.broken.append, features)
                 self.backend = scripted.Backend(self.xen, self.connection.nodes)
                 self.adapter._receive_connection(self.connection)
@@ -96,9 +100,16 @@ class World:
         among.append(task)
         task.add_done_callback(end)
 
-    async def advertise(self) -> None:
-        async with self.adapter.advertise(b"\x02\x01\x06"):
+    async def advertise(self, scan_response: bytes) -> None:
+        async with self.adapter.advertise(b"\x02\x01\x06", scan_response=scan_response):
             await self.enough.wait()
+
+    async def answer(self) -> None:
+        async with self.adapter.agent(self.is_asked):
+            await self.enough.wait()
+
+    async def is_asked(self, _prompt: object) -> bool:
+        return True
 
     @staticmethod
     def use(what: Any, how: str, sizes: list[int]) -> Any:
@@ -149,8 +160,12 @@ class World:
             case ("scan",):
                 with suppress(AdapterError):
                     self.objects.append(self.adapter.scan())
-            case ("advertise",):
-                self.call(self.advertise(), self.advertising)
+            case ("advertise", scan_response):
+                self.call(self.advertise(scan_response), self.advertising)
+            case ("agent",):
+                self.call(self.answer(), self.advertising)
+            case ("pair",):
+                self.call(self.adapter.pair(PEER))
             case ("info", count):
                 for _ in range(count):
                     self.call(self.adapter.read_info())
@@ -181,7 +196,7 @@ class World:
     def stream(self, shared: Shared, kind: str, *how: Any) -> None:
         match kind, how:
             case "write", (sizes,):
-                shared.stream.write([scripted.REPORT if size is None else bytes(size) for size in sizes])
+                shared.stream.write([size if isinstance(size, bytes) else bytes(size) for size in sizes])
             case "read", ():
                 while shared.stream.read(1 << 20):
                     pass
@@ -308,12 +323,12 @@ turns = st.tuples(st.just("turn"), st.sampled_from((1, 1, 2, 3, TURNS)))
 takes = st.just(("take",))
 answers = st.tuples(st.just("answer"), numbers, errors)
 wakes = st.just(("wake",))
-calls = st.sampled_from(3 * OPENINGS + CALLS[:4])
+calls = st.sampled_from(3 * OPENINGS + CALLS[:7])
 latest = st.sampled_from((0, 0, 0, 1, 2))
 use = st.tuples(st.just("use"), latest, st.sampled_from(("take", "take", "give", "give", "close", "abort")), sizes)
 uses = st.one_of(use, use, use, st.tuples(st.sampled_from(("forget", "cancel")), numbers))
 streams = st.one_of(
-    st.tuples(st.just("write"), latest, sizes | st.lists(st.none(), max_size=3)),
+    st.tuples(st.just("write"), latest, sizes | st.lists(st.sampled_from(scripted.MESSAGES), max_size=3)),
     st.tuples(st.just("read"), latest),
     st.tuples(st.just("end"), latest, st.sampled_from((errno.ENOTCONN, errno.ETIMEDOUT, 4000, -1))),
 )

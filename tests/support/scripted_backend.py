@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.support import plain_xen
-from usbbtd.abi.layout import size_of
+from usbbtd.abi.layout import constants, size_of
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import messages, wire
@@ -20,12 +20,14 @@ from usbbtd.xen.ring import BackRing
 GUEST = 7
 OCTETS = bytes.fromhex("010000eeffc0")
 MTU = 1500  # two fill a ring
-RELEASE = 4
+RELEASE, ADVERTISE = 4, 6
 REQUESTS = (
     wire.InfoRequest, wire.ConnectRequest, wire.ListenRequest, wire.AcceptRequest, wire.PlainRequest, wire.ScanRequest,
     wire.AdvertiseRequest, wire.AgentRequest, wire.EchoRequest, wire.PairRequest,
 )  # fmt: skip
 REPORT = messages.pack_report(messages.ScanReport(OCTETS, 2, -40, 0, b"\x02\x01\x06"))
+PROMPTS = [messages.pack_prompt(messages.PromptMessage(1, kind, OCTETS, 2, 0, 1000)) for kind in range(6)]
+MESSAGES = [REPORT, REPORT, *PROMPTS]
 INDICES_SIZE = 2 * size_of("struct l2capif_half")
 
 
@@ -81,7 +83,9 @@ class Backend:
     def take(self) -> None:
         for octets in self.ring.take():
             header = wire.unpack(wire.PlainRequest, octets)
-            self.asked.append(wire.unpack(REQUESTS[header.cmd], octets))
+            extended = header.cmd == ADVERTISE and header.flags & constants.L2CAPIF_ADVERTISE_EXTENDED
+            kind = wire.AdvertiseExtendedRequest if extended else REQUESTS[header.cmd]
+            self.asked.append(wire.unpack(kind, octets))
 
     def answer(self, which: int, ret: int, lie: tuple[str, Any] | None = None) -> None:
         """Answers a request, honestly unless there is a ``lie``: (field, value). To notify is another step."""
@@ -122,13 +126,15 @@ class Backend:
                 return wire.ChannelResponse(*header, OCTETS, 2 * of.transport, of.security, of.psm, MTU, of.mtu)
             case wire.AcceptRequest():
                 return wire.ChannelResponse(*header[:3], -errno.ENOTCONN)
+            case wire.PairRequest():
+                return wire.PairResponse(*header, max(request.security, 2), 16, 1, -ret & 0x3F, -ret & 0xF, 2)
         return wire.PlainResponse(*header)
 
     def obey(self, request: Any) -> None:
         match request:
             case wire.ListenRequest():
                 self.listeners[request.id] = request
-            case wire.ConnectRequest() | wire.AcceptRequest() | wire.ScanRequest():
+            case wire.ConnectRequest() | wire.AcceptRequest() | wire.ScanRequest() | wire.AgentRequest():
                 self.streams[request.id] = Shared(self.xen, request)
             case wire.PlainRequest():
                 self.listeners.pop(request.id, None)
