@@ -253,7 +253,7 @@ async def survives() -> None:
         listener = await adapter.listen(0x1019)
         await (await listener.accept()).abort()
         scan = adapter.scan()
-        for _ in range(3):
+        for _ in range(4):  # all there are
             await anext(scan)
         waiting: list[asyncio.Task[Any]] = [
             asyncio.create_task(idle.recv()),
