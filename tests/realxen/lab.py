@@ -25,6 +25,8 @@ from tests.sim.dongle import PRODUCT_ID, VENDOR_ID
 
 BOOT_S, CREATE_S, ATTACH_S, RESTORED_S = 240.0, 240.0, 120.0, 60.0
 _ANSWER_S = 300.0
+#: Of a domain, which as it boots has its ramdisk twice.
+GUEST_MEMORY_MB = 320
 DRIVER_DOMAIN, GUESTS = "sys-bt", ("work", "personal")
 DONGLE = "dongle"
 
@@ -162,12 +164,12 @@ class Lab:
     def guests(self) -> list[Domain]:
         return [self.domains[name] for name in GUESTS]
 
-    def create(self, name: str, *, memory_mb: int = 256, more: str = "") -> Domain:
+    def create(self, name: str, *, memory_mb: int = GUEST_MEMORY_MB, more: str = "") -> Domain:
         """``xl create``; returns when the domain's agent answers. ``more``: lines of its configuration."""
         self.begin_create(name, memory_mb=memory_mb, more=more)
         return self.finish_create(name)
 
-    def begin_create(self, name: str, *, memory_mb: int = 256, more: str = "") -> None:
+    def begin_create(self, name: str, *, memory_mb: int = GUEST_MEMORY_MB, more: str = "") -> None:
         """Returns while the domain boots, so that several can at a time."""
         config = _CONFIG.format(name=name, arguments=KERNEL_ARGUMENTS, memory_mb=memory_mb, more=more)
         self.dom0.write(f"/etc/xen/{name}.cfg", config.encode())

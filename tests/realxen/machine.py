@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-MEMORY_MB, DOM0_MEMORY_MB = 4096, 1024
+MEMORY_MB, DOM0_MEMORY_MB = 4608, 1024
 #: Mitigations are for processors that speculate, which this one does not; they cost a tenth of everything. For the rate
 #: limit of the scheduler see docs/testbed.md.
 XEN_ARGUMENTS = (
