@@ -43,6 +43,7 @@ on_crash = "destroy"
 {more}
 """
 _POLICY_DIRECTORY = "/etc/usbbtd/policy.d"  # where usbbtd looks by itself
+_STATE_DIRECTORY = "/var/lib/usbbtd"
 _USBBTD_CONFIG = f"""\
 [adapter]
 address = "{plan.ADAPTER_LE_ADDRESS}"
@@ -222,6 +223,7 @@ class Lab:
     def start_usbbtd(self, domain: Domain) -> Program:
         """Returns when it serves."""
         domain.write("/etc/usbbtd.toml", _USBBTD_CONFIG.encode())
+        domain.run("mkdir", "-p", _STATE_DIRECTORY)  # which systemd makes elsewhere
         self.allow_all(domain)
         log = f"/var/log/usbbtd-{time.monotonic_ns()}"  # nothing of an earlier one is taken for this one's
         self.usbbtd = domain.start("usbbtd", "run", "--config", "/etc/usbbtd.toml", log=log)
@@ -274,6 +276,8 @@ class Lab:
         try:
             text = domain.run("sh", "-c", script, timeout_s=30, check=False).out
         except (Failed, MachineError, OSError) as error:  # OSError: the machine is off
+            if (self.logs / name).exists():
+                return  # from when it was on
             text = f"{error}\n"
         (self.logs / name).write_text(text)
 

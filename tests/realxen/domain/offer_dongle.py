@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from tests.sim.dongle import ACL, EVENT, SimulatedDongle
+from tests.sim.dongle import ACL, ACL_IN, EVENT, EVENTS_IN, SimulatedDongle
 from usbbtd.backends.usbif import UsbifController
 from usbbtd.config import LogSettings
 from usbbtd.log.setup import configure as configure_log
@@ -28,6 +28,21 @@ PORTS = 4
 
 #: By what a packet begins with: where its length is, and of how many octets (Vol 4, Part A, 2).
 LENGTHS = {EVENT[0]: (2, 1), ACL[0]: (3, 2)}
+
+
+class OrderlyDongle(SimulatedDongle):
+    """A dongle that gives data to its host only when that has all events from before.
+
+    A host reads them from two endpoints. Linux refuses channels over a link that is encrypted before it knows that.
+    """
+
+    def take_transfer(self, endpoint: int, room: int) -> tuple[int, bytes] | None:
+        if endpoint == ACL_IN and self.queued(EVENTS_IN):
+            return None
+        taken = super().take_transfer(endpoint, room)
+        if endpoint == EVENTS_IN and taken is not None and not self.queued(EVENTS_IN):
+            self.wake()  # for the data that had to wait
+        return taken
 
 
 class Controller(asyncio.Protocol):
@@ -98,7 +113,7 @@ async def make_nodes(store: Store, frontend: int, devid: int) -> None:
 
 async def main(frontend: int, devid: int, path: str) -> None:
     configure_log(LogSettings(target="stderr", level="debug"))
-    dongle = SimulatedDongle()
+    dongle = OrderlyDongle()
     await open_port(path, dongle)
     async with Xen.open() as xen:
         await make_nodes(xen.store, frontend, devid)
