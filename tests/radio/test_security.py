@@ -330,6 +330,27 @@ async def test_a_listener_has_a_bredr_peer_paired_first(one: Party, other: Party
     assert ours.link.security.level == theirs.link.security.level == LEVEL_SECURE
 
 
+@both_transports
+async def test_the_listeners_guest_is_the_first_whose_agent_pairs(one: Party, other: Party, transport: int) -> None:
+    others, own = AirAgent(guest="lab"), AirAgent(guest="work")
+    for agent in (others, own):
+        other.adapter.agents.register(agent)
+    taker = air.Taker(other.adapter, transport, security=LEVEL_AUTHENTICATED, guest="work")
+    if transport == BREDR:
+        one.adapter.agents.register(AirAgent())
+        opening = connecting(one, transport)
+    else:  # it hears that it has to pair, and does
+        with pytest.raises(Refused):
+            await connecting(one, transport)
+        opening = connecting(one, transport, LEVEL_AUTHENTICATED, AirAgent())
+    await other.adapter.channels.accept(await taker.offers.get(), air.MTU)
+    await opening
+    assert (others.kinds, own.kinds) == ([], [CONFIRM])
+    assert [bond.guests for bond in other.adapter.security.bonds()] == [frozenset({"work"})]
+    own.may = False
+    assert other.adapter.agents.find(bytes(6), 2, "work") == (others, others.terms(b"", 0))
+
+
 async def test_a_listener_of_no_agent_refuses_a_bredr_peer(one: Party, other: Party) -> None:
     taker = air.Taker(other.adapter, BREDR, security=LEVEL_ENCRYPTED)
     with pytest.raises(Refused) as caught:

@@ -61,6 +61,8 @@ class PairingAgent(Protocol):
 class Agents:
     """Keeps the agents of one adapter, of which the first that may pairs with a peer that asks for it.
 
+    Of several guests' agents, those of the guest whose listener the peer came to are before the others.
+
     ``gone`` is called with each that leaves, while its prompts and pairings may still be open.
     """
 
@@ -82,9 +84,14 @@ class Agents:
             self._agents.remove(agent)
         self._gone(agent)
 
-    def find(self, address: bytes, address_type: int) -> tuple[PairingAgent, PairingTerms] | None:
-        """Returns the first agent that may pair with the peer of this identity, with its terms; None without one."""
-        for agent in self._agents:
+    def find(
+        self, address: bytes, address_type: int, guest: str = ""
+    ) -> tuple[PairingAgent, PairingTerms] | None:  # fmt: skip
+        """Returns the first agent that may pair with the peer of this identity, with its terms; None without one.
+
+        ``guest``: whose listener the peer came to, if it did to one; its agents are the first.
+        """
+        for agent in sorted(self._agents, key=lambda agent: agent.guest != guest) if guest else self._agents:
             if (terms := agent.terms(address, address_type)) is not None:
                 return agent, terms
         return None

@@ -26,11 +26,12 @@ LevelFor = Callable[[bytes, int], int | None]
 
 
 class PsmListener(NamedTuple):
-    """Who listens on a PSM, and the least level of the links of peers that are offered there."""
+    """Who listens on a PSM, for which guest, and the least level of the links of peers that are offered there."""
 
     offered: Callable[[Offer], None]
     security: int
     level_for: LevelFor | None
+    guest: str
 
     def needed(self, link: RadioLink) -> int | None:
         """Returns the least level for the peer of this link; None if it may not come."""
@@ -131,18 +132,18 @@ class Channels:
 
     def listen(
         self, transport: int, psm: int, offered: Callable[[Offer], None], security: int = LEVEL_NONE,
-        level_for: LevelFor | None = None,
+        level_for: LevelFor | None = None, guest: str = "",
     ) -> None:  # fmt: skip
         """Listens on a PSM, with this dongle and later ones: ``offered`` is called with each peer's request.
 
         ``security`` and ``level_for``: the least level of the peer's link, the higher of the two. A BR/EDR peer whose
         link has less waits until the link is secured by us, by a bond's key or an agent that may pair with it; a peer
         on LE is refused with what it has to do itself. One that may not come is refused before anything is done for
-        it. Raises InUse if another user listens there.
+        it. ``guest``: whose agents are the first to pair. Raises InUse if another user listens there.
         """
         if (transport, psm) in self._listeners:
             raise InUse(f"PSM 0x{psm:04x} is taken")
-        self._listeners[transport, psm] = PsmListener(offered, security, level_for)
+        self._listeners[transport, psm] = PsmListener(offered, security, level_for, guest)
         if (stack := self._stack()) is not None:
             stack.mux.listen(transport, psm)
             self._set_connectable(stack)
@@ -279,8 +280,10 @@ class Channels:
         elif link.security.level >= needed:
             self._offer(link, event, listener, needed)
         elif link.transport == LE or not may_secure:
+            link.visited = listener.guest  # the peer may pair now
             link.stack.mux.refuse(handle, cid, self._security.refusal(link, needed), link.stack.now())
         else:
+            link.visited = listener.guest
             link.stack.mux.postpone(handle, cid, link.stack.now())
             task = self._securing[handle, cid] = asyncio.create_task(self._secure(link, event, needed))
             task.add_done_callback(partial(_secured, link.stack))
@@ -288,7 +291,7 @@ class Channels:
     async def _secure(self, link: RadioLink, event: l2cap_events.ChannelRequested, needed: int) -> None:
         """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
         with contextlib.suppress(RadioError), self._links.hold_for_pairing(link):
-            found = self._security.agents.find(*link.identity)
+            found = self._security.agents.find(*link.identity, link.visited)
             await self._security.reach(link, needed, None if found is None else found[0], for_peer=True)
         del self._securing[event.handle, event.cid]
         self._answer(link, event, may_secure=False)

@@ -39,12 +39,13 @@ class RadioLink:
     ``own_address``: by which the peer knows us on it, as a Bond has it.
 
     ``identity``: the peer's address and its type, or those of the bond whose key has made its private address. That
-    proves nothing before ``security.is_bonded``. ``agent``: who was asked last when the peer paired.
+    proves nothing before ``security.is_bonded``. ``agent``: who was asked last when the peer paired. ``visited``: the
+    guest to whose listener the peer came last, with too little security; empty if to none.
     """
 
     __slots__ = (
         "address", "address_type", "agent", "channels", "closing", "echoes", "end_status", "handle", "identity", "idle",
-        "ours", "own_address", "pairing", "pairings", "security", "since", "stack",
+        "ours", "own_address", "pairing", "pairings", "security", "since", "stack", "visited",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class RadioLink:
         self.security = PLAIN
         self.pairing = asyncio.Lock()  # of who has it paired
         self.agent: PairingAgent | None = None
+        self.visited = ""
         self.idle: asyncio.TimerHandle | None = None  # will end the link, which is not in use
 
     @property

@@ -339,7 +339,7 @@ class LinkSecurity:
         self._level_changed(link)
 
     def _pairing_asked(self, core: Security, number: int, link: RadioLink) -> None:
-        found = self.agents.find(*link.identity)
+        found = self.agents.find(*link.identity, link.visited)
         self._log.info("pairing asked", addr=link.peer_text, accepted=found is not None)
         if found is None:
             core.refuse_pairing(number, link.stack.now())

@@ -137,12 +137,12 @@ def no_level(_address: bytes, _address_type: int) -> int:
 
 
 async def test_a_listener_holds_its_psm_until_it_is_closed(adapter: SharedAdapter) -> None:
-    listener = GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
+    listener = GuestListener(adapter, air.LE, 0x80, 0, "work", level_for=no_level, offered=ignore, failed=ignore)
     with pytest.raises(InUse):
-        GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
+        GuestListener(adapter, air.LE, 0x80, 0, "work", level_for=no_level, offered=ignore, failed=ignore)
     listener.close()
     listener.close()
-    GuestListener(adapter, air.LE, 0x80, 0, level_for=no_level, offered=ignore, failed=ignore)
+    GuestListener(adapter, air.LE, 0x80, 0, "work", level_for=no_level, offered=ignore, failed=ignore)
 
 
 async def test_a_peer_of_bredr_waits_while_its_link_is_made_secure(

@@ -20,18 +20,19 @@ class GuestListener:
     """Listens on a PSM for the guest. Raises InUse if the PSM is taken.
 
     ``security``: the least level of a peer's link; ``level_for``: what policy wants of a peer besides.
+    ``guest``: its name, for whom a peer is paired with.
     ``offered`` is called with each Offer; ``failed`` with what it raises.
     """
 
     def __init__(
-        self, adapter: SharedAdapter, transport: int, psm: int, security: int, *,
+        self, adapter: SharedAdapter, transport: int, psm: int, security: int, guest: str, *,
         level_for: LevelFor, offered: Callable[[Offer], None], failed: Callable[[Exception], None],
     ) -> None:  # fmt: skip
         self.pump_failed = failed
         self._adapter = adapter
         self._key = transport, psm
         self._offered = offered
-        adapter.channels.listen(transport, psm, self._receive_offer, security, level_for)
+        adapter.channels.listen(transport, psm, self._receive_offer, security, level_for, guest)
 
     def info(self) -> ListenerInfo:
         transport, psm = self._key
@@ -103,8 +104,8 @@ def listen(session: GuestSession, call: ListenCall) -> None:
     def serve(made: GuestObject) -> None:
         offered = partial(_offer, session, call)
         made.server = GuestListener(
-            session.adapter, call.transport, call.psm, call.security, level_for=level_for, offered=offered,
-            failed=session.failed,
+            session.adapter, call.transport, call.psm, call.security, session.guest, level_for=level_for,
+            offered=offered, failed=session.failed,
         )  # fmt: skip
 
     session.make(call, partial(session.access.listen, call.transport, call.psm), serve)
