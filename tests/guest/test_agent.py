@@ -187,6 +187,7 @@ async def test_policy_ends_an_agent(adapter: SharedAdapter, xen: Any, dongle: ai
     guest = Guest(adapter, xen, policy="")
     made = Adapter(xen, 0)
     made._receive_connection(guest.connection)
+    await made.wait_connected(air.TIME_LIMIT_S)
     with pytest.raises(PermissionDenied):
         async with made.agent(says_no):
             pass

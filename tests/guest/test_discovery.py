@@ -14,6 +14,7 @@ from tests.support import air
 from usbbtd.abi.layout import constants
 from usbbtd.guest import Adapter, AdapterError, ChannelClosed, Discovered, open_adapter
 from usbbtd.guest.discovery import Discovery, Filter, _merged
+from usbbtd.l2capif.features import KNOWS_SCAN_EXTENDED
 from usbbtd.l2capif.messages import ExtendedReport
 
 xen, served, api = in_process.xen, in_process.guest, in_process.api
@@ -113,7 +114,7 @@ def test_services_of_a_device_without_end_are_not_kept() -> None:
 
 
 def test_devices_without_end_are_not_kept() -> None:
-    connection: Any = type("", (), {"features": {"feature-scan-extended"}})()
+    connection: Any = type("", (), {"knows": KNOWS_SCAN_EXTENDED})()
     found = Discovery(connection, ["le"], Filter(), active=True, every=False)
     for number in range(2000):
         assert found._merge(report(ADVERTISING)._replace(address=number.to_bytes(6, "little")))

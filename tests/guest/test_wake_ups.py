@@ -21,7 +21,7 @@ from usbbtd.guest import AddressType
 from usbbtd.guest.adapter import Adapter
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, AdapterGone
-from usbbtd.l2capif.nodes import FEATURE_ADVERTISE_EXTENDED, FEATURE_AGENT, FEATURE_INFO_WAIT, FEATURE_SECURITY
+from usbbtd.l2capif.nodes import FEATURE_INFO_WAIT
 from usbbtd.xen.error import XenError
 
 DRIVER = 3
@@ -35,7 +35,6 @@ CALLS = [
     ("scan",), ("advertise", b""), ("ready",), ("pair",), ("agent",), ("advertise", b"\x02\x0a\x00"),
     ("info", 1), ("info", 40), *OPENINGS,
 ]  # fmt: skip
-FEATURES = [FEATURE_SECURITY, FEATURE_AGENT, FEATURE_ADVERTISE_EXTENDED]
 TURNS = 8  # of the loop: in these, whatever has come is dealt with
 
 
@@ -62,7 +61,7 @@ class World:
         if self.connection is None:
             self.broken = []
             with suppress(XenError):
-                features = [FEATURE_INFO_WAIT, *FEATURES] if tells else FEATURES
+                features = [FEATURE_INFO_WAIT] if tells else []
                 self.connection = Connection(self.xen, DRIVER, 1, self.broken.append, features)
                 self.backend = scripted.Backend(self.xen, self.connection.nodes)
                 self.adapter._receive_connection(self.connection)

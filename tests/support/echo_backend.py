@@ -13,16 +13,12 @@ from usbbtd.abi import layout
 from usbbtd.abi.layout import constants
 from usbbtd.l2capif import calls, messages, wire
 from usbbtd.l2capif.backend import Backend
+from usbbtd.l2capif.features import KNOWS_ALL
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.nodes import (
     EVENT_CHANNEL,
-    FEATURE_ADVERTISE_EXTENDED,
-    FEATURE_AGENT,
     FEATURE_ECHO,
-    FEATURE_FIXED,
     FEATURE_INFO_WAIT,
-    FEATURE_SCAN_EXTENDED,
-    FEATURE_SECURITY,
     MAX_PAGE_ORDER,
     RING_REF,
     VERSIONS,
@@ -76,9 +72,6 @@ NO_ECHOES = {
 NO_ANSWER = b"\6" + PEER[1:]
 FLOOD_SDU = bytes(range(256)) * 4
 GOODBYES = [b"one", b"", b"three"]
-FEATURES = (
-    FEATURE_ECHO, FEATURE_SECURITY, FEATURE_FIXED, FEATURE_AGENT, FEATURE_SCAN_EXTENDED, FEATURE_ADVERTISE_EXTENDED,
-)  # fmt: skip
 LIMITS = FrontendLimits(channels=8, max_page_order=4)
 TX_MTU = 4096
 INTF = layout.record("struct l2capif_data_intf").unpack_from
@@ -174,7 +167,7 @@ class Driver:
         match action:
             case Action.PUBLISH:
                 nodes = {VERSIONS: "1", MAX_PAGE_ORDER: str(LIMITS.max_page_order)}
-                nodes |= dict.fromkeys(FEATURES, "1") if self.modern else {}
+                nodes |= {FEATURE_ECHO: "1"} if self.modern else {}
                 return nodes | ({FEATURE_INFO_WAIT: "1"} if self.tells else {})
             case Action.ATTACH:
                 self.domid = self.device.other_domid
@@ -224,7 +217,8 @@ class Driver:
         backend = self.backend
         match call:
             case calls.InfoCall(req_id):
-                backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=0b1111)
+                features = 0b1111 | (KNOWS_ALL if self.modern else 0)
+                backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=features)
             case calls.ConnectCall(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
                 error, result, status = NO_CHANNELS[SILENT if address == NOT_THERE else psm]
                 backend.fail(req_id, error, result=result, status=status)

@@ -13,6 +13,7 @@ from usbbtd.abi.layout import constants, size_of
 from usbbtd.backends.vl2cap.stream import GuestStream
 from usbbtd.errors import LocalProtocolError, RemoteProtocolError
 from usbbtd.l2capif import messages, wire
+from usbbtd.l2capif.features import KNOWS_ALL
 from usbbtd.l2capif.nodes import EVENT_CHANNEL, RING_REF
 from usbbtd.xen.error import XenError
 from usbbtd.xen.ring import BackRing
@@ -108,7 +109,7 @@ class Backend:
         match request:
             case wire.InfoRequest():
                 powered, generation = self.generation % 2, self.generation
-                return wire.InfoResponse(*header, OCTETS, 0, powered, 15, 64, 0, MTU, OCTETS, generation, 2)
+                return wire.InfoResponse(*header, OCTETS, 0, powered, KNOWS_ALL | 15, 64, 0, MTU, OCTETS, generation, 2)
             case wire.ConnectRequest():
                 return wire.ChannelResponse(
                     *header,

@@ -25,12 +25,13 @@ from usbbtd.guest.channel import Channel, Listener, open_channel, ring_order
 from usbbtd.guest.discovery import Discovery, Filter
 from usbbtd.guest.errors import L2capRefused
 from usbbtd.guest.pairing import OOB_SIZES, Paired, pair
-from usbbtd.guest.remote import RemoteObject, require
+from usbbtd.guest.remote import RemoteObject, knows, require
 from usbbtd.guest.scan import Scan
 from usbbtd.guest.security import LEVELS, SecurityLevel
 from usbbtd.guest.upkeep import ConnectedAdapter
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
-from usbbtd.l2capif.nodes import FEATURE_ECHO, FEATURE_FIXED, FEATURE_SECURITY
+from usbbtd.l2capif.features import KNOWS_FIXED, KNOWS_SECURITY
+from usbbtd.l2capif.nodes import FEATURE_ECHO
 from usbbtd.l2capif.wire import EchoResponse, PlainResponse
 
 DEFAULT_MTU = 2048
@@ -103,9 +104,9 @@ class Adapter(ConnectedAdapter):
         what = f"connect to {address}, {'CID' if fixed else 'PSM'} 0x{psm:04x}"
         connection = self._current()
         if fixed:
-            require(connection, FEATURE_FIXED, what)
+            require(knows(connection, KNOWS_FIXED), what)
         if level:
-            require(connection, FEATURE_SECURITY, f"{what}, {security}")
+            require(knows(connection, KNOWS_SECURITY), f"{what}, {security}")
         return await open_channel(
             connection,
             mtu,
@@ -177,7 +178,7 @@ class Adapter(ConnectedAdapter):
         if len(data := check_bytes("data", data)) > MAX_ECHO:
             raise ValueError(f"an echo of {len(data)} bytes; {MAX_ECHO} fit")
         connection = self._current()
-        require(connection, FEATURE_ECHO, what, or_else=", or use a PSM that echoes")
+        require(FEATURE_ECHO in connection.features, what, or_else=", or use a PSM that echoes")
         try:
             answer = await RemoteObject(connection, lasting=False).create(
                 lambda core: core.echo(peer, data, timeout_s=timeout_s), EchoResponse, what
@@ -208,7 +209,8 @@ class Adapter(ConnectedAdapter):
         check_integer("backlog", backlog, 0, _U16_MAX)
         connection, what = self._current(), f"listen on PSM 0x{psm:04x}"
         if level:
-            require(connection, FEATURE_SECURITY, f"{what}, {security}", or_else=', or listen with security "none"')
+            or_else = ', or listen with security "none"'
+            require(knows(connection, KNOWS_SECURITY), f"{what}, {security}", or_else)
         ring_order(mtu, connection.max_page_order)  # what no ring holds cannot be accepted
         remote = RemoteObject(connection)
         await remote.create(

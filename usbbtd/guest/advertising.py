@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from usbbtd.abi.layout import constants
 from usbbtd.guest.connection import Connection
-from usbbtd.guest.remote import RemoteObject, require
-from usbbtd.l2capif.nodes import FEATURE_ADVERTISE_EXTENDED
+from usbbtd.guest.remote import RemoteObject, knows, require
+from usbbtd.l2capif.features import KNOWS_ADVERTISE_EXTENDED
 from usbbtd.l2capif.wire import PlainResponse
 
 
@@ -18,7 +18,7 @@ async def advertising(
 ) -> AsyncIterator[None]:
     """Advertises while the block runs: see ``Adapter.advertise``. What fits into a plain request goes into one."""
     if scan_response or len(data) > constants.L2CAPIF_ADVERTISE_DATA_SIZE:
-        require(connection, FEATURE_ADVERTISE_EXTENDED, "advertise so much")
+        require(knows(connection, KNOWS_ADVERTISE_EXTENDED), "advertise so much")
         remote = RemoteObject(connection, page=data + scan_response)
         ref, lengths = remote.page_ref, (len(data), len(scan_response))
         await remote.create(

@@ -15,8 +15,9 @@ from usbbtd.errors import RemoteProtocolError
 from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
-from usbbtd.guest.remote import RemoteObject, require
+from usbbtd.guest.remote import RemoteObject, knows, require
 from usbbtd.guest.security import missing
+from usbbtd.l2capif.features import KNOWS_AGENT
 from usbbtd.l2capif.messages import (
     LAST_PASSKEY,
     WITHDRAWN,
@@ -25,7 +26,6 @@ from usbbtd.l2capif.messages import (
     pack_answer,
     unpack_prompt,
 )
-from usbbtd.l2capif.nodes import FEATURE_AGENT
 from usbbtd.l2capif.wire import PlainResponse
 
 #: What the user of an agent can do.
@@ -93,7 +93,7 @@ class Agent:
     """Answers prompts while it is open (``async with``). ``adapter.agent`` makes it; ``answer`` is what it calls."""
 
     def __init__(self, connection: Connection, answer: Answering, io_capability: int, ended: Ended | None) -> None:
-        require(connection, FEATURE_AGENT, "agent")
+        require(knows(connection, KNOWS_AGENT), "agent")
         self._answer, self._ended = answer, ended
         self._io_capability = io_capability
         self._remote = RemoteObject(connection, _RING_ORDER)

@@ -36,11 +36,8 @@ _VERSION: int = constants.L2CAPIF_VERSION
 _unpack_producer = record("struct l2capif_producer").unpack_from  # that of `in`, at the start of l2capif_data_intf
 _REFS_OFFSET = 2 * size_of("struct l2capif_half")
 
-#: What not every backend of this version can do.
-_FEATURES = (
-    nodes.FEATURE_INFO_WAIT, nodes.FEATURE_ECHO, nodes.FEATURE_SECURITY, nodes.FEATURE_FIXED, nodes.FEATURE_AGENT,
-    nodes.FEATURE_SCAN_EXTENDED, nodes.FEATURE_ADVERTISE_EXTENDED,
-)  # fmt: skip
+#: What not every backend of this version can do, and says in nodes.
+_FEATURES = (nodes.FEATURE_INFO_WAIT, nodes.FEATURE_ECHO)
 
 Answered = Callable[[Response], None]
 
@@ -104,8 +101,9 @@ class Connection:
     """One connection to the backend, from our offer to its end: requests, their answers, and data rings.
 
     ``max_page_order``: the highest order of data rings that the backend takes. ``features``: the nodes of what it can
-    do besides what every backend can, such as ``nodes.FEATURE_ECHO``. ``fail`` is called with a reason when the backend
-    breaks a rule, or we fail. ``spin_ns``: how long new streams look at their rings themselves before they sleep.
+    do besides what every backend can, such as ``nodes.FEATURE_ECHO``; ``knows``: the bits of l2capif/features.py, None
+    before INFO is answered. ``fail`` is called with a reason when the backend breaks a rule, or we fail. ``spin_ns``:
+    how long new streams look at their rings themselves before they sleep.
     """
 
     def __init__(
@@ -114,6 +112,7 @@ class Connection:
         self.spin_ns = 0
         self.max_page_order = max_page_order
         self.features = frozenset(features)
+        self.knows: int | None = None
         self.closed = False
         self._releases: set[asyncio.Future[None]] = set()  # RELEASEs that are not answered yet
         self._xen, self._domid = xen, domid

@@ -16,10 +16,10 @@ from usbbtd.guest.address import TRANSPORTS, AddressType, Transport, address_typ
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError, NoController
 from usbbtd.guest.kinds import kind_of
-from usbbtd.guest.remote import require
+from usbbtd.guest.remote import knows, require
 from usbbtd.guest.scan import ReportRing, is_connectable, rssi_of
+from usbbtd.l2capif.features import KNOWS_SCAN_EXTENDED
 from usbbtd.l2capif.messages import ExtendedReport
-from usbbtd.l2capif.nodes import FEATURE_SCAN_EXTENDED
 
 #: Devices and services of each that are remembered: what is on the air is a stranger's, and may be without end.
 _MOST_DEVICES: Final = 1024
@@ -77,7 +77,7 @@ class Discovery:
         self, connection: Connection, transports: Sequence[Transport], wanted: Filter, *, active: bool, every: bool
     ) -> None:
         """Is for ``Adapter.discover`` only."""
-        require(connection, FEATURE_SCAN_EXTENDED, "discover", or_else=", or scan, for LE alone")
+        require(knows(connection, KNOWS_SCAN_EXTENDED), "discover", or_else=", or scan, for LE alone")
         if not transports:
             raise NoController(ENODEV, "discover: the driver domain has no Bluetooth controller now")
         self._connection = connection

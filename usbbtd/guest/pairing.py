@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from usbbtd.abi.layout import constants
 from usbbtd.guest.connection import Connection
-from usbbtd.guest.remote import RemoteObject, require
+from usbbtd.guest.remote import RemoteObject, knows, require
 from usbbtd.guest.security import level_name
-from usbbtd.l2capif.nodes import FEATURE_SECURITY
+from usbbtd.l2capif.features import KNOWS_SECURITY
 from usbbtd.l2capif.wire import PairResponse
 
 #: Bytes of out-of-band data: none, legacy pairing's, Secure Connections'.
@@ -31,7 +31,7 @@ async def pair(
     connection: Connection, peer: bytes, address_type: int, what: str, *, level: int, oob: bytes, timeout_s: float
 ) -> Paired:
     """Pairs with a peer: see ``Adapter.pair``. ``what`` names that in errors."""
-    require(connection, FEATURE_SECURITY, what)
+    require(knows(connection, KNOWS_SECURITY), what)
     response = await RemoteObject(connection, lasting=False).create(
         lambda core: core.pair(peer, address_type, security=level, timeout_s=timeout_s, oob=oob), PairResponse, what
     )

@@ -32,12 +32,19 @@ async def ask(connection: Connection, make: Make, kind: type[_Kind], what: str) 
     return _succeeded(connection, await answered, kind, what, le=False)
 
 
-def require(connection: Connection, feature: str, what: str, or_else: str = "") -> None:
-    """Raises AdapterError with EOPNOTSUPP unless the backend has the feature of this node.
+def knows(connection: Connection, bit: int) -> bool:
+    """Tells whether the backend knows what a bit of l2capif/features.py says. Raises AdapterGone if it is too early."""
+    if connection.knows is None:
+        raise AdapterGone(ENODEV, "the driver domain has not said yet what it can do")
+    return bool(connection.knows & bit)
 
-    ``what`` needs it. ``or_else``: what else the user can do, in words that go on a sentence.
+
+def require(is_known: bool, what: str, or_else: str = "") -> None:
+    """Raises AdapterError with EOPNOTSUPP unless the backend knows what ``what`` needs.
+
+    ``or_else``: what else the user can do, in words that go on a sentence.
     """
-    if feature not in connection.features:
+    if not is_known:
         raise AdapterError(EOPNOTSUPP, f"{what}: usbbtd in the driver domain is too old for that: update it{or_else}")
 
 

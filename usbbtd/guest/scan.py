@@ -14,9 +14,9 @@ from usbbtd.guest.ad import local_name
 from usbbtd.guest.address import AddressType, address_type_name
 from usbbtd.guest.connection import Connection
 from usbbtd.guest.errors import AdapterError
-from usbbtd.guest.remote import RemoteObject
+from usbbtd.guest.remote import RemoteObject, knows
+from usbbtd.l2capif.features import KNOWS_SCAN_EXTENDED
 from usbbtd.l2capif.messages import ExtendedReport, unpack_extended_report, unpack_report
-from usbbtd.l2capif.nodes import FEATURE_SCAN_EXTENDED
 from usbbtd.l2capif.wire import PlainResponse
 
 _RING_ORDER = 2
@@ -55,7 +55,7 @@ class ReportRing:
 
     def __init__(self, connection: Connection, transport: int = LE) -> None:
         self._transport = transport
-        self._extended = FEATURE_SCAN_EXTENDED in connection.features
+        self._extended = knows(connection, KNOWS_SCAN_EXTENDED)
         self._remote = RemoteObject(connection, _RING_ORDER)
 
     async def start(self, *, active: bool, duplicates: bool) -> None:

@@ -121,6 +121,7 @@ class ConnectedAdapter:
         if not isinstance(response, InfoResponse) or response.ret != 0:
             self._ask_later(connection)
             return
+        connection.knows = response.features
         self._info = adapter_info(connection, response)
         self._connected_now.set()
         if response.powered:

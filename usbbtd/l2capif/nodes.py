@@ -18,11 +18,6 @@ FEATURE_SCAN = "feature-scan"
 FEATURE_ADVERTISE = "feature-advertise"
 FEATURE_ECHO = "feature-echo"
 FEATURE_INFO_WAIT = "feature-info-wait"
-FEATURE_SECURITY = "feature-security"
-FEATURE_FIXED = "feature-fixed"
-FEATURE_AGENT = "feature-agent"
-FEATURE_SCAN_EXTENDED = "feature-scan-extended"
-FEATURE_ADVERTISE_EXTENDED = "feature-advertise-extended"
 
 # Written by the frontend
 VERSION = "version"

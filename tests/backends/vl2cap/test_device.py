@@ -73,9 +73,13 @@ async def test_it_publishes_its_limits_and_features(device_with: Callable[..., A
     assert nodes == {
         "versions": "1", "max-page-order": "3", "max-channels": "5", "feature-bredr": "1", "feature-le": "1",
         "feature-scan": "1", "feature-advertise": "1", "feature-echo": "1", "feature-info-wait": "1",
-        "feature-security": "1", "feature-fixed": "1",
-        "feature-agent": "1", "feature-scan-extended": "1", "feature-advertise-extended": "1",
     }  # fmt: skip
+
+
+async def test_a_guest_costs_few_nodes(device_with: Callable[..., Any]) -> None:
+    """With those of the toolstack, 6 besides tags, 64 guests stay below the 1000 of xenstored's default quota."""
+    nodes = await device_with({}, FrontendLimits(), air.access()).perform(Action.PUBLISH)
+    assert (6 + len(nodes)) * 64 < 1000
 
 
 async def test_it_attaches_and_detaches_any_number_of_times(

@@ -5,6 +5,7 @@ from tests.backends.vl2cap.test_connection import Guest
 from tests.support import air
 from tests.support.fixtures import NewDongle
 from usbbtd.dongles.h2_dongle import H2Dongle
+from usbbtd.l2capif.features import KNOWS_ALL
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.radio.adapter import SharedAdapter
 
@@ -16,7 +17,7 @@ async def test_info_is_answered_with_and_without_a_dongle(
     guest: Guest, adapter: SharedAdapter, new_dongle: NewDongle
 ) -> None:
     info = await guest.ask(lambda core: core.info())
-    assert (info.ret, info.powered, info.features, info.address) == (0, 0, 0, bytes(6))
+    assert (info.ret, info.powered, info.features, info.address) == (0, 0, KNOWS_ALL, bytes(6))
     await adapter.take_dongle(H2Dongle(new_dongle()))
     await adapter.wait_powered()
     info = await guest.ask(lambda core: core.info())
@@ -24,7 +25,7 @@ async def test_info_is_answered_with_and_without_a_dongle(
     assert (info.le_address, info.le_address_type) == (adapter.le_address, 2)
     assert info.le_address[5] >= 0xC0
     assert (info.max_channels, info.channels, info.max_mtu) == (64, 0, FrontendLimits().max_mtu)
-    assert info.features == 0b11111
+    assert info.features == KNOWS_ALL | 0b11111
 
 
 async def test_info_tells_of_dongles_that_come_and_go(

@@ -90,6 +90,12 @@
 #define L2CAPIF_FEATURE_SCAN         (1u << 2)
 #define L2CAPIF_FEATURE_ADVERTISE    (1u << 3)
 #define L2CAPIF_FEATURE_AGENT        (1u << 4)
+/* The same field: what the backend knows, with any controller and without. */
+#define L2CAPIF_KNOWS_SECURITY       (1u << 16)  /* levels above 0, and PAIR   */
+#define L2CAPIF_KNOWS_FIXED          (1u << 17)  /* L2CAPIF_CONNECT_FIXED      */
+#define L2CAPIF_KNOWS_AGENT          (1u << 18)  /* AGENT                      */
+#define L2CAPIF_KNOWS_SCAN_EXTENDED  (1u << 19)  /* L2CAPIF_SCAN_EXTENDED      */
+#define L2CAPIF_KNOWS_ADVERTISE_EXTENDED (1u << 20)
 
 /* `flags` of requests. */
 #define L2CAPIF_INFO_WAIT            (1u << 0)   /* answer when `generation` is another */
@@ -212,7 +218,7 @@ struct l2capif_info_rsp {
     uint8_t addr[6];            /* the adapter's, on BR/EDR                    */
     uint8_t addr_type;
     uint8_t powered;            /* 1: the controller is up                     */
-    uint32_t features;          /* L2CAPIF_FEATURE_*                           */
+    uint32_t features;          /* L2CAPIF_FEATURE_* and L2CAPIF_KNOWS_*       */
     uint32_t max_channels;      /* this frontend's limit                       */
     uint32_t channels;          /* in use by this frontend                     */
     uint16_t max_mtu;           /* largest MTU that the backend accepts        */

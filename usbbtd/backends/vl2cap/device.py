@@ -82,11 +82,6 @@ class GuestDevice:
             nodes.FEATURE_ADVERTISE: "1",
             nodes.FEATURE_ECHO: "1",
             nodes.FEATURE_INFO_WAIT: "1",
-            nodes.FEATURE_SECURITY: "1",
-            nodes.FEATURE_FIXED: "1",
-            nodes.FEATURE_AGENT: "1",
-            nodes.FEATURE_SCAN_EXTENDED: "1",
-            nodes.FEATURE_ADVERTISE_EXTENDED: "1",
         }
 
     def _own_limits(self) -> FrontendLimits:

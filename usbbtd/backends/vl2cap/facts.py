@@ -4,13 +4,14 @@ from usbbtd.abi.layout import constants
 from usbbtd.backends.vl2cap.session import GuestSession
 from usbbtd.bluetooth import BREDR
 from usbbtd.l2capif.calls import InfoCall
+from usbbtd.l2capif.features import KNOWS_ALL
 
 
 def answer_info(session: GuestSession, call: InfoCall) -> None:
-    """Answers the call with the adapter's addresses, and what it can do now."""
+    """Answers the call with the adapter's addresses, what it can do now, and what we know."""
     adapter = session.adapter
     bredr, le = adapter.transports
-    features = bredr * constants.L2CAPIF_FEATURE_BREDR
+    features = KNOWS_ALL | bredr * constants.L2CAPIF_FEATURE_BREDR
     features |= le * constants.L2CAPIF_FEATURE_LE
     features |= (bredr or le) * constants.L2CAPIF_FEATURE_AGENT
     features |= adapter.air.can_scan * constants.L2CAPIF_FEATURE_SCAN

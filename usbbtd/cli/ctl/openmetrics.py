@@ -69,6 +69,7 @@ METRICS: dict[tuple[str, str], Metric] = {
         "hci_links_closed": "ACL links that ended.",
         "hci_links_refused": "BR/EDR peers whose link was refused.",
         "hci_links_abandoned": "Links that the controller did not end when it was told to.",
+        "hci_links_unasked": "Links that the controller made by itself, and that were ended.",
         "hci_link_events_stray": "Events of links that there are not.",
         "hci_inquiry_results_malformed": "Results of inquiries that cannot be read.",
         "hci_inquiry_events_stray": "Ends of no inquiry.",
