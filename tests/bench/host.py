@@ -12,7 +12,7 @@ from bumble.host import Host as BumblesHost
 from bumble.l2cap import ClassicChannelSpec, LeCreditBasedChannelSpec
 
 from tests.bench.stub import MPS, MTU, PSM, REMOTE, StubController
-from usbbtd.bluetooth import LE
+from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM, LE
 from usbbtd.dongles.dongle import DongleReceiver
 from usbbtd.hci import events as hci_events
 from usbbtd.l2cap import events as l2cap_events
@@ -63,7 +63,8 @@ class Ours:
     async def open(self) -> None:
         self._controller.start()
         await self._up.wait()
-        self._controller.host.connect(REMOTE, self._stub.transport, self._controller.now())
+        address_type = ADDRESS_LE_RANDOM if self._stub.transport == LE else ADDRESS_BREDR
+        self._controller.host.connect(REMOTE, address_type, self._controller.now())
         self._controller.flush_soon()
         await self._linked.wait()
         self._mux.connect(self._handle, PSM[self._stub.transport], MTU, self._controller.now())
