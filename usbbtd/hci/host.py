@@ -24,10 +24,11 @@ from usbbtd.hci.losses import FUNCTIONS, LOSSES, Cost
 from usbbtd.hci.remote_names import RemoteNames
 from usbbtd.hci.resolving import ResolvingList
 from usbbtd.hci.scanning import Scanning
-from usbbtd.hci.states import HOST, HostInput, HostState, next_state
+from usbbtd.hci.states import HOST, HostInput, HostState
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire import events as incoming
 from usbbtd.packets import Packet
+from usbbtd.transitions import next_state
 
 __all__ = ["Host"]
 

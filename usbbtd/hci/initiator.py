@@ -8,8 +8,9 @@ from usbbtd.bluetooth import ErrorCode
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import ConnectFailed
 from usbbtd.hci.limits import CANCEL_GRACE_S, CREATE_RETRY_S, CREATE_TRIES, MAX_ATTEMPTS
-from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState, next_state
+from usbbtd.hci.states import INITIATOR, InitiatorInput, InitiatorState
 from usbbtd.hci.wire.commands import HciCommand
+from usbbtd.transitions import next_state
 
 __all__ = ["Initiator", "Target"]
 

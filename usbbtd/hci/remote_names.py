@@ -8,9 +8,10 @@ from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import Event, NameFound
 from usbbtd.hci.init import ControllerFacts
 from usbbtd.hci.limits import CANCEL_GRACE_S, MAX_NAMES, NAME_S
-from usbbtd.hci.states import NAMING, NamingInput, NamingState, next_state
+from usbbtd.hci.states import NAMING, NamingInput, NamingState
 from usbbtd.hci.wire import commands
 from usbbtd.hci.wire.events import RemoteNameRequestComplete
+from usbbtd.transitions import next_state
 
 __all__ = ["RemoteNames"]
 

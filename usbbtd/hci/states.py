@@ -5,20 +5,6 @@ Only their methods ``_step`` write a state, and they make only the transitions i
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
-
-from usbbtd.errors import LocalProtocolError
-
-State = TypeVar("State", bound=StrEnum)
-Input = TypeVar("Input", bound=StrEnum)
-
-
-def next_state(machine: str, transitions: Mapping[tuple[State, Input], State], state: State, event: Input) -> State:
-    """Returns the state after an input. Raises LocalProtocolError if ``machine`` has no such transition."""
-    try:
-        return transitions[state, event]
-    except KeyError:
-        raise LocalProtocolError(f"{machine}: {event} in {state}") from None
 
 
 class HostState(StrEnum):

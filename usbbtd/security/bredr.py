@@ -39,6 +39,7 @@ from usbbtd.security.levels import ENCRYPTION_OFF, Keys, level_of
 from usbbtd.security.link import SecureLink, SharedSecurity, Wish
 from usbbtd.security.states import BREDR_SECURITY, BredrInput, BredrState
 from usbbtd.security.terms import PairingTerms
+from usbbtd.transitions import next_state
 
 #: What both ends began at the same moment is begun again by us, so often.
 _COLLISIONS = frozenset((ErrorCode.LMP_COLLISION, ErrorCode.DIFFERENT_COLLISION))
@@ -425,7 +426,4 @@ class BredrSecurity(SecureLink):
             self.refuse(self._served, why, text)
 
     def _step(self, event: BredrInput) -> None:
-        try:
-            self.state = BREDR_SECURITY[self.state, event]
-        except KeyError:
-            raise LocalProtocolError(f"security of {self!r}: {event} in {self.state}") from None
+        self.state = next_state(self, BREDR_SECURITY, self.state, event)

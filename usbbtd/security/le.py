@@ -7,7 +7,6 @@ the controller: of a bond, or of a pairing, which is worth something only when i
 from collections.abc import Callable
 
 from usbbtd.bluetooth import CENTRAL, LEVEL_AUTHENTICATED, PERIPHERAL
-from usbbtd.errors import LocalProtocolError
 from usbbtd.security.bonds import LeKeys, LongTermKey, is_resolvable
 from usbbtd.security.deadlines import Deadline
 from usbbtd.security.events import (
@@ -43,6 +42,7 @@ from usbbtd.security.smp.wire import (
 )
 from usbbtd.security.states import LE_SECURITY, LeInput, LeState
 from usbbtd.security.terms import PairingTerms
+from usbbtd.transitions import next_state
 
 _PAIRING_FAILED = bytes((PairingFailed.CODE,))
 
@@ -393,7 +393,4 @@ class LeSecurity(SecureLink):
             self.refuse(self._served, why, text)
 
     def _step(self, event: LeInput) -> None:
-        try:
-            self.state = LE_SECURITY[self.state, event]
-        except KeyError:
-            raise LocalProtocolError(f"security of {self!r}: {event} in {self.state}") from None
+        self.state = next_state(self, LE_SECURITY, self.state, event)
