@@ -172,10 +172,7 @@ class GuestAgent:
             return
         self._leave()
         if self._stream is not None:
-            try:
-                self._stream.end(error)
-            except RemoteProtocolError:
-                self._stream.notify()  # a ring that the guest broke: nothing can be told through it
+            self._stream.end_or_wake(error)
         self._ended(reason)
 
     def _leave(self) -> None:

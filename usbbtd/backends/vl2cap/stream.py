@@ -95,6 +95,13 @@ class GuestStream:
         self._error = error
         self._move()
 
+    def end_or_wake(self, error: int) -> None:
+        """Ends as ``end`` does. A ring that the guest broke can tell it nothing: then it is only woken."""
+        try:
+            self.end(error)
+        except RemoteProtocolError:
+            self.notify()
+
     def notify(self) -> None:
         """Wakes the guest."""
         self._event_channel.notify()
