@@ -1,70 +1,30 @@
-"""A GATT client that exists, Bumble's, over a guest's ATT channel."""
+"""What a guest of the demo does with a sensor by GATT; the only one that needs Bumble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bumble.att import ATT_DEFAULT_MTU, ATT_PDU, ATT_Error, ErrorCode
+from bumble.att import ATT_Error, ErrorCode
 from bumble.core import UUID
 from bumble.gatt_client import CharacteristicProxy, Client
 
 from tests.demo import plan
-from usbbtd.guest import Adapter, Channel, ChannelClosed, SecurityLevel
+from tests.demo.att_bearer import gatt_client
+from usbbtd.guest import Adapter, SecurityLevel
 
 NOTIFICATIONS = 3
 INTERVAL_MS = 10
 
 
-class AttBearer:
-    """What Bumble's client takes for a connection: one that has only the channel ATT."""
-
-    EVENT_DISCONNECTION = "disconnection"
-
-    def __init__(self, channel: Channel) -> None:
-        self.handle = 0
-        self.att_mtu = ATT_DEFAULT_MTU
-        self._channel = channel
-        self._sending: asyncio.Queue[bytes] = asyncio.Queue()
-        self._ended: list[Callable[[int], None]] = []
-
-    def on(self, event: str, listener: Callable[[int], None]) -> None:
-        assert event == self.EVENT_DISCONNECTION
-        self._ended.append(listener)
-
-    def on_att_mtu_update(self, mtu: int) -> None:
-        self.att_mtu = mtu
-
-    def send_l2cap_pdu(self, _cid: int, pdu: bytes) -> None:
-        self._sending.put_nowait(pdu)
-
-    async def run(self, client: Client) -> None:
-        """Moves PDUs between the client and the channel until that ends."""
-        sending = asyncio.create_task(self._send())
-        try:
-            while True:
-                client.on_gatt_pdu(ATT_PDU.from_bytes(await self._channel.recv()))
-        except ChannelClosed:
-            for listener in self._ended:
-                listener(0)
-        finally:
-            sending.cancel()
-
-    async def _send(self) -> None:
-        while True:
-            await self._channel.send(await self._sending.get())
-
-
 @asynccontextmanager
 async def open_client(adapter: Adapter, address: str, security: SecurityLevel = "none") -> AsyncIterator[Client]:
     """Opens ATT with a device of LE that has a random address, for a client of its GATT server. Raises AdapterError."""
-    async with await adapter.open_att(address, address_type="random", security=security) as channel:
-        client = Client(bearer := AttBearer(channel))
-        running = asyncio.create_task(bearer.run(client))
-        try:
-            yield client
-        finally:
-            running.cancel()
+    async with (
+        await adapter.open_att(address, address_type="random", security=security) as channel,
+        gatt_client(channel) as client,
+    ):
+        yield client
 
 
 async def sense(adapter: Adapter) -> dict[str, Any]:

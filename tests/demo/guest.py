@@ -5,7 +5,6 @@ Commands, each answered by one report:
 ``{"do": "trespass"}`` connects to a PSM that policy does not let it have;
 ``{"do": "pair"}`` connects to the lock, which refuses it, then with authentication, and reports the number to compare;
 ``{"do": "confirm", "accept": true}`` answers that, and tells how secure the channel is then;
-``{"do": "sense"}`` reads, writes and subscribes to what the sensor has;
 ``{"do": "ping", "count": n}`` sends streams of small SDUs, one at a time, on channels of their own;
 ``{"do": "traffic", "count": n, "window": n}`` sends streams on the channels of ``open``, reporting progress;
 ``{"do": "close"}`` ends everything and tells what was seen of incoming streams.
@@ -23,6 +22,8 @@ from usbbtd.guest import Adapter, AdapterError, Channel, L2capRefused, Permissio
 from usbbtd.guest.channel import Listener
 from usbbtd.log.setup import configure as configure_log
 
+Command = Callable[..., Awaitable[lines.Message]]
+
 PING_LENGTH = 64
 PROGRESS_INTERVAL_S = 0.1
 
@@ -32,7 +33,7 @@ class Guest:
 
     def __init__(self, domid: int, adapter: Adapter) -> None:
         self._domid = domid
-        self._adapter = adapter
+        self.adapter = adapter
         self._stack = AsyncExitStack()
         self._channels: dict[plan.Transport, Channel] = {}
         self._lock: Channel | None = None
@@ -46,18 +47,18 @@ class Guest:
     async def open(self) -> lines.Message:
         for transport in plan.TRANSPORTS:
             self._channels[transport] = await self._stack.enter_async_context(await self._connect(transport))
-            listener = await self._adapter.listen(
+            listener = await self.adapter.listen(
                 plan.listener_psm(self._domid, transport), transport=transport, security="none", mtu=MTU
             )
             await self._stack.enter_async_context(listener)
             self._accepting.append(asyncio.create_task(self._accept(listener)))
         if self._domid == plan.GUESTS[0]:
-            await self._stack.enter_async_context(self._adapter.advertise(interval_ms=20, connectable=True))
+            await self._stack.enter_async_context(self.adapter.advertise(interval_ms=20, connectable=True))
         return {"channels": len(self._channels)}
 
     async def trespass(self) -> lines.Message:
         try:
-            await self._adapter.connect(plan.ECHO.address, plan.FORBIDDEN_PSM)
+            await self.adapter.connect(plan.ECHO.address, plan.FORBIDDEN_PSM)
         except PermissionDenied:
             return {"denied": True}
         return {"denied": False}
@@ -65,12 +66,12 @@ class Guest:
     async def pair(self) -> lines.Message:
         refused = ""
         try:
-            await self._adapter.connect(plan.LOCK.address, plan.LOCK_PSM, mtu=MTU)
+            await self.adapter.connect(plan.LOCK.address, plan.LOCK_PSM, mtu=MTU)
         except L2capRefused as error:
             refused = error.name
-        await self._stack.enter_async_context(self._adapter.agent(self._ask))
+        await self._stack.enter_async_context(self.adapter.agent(self._ask))
         opening = self._opening = asyncio.create_task(
-            self._adapter.connect(plan.LOCK.address, plan.LOCK_PSM, security="authenticated", mtu=MTU)
+            self.adapter.connect(plan.LOCK.address, plan.LOCK_PSM, security="authenticated", mtu=MTU)
         )
         prompting = asyncio.create_task(self._prompts.get())
         await asyncio.wait([opening, prompting], return_when=asyncio.FIRST_COMPLETED)
@@ -84,11 +85,6 @@ class Guest:
         self._answers.put_nowait(accept)
         self._lock = await self._stack.enter_async_context(await self._opening)
         return {"security": self._lock.security}
-
-    async def sense(self) -> lines.Message:
-        from tests.demo import gatt  # takes a while, and no other guest needs it
-
-        return await gatt.sense(self._adapter)
 
     async def ping(self, count: int) -> lines.Message:
         rtt_us: dict[str, list[float]] = {}
@@ -120,7 +116,7 @@ class Guest:
         return {"counts": [each.as_json() for each in self._incoming]}
 
     async def _connect(self, transport: plan.Transport) -> Channel:
-        return await self._adapter.connect(
+        return await self.adapter.connect(
             plan.ECHO.address_on(transport),
             psm=plan.ECHO_PSM[transport],
             address_type="bredr" if transport == "bredr" else "random",
@@ -143,25 +139,32 @@ class Guest:
             seen = [*mine, *self._incoming]
             lines.report(progress=sum(each.received for each in seen), bytes=sum(each.bytes for each in seen))
 
+    def commands(self) -> dict[str, Command]:
+        return {
+            "open": self.open, "trespass": self.trespass, "ping": self.ping, "pair": self.pair,
+            "confirm": self.confirm, "traffic": self.traffic, "close": self.close,
+        }  # fmt: skip
 
-async def run(domid: int) -> None:
+
+async def run(guest_type: type[Guest], domid: int) -> None:
     async with open_adapter() as adapter:
-        guest = Guest(domid, adapter)
-        does: dict[str, Callable[..., Awaitable[lines.Message]]]
-        does = {"open": guest.open, "trespass": guest.trespass, "ping": guest.ping}
-        does |= {"pair": guest.pair, "confirm": guest.confirm, "sense": guest.sense}
-        does |= {"traffic": guest.traffic, "close": guest.close}
+        does = guest_type(domid, adapter).commands()
         reader = await lines.commands()
         lines.report(up=True, address=adapter.info.address)
         while (command := await lines.take(reader)) is not None:
             lines.report(**await does[command.pop("do")](**command))
 
 
-if __name__ == "__main__":
+def main(guest_type: type[Guest]) -> None:
+    """Runs the program of a guest until its commands end. Exits with a sentence if its adapter fails."""
     configure_log(LogSettings(level="warning", target="stderr"))
     failure = None
     try:
-        asyncio.run(run(int(sys.argv[1])))
+        asyncio.run(run(guest_type, int(sys.argv[1])))
     except* AdapterError as group:
         failure = str(group.exceptions[0])
     sys.exit(failure)
+
+
+if __name__ == "__main__":
+    main(Guest)

@@ -127,7 +127,8 @@ class Scenario:
         with self._display.step(f"{len(plan.GUESTS)} guests attached by xenstore, vl2cap rings connected"):
             for domid in plan.GUESTS:
                 self._lab.attach(domid)
-                name, module = f"guest-{domid}", "tests.demo.guest"
+                name = f"guest-{domid}"
+                module = "tests.demo.sensing_guest" if domid == plan.GUESTS[0] else "tests.demo.guest"
                 guest = self._guests[domid] = await self._lab.start(domid, name, module, str(domid))
                 guest.on_progress = partial(self._receive_progress, domid)
             for guest in self._guests.values():

@@ -36,6 +36,11 @@ def bearer(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
+def test_the_demo_has_the_same_code() -> None:
+    (_, code) = (ROOT / "tests/demo/att_bearer.py").read_text(encoding="utf-8").split('"""\n\n', 1)
+    assert code == BEARER
+
+
 class Sensor:
     """A remote device with a battery of 87 %, which says 86 as soon as somebody wants to hear of changes."""
 

@@ -30,8 +30,6 @@ PROGRAMS = (
     "tests.bench.ring_end",
     "tests.demo.guest",
 )
-#: What the demo's guest imports only for a sensor, with Bumble, which domains do not have.
-_WITH_BUMBLE = ROOT / "tests/demo/gatt.py"
 #: What an extension or the interpreter makes beside the sources.
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "_*.c", "_*.o")
 
@@ -77,7 +75,7 @@ def collect(tree: Path) -> None:
     shutil.copytree(package, tree / PACKAGES / "usbbtd", ignore=_NOT_COPIED)
     for library in package.parent.glob("usbbtd_*__mypyc.*"):
         shutil.copy(library, tree / PACKAGES)
-    for file in imported(PROGRAMS, "tests")[0] - {_WITH_BUMBLE}:
+    for file in imported(PROGRAMS, "tests")[0]:
         copied = tree / PACKAGES / file.relative_to(ROOT)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copied)
