@@ -264,6 +264,20 @@ async def test_a_passkey_that_was_typed_wrong_proves_nothing(one: Party, other: 
     assert one.shelf.bonds == other.shelf.bonds == {}
 
 
+@both_transports
+async def test_who_has_to_wait_must_do_so_with_the_next_dongle_too(
+    radio: LocalLink, one: Party, other: Party, transport: int
+) -> None:
+    other.adapter.agents.register(AirAgent(DISPLAY_ONLY))
+    agent = AirAgent(KEYBOARD_ONLY, answer=lambda _: (True, 1))
+    await refused(connecting(one, transport, LEVEL_AUTHENTICATED, agent))
+    await disconnected(one, other)
+    one.dongle.unplug()
+    await one.adapter.take_dongle(H2Dongle(air.DirectDongle(radio, ADDRESSES[0][0])))
+    await one.adapter.wait_powered()
+    assert (await refused(connecting(one, transport, LEVEL_AUTHENTICATED, agent))).why is Obstacle.LOCKED_OUT
+
+
 # Agents
 
 

@@ -18,6 +18,7 @@ from usbbtd.security.core import Security
 from usbbtd.security.levels import channel_refused, level_of
 from usbbtd.security.limits import SecurityLimits
 from usbbtd.security.link import LinkSecurityInfo
+from usbbtd.security.lockout import Lockout
 from usbbtd.security.terms import DISPLAY, OobData, PairingTerms
 
 _OBSTACLES: Final = {
@@ -93,6 +94,7 @@ class LinkSecurity:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.book = BondBook(limits)
+        self._lockout = Lockout(limits)  # who has to wait must do so after a reset, and with another dongle, too
         self._pursuits: dict[int, Pursuit] = {}  # by the number of the wish
         self._asked: dict[int, OpenPrompt] = {}  # by the prompt's number
         self._load()
@@ -101,7 +103,7 @@ class LinkSecurity:
         """Returns the security core for a new stack. ``le_address``: our random static address."""
         return Security(
             bonds=self.book, random=secrets.token_bytes, le_address=le_address, limits=self._limits,
-            may_replace=self._may_replace,
+            lockout=self._lockout, may_replace=self._may_replace,
         )  # fmt: skip
 
     # For users to call.
