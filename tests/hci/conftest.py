@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -154,7 +155,31 @@ EXTENDED_LE = {
 }
 
 
-class OnBumble:
+class OnAir(ABC):
+    """A Host on a controller of a virtual air. ``events``: those that nobody has taken yet."""
+
+    events: list[Event]
+
+    @abstractmethod
+    def pump(self) -> None:
+        """Moves what there is between the host and its controller."""
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """What the condition gives once it is true."""
+        async with asyncio.timeout(5):
+            while not (result := condition()):
+                await asyncio.sleep(0)  # a turn of the loop, on which the air lives
+                self.pump()
+        return result
+
+    async def event(self, kind: type[Any]) -> Any:
+        """Takes the first event of a kind."""
+        found = await self.until(lambda: [event for event in self.events if isinstance(event, kind)])
+        self.events.remove(found[0])
+        return found[0]
+
+
+class OnBumble(OnAir):
     """A Host on one of Bumble's controllers, and a Bumble device on the same air."""
 
     def __init__(self, *, extended: bool) -> None:
@@ -199,20 +224,6 @@ class OnBumble:
                 self.controller.on_packet(packet)
         self.events += self.host.take_events()
         self.pdus += [(handle, pdu) for handle, pdus in self.host.take_pdus() for pdu in pdus]
-
-    async def until(self, condition: Callable[[], Any]) -> Any:
-        """What the condition gives once it is true."""
-        async with asyncio.timeout(5):
-            while not (result := condition()):
-                await asyncio.sleep(0)  # a turn of the loop, on which Bumble's link lives
-                self.pump()
-        return result
-
-    async def event(self, kind: type[Any]) -> Any:
-        """Takes the first event of a kind."""
-        found = await self.until(lambda: [event for event in self.events if isinstance(event, kind)])
-        self.events.remove(found[0])
-        return found[0]
 
     async def power_on(self) -> None:
         self.host.start(asyncio.get_running_loop().time())

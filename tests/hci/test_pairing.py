@@ -1,7 +1,6 @@
 """Pairing, encryption and discovery through HCI: a Host on a simulated controller, with Bumble as the peer."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,9 @@ from bumble.link import LocalLink
 from bumble.pairing import PairingConfig, PairingDelegate
 from bumble.transport.common import AsyncPipeSink
 
+from tests.hci.conftest import OnAir
 from tests.sim.controller import new_controller
+from tests.support.pairing import RemoteUser
 from usbbtd.bluetooth import ADDRESS_BREDR, ADDRESS_LE_RANDOM
 from usbbtd.hci import events
 from usbbtd.hci.host import Host
@@ -25,19 +26,7 @@ P192, P256 = 5, 8  # authenticated keys, Vol 4, Part E, 7.7.24
 LTK = bytes(range(16))
 
 
-class Comparing(PairingDelegate):  # type: ignore[misc]  # Bumble is not typed
-    """Who sits at the peer, and accepts each number that he sees."""
-
-    def __init__(self) -> None:
-        super().__init__(io_capability=PairingDelegate.DISPLAY_OUTPUT_AND_YES_NO_INPUT)
-        self.compared: list[int] = []
-
-    async def compare_numbers(self, number: int, digits: int) -> bool:
-        self.compared.append(number)
-        return True
-
-
-class Ours:
+class Ours(OnAir):
     """A Host with a user who knows keys, and accepts each number that he sees."""
 
     def __init__(self, *, secure_connections: bool) -> None:
@@ -45,9 +34,9 @@ class Ours:
         self.host = Host(random_address=bytes.fromhex("0100000000c0"), secure=True)
         self.controller = new_controller(link, "ours", OURS)
         self.controller.set_packet_sink(self)
-        self.events: list[events.Event] = []
+        self.events = []
         self.keys: dict[bytes, bytes] = {}
-        self.user = Comparing()
+        self.user = RemoteUser(PairingDelegate.DISPLAY_OUTPUT_AND_YES_NO_INPUT)
         configuration = DeviceConfiguration(
             name="Peer", classic_enabled=True, classic_sc_enabled=secure_connections, connectable=True,
             discoverable=True, class_of_device=0x5A020C, address=Address(PEER_RANDOM),
@@ -88,20 +77,6 @@ class Ours:
                 self.keys[address] = key
             case events.LongTermKeyRequested(handle):
                 security.answer_long_term_key(handle, LTK)
-
-    async def until(self, condition: Callable[[], Any]) -> Any:
-        """What the condition gives once it is true."""
-        async with asyncio.timeout(5):
-            while not (result := condition()):
-                await asyncio.sleep(0)  # a turn of the loop, on which the air lives
-                self.pump()
-        return result
-
-    async def event(self, kind: type[Any]) -> Any:
-        """Takes the first event of a kind."""
-        found = await self.until(lambda: [event for event in self.events if isinstance(event, kind)])
-        self.events.remove(found[0])
-        return found[0]
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -25,6 +25,7 @@ from tests.sim.authentication import (
     WRITE_SIMPLE_PAIRING_DEBUG_MODE,
 )
 from tests.sim.controller import new_controller
+from tests.support.pairing import Notes, RemoteUser
 
 ADDRESSES = ("C0:FF:EE:00:00:10", "C0:FF:EE:00:00:20")
 SHOWN, TYPED = PairingDelegate.DISPLAY_OUTPUT_ONLY, PairingDelegate.KEYBOARD_INPUT_ONLY
@@ -43,32 +44,17 @@ MIC_FAILURE = 0x3D
 LTK = bytes(range(16))
 
 
-class User(PairingDelegate):  # type: ignore[misc]  # Bumble is not typed
-    """At a device. ``shown``: where the numbers go that it shows, and whence another types them."""
+class User(RemoteUser):
+    """At a device. ``types``: what is typed, instead of what ``notes`` have."""
 
-    def __init__(self, io: Any, shown: "asyncio.Queue[int]", *, says: bool = True, types: int | None = None) -> None:
-        super().__init__(io_capability=io)
-        self.shown = shown
-        self.says = says
+    def __init__(self, io: Any, notes: Notes, *, says: bool = True, types: int | None = None) -> None:
+        super().__init__(io, notes, says=says)
         self.types = types
-        self.compared: list[int] = []
         self.asked = asyncio.Event()
-
-    async def confirm(self, auto: bool = False) -> bool:
-        return self.says
-
-    async def compare_numbers(self, number: int, digits: int) -> bool:
-        self.compared.append(number)
-        return self.says
-
-    async def display_number(self, number: int, digits: int) -> None:
-        self.shown.put_nowait(number)
 
     async def get_number(self) -> int | None:
         self.asked.set()
-        if not self.says:
-            return None
-        return await self.shown.get() if self.types is None else self.types
+        return self.types if self.says and self.types is not None else await super().get_number()
 
     async def get_string(self, max_length: int) -> str | None:
         return f"{self.types}" if self.says else None
@@ -125,11 +111,11 @@ async def linked(
 ) -> Pair:
     """Two devices with a BR/EDR link. ``user``: of theirs."""
     link = LocalLink()
-    shown: asyncio.Queue[int] = asyncio.Queue()
+    notes = Notes()
     one = Party(
-        link, "C0:FF:EE:00:00:10", User(ours, shown, types=user.pop("we_type", None)), sc=sc, ssp=ssp, mitm=mitm
+        link, "C0:FF:EE:00:00:10", User(ours, notes, types=user.pop("we_type", None)), sc=sc, ssp=ssp, mitm=mitm
     )
-    other = Party(link, "C0:FF:EE:00:00:20", User(theirs, shown, **user), sc=sc, ssp=ssp, mitm=mitm)
+    other = Party(link, "C0:FF:EE:00:00:20", User(theirs, notes, **user), sc=sc, ssp=ssp, mitm=mitm)
     for party in (one, other):
         await party.device.power_on()
     await one.device.connect(other.address, PhysicalTransport.BR_EDR)
@@ -329,7 +315,7 @@ async def test_an_answer_that_nobody_asked_for_is_refused() -> None:
 
 async def test_the_end_of_a_link_ends_what_is_under_way() -> None:
     one, other = await linked(SHOWN, TYPED)
-    other.user.shown = asyncio.Queue()  # where nothing comes
+    other.user.notes = Notes()  # where nothing comes
     authenticating = asyncio.ensure_future(one.connection.authenticate())
     await other.user.asked.wait()
     await one.connection.disconnect()
@@ -341,8 +327,8 @@ async def test_the_end_of_a_link_ends_what_is_under_way() -> None:
 async def le_linked(key: bytes | None) -> Pair:
     """A link over LE, to a peer that has this key for it."""
     link = LocalLink()
-    shown: asyncio.Queue[int] = asyncio.Queue()
-    one, other = (Party(link, address, User(NOTHING, shown)) for address in ADDRESSES)
+    notes = Notes()
+    one, other = (Party(link, address, User(NOTHING, notes)) for address in ADDRESSES)
     for party in (one, other):
         await party.device.power_on()
 
