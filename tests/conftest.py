@@ -16,6 +16,7 @@ function wants to tell before its end it writes to xenstore, where ``world.read`
 """
 
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 import usbbtd
@@ -50,6 +52,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_report_header() -> str:
     return f"usbbtd: {os.path.dirname(usbbtd.__file__)}"
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_configuration() -> Iterator[None]:
+    """Takes back what a test has set up of the log: what libraries say would be among the events of the next ones."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
