@@ -29,10 +29,8 @@ from tests.support.domain import Domain, NewDomain
 from tests.support.stack import Process, Stack
 from tests.support.unread import unread
 from usbbtd.guest import Adapter, AdapterGone, AddressType, ChannelClosed, L2capRefused, NoController, open_adapter
-from usbbtd.guest.connection import Connection
 from usbbtd.service.run import failure_of_loop
 from usbbtd.xen.store import Store
-from usbbtd.xen.xen import Xen
 
 C_FRONTEND = ROOT / "tests/l2capif/c_frontend/c_frontend.c"
 SIZES = (1, 2, 48, 251, 1000, 1021, 2048)
@@ -131,36 +129,7 @@ async def be_refused(times: int) -> None:
                 await adapter.connect(plan.ECHO.address, 0x1099)
 
 
-async def connect_without_transactions(driver: int) -> Any:
-    """As a frontend does that has none: each node by itself, the state last. Returns the backend's state."""
-    async with Xen.open() as xen:
-        path = "device/vl2cap/0"
-        backend = await xen.store.read(f"{path}/backend")
-        connection = Connection(xen, driver, 5, print)
-
-        async def wait_state(*wanted: Any) -> Any:
-            async with xen.store.watch(f"{backend}/state") as changes:
-                async for _ in changes:
-                    if (state := await xen.store.read(f"{backend}/state")) in wanted:
-                        return state
-            raise AssertionError("a watch that ends")
-
-        await wait_state("2")
-        for node, value in (connection.nodes | {"state": "3"}).items():
-            await xen.store.write(f"{path}/{node}", value)
-        reached = await wait_state("4", "5", "6")
-        await xen.store.write(f"{path}/state", "5")
-        await wait_state("5", "6")
-        connection.close()
-        await xen.store.write(f"{path}/state", "6")
-        return reached
-
-
 # Tests
-
-
-def test_a_frontend_without_transactions(stack: Stack, new_domain: NewDomain) -> None:
-    assert stack.new_guest(new_domain).run(connect_without_transactions, stack.driver) == "4"
 
 
 def test_a_guest_comes_and_goes_and_leaves_nothing(stack: Stack, new_domain: NewDomain) -> None:
