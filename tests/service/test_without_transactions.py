@@ -25,6 +25,7 @@ NODES = (VERSION, RING_REF, EVENT_CHANNEL)
 CHECKS = "checks"
 #: The frontend says in ``data/at`` before which it stands, and waits until ``data/go`` says the same.
 STEPS = (*NODES, STATE, CHECKS)
+REFUSED = "refused"  # in ``data/at``: a node could not be written
 FREELY = "freely"  # in ``data/go``: it does not wait any more
 
 
@@ -70,6 +71,7 @@ class SingleWrites:
             await self._pause(STATE)
             await self._write(STATE, "3")
         except XenError:
+            await self._store.write("data/at", REFUSED)
             return False  # the device was taken away
         await self._pause(CHECKS)
         if await self._other_end() != (backend, domid) or await self._read(STATE) != "3":
@@ -198,7 +200,8 @@ def test_the_device_is_taken_away_before_a_step(host: Host, driver: int, guest: 
     wait_at(guest, step)
     host.world.detach_vl2cap(guest.domid, driver)
     go(guest, FREELY)
-    host.world.wait_value(f"{guest.home}/{DEVICE}", None)
+    host.world.wait_value(f"{guest.home}/data/at", REFUSED)
+    assert host.world.read(f"{guest.home}/{DEVICE}") is None
     host.world.attach_vl2cap(guest.domid, driver)
     assert process.result() == 2
 
