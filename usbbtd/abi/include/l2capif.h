@@ -14,15 +14,23 @@
  * Fields called `pad` and bits that are not defined must be zero.
  *
  * As with Xen's other public headers, the includer brings <stdint.h>, and the
- * barriers of ring.h where it uses ring.h's macros.
+ * barriers of ring.h where it uses ring.h's macros. With L2CAPIF_WITHOUT_XEN
+ * defined no header of Xen is needed: all is here but the types and macros of
+ * ring.h, instead of which there is struct l2capif_ring_page.
  */
 
 #ifndef __XEN_PUBLIC_IO_L2CAPIF_H__
 #define __XEN_PUBLIC_IO_L2CAPIF_H__
 
+#ifdef L2CAPIF_WITHOUT_XEN
+#include <stdint.h>
+typedef uint32_t grant_ref_t;
+typedef uint32_t evtchn_port_t;
+#else
 #include <xen/io/ring.h>
 #include <xen/grant_table.h>
 #include <xen/event_channel.h>
+#endif
 
 #define L2CAPIF_VERSION              1
 
@@ -274,7 +282,22 @@ struct l2capif_response {
     } u;
 };
 
+#ifndef L2CAPIF_WITHOUT_XEN
 DEFINE_RING_TYPES(l2capif, struct l2capif_request, struct l2capif_response);
+#endif
+
+#define L2CAPIF_RING_SLOTS           32
+
+/* The page of the command ring, which is struct l2capif_sring of ring.h. */
+struct l2capif_ring_page {
+    uint32_t req_prod, req_event;
+    uint32_t rsp_prod, rsp_event;
+    uint8_t pad[48];
+    union {
+        struct l2capif_request req;
+        struct l2capif_response rsp;
+    } ring[L2CAPIF_RING_SLOTS];
+};
 
 /*
  * Data ring
@@ -408,6 +431,7 @@ L2CAPIF_ASSERT_SIZE(l2capif_channel_rsp, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_echo_rsp, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_pair_rsp, 48);
 L2CAPIF_ASSERT_SIZE(l2capif_response, 64);
+L2CAPIF_ASSERT_SIZE(l2capif_ring_page, 2112);
 L2CAPIF_ASSERT_SIZE(l2capif_producer, 64);
 L2CAPIF_ASSERT_SIZE(l2capif_consumer, 64);
 L2CAPIF_ASSERT_SIZE(l2capif_half, 128);
