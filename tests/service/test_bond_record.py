@@ -1,6 +1,8 @@
 """What a bond is in a file, and that what is wrong there shows no key."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -98,3 +100,14 @@ def test_what_is_no_bond_is_refused_and_not_shown(changes: dict[str, Any], reaso
 def test_any_value_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="not a bond"):
         decode(value)
+
+
+def test_what_only_bonds_need_is_imported_with_the_first_one() -> None:
+    code = (
+        "import sys; from usbbtd.service import bond_record, run; from usbbtd.security.bonds import Bond, BredrKey\n"
+        "late = ('usbbtd.service.bond_models', 'cryptography')\n"
+        "print([name in sys.modules for name in late])\n"
+        "bond_record.encode(Bond(bytes(6), 0, BredrKey(bytes(16), 5))); print(late[0] in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=True, capture_output=True, text=True)
+    assert done.stdout == "[False, False]\nTrue\n"

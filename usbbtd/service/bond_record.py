@@ -1,18 +1,22 @@
 """Says what a bond is in its file: the name of the record, and its value, which JSON can carry.
 
-Nothing that is raised here shows what is in a file.
+Nothing that is raised here shows what is in a file. The models of a record are imported when there is the first one: a
+service without bonds starts without them.
 """
 
-import re
-from typing import Annotated, Literal
+from __future__ import annotations
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+import re
+from typing import TYPE_CHECKING
 
 from usbbtd.bluetooth import format_address, parse_address
 from usbbtd.security.bonds import Bond, BredrKey, LeKeys, LongTermKey, keys_refused
 
+if TYPE_CHECKING:
+    from usbbtd.service.bond_models import AddressType, BredrPart, LePart
+
 #: The words for types of addresses, by their numbers.
-TYPES: tuple[Literal["bredr", "public", "random"], ...] = ("bredr", "public", "random")
+TYPES: tuple[AddressType, ...] = ("bredr", "public", "random")
 
 #: The longest name of a peer, in characters.
 MAX_NAME = 248
@@ -30,69 +34,15 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _from_hexadecimal(value: object) -> object:
-    return bytes.fromhex(value) if isinstance(value, str) else value
-
-
-def _hexadecimal(value: bytes) -> str:
-    return value.hex()
-
-
-#: Sixteen octets, in hexadecimal, in the order in which HCI has them.
-_Key = Annotated[
-    bytes,
-    BeforeValidator(_from_hexadecimal),
-    PlainSerializer(_hexadecimal),
-    Field(min_length=16, max_length=16),
-]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-    def __repr_args__(self) -> list[tuple[str, str]]:
-        """Returns nothing of the content: there are keys in it."""
-        return []
-
-
-class _BredrPart(_Strict):
-    key: _Key
-    key_type: int
-
-
-class _LongTermPart(_Strict):
-    key: _Key
-    diversifier: int = Field(ge=0, lt=1 << 16)
-    random: int = Field(ge=0, lt=1 << 64)
-
-
-class _LePart(_Strict):
-    ours: _LongTermPart | None
-    theirs: _LongTermPart | None
-    key_size: int
-    authenticated: bool
-    secure_connections: bool
-    irk: _Key | None
-
-
-class _BondPart(_Strict):
-    address: str
-    type: Literal["bredr", "public", "random"]
-    keys: _BredrPart | _LePart
-    guests: list[str]
-    made: float
-    seen: float | None
-    name: str
-    own_address: str | None = None  # files of before have none
-
-
 def encode(bond: Bond) -> object:
     """Returns the value of a bond's record."""
+    from usbbtd.service.bond_models import BondPart, BredrPart
+
     keys = bond.keys
-    part = _BondPart(
+    part = BondPart(
         address=format_address(bond.address),
         type=TYPES[bond.address_type],
-        keys=_BredrPart(**keys._asdict()) if isinstance(keys, BredrKey) else _le_part(keys),
+        keys=BredrPart(**keys._asdict()) if isinstance(keys, BredrKey) else _le_part(keys),
         guests=sorted(bond.guests),
         made=bond.made,
         seen=bond.seen,
@@ -102,20 +52,26 @@ def encode(bond: Bond) -> object:
     return part.model_dump()
 
 
-def _le_part(keys: LeKeys) -> _LePart:
-    ours, theirs = (None if key is None else _LongTermPart(**key._asdict()) for key in (keys.ours, keys.theirs))
-    return _LePart(**keys._asdict() | {"ours": ours, "theirs": theirs})
+def _le_part(keys: LeKeys) -> LePart:
+    from usbbtd.service.bond_models import LePart, LongTermPart
+
+    ours, theirs = (None if key is None else LongTermPart(**key._asdict()) for key in (keys.ours, keys.theirs))
+    return LePart(**keys._asdict() | {"ours": ours, "theirs": theirs})
 
 
 def decode(value: object) -> Bond:
     """Returns the bond of a record's value. Raises ValueError if it is none, or has keys that may not be kept."""
+    from pydantic import ValidationError
+
+    from usbbtd.service.bond_models import BondPart, BredrPart
+
     try:
-        part = _BondPart.model_validate(value)
+        part = BondPart.model_validate(value)
         address = parse_address(part.address)
         own_address = None if part.own_address is None else parse_address(part.own_address)
     except (ValidationError, ValueError):
         raise ValueError("not a bond") from None
-    keys = _bredr_keys(part.keys) if isinstance(part.keys, _BredrPart) else _le_keys(part.keys)
+    keys = _bredr_keys(part.keys) if isinstance(part.keys, BredrPart) else _le_keys(part.keys)
     if isinstance(keys, BredrKey) is not (part.type == "bredr"):
         raise ValueError("a bond with keys of another transport")
     if (reason := keys_refused(keys)) is not None:
@@ -124,11 +80,11 @@ def decode(value: object) -> Bond:
     return Bond(address, TYPES.index(part.type), keys, *owner, own_address)
 
 
-def _bredr_keys(part: _BredrPart) -> BredrKey:
+def _bredr_keys(part: BredrPart) -> BredrKey:
     return BredrKey(part.key, part.key_type)
 
 
-def _le_keys(part: _LePart) -> LeKeys:
+def _le_keys(part: LePart) -> LeKeys:
     ours, theirs = (
         None if key is None else LongTermKey(key.key, key.diversifier, key.random) for key in (part.ours, part.theirs)
     )
