@@ -62,6 +62,17 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
     assert "usage: usbbtd" in capsys.readouterr().err
 
 
+def test_the_service_does_not_start_without_cryptography(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "usbbtd.toml"
+    file.write_text(f'[policy]\ndirectory = "{tmp_path}/none"')
+    monkeypatch.setitem(sys.modules, "cryptography", None)  # as Python has a package that cannot be imported
+    assert daemon.main(["run", "--config", str(file)]) == 1
+    assert capsys.readouterr() == ("", "usbbtd: the Python package cryptography is missing, which pairing needs\n")
+    assert daemon.main(["check-config", "--config", str(file)]) == 0
+
+
 def test_the_package_runs_as_the_command() -> None:
     command = [sys.executable, "-m", "usbbtd", "check-config", "--config", "/nowhere/usbbtd.toml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

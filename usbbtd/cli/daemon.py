@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,9 @@ def serve(config: Config, policy: Policy) -> int:
     Its imports are here because they take half of the time to start: check-config need not wait for them, and works
     where Xen's libraries are missing.
     """
+    if find_spec("cryptography") is None:  # the first pairing or private address imports it, and must not fail by that
+        print("usbbtd: the Python package cryptography is missing, which pairing needs", file=sys.stderr)
+        return EXIT_FAILED
     from functools import partial
 
     from usbbtd.cli.signals import run_service
