@@ -372,7 +372,7 @@ def test_a_refusal_names_peer_and_level() -> None:
     text = desk.of(LevelRefused).text
     assert text == (
         "C0:FF:EE:00:00:13 was to reach the level secure, but there are no keys for this level, "
-        "and pairing was not allowed"
+        "and no agent that may pair"
     )
 
 

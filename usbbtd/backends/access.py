@@ -351,11 +351,16 @@ def _service(transport: int, psm: int) -> PeerService:
     return PeerService("psm" if transport == BREDR else "spsm", psm)
 
 
-def _facts(request: AccessRequest, decision: Decision) -> dict[str, object]:
-    """Returns a decision's facts for the log: the rule, the action, and the request's address and service."""
+def request_facts(request: AccessRequest) -> dict[str, object]:
+    """Returns a request's facts for the log: its action, and its peer's address and service where it has them."""
     facts: dict[str, object] = {"action": request.action}
     if request.peer is not None:
         facts["addr"] = format_address(request.peer[0])
     if request.service is not None:
         facts["cid" if request.service.naming == "cid" else "psm"] = request.service.number
-    return facts | {"rule": decision.where}
+    return facts
+
+
+def _facts(request: AccessRequest, decision: Decision) -> dict[str, object]:
+    """Returns a decision's facts for the log: those of the request, and the rule."""
+    return request_facts(request) | {"rule": decision.where}

@@ -253,8 +253,9 @@ _DAEMON: tuple[LogEvent, ...] = (
         limited=True,
     ),
     LogEvent(
-        "channel not opened", "info", "196c5083b5f54c95875da9ffa5109731", "domid devid object reason",
-        "Guest {domid} asked for a channel and did not get it: {reason}.",
+        "channel not opened", "info", "196c5083b5f54c95875da9ffa5109731",
+        "domid devid object action addr (psm) (cid) reason",
+        "Guest {domid} asked for a channel to {addr} and did not get it: {reason}.",
         "If the guest should have it, see that the peer is switched on, in reach and connectable, that its PSM is "
         "right, and that the adapter is up.",
         limited=True,

@@ -14,7 +14,7 @@ from usbbtd.security.concealed import conceal
 class Why(StrEnum):
     """Why a wish was refused, for owners that tell the reasons apart."""
 
-    NO_BOND = "there are no keys for this level, and pairing was not allowed"
+    NO_BOND = "there are no keys for this level, and no agent that may pair"
     KEY_MISSING = "the peer does not have the key of the bond"
     NOT_REACHED = "the pairing did not reach this level"
     REFUSED = "the pairing was refused here"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from bumble.gatt import Service
+from structlog.testing import capture_logs
 
 from tests.backends.vl2cap import test_connection as connection
 from tests.backends.vl2cap.test_agents import AgentEnd, pair, pair_by_numbers, user_of
@@ -206,6 +207,23 @@ async def test_without_an_agent_only_bonds_make_links_secure(
     assert guest.xen.mapped == 1
     opened = await guest.connect(transport, security=1)
     assert (opened.ret, opened.security) == (0, 1)
+
+
+@both_transports
+async def test_the_log_says_which_channel_was_not_opened(
+    guest: Guest, dongle: air.DirectDongle, peer: air.Remote, transport: int
+) -> None:
+    user_of(peer)
+    peer.serve(transport)
+    address = air.PEER[transport][0]
+    with capture_logs() as logs:
+        await guest.connect(transport, security=3)
+    (told,) = [log for log in logs if log["event"] == "channel not opened"]
+    assert (told["action"], told["addr"], told["psm"]) == ("connect", address, air.PSM[transport])
+    assert told["reason"] == (
+        f"{address} was to reach the level authenticated, but there are no keys for this level, "
+        "and no agent that may pair"
+    )
 
 
 @both_transports

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from usbbtd.backends.access import Denied, Grant
+from usbbtd.backends.access import Denied, Grant, request_facts
 from usbbtd.backends.vl2cap.channel import ChannelPeer, GuestChannel
 from usbbtd.backends.vl2cap.errors import FAILURES
 from usbbtd.backends.vl2cap.listeners import GuestOffer
@@ -117,5 +117,6 @@ class GuestOpening:
         if isinstance(self._call, AcceptCall) and isinstance(error, RadioError):
             self._session.core.withdraw(self._call.offer)  # the peer has gone: the ACCEPT waits for the next
             return
-        self._session.log.info("channel not opened", object=self._call.id, reason=str(error) or "no answer in time")
+        wanted, reason = request_facts(self._object.grant.request), str(error) or "no answer in time"
+        self._session.log.info("channel not opened", object=self._call.id, **wanted, reason=reason)
         self._session.fail(self._call.req_id, error)
