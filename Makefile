@@ -19,6 +19,10 @@ AIR_SYSTEM := build/stamps/air-system
 $(AIR_SYSTEM): SYSTEM_PACKAGES := bluez-test-tools
 XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
+# Of some guests the tests need much that nothing else does: where it cannot be installed, they are not run.
+WINDOWS_SYSTEM := build/stamps/windows-system
+$(WINDOWS_SYSTEM): SYSTEM_PACKAGES := gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 libwine-dev wine64 wine64-tools
+GUEST_SYSTEMS := $(WINDOWS_SYSTEM)
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
@@ -48,7 +52,7 @@ play: environment $(BUILT) ## the same world, kept alive, with a prompt in a gue
 	@$(RUN) -m tests.play
 
 .PHONY: test
-test: lint types test-cores $(AIR_SYSTEM) xen-image deb ## lint, types and every test, those on real Xen among them
+test: lint types test-cores $(AIR_SYSTEM) guest-systems xen-image deb ## lint, types and every test, those on real Xen among them
 	@$(RUN) -m pytest $(SHARED)
 
 .PHONY: test-cores
@@ -56,8 +60,14 @@ test-cores: environment ## the tests of the cores alone, uncompiled
 	@$(BIN)/python -m pytest --quiet $(SHARED) $(CORES:%=tests/%)
 
 .PHONY: test-sim
-test-sim: environment $(BUILT) $(AIR_SYSTEM) ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=; uncompiled: PURE=1
+test-sim: environment $(BUILT) $(AIR_SYSTEM) guest-systems ## the tests on the simulation, which take some minutes; arguments for pytest: ARGS=; uncompiled: PURE=1
 	@$(RUN) -m pytest --ignore tests/realxen $(ARGS)
+
+# What runs for all, and sets CI, is not content with less.
+.PHONY: guest-systems
+guest-systems:
+	@$(MAKE) --keep-going $(GUEST_SYSTEMS) || { [ -z "$(CI)" ] && \
+	  echo "*** Without these packages, the tests of the guests that want them are not run." >&2; }
 
 .PHONY: lint
 lint: environment ## ruff and the import rules of ARCHITECTURE.md
@@ -129,7 +139,7 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network. Twice, as a package may vanish
 # from the mirror between its index and the download.
-$(SYSTEM) $(AIR_SYSTEM) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
+$(SYSTEM) $(AIR_SYSTEM) $(GUEST_SYSTEMS) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
 	done); \

@@ -83,7 +83,8 @@ enum vl2cap_error {
     VL2CAP_ECONNREFUSED = -111, /* the peer refused: see `result`                                                */
     VL2CAP_NOT_YET = -4096,     /* nothing within `timeout_ms`: call again                                       */
     VL2CAP_GONE = -4097,        /* the backend went away, or is not there yet: vl2cap_wait_ready()               */
-    VL2CAP_NO_XEN = -4098       /* no Xen here, or this program may not use its devices                          */
+    VL2CAP_NO_XEN = -4098,      /* no Xen here, or this program may not use its devices                          */
+    VL2CAP_NO_DRIVER = -4099    /* Windows: xencontrol.dll of Xen's drivers is not there, or too old             */
 };
 
 /* How a call failed. */
@@ -136,7 +137,7 @@ struct vl2cap_options {
 
 /*
  * Opens a device, and begins to connect to its backend. `options`: NULL for device 0.
- * Returns VL2CAP_NO_XEN, VL2CAP_EBUSY, VL2CAP_ENOMEM, VL2CAP_EINVAL.
+ * Returns VL2CAP_NO_XEN, VL2CAP_NO_DRIVER, VL2CAP_EBUSY, VL2CAP_ENOMEM, VL2CAP_EINVAL.
  */
 VL2CAP_API int vl2cap_open(struct vl2cap **device, const struct vl2cap_options *options);
 

@@ -27,7 +27,7 @@ struct os;
 
 /*
  * Opens xenstore, event channels and grants, and claims device/vl2cap/<device> for this process until os_close() or the
- * process's end. Returns VL2CAP_NO_XEN, VL2CAP_EBUSY if another process has the device, VL2CAP_ENOMEM.
+ * process's end. Returns VL2CAP_NO_XEN, VL2CAP_NO_DRIVER, VL2CAP_EBUSY if another process has the device, VL2CAP_ENOMEM.
  */
 int os_open(struct os **os, uint32_t device);
 void os_close(struct os *os);
@@ -54,7 +54,7 @@ struct os_page {
 /*
  * Shares `count` pages of zeros, writable, with a domain. os_unshare() takes the same pages back, all at once; the
  * library calls it when the other domain has let go of them or went away, and then it never fails. Pages that a process
- * leaves behind stay granted as long as the other domain has them mapped.
+ * leaves behind stay granted as long as the other domain has them mapped, but for Windows, where a process cannot have that.
  */
 int os_share(struct os *os, uint32_t domid, struct os_page *pages, unsigned count);
 void os_unshare(struct os *os, struct os_page *pages, unsigned count);

@@ -1,0 +1,20 @@
+"""The machines on which clients of several kinds run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim.windows import wine as windows
+from tests.sim.windows.wine import Wine
+from tests.support.installed import require
+
+MINGW_64, MINGW_32 = "x86_64-w64-mingw32-gcc", "i686-w64-mingw32-gcc"
+
+
+@pytest.fixture(scope="session")
+def wine(libraries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
+    """A machine with Windows."""
+    require("Windows", windows.LOADER, windows.COMPILER, MINGW_64, MINGW_32)
+    with Wine.start(tmp_path_factory.mktemp("wine")) as machine:
+        yield machine
