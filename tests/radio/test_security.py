@@ -165,6 +165,7 @@ async def test_a_channel_is_as_secure_as_its_users_want(
     phrases = [entry["event"] for entry in log]
     assert phrases.count("bond made") == phrases.count("link encrypted") == phrases.count("pairing done") == 2
     assert phrases.count("pairing asked") == 1
+    assert {entry["guest"] for entry in log if entry["event"] == "bond made"} == {"work", "lab"}
 
 
 @both_transports
@@ -183,9 +184,13 @@ async def test_pairing_without_a_channel(one: Party, other: Party, transport: in
     address, address_type = air.PEER[transport]
     agents = AirAgent(), AirAgent()
     other.adapter.agents.register(agents[1])
-    for _ in range(2):  # also where there is a bond
-        got = await one.adapter.security.pair(air.octets(address), address_type, LEVEL_AUTHENTICATED, agents[0])
-        assert got == (LEVEL_SECURE, 16, True)
+    with capture_logs() as log:
+        for _ in range(2):  # also where there is a bond
+            got = await one.adapter.security.pair(air.octets(address), address_type, LEVEL_AUTHENTICATED, agents[0])
+            assert got == (LEVEL_SECURE, 16, True)
+    assert {(entry["guest"], entry["former_guests"]) for entry in log if entry["event"] == "bond replaced"} == {
+        ("work", "work")
+    }
     assert agents[0].kinds == agents[1].kinds == [CONFIRM] * 2
     assert one.adapter.security.is_bonded_for(air.octets(address), address_type, "work")
     assert not one.adapter.security.is_bonded_for(air.octets(address), address_type, "lab")

@@ -445,16 +445,17 @@ _DAEMON: tuple[LogEvent, ...] = (
     ),
     LogEvent(
         "bond made", "info", "fd185bd79f3e415286f2ae8560c9edf2",
-        "addr authenticated secure_connections key_size",
-        "There are keys for {addr} now, which are kept. Authenticated: {authenticated}; of Secure Connections: "
-        "{secure_connections}.",
+        "addr authenticated secure_connections key_size guest",
+        "There are keys for {addr} now, which are kept, and are those of guest {guest}. Authenticated: {authenticated};"
+        " of Secure Connections: {secure_connections}.",
         NOTHING,
         limited=True,
     ),
     LogEvent(
         "bond replaced", "warning", "3d840618ba7d429da22acefa59f1836b",
-        "addr authenticated secure_connections key_size",
+        "addr authenticated secure_connections key_size guest former_guests",
         "{addr} has paired anew, with keys that are no weaker than those of its bond, and the bond has them now. "
+        "It was that of guests {former_guests}, and is that of guest {guest}. "
         "Authenticated: {authenticated}; of Secure Connections: {secure_connections}.",
         "Nothing, if it was reset or paired anew on purpose. Otherwise forget it, and pair where nobody listens.",
         limited=True,

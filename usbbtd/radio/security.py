@@ -383,7 +383,8 @@ class LinkSecurity:
 
     def _bond_made(self, link: RadioLink, bond: Bond, replaced: Bond | None) -> None:
         agent = self._agent_of(link)
-        guests = frozenset((agent.guest,)) if agent is not None and agent.guest else frozenset[str]()
+        guest = agent.guest if agent is not None else ""
+        guests = frozenset((guest,)) if guest else frozenset[str]()
         now = time.time()
         self._keep(bond._replace(guests=guests, made=now, seen=now))
         facts = {
@@ -391,11 +392,12 @@ class LinkSecurity:
             "authenticated": bond.authenticated,
             "secure_connections": bond.secure_connections,
             "key_size": bond.key_size,
+            "guest": guest,
         }
         if replaced is None:
             self._log.info("bond made", **facts)
         else:
-            self._log.warning("bond replaced", **facts)
+            self._log.warning("bond replaced", **facts, former_guests=" ".join(sorted(replaced.guests)))
 
     def _bond_used(self, bond: Bond) -> None:
         if (known := self.book.find(bond.address, bond.address_type)) is not None:
