@@ -5,11 +5,13 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.test_pair import Session
 from tests.demo import plan
 from tests.sim.configuration import ALLOW_ALL
 from tests.sim.world import World
@@ -174,6 +176,16 @@ def test_guests_get_what_rules_allow_and_every_answer_is_a_record(stack: Stack, 
     assert "encrypted" in refused
     for guest in (trusted, headset):
         stack.detach(guest)
+
+
+def test_a_guest_without_rights_is_told_so_and_sees_nothing(stack: Stack, new_domain: NewDomain) -> None:
+    guest = stack.new_guest(new_domain)
+    reload(stack, "")
+    for command, request in (("discover", "scan"), ("scan", "scan"), ("agent", "agent")):
+        with ExitStack() as undo:
+            said = f"usbbt-guest: {request}: the driver domain does not allow it\n"
+            assert Session(guest, undo, command).end() == (1, "", said)
+    stack.detach(guest)
 
 
 def test_a_peer_that_comes_is_asked_for_by_its_own_address(stack: Stack, new_domain: NewDomain) -> None:

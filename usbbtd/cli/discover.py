@@ -25,17 +25,18 @@ async def discover(adapter: Adapter, arguments: argparse.Namespace) -> None:
         name=arguments.name,
         transports=None if arguments.transport is None else [arguments.transport],
     )
-    known: set[tuple[str, str]] = set()
-    if not arguments.json:
-        print(_LINE.format("ADDRESS", "TYPE", "DBM", "IS A", "NAME", "SERVICES"), flush=True)
-    try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(arguments.seconds), discovery as devices:
-                async for device in devices:
-                    known.add((device.address, device.address_type))
-                    print(_json(device) if arguments.json else _line(device), flush=True)
-    finally:
-        tell(counted(len(known), "device"))
+    async with discovery as devices:
+        if not arguments.json:
+            print(_LINE.format("ADDRESS", "TYPE", "DBM", "IS A", "NAME", "SERVICES"), flush=True)
+        known: set[tuple[str, str]] = set()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(arguments.seconds):
+                    async for device in devices:
+                        known.add((device.address, device.address_type))
+                        print(_json(device) if arguments.json else _line(device), flush=True)
+        finally:
+            tell(counted(len(known), "device"))
 
 
 def _json(device: Discovered) -> str:

@@ -83,28 +83,26 @@ async def _scan(adapter: Adapter, arguments: Arguments) -> None:
     """Prints each device when it is heard, and again when more is known of it."""
     known: dict[str, tuple[bool, str]] = {}  # whether a device is connectable, and its name, by its address
     count = 0
-    if not arguments.json:
-        print(_SCAN_LINE.format("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), flush=True)
-    try:
-        with suppress(TimeoutError):
-            async with (
-                asyncio.timeout(arguments.seconds),
-                adapter.scan(active=arguments.active, duplicates=True) as scan,
-            ):
-                async for report in scan:
-                    count += 1
-                    if arguments.json:
-                        row = report._asdict() | {"data": report.data.hex(), "name": report.name}
-                        print(json.dumps(row), flush=True)
-                    connectable, name = known.get(report.address, (False, ""))
-                    more = report.connectable or connectable, printable(report.name or "") or name
-                    if known.get(report.address) != more and not arguments.json:
-                        rssi = "?" if report.rssi is None else report.rssi
-                        row_ = report.address, report.address_type, rssi, "yes" if more[0] else "no", more[1]
-                        print(_SCAN_LINE.format(*row_).rstrip(), flush=True)
-                    known[report.address] = more
-    finally:
-        tell(f"{counted(len(known), 'device')}, {counted(count, 'report')}")
+    async with adapter.scan(active=arguments.active, duplicates=True) as scan:
+        if not arguments.json:
+            print(_SCAN_LINE.format("ADDRESS", "TYPE", "DBM", "CONNECTABLE", "NAME"), flush=True)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(arguments.seconds):
+                    async for report in scan:
+                        count += 1
+                        if arguments.json:
+                            row = report._asdict() | {"data": report.data.hex(), "name": report.name}
+                            print(json.dumps(row), flush=True)
+                        connectable, name = known.get(report.address, (False, ""))
+                        more = report.connectable or connectable, printable(report.name or "") or name
+                        if known.get(report.address) != more and not arguments.json:
+                            rssi = "?" if report.rssi is None else report.rssi
+                            row_ = report.address, report.address_type, rssi, "yes" if more[0] else "no", more[1]
+                            print(_SCAN_LINE.format(*row_).rstrip(), flush=True)
+                        known[report.address] = more
+        finally:
+            tell(f"{counted(len(known), 'device')}, {counted(count, 'report')}")
 
 
 async def _connect(adapter: Adapter, arguments: Arguments) -> None:

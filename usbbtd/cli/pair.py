@@ -53,9 +53,9 @@ async def pair(adapter: Adapter, arguments: argparse.Namespace) -> None:
 async def serve_agent(adapter: Adapter, arguments: argparse.Namespace) -> None:
     """Answers devices that begin to pair, until the driver domain ends it. Raises AdapterError."""
     answer = partial(_answer, _Terminal(), None)
-    tell("waiting for devices that pair")
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(adapter.agent(answer, io_capability=arguments.io, ended=_tell_end))
+        tell("waiting for devices that pair")
         if arguments.psm is not None:
             await stack.enter_async_context(await adapter.listen(arguments.psm, backlog=1))
         if arguments.le:

@@ -92,8 +92,8 @@ class ReportRing:
 class Scan:
     """A scan, which is an asynchronous iterator of Reports. ``adapter.scan`` makes it.
 
-    It starts when the first report is asked for, and ends when it is closed, left (``async with``) or forgotten. Raises
-    ChannelClosed if the backend ends it, AdapterGone if the service went away.
+    It starts with ``async with``, or when the first report is asked for, and ends when it is closed, left or forgotten.
+    Raises ChannelClosed if the backend ends it, AdapterGone if the service went away.
     """
 
     def __init__(self, connection: Connection, *, active: bool, duplicates: bool) -> None:
@@ -110,20 +110,24 @@ class Scan:
         return self
 
     async def __anext__(self) -> Report:
-        if not self._started:
-            self._started = True
-            await self._ring.start(active=self._active, duplicates=self._duplicates)
+        await self._start()
         while not self._reports:
             self._reports.extend(map(_report, await self._ring.receive_many()))
         return self._reports.popleft()
 
     async def __aenter__(self) -> Self:
+        await self._start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._ring.start(active=self._active, duplicates=self._duplicates)
 
 
 def rssi_of(report: ExtendedReport) -> int | None:
