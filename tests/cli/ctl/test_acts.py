@@ -178,7 +178,7 @@ def test_acts_are_records(stack: Any, usbbtctl: Any) -> None:
     assert json.loads(usbbtctl("status", "--json"))["adapter"] == "switched off"
     assert "adapter: switched off\n             -> usbbtctl power on" in usbbtctl("doctor", status=1)
     since = len(stack.daemon.log)
-    usbbtctl("power", "on")
+    assert usbbtctl("power", "on") == "adapter: switched on; a dongle that is there is opened now\n"
     stack.daemon.wait_logged("adapter up", since=since)
     since = len(stack.daemon.log)
     assert usbbtctl("reset", "--json") == "{}\n"

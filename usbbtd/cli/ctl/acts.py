@@ -99,8 +99,12 @@ def _disconnect(arguments: argparse.Namespace) -> int:
 
 
 def _power(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "power", on=arguments.state == "on")
-    return _done(arguments, answer, f"adapter: {answer['adapter']}")
+    on = arguments.state == "on"
+    answer = _ask(arguments, "power", on=on)
+    state = answer["adapter"]
+    if on and state == "no dongle":  # one that waited is taken after the answer only
+        state = "switched on; a dongle that is there is opened now"
+    return _done(arguments, answer, f"adapter: {state}")
 
 
 def _reset(arguments: argparse.Namespace) -> int:
