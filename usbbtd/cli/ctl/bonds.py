@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 _BONDS = ("PEER", "TYPE", "SECURITY", "KEY", "GUESTS", "SINCE", "LAST SEEN", "NAME")
 _IMPORT = "brings in what BlueZ has in /var/lib/bluetooth/ADAPTER; root only"
+_BOTH = "who is bonded: how strongly, for which guests, since when; 'bonds import', for root only, brings in BlueZ's"
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    parser = add_command(subparsers, "bonds", _list, "who is bonded: how strongly, for which guests, since when")
-    parser.description = f"{parser.description}; with 'import', {_IMPORT}"
-    commands = parser.add_subparsers(metavar="COMMAND")
+    parser = add_command(subparsers, "bonds", _list, _BOTH)
+    commands = parser.add_subparsers(metavar="[COMMAND]")
     importing = add_command(commands, "import", _import, _IMPORT)
     importing.add_argument("directory", type=directory, metavar="DIR", help="of an adapter, or of the only one")
     importing.add_argument("--guest", metavar="GUEST", help="the name of the guest that gets the bonds")
