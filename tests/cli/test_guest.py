@@ -76,6 +76,16 @@ def test_info(guest: Domain) -> None:
     }
 
 
+def test_info_without_a_controller(new_domain: NewDomain) -> None:
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    driver.start(serve, guest.domid, False)
+    output, _ = run(guest, "info")
+    assert "address" not in output
+    assert "controller down, or not plugged in\n" in output
+    assert not re.search(r" $", output, re.MULTILINE)
+
+
 def test_scan(guest: Domain) -> None:
     output, errors = run(guest, "scan", "--seconds", "1")
     assert re.fullmatch(r"usbbt-guest: 3 devices, \d+ reports\n", errors)

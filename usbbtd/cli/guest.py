@@ -70,11 +70,13 @@ async def _info(adapter: Adapter, arguments: Arguments) -> None:
     if arguments.json:
         print(json.dumps(info._asdict()))
         return
-    print(f"address    {info.address} ({info.address_type})")
-    if info.le_address is not None:
-        print(f"on LE      {info.le_address} (random)")
+    if info.powered:  # only then are they known
+        print(f"address    {info.address} ({info.address_type})")
+        if info.le_address is not None:
+            print(f"on LE      {info.le_address} (random)")
     print(f"controller {'up' if info.powered else 'down, or not plugged in'}")
-    print(f"can        {', '.join(info.features)}")
+    if info.features:
+        print(f"can        {', '.join(info.features)}")
     print(f"channels   {info.channels} of {info.max_channels} in use")
     print(f"MTU        up to {info.max_mtu} bytes")
 
