@@ -1,6 +1,7 @@
 """Bonds: what may be kept, what may replace what, and what is never shown."""
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import algorithms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +148,38 @@ def test_private_addresses_are_resolved(random: bytes) -> None:
     book.keep(le(irk=IRK))
     assert book.resolve(ah(IRK, prand) + prand) == le(irk=IRK)
     assert book.resolve(ah(KEY, prand) + prand) is None
+
+
+def test_keys_are_expanded_once_for_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks that who floods us with private addresses does not have us expand all keys for each of them."""
+    expanded: list[bytes] = []
+    aes = algorithms.AES
+
+    def counted(key: bytes) -> algorithms.AES:
+        expanded.append(key)
+        return aes(key)
+
+    book = BondBook()
+    for irk in (KEY, IRK):
+        book.keep(le(irk=irk)._replace(address=irk[:6]))
+    monkeypatch.setattr(algorithms, "AES", counted)
+    for number in range(100):
+        assert book.resolve(bytes((number, 1, 2, 3, 4, 0x40))) is None
+    assert sorted(expanded) == sorted((KEY[::-1], IRK[::-1]))
+
+
+def test_bonds_that_come_and_go_are_resolved_as_they_are() -> None:
+    prand = bytes((1, 2, 0x40))
+    one, other = (ah(irk, prand) + prand for irk in (KEY, IRK))
+    book = BondBook()
+    book.keep(le(irk=KEY))
+    assert book.resolve(one) is not None
+    book.keep(le(irk=IRK))
+    assert (book.resolve(one), book.resolve(other)) == (None, le(irk=IRK))
+    book.keep(new := le(irk=IRK)._replace(name="keyboard"))
+    assert book.resolve(other) == new
+    book.forget(new.address, new.address_type)
+    assert book.resolve(other) is None
 
 
 @pytest.mark.parametrize(("top", "resolvable", "private"), [(0x00, 0, 1), (0x40, 1, 1), (0x80, 0, 1), (0xC0, 0, 0)])

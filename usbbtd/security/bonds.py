@@ -4,7 +4,7 @@ A bond is for a peer's identity on one transport; the type of its address tells 
 adapter of ours, which may have had several controllers. Nothing here shows a key when it is printed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from usbbtd.bluetooth import (
@@ -21,7 +21,7 @@ from usbbtd.bluetooth import (
 from usbbtd.errors import LocalProtocolError
 from usbbtd.security.concealed import conceal
 from usbbtd.security.limits import FULL_KEY_SIZE, MINIMUM_KEY_SIZE, SecurityLimits
-from usbbtd.security.toolbox import resolves
+from usbbtd.security.toolbox import resolver
 
 KEY_OCTETS: Final = 16
 
@@ -175,6 +175,7 @@ class BondBook:
     def __init__(self, limits: SecurityLimits = _DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._bonds: dict[tuple[bytes, int], Bond] = {}
+        self._resolvers: dict[bytes, Callable[[bytes], bool]] | None = None  # by IRK; None: there are other bonds now
 
     def __iter__(self) -> Iterator[Bond]:
         return iter(tuple(self._bonds.values()))
@@ -188,8 +189,13 @@ class BondBook:
 
     def resolve(self, address: bytes) -> Bond | None:
         """Returns the bond whose IRK has made this resolvable private address (Vol 3, Part H, 2.2.2)."""
-        bonds = (bond for bond in self._bonds.values() if bond.irk is not None and resolves(bond.irk, address))
-        return next(bonds, None)
+        if (resolvers := self._resolvers) is None:
+            irks = (bond.irk for bond in self._bonds.values())
+            resolvers = self._resolvers = {irk: resolver(irk) for irk in irks if irk is not None}
+        irk = next((irk for irk, resolves in resolvers.items() if resolves(address)), None)
+        if irk is None:
+            return None
+        return next(bond for bond in self._bonds.values() if bond.irk == irk)
 
     def refused(self, new: Bond) -> str | None:
         """Returns why this bond may not be kept, for people; None if it may."""
@@ -206,7 +212,9 @@ class BondBook:
         if (text := self.refused(bond)) is not None:
             raise LocalProtocolError(f"a bond is not kept: {text}")
         self._bonds[bond.address, bond.address_type] = bond
+        self._resolvers = None
 
     def forget(self, address: bytes, address_type: int) -> Bond | None:
         """Removes a bond, and returns it; None if there is none."""
+        self._resolvers = None
         return self._bonds.pop((address, address_type), None)

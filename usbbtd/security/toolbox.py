@@ -66,9 +66,26 @@ def ah(irk: bytes, prand: bytes) -> bytes:
     return e(irk, prand + bytes(13))[:3]
 
 
+def resolver(irk: bytes) -> Callable[[bytes], bool]:
+    """Returns what tells of addresses whether they are resolvable private ones made with this IRK.
+
+    Whoever likes can have us look at thousands of addresses a second: so the key is expanded once for all of them. See
+    Vol 6, Part B, 1.3.2.3.
+    """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    # Blocks are encrypted one by one, so that each call begins anew.
+    encrypt = Cipher(algorithms.AES(irk[::-1]), modes.ECB()).encryptor().update  # noqa: S305 - one block, as specified
+
+    def resolves(address: bytes) -> bool:
+        return address[5] >> 6 == _RESOLVABLE and same(encrypt(bytes(13) + address[:2:-1])[:-4:-1], address[:3])
+
+    return resolves
+
+
 def resolves(irk: bytes, address: bytes) -> bool:
     """Tells whether an address is a resolvable private one made with this IRK (Vol 6, Part B, 1.3.2.3)."""
-    return address[5] >> 6 == _RESOLVABLE and same(ah(irk, address[3:]), address[:3])
+    return resolver(irk)(address)
 
 
 def c1(
