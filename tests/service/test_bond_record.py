@@ -21,8 +21,8 @@ long_term = st.none() | st.builds(LongTermKey, keys, st.integers(0, 0xFFFF), st.
 common: dict[str, st.SearchStrategy[Any]] = {
     "address": st.binary(min_size=6, max_size=6),
     "guests": st.frozensets(st.text()),
-    "made": st.floats(0, 1e12),
-    "seen": st.none() | st.floats(0, 1e12),
+    "made": st.floats(0, 253_402_300_799),
+    "seen": st.none() | st.floats(0, 253_402_300_799),
     "name": st.text(max_size=MAX_NAME),
     "own_address": st.none() | st.binary(min_size=6, max_size=6),
 }
@@ -86,6 +86,8 @@ GOOD: Any = encode(Bond(ADDRESS, 0, BredrKey(KEY, KEY_AUTHENTICATED_P192)))
         ({"guests": [1]}, "not a bond"),
         ({"own_address": KEY.hex()}, "not a bond"),
         ({"made": float("nan")}, "not a bond"),
+        ({"made": 1e300}, "not a bond"),
+        ({"seen": -1.0}, "not a bond"),
         ({"more": KEY.hex()}, "not a bond"),
     ],
 )

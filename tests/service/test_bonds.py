@@ -300,6 +300,16 @@ def test_a_disk_that_is_full_costs_what_is_new(directory: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_bond_that_could_not_be_read_again_is_not_written(directory: Path) -> None:
+    save(directory, OLD)
+    with structlog.testing.capture_logs() as log:
+        save(directory, NEW._replace(guests=frozenset(f"{number:0255}" for number in range(256))))
+    assert [(record["event"], record["reason"]) for record in log] == [
+        ("bond not kept", f"{directory}/{NAME}: longer than 65536 bytes")
+    ]  # fmt: skip
+    assert load(directory) == [OLD]
+
+
 def test_without_a_place_bonds_are_forgotten_with_a_line(tmp_path: Path) -> None:
     place = tmp_path / "none" / "bonds"
     with structlog.testing.capture_logs() as log:

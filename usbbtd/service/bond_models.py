@@ -25,6 +25,10 @@ _Key = Annotated[
 ]
 
 
+#: Seconds of Unix time, up to the year 9999: later ones are no dates to whoever shows them.
+_Time = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -58,7 +62,7 @@ class BondPart(_Strict):
     type: AddressType
     keys: BredrPart | LePart
     guests: list[str]
-    made: float
-    seen: float | None
+    made: _Time
+    seen: _Time | None
     name: str
     own_address: str | None = None  # files of before have none

@@ -130,11 +130,16 @@ class Records:
             raise BrokenRecord(f"{path}: {error}") from None
 
     def write(self, name: str, value: object) -> None:
-        """Replaces the value. If power is lost meanwhile, the old value is there or the new one. Raises OSError."""
-        new = f"{name}.new"
+        """Replaces the value. If power is lost meanwhile, the old value is there or the new one. Raises OSError.
+
+        A value that could not be read again is not written.
+        """
+        new, content = f"{name}.new", pack(name, value)
+        if len(content) > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"longer than {MAX_BYTES} bytes", str(self.directory / name))
         with _naming(self.directory / new):
             with open(self._open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-                file.write(pack(name, value))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # before the rename: else a loss of power could leave an empty file
             self._rename(new, name)

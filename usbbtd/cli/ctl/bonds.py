@@ -63,7 +63,7 @@ def _import(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
     for path in files:
         try:
-            bonds += read_bonds(path, parse_address(adapter.name), guests, path.stat().st_mtime)
+            bonds += read_bonds(path, parse_address(adapter.name), guests, max(0.0, path.stat().st_mtime))
         except BadBluezFile as error:
             failed = True
             print(f"usbbtctl: {error}", file=sys.stderr)
