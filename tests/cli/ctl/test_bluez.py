@@ -78,6 +78,7 @@ def test_a_peer_that_is_not_paired_has_none(tmp_path: Path) -> None:
         (LINK_KEY.replace("Type=5", "Type=3"), "a link key of type 3 is not kept"),
         (LINK_KEY.replace("A0A1", "A0"), "a link key has 16 octets, not 15"),
         (LINK_KEY.replace("A0A1", "XX"), "a key is not as BlueZ writes it"),
+        (f"[General]\nBlocked=true\n{LINK_KEY}", "BlueZ blocks this device"),
         (long_term("LongTermKey", 4), "a key is not as BlueZ writes it"),
         (long_term("LongTermKey", 0, size=5), "a key of 5 octets is not kept"),
         (long_term("LongTermKey", 0, ediv=1 << 16), "a key is not as BlueZ writes it"),

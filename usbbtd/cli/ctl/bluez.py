@@ -57,6 +57,8 @@ def read_bonds(path: Path, own_address: bytes, guests: frozenset[str], now: floa
         ]
     except (ValueError, OverflowError, KeyError, configparser.Error):
         raise BadBluezFile(f"{path}: a key is not as BlueZ writes it") from None
+    if bonds and info.get("General", "Blocked", fallback="") == "true":
+        raise BadBluezFile(f"{path}: BlueZ blocks this device")  # with a bond it could come in here
     for bond in bonds:
         if (reason := keys_refused(bond.keys)) is not None:
             raise BadBluezFile(f"{path}: {reason}")
