@@ -108,6 +108,10 @@ xen-test: xen-image deb ## the tests on real Xen alone
 xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build/xen-bench.json
 	@$(RUN) -m tests.realxen.bench
 
+.PHONY: clients
+clients: $(SYSTEM) ## libvl2cap and the command vl2cap, for guests without Python, in build/clients/c
+	@$(MAKE) -C clients/c OUT=$(CURDIR)/build/clients/c
+
 .PHONY: completions
 completions: environment ## bash completion of the commands, in packaging/completions/
 	@$(BIN)/python -m usbbtd.cli.completion packaging/completions

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.programs import Vl2cap, build
 from tests.sim.windows import wine as windows
 from tests.sim.windows.wine import Wine
 from tests.support.installed import require
@@ -18,3 +19,17 @@ def wine(libraries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     require("Windows", windows.LOADER, windows.COMPILER, MINGW_64, MINGW_32)
     with Wine.start(tmp_path_factory.mktemp("wine")) as machine:
         yield machine
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C library with sanitizers: any error, or leak, ends a program with a message on standard error."""
+    return build(tmp_path_factory.mktemp("sanitized"), "SANITIZE=address,undefined")
+
+
+@pytest.fixture
+def vl2cap(sanitized: Path) -> Iterator[Vl2cap]:
+    """The command, in domains."""
+    programs = Vl2cap(sanitized)
+    yield programs
+    programs.close()

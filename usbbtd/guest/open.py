@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -52,9 +51,10 @@ async def open_adapter(
 def _claim(device: int) -> socket.socket:
     """Claims the device for this process until the socket is closed, also by the end of the process.
 
-    Without a claim two programs would take the device from each other without end. Raises NoAdapter if it is claimed.
+    Without a claim two programs would take the device from each other without end. The C library (clients/c) makes the
+    same claim. Raises NoAdapter if it is claimed.
     """
-    store = hashlib.sha256(os.environ.get("XENSTORED_PATH", "").encode()).hexdigest()[:16]
+    store = f"{_fnv1a(os.environ.get('XENSTORED_PATH', '').encode()):016x}"
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         claim.bind(f"\0usbbtd/{store}/vl2cap/{device}")
@@ -62,6 +62,14 @@ def _claim(device: int) -> socket.socket:
         claim.close()
         raise NoAdapter(EBUSY, f"{VL2CAP.frontend_path(device)} is in use by another program of this guest") from None
     return claim
+
+
+def _fnv1a(octets: bytes) -> int:
+    """Returns the 64-bit FNV-1a hash."""
+    value = 0xCBF29CE484222325
+    for octet in octets:
+        value = (value ^ octet) * 0x100000001B3 & 0xFFFF_FFFF_FFFF_FFFF
+    return value
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

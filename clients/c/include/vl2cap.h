@@ -16,9 +16,9 @@
  * Calls return 0 or a length, or a negative number of enum vl2cap_error; vl2cap_failure() then says more.
  *
  * Calls that wait have `timeout_ms`: how long at most, 0 for not at all, VL2CAP_FOREVER for without limit. If it was not
- * long enough they return VL2CAP_NOT_YET, nothing is lost, and they may be called again. While one waits, the whole
- * device is served. A program with an event loop of its own waits for vl2cap_event() instead, calls vl2cap_process(),
- * and then whatever it likes with a timeout of 0.
+ * long enough, or a signal came, they return VL2CAP_NOT_YET, nothing is lost, and they may be called again. While one
+ * waits, the whole device is served. A program with an event loop of its own waits for vl2cap_event() instead, calls
+ * vl2cap_process(), and then whatever it likes with a timeout of 0.
  *
  * The library has no threads, no global state and no signal handlers. A device and its objects belong to one thread at
  * a time. In structures that a program fills in, what it does not use is 0, so that later fields have a meaning.
@@ -97,7 +97,8 @@ struct vl2cap_failure {
     char text[256];             /* for people, in one line: what was asked, and what is wrong                    */
 };
 
-/* The failure of the last call of this device, or of an object of it, that failed. Valid until the next. */
+/* The failure of the last call of this device, or of an object of it, that failed. Valid until the next. VL2CAP_NOT_YET
+ * is no failure, but of vl2cap_wait_connected() and vl2cap_wait_ready(). */
 VL2CAP_API const struct vl2cap_failure *vl2cap_failure(const struct vl2cap *device);
 
 /* What a negative number says, also without a device, as when vl2cap_open() has failed. */

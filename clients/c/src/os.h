@@ -46,6 +46,8 @@ int os_write(struct os *os, const char *path, const char *value);
 #define OS_WATCHES 2u
 int os_watch(struct os *os, unsigned slot, const char *path);
 
+#define OS_MOST_PAGES 65u   /* that are shared at once */
+
 struct os_page {
     uint8_t *memory;    /* OS_PAGE_SIZE octets, of its own page of the system                                    */
     uint32_t ref;       /* grant reference                                                                       */
@@ -66,12 +68,13 @@ int os_evtchn_notify(struct os *os, uint32_t port);
 
 enum os_events {
     OS_STORE = 1,       /* a watch has fired                                                                     */
-    OS_EVTCHN = 2       /* a port was notified; it is unmasked again                                             */
+    OS_EVTCHN = 2,      /* a port was notified; it is unmasked again                                             */
+    OS_INTERRUPTED = 4  /* a signal came                                                                         */
 };
 
 /*
  * Waits until something has happened since it last returned, for `timeout_ms` at most (0: not at all, -1: no limit), and
- * takes it. Returns bits of enum os_events, 0 if the time is over or a signal came.
+ * takes it. Returns bits of enum os_events, 0 if the time is over, VL2CAP_EIO if the devices fail.
  */
 int os_wait(struct os *os, int timeout_ms);
 

@@ -1,0 +1,60 @@
+"""Builds the C library, and runs its command, or other programs with it, in domains."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests import ROOT
+from tests.support.domain import Domain
+
+SOURCES = ROOT / "clients" / "c"
+TIME_LIMIT_S = 30
+
+
+def build(directory: Path, *settings: str) -> Path:
+    """Builds everything of clients/c, without a warning, and returns where."""
+    command = ["make", "-s", "-j2", "-C", str(SOURCES), f"OUT={directory}", *settings, "all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return directory
+
+
+class Vl2cap:
+    """Starts programs of the build in domains; what was not stopped is killed at the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, guest: Domain, *arguments: str, program: str = "vl2cap") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(self.directory / program), *arguments],
+            env=os.environ | guest.world.environment(guest.domid),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, guest: Domain, *arguments: str, status: int = 0, text: str = "") -> tuple[str, str]:
+        """Standard output and error of a run that ends by itself, of the command or of another program."""
+        process = self.start(guest, *arguments)
+        output, errors = process.communicate(text, timeout=TIME_LIMIT_S)
+        assert process.returncode == status, (process.returncode, errors)
+        return output, errors
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def stop(process: subprocess.Popen[str], by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+    """Exit status, and standard error."""
+    process.send_signal(by)
+    _, errors = process.communicate(timeout=TIME_LIMIT_S)
+    return process.returncode, errors
