@@ -22,7 +22,9 @@ $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 # Of some guests the tests need much that nothing else does: where it cannot be installed, they are not run.
 WINDOWS_SYSTEM := build/stamps/windows-system
 $(WINDOWS_SYSTEM): SYSTEM_PACKAGES := gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 libwine-dev wine64 wine64-tools
-GUEST_SYSTEMS := $(WINDOWS_SYSTEM)
+OCAML_SYSTEM := build/stamps/ocaml-system
+$(OCAML_SYSTEM): SYSTEM_PACKAGES := libcstruct-ocaml-dev liblwt-ocaml-dev ocaml ocaml-dune
+GUEST_SYSTEMS := $(OCAML_SYSTEM) $(WINDOWS_SYSTEM)
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)

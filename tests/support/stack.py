@@ -127,14 +127,14 @@ class Process:
 class Stack:
     """``driver``: the domid of the driver domain. The remote device of remote_peer.py is on the air."""
 
-    def __init__(self, world: World, directory: Path, domids: Iterator[int]) -> None:
+    def __init__(self, world: World, directory: Path, domids: Iterator[int], policy: str = ALLOW_ALL) -> None:
         self.world = world
         self.driver = next(domids)
         self._domids = domids
         self._directory = directory
         self.config, self.socket = directory / "usbbtd.toml", directory / "control"
         self._undo = contextlib.ExitStack()
-        self._policy = ALLOW_ALL
+        self._policy = policy
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
