@@ -20,6 +20,17 @@ def build(directory: Path, *settings: str) -> Path:
     return directory
 
 
+def compile_program(directory: Path, source: Path) -> Path:
+    """Compiles a program with the shared library of a build with sanitizers, beside it, and returns its path."""
+    flags = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
+    flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{SOURCES / 'include'}"]
+    target = directory / source.stem
+    libraries = [f"-L{directory}", "-lvl2cap", "-Wl,-rpath,$ORIGIN", f"-Wl,-rpath-link,{directory}"]
+    done = subprocess.run(["cc", *flags, "-o", target, source, *libraries], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return target
+
+
 class Vl2cap:
     """Starts programs of the build in domains; what was not stopped is killed at the end."""
 
@@ -39,9 +50,11 @@ class Vl2cap:
         self._processes.append(process)
         return process
 
-    def run(self, guest: Domain, *arguments: str, status: int = 0, text: str = "") -> tuple[str, str]:
+    def run(
+        self, guest: Domain, *arguments: str, status: int = 0, text: str = "", program: str = "vl2cap"
+    ) -> tuple[str, str]:
         """Standard output and error of a run that ends by itself, of the command or of another program."""
-        process = self.start(guest, *arguments)
+        process = self.start(guest, *arguments, program=program)
         output, errors = process.communicate(text, timeout=TIME_LIMIT_S)
         assert process.returncode == status, (process.returncode, errors)
         return output, errors

@@ -211,6 +211,10 @@ static void explain(const struct vl2cap_object *object, const struct vl2cap_fail
     case VL2CAP_ENOTCONN:
         snprintf(text, size, "ended before it was answered");
         break;
+    case VL2CAP_GONE:
+        snprintf(text, size, "%s",
+                 object->device->trouble[0] ? object->device->trouble : vl2cap_strerror(failure->error));
+        break;
     default:
         snprintf(text, size, "%s", vl2cap_strerror(failure->error));
     }
