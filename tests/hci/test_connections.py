@@ -138,8 +138,39 @@ def test_both_sides_at_once(scripted: Any) -> None:
     request(controller, PEER)
     controller.run()
     controller.bredr_link(0x40, PEER)
+    controller.run()
+    assert controller.commands[-1] == (0x0408, PEER)
     controller.bredr_link(0, PEER, 0x0B)
     assert events_of(controller) == [events.Connected(0x40, PEER, 0, 1, own_address=BD_ADDR)]
+    assert controller.host.next_timeout() is None
+
+
+def crossed_on_le(scripted: Any) -> Any:
+    """Returns a controller that connects to a peer, and to another one after it, when the first connects to us."""
+    controller = scripted().up()
+    controller.advertise()
+    controller.host.connect(PEER, 2, 0.0)
+    controller.host.connect(OTHER, 2, 0.0)
+    controller.take()
+    controller.le_link(0x50, PEER, role=1, address_type=1)
+    assert events_of(controller)[0] == events.Connected(0x50, PEER, 2, 1)
+    assert 0x200E in [opcode for opcode, _ in controller.take()]  # otherwise it would go on until it has two links
+    return controller
+
+
+def test_a_peer_of_le_that_connects_meanwhile_ends_our_attempt(scripted: Any) -> None:
+    controller = crossed_on_le(scripted)
+    controller.le_link(0, bytes(6), status=0x02)
+    assert [(opcode, parameters[6:12]) for opcode, parameters in controller.take()] == [(0x200D, OTHER)]
+
+
+def test_the_link_of_an_attempt_that_was_ended_too_late_goes(scripted: Any) -> None:
+    controller = crossed_on_le(scripted)
+    controller.le_link(0x51, PEER, address_type=1, asked=False)
+    taken = controller.take()
+    assert (0x0406, struct.pack("<HB", 0x51, 0x13)) in taken
+    assert [parameters[6:12] for opcode, parameters in taken if opcode == 0x200D] == [OTHER]
+    assert [link.handle for link in controller.host.links()] == [0x50]
 
 
 @pytest.mark.parametrize("by_command", [True, False])
@@ -273,6 +304,8 @@ def test_others_of_le_do_not_see_the_public_address(scripted: Any) -> None:
     controller.host.connect(PEER, 2, 0.0, from_public=True)
     controller.run()
     controller.le_link(0x50, PEER, role=1, address_type=1)
+    controller.run()
+    controller.le_link(0, bytes(6), status=0x02)
     controller.le_link(0x51, OTHER, address_type=1)
     assert [event for event in events_of(controller) if isinstance(event, events.Connected)] == [
         events.Connected(0x50, PEER, 2, 1), events.Connected(0x51, OTHER, 2, 0),
@@ -305,6 +338,7 @@ def test_a_link_to_a_private_address_may_be_told_with_the_identity(scripted: Any
     controller.run()
     controller.le_event(0x0A, struct.pack("<BHBB6s6s6sHHHB", 0, 0x50, 0, 3, PEER, bytes(6), OTHER, 24, 0, 500, 0))
     assert events_of(controller) == [events.Connected(0x50, PEER, 2, 0, OTHER)]
+    assert controller.host.next_timeout() is None  # the attempt for the private address has ended
 
 
 def test_a_controller_that_does_not_tell_its_address(scripted: Any) -> None:

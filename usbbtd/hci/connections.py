@@ -285,6 +285,10 @@ class Connections:
     def _is_linked(self, target: Target) -> bool:
         return self._find(target) is not None
 
+    def _has_open_link(self, target: Target) -> bool:
+        link = self._find(target)
+        return link is not None and not link.closing
+
     def _initiator(self, target: Target) -> Initiator:
         return self._le if target.address_type else self._bredr
 
@@ -330,7 +334,8 @@ class Connections:
         """Adds a link that is up. ``accepted``: whether a peer's request for it was.
 
         ``on_air``: the private address of a peer of which the controller told the identity. A link that nobody here has
-        asked for is ended: a controller could have invented it, for the keys of its peer.
+        asked for is ended: a controller could have invented it, for the keys of its peer. So is ours if the peer has
+        made one meanwhile: ours was cancelled too late.
         """
         known = self._acl.links.get(handle)
         if known is not None:
@@ -339,9 +344,12 @@ class Connections:
                 self.counters["link_events_stray"] += 1  # the event came twice
                 return
             self._link_down(known, ErrorCode.UNSPECIFIED_ERROR, now)  # the event that ended it was lost
-        if not (accepted or self._is_awaited(target, role, on_air)):
+        is_second = not accepted and role == CENTRAL and self._has_open_link(target)
+        if is_second or not (accepted or self._is_awaited(target, role, on_air)):
             self.counters["links_unasked"] += 1
             self._send(commands.Disconnect(handle, ErrorCode.REMOTE_USER_TERMINATED))
+            if is_second:
+                self._initiator(target).receive_connected(target, now, on_air=on_air)
             return
         self._acl.add(handle, target.address, target.address_type, role, now)
         self._security.link_up(handle, target.address, target.address_type, role)
@@ -349,7 +357,10 @@ class Connections:
         self._emit(Connected(handle, *target, role, on_air, self._own_address(target, role)))
         if target.address_type:
             self._advertising.link_up(handle, role)
-        self._initiator(target).receive_connected(target, now)
+        if accepted or role != CENTRAL:
+            self._initiator(target).cancel(target)  # the peer's own attempt was faster: ours goes on until then
+        else:
+            self._initiator(target).receive_connected(target, now, on_air=on_air)
 
     def _link_down(self, link: AclLink, reason: int, now: float) -> None:
         self._acl.remove(link.handle, now)

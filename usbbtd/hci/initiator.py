@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from usbbtd.bluetooth import ErrorCode
+from usbbtd.bluetooth import ADDRESS_LE_RANDOM, ErrorCode
 from usbbtd.hci.command_queue import Send
 from usbbtd.hci.events import ConnectFailed
 from usbbtd.hci.limits import CANCEL_GRACE_S, CREATE_RETRY_S, CREATE_TRIES, MAX_ATTEMPTS
@@ -91,7 +91,7 @@ class Initiator:
         return attempt
 
     def cancel(self, target: Target) -> None:
-        """Gives an attempt up. No ConnectFailed follows, and perhaps a link all the same."""
+        """Gives an attempt up, also if the peer was faster. No ConnectFailed follows, and perhaps a link all the same."""
         if self._waiting.pop(target, None) is None and target == self._current:
             self._wanted = None
             self._stop()
@@ -109,10 +109,16 @@ class Initiator:
         self._tries = 0
         self._try(target, now)
 
-    def receive_connected(self, target: Target, now: float) -> None:
-        """Ends the attempt for a target whose link is up, whichever side began it."""
-        self._waiting.pop(target, None)
-        if target == self._current:
+    def receive_connected(self, target: Target, now: float, *, on_air: bytes | None = None) -> None:
+        """Ends the attempt for a target to which the controller has made a link.
+
+        ``on_air``: the private address by which it was reached, if the controller told the identity of the peer. A link
+        that the peer itself has made does not end what the controller does: that is for ``cancel``.
+        """
+        reached = (target,) if on_air is None else (target, Target(on_air, ADDRESS_LE_RANDOM))
+        for one in reached:
+            self._waiting.pop(one, None)
+        if self._current in reached:
             self._end(now)
 
     def receive_failed(self, status: int, now: float) -> None:
