@@ -140,3 +140,14 @@ async def test_it_pairs_again_under_any_address(
     private.links[LE].on("security_request", lambda _: private.run(private.links[LE].pair()))
     assert await adapter.security.pair(*link.identity, LEVEL_SECURE, agent) == (LEVEL_SECURE, 16, True)
     assert len(adapter.security.bonds()) == 1
+
+
+async def test_a_peer_is_reached_by_the_address_that_it_has_now(
+    adapter: SharedAdapter, dongle: air.DirectDongle, private: air.Remote
+) -> None:
+    """The controller may tell its identity then: whoever waits for the other address waits no longer."""
+    await bonded(adapter, private)
+    for _ in range(2):
+        channel = await open_channel(adapter, bytes(private.device.random_address))
+        assert channel.link.identity == IDENTITY
+        assert len(adapter.links.by_handle) == 1

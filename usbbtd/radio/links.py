@@ -8,6 +8,7 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from usbbtd.bluetooth import (
+    ADDRESS_LE_RANDOM,
     ADDRESS_TYPES,
     LEVEL_NONE,
     ROLES,
@@ -36,7 +37,8 @@ Key = tuple[bytes, int]  # address and its type
 
 class RadioLink:
     """An ACL link. ``ours``: whether we wanted it, and so end it when nothing uses it. ``since``: the loop's time.
-    ``own_address``: by which the peer knows us on it, as a Bond has it.
+    ``own_address``: by which the peer knows us on it, as a Bond has it. ``private_address``: by which we have reached a
+    peer whose identity, ``address``, the controller told; None if that did not happen.
 
     ``identity``: the peer's address and its type, or those of the bond whose key has made its private address. That
     proves nothing before ``security.is_bonded``. ``agent``: who was asked last when the peer paired. ``visited``: the
@@ -45,12 +47,12 @@ class RadioLink:
 
     __slots__ = (
         "address", "address_type", "agent", "channels", "closing", "echoes", "end_status", "handle", "identity", "idle",
-        "ours", "own_address", "pairing", "pairings", "security", "since", "stack", "visited",
+        "ours", "own_address", "pairing", "pairings", "private_address", "security", "since", "stack", "visited",
     )  # fmt: skip
 
     def __init__(
         self, stack: L2capStack, handle: int, address: bytes, address_type: int, *, ours: bool,
-        own_address: bytes | None,
+        own_address: bytes | None, private_address: bytes | None = None,
     ) -> None:  # fmt: skip
         self.stack = stack
         self.handle = handle
@@ -58,6 +60,7 @@ class RadioLink:
         self.address_type = address_type
         self.ours = ours
         self.own_address = own_address
+        self.private_address = private_address
         self.since = stack.now()
         self.closing = False  # whether we have asked the controller to disconnect it
         self.end_status = 0  # HCI's reason, once the link ends
@@ -80,6 +83,12 @@ class RadioLink:
     def peer_text(self) -> str:
         """Returns the address of the peer's identity, for people."""
         return format_address(self.identity[0])
+
+    def is_with(self, address: bytes, address_type: int) -> bool:
+        """Tells whether the peer has this address, be it that of its identity or the one it uses on the air."""
+        asked = address, address_type
+        private = self.private_address, ADDRESS_LE_RANDOM
+        return asked in ((self.address, self.address_type), self.identity, private)
 
     @property
     def transport(self) -> int:
@@ -242,12 +251,14 @@ class Links:
     # The stack calls these.
 
     def link_up(self, stack: L2capStack, link: hci_events.Connected) -> None:
-        handle, address, address_type, role, _, own_address = link
+        handle, address, address_type, role, private_address, own_address = link
         attempt = self._attempts.pop((address, address_type), None)
+        if attempt is None and private_address is not None and role == CENTRAL:
+            attempt = self._attempts.pop((private_address, ADDRESS_LE_RANDOM), None)
         waiters = attempt.waiters if attempt is not None else set()
         ours = role == CENTRAL or bool(waiters)  # as central we made it, even if it has no waiter any more
         made = self.by_handle[handle] = RadioLink(
-            stack, handle, address, address_type, ours=ours, own_address=own_address
+            stack, handle, address, address_type, ours=ours, own_address=own_address, private_address=private_address
         )
         self._none.clear()
         self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
@@ -274,7 +285,7 @@ class Links:
 
     def _find(self, address: bytes, address_type: int) -> RadioLink | None:
         for link in self.by_handle.values():
-            if (address, address_type) in ((link.address, link.address_type), link.identity) and not link.closing:
+            if link.is_with(address, address_type) and not link.closing:
                 return link
         return None
 
