@@ -17,6 +17,7 @@ from usbbtd.bluetooth import (
     DISPLAY_ONLY,
     DISPLAY_YES_NO,
     KEYBOARD_ONLY,
+    LE,
     LEVEL_AUTHENTICATED,
     LEVEL_ENCRYPTED,
     LEVEL_NONE,
@@ -424,6 +425,63 @@ async def test_the_next_listener_may_need_more(one: Party, other: Party) -> None
         await task
     assert level_of(other) == LEVEL_ENCRYPTED
     assert taker.offers.empty()
+
+
+ENCRYPTION_CHANGES = frozenset((0x08, 0x30, 0x59))
+
+
+async def asked_before_the_news(one: Party, other: Party) -> tuple[air.Taker, asyncio.Task[RadioChannel]]:
+    """``one`` uses the bond and asks for a channel, of which ``other`` hears before it hears of the encryption."""
+    await paired(one, other, LE)
+    await disconnected(one, other)
+    taker = air.Taker(other.adapter, LE, security=LEVEL_SECURE)
+    other.dongle.late = ENCRYPTION_CHANGES
+    task = connecting(one, LE, LEVEL_SECURE)
+    await air.turns(lambda: task.done() or other.adapter.channels._securing)
+    assert level_of(other) == LEVEL_NONE
+    return taker, task
+
+
+async def test_data_may_be_here_before_the_news_that_the_link_is_encrypted(one: Party, other: Party) -> None:
+    taker, task = await asked_before_the_news(one, other)
+    other.dongle.release()
+    await other.adapter.channels.accept(await taker.offers.get(), air.MTU)
+    await task
+    assert level_of(other) == LEVEL_SECURE
+
+
+async def test_who_may_come_may_be_known_only_by_the_news(one: Party, other: Party) -> None:
+    """Until its key has proved it a private address may be anybody's."""
+    taker, task = await asked_before_the_news(one, other)
+    other.adapter.channels.unlisten(LE, air.PSM[LE])
+    taker = air.Taker(other.adapter, LE, level_for=lambda *_: LEVEL_NONE if level_of(other) > LEVEL_NONE else None)
+    other.dongle.release()
+    await other.adapter.channels.accept(await taker.offers.get(), air.MTU)
+    await task
+
+
+async def test_news_of_an_encryption_that_never_come_are_not_waited_for(one: Party, other: Party) -> None:
+    taker, task = await asked_before_the_news(one, other)
+    with pytest.raises(Refused):
+        await task
+    assert taker.offers.empty()
+    other.dongle.release()
+    await air.turns(lambda: level_of(other) == LEVEL_SECURE)
+    assert not other.adapter.channels._securing
+
+
+@pytest.mark.parametrize("end", ["link", "dongle"])
+async def test_a_peer_goes_before_the_news(one: Party, other: Party, end: str) -> None:
+    taker, task = await asked_before_the_news(one, other)
+    if end == "link":
+        one.adapter.links.disconnect(*one.adapter.links.by_handle)
+    else:
+        other.dongle.unplug()
+    await air.turns(lambda: not other.adapter.links.by_handle and not other.adapter.channels._securing)
+    await air.turns(lambda: not other.adapter.security._encrypting)
+    assert taker.offers.empty()
+    one.dongle.unplug()
+    await asyncio.wait([task])
 
 
 # Afterwards

@@ -19,22 +19,15 @@ _EVENT, _ENCRYPTION_CHANGE = b"\x04", 0x08
 class LateDongle(air.DirectDongle):
     """Its events that a link is encrypted come after the data that came behind them, if there are any."""
 
-    late: bytes | None = None
     overtaken = 0
 
     def on_packet(self, packet: bytes) -> None:
-        if packet[:1] == _EVENT and packet[1] == _ENCRYPTION_CHANGE:
-            self.late = packet
-            asyncio.get_running_loop().call_later(0.05, self._catch_up)
-            return
-        if packet[:1] != _EVENT and self.late is not None:
+        self.late = frozenset((_ENCRYPTION_CHANGE,))
+        if packet[:1] != _EVENT and self.late_events:
             self.overtaken += 1
         super().on_packet(packet)
-
-    def _catch_up(self) -> None:
-        assert self.late is not None
-        packet, self.late = self.late, None
-        super().on_packet(packet)
+        if self.late_events:
+            asyncio.get_running_loop().call_later(0.05, self.release)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The security of LE links: two of our own, with controllers between them that do what they are told."""
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +30,9 @@ from usbbtd.security.events import (
     BondMade,
     BondRefused,
     BondUsed,
+    EncryptionEnded,
     EndLink,
+    LevelChanged,
     LevelReached,
     LevelRefused,
     PairingAsked,
@@ -215,6 +217,68 @@ def test_a_bond_is_used_on_the_next_link(starts: int, secure: bool) -> None:
     assert desks.take(starts, LevelReached).number == number
     assert desks.levels() == [(level, True)] * 2
     assert [security.next_timeout() for security in desks.securities] == [None, None]
+
+
+class Seen(NamedTuple):
+    is_encrypted: bool
+    level: int
+    is_encrypting: bool
+
+
+class Watched(LeDesks):
+    """Notes how the links of both are after each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        super().__init__()
+
+    def act(self, side: int, action: Any) -> None:
+        super().act(side, action)
+        for handle, security in zip(HANDLES, self.securities, strict=True):
+            said = security.is_encrypted(handle), security.level(handle), security.is_encrypting(handle)
+            self.seen.append(Seen(*said))
+
+
+@pytest.mark.parametrize("starts", [0, 1])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_link_is_encrypting_until_its_worth_is_known(starts: int, secure: bool) -> None:
+    """Keys follow after an encryption with those of a pairing."""
+    desks = Watched()
+    pairing = terms(LEVEL_ENCRYPTED, NO_INPUT_NO_OUTPUT, secure_connections=secure)
+    desks.terms = [pairing, pairing]
+    desks.pair(starts, pairing)
+    of_no_worth = [seen for seen in desks.seen if seen.is_encrypted and seen.level == LEVEL_NONE]
+    assert all(seen.is_encrypting for seen in of_no_worth)
+    assert of_no_worth or secure
+    desks.unlink()
+    desks.link()
+    desks.seen.clear()
+    desks.reach(starts, LEVEL_ENCRYPTED)
+    assert any(seen.is_encrypting for seen in desks.seen if not seen.is_encrypted)
+    for handle, security, events in zip(HANDLES, desks.securities, desks.events, strict=True):
+        assert not security.is_encrypting(handle)
+        kinds = [type(event) for event in events]
+        assert kinds.count(EncryptionEnded) == 2
+        assert kinds.index(LevelChanged) < kinds.index(EncryptionEnded)
+
+
+def test_an_encryption_that_fails_has_ended() -> None:
+    desks = Watched()
+    desks.bond(0)
+    desks.reach(0, LEVEL_ENCRYPTED)
+    assert any(seen.is_encrypting for seen in desks.seen)
+    assert not any(security.is_encrypting(handle) for handle, security in zip(HANDLES, desks.securities, strict=True))
+    assert desks.take(0, EncryptionEnded).handle == HANDLES[0]
+
+
+def test_an_encryption_of_which_the_controller_says_nothing_has_ended() -> None:
+    desks = LeDesks()
+    desks.bond(0)
+    desks.securities[0].reach(HANDLES[0], LEVEL_ENCRYPTED, None, desks.now)
+    desks.securities[0].take_actions()
+    assert desks.securities[0].is_encrypting(HANDLES[0])
+    desks.pass_time(60)
+    assert not desks.securities[0].is_encrypting(HANDLES[0])
 
 
 def test_a_wrong_passkey_is_refused_and_the_peer_has_to_wait() -> None:

@@ -66,8 +66,8 @@ def octets(address: str) -> bytes:
 class DirectDongle:
     """HCI straight to Bumble's controller, in the packets of a USB dongle: see ``usbbtd.dongles.dongle.Dongle``.
 
-    ``held``: what comes from the controller waits for ``release``. ``deaf``: opcodes of commands that get lost;
-    ``loses``: of those that get lost once.
+    ``held``: what comes from the controller waits for ``release``; ``late``: codes of events that do, while all else
+    overtakes them. ``deaf``: opcodes of commands that get lost; ``loses``: of those that get lost once.
     ``bulk_room``: how many transfers ``send_bulk`` takes until ``make_room``; None: any number.
     """
 
@@ -77,6 +77,7 @@ class DirectDongle:
     def __init__(self, link: LocalLink, address: str = OUR_ADDRESS) -> None:
         self.name = f"direct {address}"
         self.closed = self.held = False
+        self.late: Set[int] = frozenset()
         self.deaf: Set[bytes] = frozenset()
         self.loses: set[bytes] = set()
         self.bulk_room: int | None = None
@@ -84,6 +85,7 @@ class DirectDongle:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._receiver: TransferReceiver | None = None
+        self.late_events: list[bytes] = []
         self._interrupts: list[bytes] = []  # what was not delivered yet, as what waits
         self.waiting: list[bytes] = []
         self._scheduled = False
@@ -139,6 +141,8 @@ class DirectDongle:
 
     def release(self) -> None:
         self.held = False
+        self._interrupts += self.late_events
+        self.late_events.clear()
         self._deliver()
 
     # The controller calls this.
@@ -146,7 +150,8 @@ class DirectDongle:
     def on_packet(self, packet: bytes) -> None:
         if packet[:1] == b"\x04":
             event = packet[1:]
-            self._interrupts += [event[at : at + EVENT_PACKET_SIZE] for at in range(0, len(event), EVENT_PACKET_SIZE)]
+            endpoint = self.late_events if event[0] in self.late else self._interrupts
+            endpoint += [event[at : at + EVENT_PACKET_SIZE] for at in range(0, len(event), EVENT_PACKET_SIZE)]
         else:
             self.waiting.append(packet[1:])
         if not self._scheduled:

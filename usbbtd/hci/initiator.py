@@ -91,7 +91,7 @@ class Initiator:
         return attempt
 
     def cancel(self, target: Target) -> None:
-        """Gives an attempt up, also if the peer was faster. No ConnectFailed follows, and perhaps a link all the same."""
+        """Gives an attempt up, or the peer was faster. No ConnectFailed follows, and perhaps a link all the same."""
         if self._waiting.pop(target, None) is None and target == self._current:
             self._wanted = None
             self._stop()

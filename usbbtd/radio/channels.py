@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -266,36 +266,48 @@ class Channels:
         opening.waiter.set_result(channel)
 
     def _channel_requested(self, event: l2cap_events.ChannelRequested) -> None:
-        self._answer(self._links.by_handle[event.handle], event, may_secure=True)
+        self._answer(self._links.by_handle[event.handle], event, may_wait=True)
 
-    def _answer(self, link: RadioLink, event: l2cap_events.ChannelRequested, *, may_secure: bool) -> None:
-        """Offers the channel that a peer asks for, or refuses it; ``may_secure``: or has the link secured first."""
+    def _answer(self, link: RadioLink, event: l2cap_events.ChannelRequested, *, may_wait: bool) -> None:
+        """Offers the channel that a peer asks for, or refuses it; ``may_wait``: or does so when the link is secure."""
         handle, cid, psm = event
         listener = self._listeners.get((link.transport, psm))  # that of now, which may be another one's than before
         needed = None if listener is None else listener.needed(link)
         if listener is None:
             link.stack.mux.refuse(handle, cid, BredrResult.NO_RESOURCES, link.stack.now())
+        elif needed is not None and link.security.level >= needed:
+            self._offer(link, event, listener, needed)
+        elif may_wait and self._security.is_encrypting(link):  # what the peer has sent then may be here before the news
+            self._answer_after(link, event, partial(self._security.encryption_ended, link))
         elif needed is None:
             link.stack.mux.refuse(handle, cid, NOT_ALLOWED[link.transport], link.stack.now())
-        elif link.security.level >= needed:
-            self._offer(link, event, listener, needed)
-        elif link.transport == LE or not may_secure:
+        elif link.transport == LE or not may_wait:
             link.visited = listener.guest  # the peer may pair now
             link.stack.mux.refuse(handle, cid, self._security.refusal(link, needed), link.stack.now())
         else:
             link.visited = listener.guest
             link.stack.mux.postpone(handle, cid, link.stack.now())
-            task = self._securing[handle, cid] = asyncio.create_task(self._secure(link, event, needed))
-            task.add_done_callback(partial(_secured, link.stack))
+            self._answer_after(link, event, partial(self._secure, link, needed))
 
-    async def _secure(self, link: RadioLink, event: l2cap_events.ChannelRequested, needed: int) -> None:
-        """Secures the link of a peer that has asked for a channel; then offers the channel, or refuses it."""
+    def _answer_after(
+        self, link: RadioLink, event: l2cap_events.ChannelRequested, secured: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Answers a peer that has asked for a channel when ``secured`` has waited for its link."""
+
+        async def answer() -> None:
+            await secured()
+            del self._securing[event.handle, event.cid]
+            self._answer(link, event, may_wait=False)
+            link.stack.flush_soon()
+
+        task = self._securing[event.handle, event.cid] = asyncio.create_task(answer())
+        task.add_done_callback(partial(_secured, link.stack))
+
+    async def _secure(self, link: RadioLink, needed: int) -> None:
+        """Secures the link of a peer that has asked for a channel, if that is possible."""
         with contextlib.suppress(RadioError), self._links.hold_for_pairing(link):
             found = self._security.agents.find(*link.identity, link.visited)
             await self._security.reach(link, needed, None if found is None else found[0], for_peer=True)
-        del self._securing[event.handle, event.cid]
-        self._answer(link, event, may_secure=False)
-        link.stack.flush_soon()
 
     def _offer(self, link: RadioLink, event: l2cap_events.ChannelRequested, listener: PsmListener, needed: int) -> None:
         offer = self._offers[event.handle, event.cid] = Offer(link, event, needed)

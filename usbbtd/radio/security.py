@@ -97,6 +97,7 @@ class LinkSecurity:
         self._lockout = Lockout(limits)  # who has to wait must do so after a reset, and with another dongle, too
         self._pursuits: dict[int, Pursuit] = {}  # by the number of the wish
         self._asked: dict[int, OpenPrompt] = {}  # by the prompt's number
+        self._encrypting: dict[asyncio.Future[None], RadioLink] = {}  # who waits until a link is so no longer
         self._load()
 
     def new_core(self, le_address: bytes) -> Security:
@@ -142,6 +143,20 @@ class LinkSecurity:
                     raise Insecure(text, Obstacle.NO_AGENT, level=link.security.level, needed=level)
                 terms = terms._replace(level=max(level, terms.level), oob=oob)
                 return await self._pursue(link, terms.level, agent, terms, is_forced=True)
+
+    def is_encrypting(self, link: RadioLink) -> bool:
+        """Tells whether a link of LE is being encrypted, or is so with a key of a pairing that goes on."""
+        security = link.stack.security
+        return security is not None and security.core.is_encrypting(link.handle)
+
+    async def encryption_ended(self, link: RadioLink) -> None:
+        """Waits until a link that ``is_encrypting`` is so no longer; not for ever, if that is never told."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._encrypting[waiter] = link
+        try:
+            await asyncio.wait((waiter,), timeout=self._limits.encryption_told_s)
+        finally:
+            del self._encrypting[waiter]
 
     def refusal(self, link: RadioLink, needed: int) -> int:
         """Returns the L2CAP result with which a channel is refused that needs a higher level than its link has."""
@@ -222,6 +237,8 @@ class LinkSecurity:
             match event:
                 case events.LevelChanged(handle, level, key_size, is_bonded):
                     self._changed(self._links.by_handle[handle], LinkSecurityInfo(level, key_size, is_bonded))
+                case events.EncryptionEnded(handle):
+                    self._encryption_ended(self._links.by_handle[handle])
                 case events.LevelReached(number, _, level):
                     self._reached(number, level)
                 case events.LevelRefused():
@@ -339,6 +356,11 @@ class LinkSecurity:
         elif info.level > LEVEL_NONE:
             self._log.info("link encrypted", **facts, key_size=info.key_size, bonded=info.is_bonded)
         self._level_changed(link)
+
+    def _encryption_ended(self, link: RadioLink) -> None:
+        for waiter, encrypting in self._encrypting.items():
+            if encrypting is link and not waiter.done():
+                waiter.set_result(None)
 
     def _pairing_asked(self, core: Security, number: int, link: RadioLink) -> None:
         found = self.agents.find(*link.identity, link.visited)

@@ -136,6 +136,13 @@ class Security:
         """Tells whether a link is encrypted, with whatever key. Raises LocalProtocolError if there is no such link."""
         return self._link(handle).is_encrypted
 
+    def is_encrypting(self, handle: int) -> bool:
+        """Tells whether an LE link is being encrypted: what the key is worth is told later; EncryptionEnded follows.
+
+        Raises LocalProtocolError if there is no such link.
+        """
+        return self._link(handle).is_encrypting
+
     def bond(self, handle: int) -> Bond | None:
         """Returns the bond whose keys are for a link, be it used or not.
 

@@ -92,6 +92,15 @@ class LevelChanged(NamedTuple):
     is_bonded: bool
 
 
+class EncryptionEnded(NamedTuple):
+    """A link of LE that ``Security.is_encrypting`` was said of is encrypted with a key of known worth, or is not.
+
+    LevelChanged came before, if it has another level now.
+    """
+
+    handle: int
+
+
 class BondMade(NamedTuple):
     """A pairing has made a bond, which the book has. ``replaced``: what was there before.
 
@@ -132,6 +141,7 @@ SecurityEvent = (
     | Prompted
     | PromptWithdrawn
     | LevelChanged
+    | EncryptionEnded
     | BondMade
     | BondRefused
     | BondUsed

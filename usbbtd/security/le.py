@@ -11,6 +11,7 @@ from usbbtd.security.bonds import LeKeys, LongTermKey, is_resolvable
 from usbbtd.security.deadlines import Deadline
 from usbbtd.security.events import (
     AnswerLongTermKey,
+    EncryptionEnded,
     PairingAsked,
     PeerIdentified,
     SendSmp,
@@ -171,21 +172,27 @@ class LeSecurity(SecureLink):
             self._given = self._bond_keys()
         if key is None:
             self.shared.counters["requests_refused"] += 1
+        else:
+            self.is_encrypting = True
         self.shared.actions.append(AnswerLongTermKey(self.handle, key))
 
     def receive_encryption_changed(self, status: int, enabled: int, key_size: int, now: float) -> None:
         """Takes how the link is encrypted. ``key_size`` means nothing: that of the key is known."""
         if status:
+            self._encryption_ended()
             self._smp.encryption_failed(now)
             if self.state is LeState.ENCRYPTING:
                 self._refuse_served(*self.why_not_encrypted(status))
                 self._end_procedure(now)
         elif not enabled:
             self._set_encryption(ENCRYPTION_OFF, 0, now)
+            self._encryption_ended()
             self.settle(now)
         else:
             self.keys = self._given
             self._set_encryption(ENCRYPTION_ON, 0 if self._given is None else self._given.key_size, now)
+            if self._given is not None:
+                self._encryption_ended()
             self._smp.encrypted(now)
             if self._given is not None:
                 self._encrypted_with_bond(now)
@@ -198,6 +205,12 @@ class LeSecurity(SecureLink):
         if status:
             self._set_encryption(ENCRYPTION_OFF, 0, now)
         self.receive_encryption_changed(status, ENCRYPTION_ON, 0, now)
+
+    def _encryption_ended(self) -> None:
+        """Notes that it is known now what the last key is worth on this link, or that the link is not encrypted."""
+        if self.is_encrypting:
+            self.is_encrypting = False
+            self.shared.events.append(EncryptionEnded(self.handle))
 
     def _encrypted_with_bond(self, now: float) -> None:
         """Ends what waited for it. A central that was asked to pair may encrypt instead: that does, too."""
@@ -217,6 +230,7 @@ class LeSecurity(SecureLink):
         self._step(LeInput.ENCRYPT)
         self._procedure.start(now + self.shared.limits.procedure_s)
         self._given = self._bond_keys()
+        self.is_encrypting = True
         self.shared.actions.append(StartEncryption(self.handle, key.random, key.diversifier, key.key))
 
     def _bond_keys(self) -> LeKeys | None:
@@ -278,6 +292,7 @@ class LeSecurity(SecureLink):
                 self._withdraw()
             case SmpEncrypt():
                 self._given = None
+                self.is_encrypting = True
                 self.shared.actions.append(StartEncryption(self.handle, 0, 0, event.key))
             case SmpPaired():
                 self._paired(event.result, now)
@@ -336,9 +351,12 @@ class LeSecurity(SecureLink):
             if result.bonded and peer.refusal is not None:
                 self.refuse_bond(peer.refusal)
             self._set_encryption(self._enabled, keys.key_size, now)
+        self._encryption_ended()
         self._end_procedure(now)
 
     def _failed(self, failed: SmpFailed, now: float) -> None:
+        if self._given is None:  # else the key is not of this pairing
+            self._encryption_ended()
         why = self._failure
         if why is None and failed.reason is None:
             why = Why.TIMED_OUT
@@ -367,6 +385,7 @@ class LeSecurity(SecureLink):
         else:
             silent = "the controller" if self.state is LeState.ENCRYPTING else "the central"
             self._refuse_served(Why.TIMED_OUT, f"{silent} did not answer")
+            self._encryption_ended()
         self._end_procedure(now)
 
     def _end_procedure(self, now: float) -> None:

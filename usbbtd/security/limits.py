@@ -34,6 +34,9 @@ class SecurityLimits(NamedTuple):
     #: take to do what we ask for in a security request.
     encrypt_s: float = 2.0
     security_request_s: float = 30.0
+    #: How long a peer of LE that asks for a channel waits until it is known how its link is encrypted: a controller's
+    #: event and the peer's data come on two endpoints, in any order; and in a pairing keys may have to follow.
+    encryption_told_s: float = 1.0
     #: How long a peer may not pair after its pairing has failed; with each failure twice as long, up to a limit. After
     #: ``lockout_forget_s`` without a failure it begins anew.
     lockout_s: float = 1.0

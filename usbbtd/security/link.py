@@ -96,8 +96,9 @@ class SecureLink(ABC):
     """A link. Its level follows from facts: which keys it has, and how it is encrypted with which of them.
 
     ``own_address``: by which the peer knows us, as a Bond has it; a bond that has another is as good as none here.
-    ``keys``: those that were proved on this link, with which its next encryption is made. One wish is worked for at a
-    time, the first; but all that the link satisfies end.
+    ``keys``: those that were proved on this link, with which its next encryption is made. ``is_encrypting``: whether
+    the controller has a key on LE of which it is not known yet what it is worth. One wish is worked for at a time, the
+    first; but all that the link satisfies end.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class SecureLink(ABC):
         self._key_size = 0
         self._info = LinkSecurityInfo(LEVEL_NONE, 0, False)
         self._is_ending = False
+        self.is_encrypting = False
 
     @property
     def transport(self) -> int:

@@ -111,25 +111,15 @@ def _accept(listening: socket.socket) -> None:
 
 
 def call(address: str, address_type: int, psm: int, security: int, lengths: list[int]) -> None:
-    with _connect(address, address_type, psm, security) as connected:
+    channel = Channel(address_type, 0, security)
+    channel.connect(address, address_type, psm)
+    with channel.socket as connected:
         echoed = 0
         for length in lengths:
             sdu = os.urandom(length)
             connected.send(sdu)
             echoed += connected.recv(65535) == sdu
         tell(**security_of(connected), echoed=echoed)
-
-
-def _connect(address: str, address_type: int, psm: int, security: int) -> socket.socket:
-    """Tries once more: what it sends first may overtake the news, from usbbtd's dongle, that the link is encrypted."""
-    channel = Channel(address_type, 0, security)
-    try:
-        channel.connect(address, address_type, psm)
-    except ConnectionRefusedError:
-        channel.socket.close()
-        channel = Channel(address_type, 0, security)
-        channel.connect(address, address_type, psm)
-    return channel.socket
 
 
 def tell(**report: object) -> None:
