@@ -20,11 +20,13 @@ $(AIR_SYSTEM): SYSTEM_PACKAGES := bluez-test-tools
 XEN_SYSTEM := build/stamps/xen-system
 $(XEN_SYSTEM): SYSTEM_PACKAGES := e2fsprogs fakeroot kmod qemu-system-x86
 # Of some guests the tests need much that nothing else does: where it cannot be installed, they are not run.
-WINDOWS_SYSTEM := build/stamps/windows-system
-$(WINDOWS_SYSTEM): SYSTEM_PACKAGES := gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32 libwine-dev wine64 wine64-tools
+MINGW_SYSTEM := build/stamps/mingw-system
+$(MINGW_SYSTEM): SYSTEM_PACKAGES := gcc-mingw-w64-i686-win32 gcc-mingw-w64-x86-64-win32
 OCAML_SYSTEM := build/stamps/ocaml-system
 $(OCAML_SYSTEM): SYSTEM_PACKAGES := libcstruct-ocaml-dev liblwt-ocaml-dev ocaml ocaml-dune
-GUEST_SYSTEMS := $(OCAML_SYSTEM) $(WINDOWS_SYSTEM)
+WINE_SYSTEM := build/stamps/wine-system
+$(WINE_SYSTEM): SYSTEM_PACKAGES := libwine-dev wine64 wine64-tools
+GUEST_SYSTEMS := $(MINGW_SYSTEM) $(OCAML_SYSTEM) $(WINE_SYSTEM)
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
@@ -113,6 +115,10 @@ xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build
 .PHONY: clients
 clients: $(SYSTEM) ## libvl2cap and the command vl2cap, for guests without Python, in build/clients/c
 	@$(MAKE) -C clients/c OUT=$(CURDIR)/build/clients/c
+
+.PHONY: windows
+windows: $(MINGW_SYSTEM) ## vl2cap.exe and vl2cap.dll, for guests with Windows, in build/clients/windows
+	@$(MAKE) -C clients/c windows OUT=$(CURDIR)/build/clients/windows
 
 .PHONY: completions
 completions: environment ## bash completion of the commands, in packaging/completions/

@@ -27,9 +27,18 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("sanitized"), "SANITIZE=address,undefined")
 
 
-@pytest.fixture
-def vl2cap(sanitized: Path) -> Iterator[Vl2cap]:
-    """The command, in domains."""
-    programs = Vl2cap(sanitized)
+@pytest.fixture(scope="session")
+def windows_build(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C library and the command for Windows, in a directory for each number of bits."""
+    return build(tmp_path_factory.mktemp("windows"), "windows")
+
+
+@pytest.fixture(params=["linux", "windows"])
+def vl2cap(request: pytest.FixtureRequest) -> Iterator[Vl2cap]:
+    """The command, in domains that all have the same system."""
+    if request.param == "linux":
+        programs = Vl2cap(request.getfixturevalue("sanitized"))
+    else:
+        programs = Vl2cap(request.getfixturevalue("windows_build") / "x86_64", request.getfixturevalue("wine"))
     yield programs
     programs.close()

@@ -1,4 +1,4 @@
-"""Builds the C library, and runs its command, or other programs with it, in domains."""
+"""Builds the C library, and runs its command, or other programs with it, in domains: of Linux or of Windows."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests import ROOT
+from tests.sim.windows.wine import Wine
 from tests.support.domain import Domain
 
 SOURCES = ROOT / "clients" / "c"
@@ -13,8 +14,8 @@ TIME_LIMIT_S = 30
 
 
 def build(directory: Path, *settings: str) -> Path:
-    """Builds everything of clients/c, without a warning, and returns where."""
-    command = ["make", "-s", "-j2", "-C", str(SOURCES), f"OUT={directory}", *settings, "all"]
+    """Builds everything of clients/c, or the targets that are given, without a warning, and returns where."""
+    command = ["make", "-s", "-j2", "-C", str(SOURCES), f"OUT={directory}", *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return directory
@@ -32,16 +33,18 @@ def compile_program(directory: Path, source: Path) -> Path:
 
 
 class Vl2cap:
-    """Starts programs of the build in domains; what was not stopped is killed at the end."""
+    """Starts programs of the build in domains, of Windows in ``wine``; what was not stopped is killed at the end."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, wine: Wine | None = None) -> None:
         self.directory = directory
+        self.wine = wine
         self._processes: list[subprocess.Popen[str]] = []
 
     def start(self, guest: Domain, *arguments: str, program: str = "vl2cap") -> subprocess.Popen[str]:
+        path, wine = self.directory / program, self.wine
         process = subprocess.Popen(
-            [str(self.directory / program), *arguments],
-            env=os.environ | guest.world.environment(guest.domid),
+            wine.command(path.with_suffix(".exe"), *arguments) if wine else [str(path), *arguments],
+            env=os.environ | guest.world.environment(guest.domid) | (wine.environment if wine else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

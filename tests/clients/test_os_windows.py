@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ class Running:
     def __init__(self, wine: Wine, program: Path, guest: Domain, peer: Domain) -> None:
         self._process = subprocess.Popen(
             wine.command(program, peer.domid),
-            env=wine.environment(guest.world, guest.domid),
+            env=os.environ | guest.world.environment(guest.domid) | wine.environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -132,7 +133,7 @@ def test_all_that_the_library_does_with_it(
 def test_what_is_missing_is_told(
     wine: Wine, program: Path, guest: Domain, tmp_path: Path, driver: bool, xen: bool, error: int
 ) -> None:
-    environment = wine.environment(guest.world, guest.domid)
+    environment = os.environ | guest.world.environment(guest.domid) | wine.environment
     if not xen:
         environment["XENSTORED_PATH"] = str(tmp_path)
     with contextlib.nullcontext() if driver else wine.without_driver():

@@ -45,7 +45,6 @@ static const char *const names[] = {
 };
 _Static_assert(sizeof(struct api) == sizeof names / sizeof names[0] * sizeof(FARPROC), "a name for each call");
 
-#define MOST_PAGES  128u
 #define STACK_ABOVE 65536u  /* octets between the frames of the thread's loop and those of sharing                */
 #define STACK_SIZE  262144u
 
@@ -54,7 +53,7 @@ struct order {
     uint32_t domid;
     unsigned count;
     void *memory;
-    ULONG refs[MOST_PAGES];
+    ULONG refs[OS_MOST_PAGES];
     DWORD error;
 };
 
@@ -259,7 +258,7 @@ int os_share(struct os *os, uint32_t domid, struct os_page *pages, unsigned coun
 {
     struct order order = {.domid = domid, .count = count};
 
-    if (!count || count > MOST_PAGES)
+    if (!count || count > OS_MOST_PAGES)
         return VL2CAP_EINVAL;
     give_order(os, &order);
     if (order.error)
@@ -304,8 +303,12 @@ int os_evtchn_notify(struct os *os, uint32_t port)
 
 int os_wait(struct os *os, int timeout_ms)
 {
-    if (WaitForSingleObject(os->event, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms) != WAIT_OBJECT_0)
-        return 0;
+    DWORD result = WaitForSingleObjectEx(os->event, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, TRUE);
+
+    if (result == WAIT_IO_COMPLETION) /* an APC: what comes nearest to a signal */
+        return OS_INTERRUPTED;
+    if (result != WAIT_OBJECT_0)
+        return result == WAIT_TIMEOUT ? 0 : VL2CAP_EIO;
     ResetEvent(os->event); /* first: what happens from now on sets it again */
     return OS_EVTCHN | (InterlockedExchange(&os->store_fired, 0) ? OS_STORE : 0);
 }

@@ -65,7 +65,7 @@ int main(int argc, char **argv)
 
     if (!parse_arguments(argc, argv, &arguments))
         return USAGE;
-    catch_interrupts();
+    prepare_system();
     options.device = arguments.device;
     error = vl2cap_open(&device, &options);
     if (error) {

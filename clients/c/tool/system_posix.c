@@ -19,7 +19,7 @@ static void interrupt(int number)
     alarm(1);
 }
 
-void catch_interrupts(void)
+void prepare_system(void)
 {
     struct sigaction action = {.sa_handler = interrupt};    /* without SA_RESTART: what waits returns */
 

@@ -59,8 +59,8 @@ int open_channel(struct vl2cap *device, const struct arguments *arguments, struc
 
 /* The system: system_posix.c, or another's. */
 
-/* From now on ^C makes calls that wait return, and interrupted() true. */
-void catch_interrupts(void);
+/* From now on ^C makes calls that wait return, and interrupted() true; and what is read and written are octets. */
+void prepare_system(void);
 bool interrupted(void);
 
 uint64_t now_us(void);

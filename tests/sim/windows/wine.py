@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tests import ROOT
 from tests.sim.hypervisor import LIBRARIES
-from tests.sim.world import World
 
 #: What Debian's packages wine64, wine64-tools and libwine-dev bring.
 LOADER = Path("/usr/lib/wine/wine64")
@@ -43,10 +42,19 @@ class Wine:
         (prefix / ".update-timestamp").write_text("disable\n")
         machine = cls(prefix)
         machine._install_driver()
+        environment = os.environ | machine.environment
+        # What Wine starts before its first program, in a second, stays until none runs: so one does all the time.
+        prompt = subprocess.Popen(
+            machine.command("cmd.exe"), env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         try:
+            assert prompt.stdout
+            prompt.stdout.read(1)
             yield machine
         finally:
-            subprocess.run([SERVER, "-k"], env=machine._environment(), check=False)
+            subprocess.run([SERVER, "-k"], env=environment, check=False)
+            prompt.communicate()
 
     @contextlib.contextmanager
     def without_driver(self) -> Iterator[None]:
@@ -57,12 +65,20 @@ class Wine:
         finally:
             self._install_driver()
 
-    def environment(self, world: World, domid: int) -> dict[str, str]:
-        """Returns what makes a process one of that domain, and of this machine."""
-        return os.environ | world.environment(domid) | self._environment()
+    @property
+    def environment(self) -> dict[str, str]:
+        """Returns what makes a process one of this machine."""
+        return {
+            "WINEPREFIX": str(self._prefix),
+            "WINEARCH": "win64",
+            "WINELOADER": str(LOADER),
+            "WINEDLLPATH": str(BUILT),
+            "WINEDEBUG": "-all",
+            "DISPLAY": "",
+        }
 
     @staticmethod
-    def command(program: Path, *arguments: object) -> list[str]:
+    def command(program: str | Path, *arguments: object) -> list[str]:
         return [str(LOADER), str(program), *map(str, arguments)]
 
     @property
@@ -72,13 +88,3 @@ class Wine:
 
     def _install_driver(self) -> None:
         self._driver.symlink_to(BUILT / DRIVER_LIBRARY)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "WINEPREFIX": str(self._prefix),
-            "WINEARCH": "win64",
-            "WINELOADER": str(LOADER),
-            "WINEDLLPATH": str(BUILT),
-            "WINEDEBUG": "-all",
-            "DISPLAY": "",
-        }
