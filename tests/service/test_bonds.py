@@ -294,6 +294,7 @@ def test_a_disk_that_is_full_costs_what_is_new(directory: Path) -> None:
         assert files.load() == [OLD]
         files.save(NEW)
         files.remove(NEW)
+    assert not (directory / NAME).exists()  # whatever cannot be removed beside it
     reason = f"{directory}/{NAME}.new: Is a directory"
     assert [(record["event"], record["reason"]) for record in log] == [
         ("bond file passed over", reason), ("bond not kept", reason), ("bond not removed", reason),

@@ -152,13 +152,20 @@ class Records:
     def remove(self, name: str) -> None:
         """Removes a record, what was set aside of it, and what was being written. Raises OSError.
 
-        It need not be there. If power is lost meanwhile, it is there or not; afterwards it is not.
+        It need not be there. If power is lost meanwhile, it is there or not; afterwards it is not. A file that cannot
+        be removed keeps none of the others.
         """
-        for each in (f"{name}.broken", f"{name}.new", name):
-            with _naming(self.directory / each), contextlib.suppress(FileNotFoundError):
-                os.unlink(each, dir_fd=self._descriptor)
+        failed: OSError | None = None
+        for each in (name, f"{name}.new", f"{name}.broken"):
+            try:
+                with _naming(self.directory / each), contextlib.suppress(FileNotFoundError):
+                    os.unlink(each, dir_fd=self._descriptor)
+            except OSError as error:
+                failed = failed or error
         with _naming(self.directory):
             os.fsync(self._descriptor)
+        if failed is not None:
+            raise failed
 
     def set_aside(self, name: str) -> Path:
         """Renames a record's file and returns its new path. One that was set aside before is lost. Raises OSError."""

@@ -1,5 +1,7 @@
 """Bonds in BlueZ's files: its groups and types of keys, and what is said of files that are no good."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,22 @@ def test_peers_are_those_with_a_file(tmp_path: Path) -> None:
     (tmp_path / "C0:FF:EE:00:00:12").mkdir()
     (tmp_path / "settings").touch()
     assert find_peers(tmp_path) == [info]
+
+
+def test_a_peer_that_cannot_be_looked_into_costs_itself() -> None:
+    """Others are found, and whoever reads this one hears why that cannot be."""
+    with tempfile.TemporaryDirectory() as name:  # of pytest's own directories only their owner may see anything
+        adapter = Path(name)
+        adapter.chmod(0o755)
+        closed, info = put(adapter, ""), put(adapter, "", "C0:FF:EE:00:00:12")
+        closed.parent.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            assert find_peers(adapter) == [closed, info]
+            with pytest.raises(BadBluezFile, match="Permission denied"):
+                read_bonds(closed, ADAPTER, GUESTS, 0.0)
+        finally:
+            os.seteuid(user)
+            closed.parent.chmod(0o700)

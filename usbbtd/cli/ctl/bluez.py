@@ -38,8 +38,8 @@ def find_adapter(directory: Path) -> Path:
 
 
 def find_peers(adapter: Path) -> list[Path]:
-    """Returns the files of an adapter's peers, those without keys too. Raises BadBluezFile."""
-    return [path / "info" for path in _list(adapter) if ADDRESS.fullmatch(path.name) and (path / "info").exists()]
+    """Returns the files of an adapter's peers, those without keys too, and that cannot be read. Raises BadBluezFile."""
+    return [path / "info" for path in _list(adapter) if ADDRESS.fullmatch(path.name) and _may_exist(path / "info")]
 
 
 def read_bonds(path: Path, own_address: bytes, guests: frozenset[str], now: float) -> list[Bond]:
@@ -117,6 +117,13 @@ def _parse(path: Path) -> configparser.RawConfigParser:
     except configparser.Error:
         raise BadBluezFile(f"{path}: not an ini file") from None
     return parser
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # whoever reads it finds out why not
 
 
 def _list(directory: Path) -> list[Path]:

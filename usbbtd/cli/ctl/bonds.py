@@ -63,7 +63,11 @@ def _import(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
     for path in files:
         try:
-            bonds += read_bonds(path, parse_address(adapter.name), guests, max(0.0, path.stat().st_mtime))
+            made = max(0.0, path.stat().st_mtime)
+            bonds += read_bonds(path, parse_address(adapter.name), guests, made)
+        except OSError as error:
+            failed = True
+            print(f"usbbtctl: {path}: {error.strerror}", file=sys.stderr)
         except BadBluezFile as error:
             failed = True
             print(f"usbbtctl: {error}", file=sys.stderr)
