@@ -41,7 +41,7 @@ RUN := $(if $(PURE),,PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED_TREE):$(CU
 
 # A machine with Xen keeps one processor busy, most of the time.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
-CORES := hci l2cap l2capif security usb
+CORES := hci l2cap l2capif security serial usb
 
 .PHONY: help
 help: ## what there is
