@@ -14,7 +14,7 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
     page : Shared.t;
     ring : Command_ring.t;
     requests : Requests.t;
-    fail : string -> unit;
+    fail : Error.trouble -> unit;
     mutable streams : Stream.t list;
     mutable closed : bool;
     mutable knows : int;  (** [features] of INFO, 0 before it is answered *)
@@ -32,7 +32,7 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
   let rec follow connection event =
     match receive connection with
     | Error reason ->
-        connection.fail ("the backend broke the protocol of the command ring: " ^ reason);
+        connection.fail (`Command_ring reason);
         Lwt.return_unit
     | Ok () -> (
         push connection;
@@ -40,7 +40,7 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
         match event with
         | Some event -> follow connection event
         | None ->
-            if not connection.closed then connection.fail "event channels are void";
+            if not connection.closed then connection.fail `Events_void;
             Lwt.return_unit)
 
   (** [fail] is called with a reason when the backend breaks the protocol. *)
@@ -67,7 +67,7 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
         Lwt.catch
           (fun () -> follow connection Activations.program_start)
           (fun exn ->
-            connection.fail (Printexc.to_string exn);
+            connection.fail (`Xen (Printexc.to_string exn));
             Lwt.return_unit))
 
   let ring_ref connection = List.hd connection.page.Shared.refs

@@ -29,6 +29,17 @@ type t =
   | `Invalid of string
   | `Errno of int ]
 
+type trouble =
+  [ `No_device
+  | `Node of string * string option
+  | `Version of string
+  | `Backend_closed
+  | `Command_ring of string
+  | `State_written
+  | `Events_void
+  | `No_pages
+  | `Xen of string ]
+
 let level_of_int = function 2 -> `Encrypted | 3 -> `Authenticated | 4 -> `Secure | _ -> `None
 let level_to_int = function `None -> 0 | `Encrypted -> 2 | `Authenticated -> 3 | `Secure -> 4
 
@@ -81,6 +92,8 @@ let closed_to_string = function
   | `Broken how -> how
   | `Other number -> Printf.sprintf "error %d" number
 
+let no_pages = "this guest has no page or event channel left to share"
+
 let to_string = function
   | `Disconnected -> "the driver domain's service went away"
   | `Closed closed -> "closed: " ^ closed_to_string closed
@@ -96,8 +109,20 @@ let to_string = function
   | `In_use -> "in use already, by this guest or another"
   | `No_controller -> "the driver domain has no Bluetooth controller now"
   | `Not_supported -> "the adapter cannot do that"
-  | `No_pages -> "this guest has no page or event channel left to share"
+  | `No_pages -> no_pages
   | `Invalid what -> what
   | `Errno number -> Printf.sprintf "Xen's error %d" number
+
+let trouble_to_string = function
+  | `No_device -> "this guest has no such device"
+  | `Node (name, None) -> Printf.sprintf "the node %s is not there" name
+  | `Node (name, Some value) -> Printf.sprintf "the node %s is %S, which cannot be" name value
+  | `Version versions -> Printf.sprintf "the backend speaks the versions %S, and not 1" versions
+  | `Backend_closed -> "the backend has closed the connection"
+  | `Command_ring how -> "the backend broke the protocol of the command ring: " ^ how
+  | `State_written -> "somebody else has written into this end's state"
+  | `Events_void -> "the event channels are void"
+  | `No_pages -> no_pages
+  | `Xen what -> what
 
 let pp formatter error = Format.pp_print_string formatter (to_string error)

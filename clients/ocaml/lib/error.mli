@@ -35,8 +35,21 @@ type t =
   | `Invalid of string  (** an argument *)
   | `Errno of int  (** a Xen error number that this version does not know *) ]
 
+type trouble =
+  [ `No_device  (** this guest has no such device, or not any more *)
+  | `Node of string * string option  (** a node of xenstore with a value that cannot be; [None]: it is not there *)
+  | `Version of string  (** the backend speaks these versions of the protocol, and not ours *)
+  | `Backend_closed
+  | `Command_ring of string  (** the backend broke the protocol there *)
+  | `State_written  (** somebody else has written into this end's state *)
+  | `Events_void  (** after a resume *)
+  | `No_pages  (** the grant table of this guest is full, or it has no event channel left *)
+  | `Xen of string  (** what this guest's own part of Xen has refused *) ]
+(** Why there is no connection to the driver domain. *)
+
 val to_string : t -> string
 val pp : Format.formatter -> t -> unit
+val trouble_to_string : trouble -> string
 
 (**/**)
 

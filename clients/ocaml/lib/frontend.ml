@@ -22,10 +22,13 @@ struct
   let closed = 6
   let version = "1"
 
+  (* DOMID_FIRST_RESERVED of Xen's xen.h. *)
+  let first_reserved_domid = 0x7ff0
+
   exception Made_anew
   (** Our directory is gone, or another device's. *)
 
-  exception Fault of string
+  exception Fault of Error.trouble
   (** The other end, or somebody else, does not keep to the protocol. *)
 
   type device = { path : string;  (** the backend's directory *) domid : int; mutable state : int  (** ours *) }
@@ -38,8 +41,8 @@ struct
     changed : unit Lwt_condition.t;
     mutable changes : int;
     mutable connection : Connection.t option;
-    mutable fault : string option;  (** of this connection *)
-    mutable trouble : string option;  (** why the last connection ended by our will, or could not be made *)
+    mutable fault : Error.trouble option;  (** of this connection *)
+    mutable trouble : Error.trouble option;  (** why there is no connection *)
     mutable pause : float;  (** in seconds, before the next attempt after a fault *)
     mutable stopping : bool;
     mutable followed : bool;  (** that the watch goes on *)
@@ -118,7 +121,7 @@ struct
       match wanted (parse_state now.other) with
       | Some result -> Lwt.return result
       | None when now.own <> Some (string_of_int device.state) && device.state <> closing ->
-          Lwt.fail (Fault "somebody has written into our state")
+          Lwt.fail (Fault `State_written)
       | None ->
           let* () = wait_change t seen in
           until t device wanted
@@ -154,23 +157,26 @@ struct
     let* versions = read_backend t device "versions" in
     let* untrusted_order = read_backend t device "max-page-order" in
     let* info_wait = read_backend t device "feature-info-wait" in
-    let known = List.mem version (String.split_on_char ',' (Option.value versions ~default:"")) in
-    match parse_u32 untrusted_order with
-    | _ when not known -> Lwt.fail (Fault "the backend does not speak version 1")
-    | Some order when order >= Wire.min_ring_order -> (
+    let speaks_ours versions = List.mem version (String.split_on_char ',' versions) in
+    match (versions, parse_u32 untrusted_order) with
+    | None, _ -> Lwt.fail (Fault (`Node ("versions", None)))
+    | Some versions, _ when not (speaks_ours versions) -> Lwt.fail (Fault (`Version versions))
+    | _, Some order when order >= Wire.min_ring_order -> (
         let max_order = min order Wire.max_ring_order in
         let info_wait = info_wait = Some "1" in
         match Connection.create ~domid:device.domid ~max_order ~info_wait ~fail:(fail t) with
         | Ok connection -> Lwt.return connection
-        | Error `No_pages -> Lwt.fail (Fault (Error.to_string `No_pages)))
-    | _ -> Lwt.fail (Fault "the backend's max-page-order is no number that can be")
+        | Error `No_pages -> Lwt.fail (Fault `No_pages))
+    | _ -> Lwt.fail (Fault (`Node ("max-page-order", untrusted_order)))
 
-  let read_link t =
+  (** The backend's directory and domain. *)
+  let read_link t : (string * int, Error.trouble) result Lwt.t =
     let* backend = Xs.immediate t.xs (fun handle -> read_node handle (t.path ^ "/backend")) in
     let+ domid = Xs.immediate t.xs (fun handle -> read_node handle (t.path ^ "/backend-id")) in
     match (backend, parse_u32 domid) with
-    | Some path, Some domid when domid < 0x7ff0 -> Some (path, domid)
-    | _ -> None
+    | None, _ -> Error `No_device
+    | Some path, Some domid when domid < first_reserved_domid -> Ok (path, domid)
+    | Some _, _ -> Error (`Node ("backend-id", domid))
 
   (** Offers our ring, and returns when the connection has ended; the caller closes. *)
   let offer t (device : device) =
@@ -189,7 +195,7 @@ struct
       let* () = write_state t device initialised in
       (* Without a transaction the device may have been made anew in between. *)
       let* link = read_link t in
-      if link <> Some (device.path, device.domid) then Lwt.return_unit
+      if link <> Ok (device.path, device.domid) then Lwt.return_unit
       else
         let ended other =
           if t.stopping || t.fault <> None || is_leaving other then Some false
@@ -243,10 +249,10 @@ struct
                 Lwt.return_unit
             | exn -> Lwt.fail exn)
       in
-      if not t.stopping then t.trouble <- Some (Option.value t.fault ~default:"the backend closed the connection");
+      if not t.stopping then t.trouble <- Some (Option.value t.fault ~default:`Backend_closed);
       let* () = close t device in
       let* link = read_link t in
-      if link = Some (device.path, device.domid) then serve t device else Lwt.fail Made_anew
+      if link = Ok (device.path, device.domid) then serve t device else Lwt.fail Made_anew
 
   (** Waits for a device, and serves it until it is made anew, or we stop. *)
   let rec wait_device t =
@@ -254,10 +260,13 @@ struct
     let* link = read_link t in
     match link with
     | _ when t.stopping -> Lwt.return_none
-    | Some (path, domid) -> Lwt.return_some (path, domid)
-    | None ->
+    | Ok link -> Lwt.return_some link
+    | Error trouble ->
+        t.trouble <- Some trouble;
         let* () = wait_change t seen in
-        wait_device t
+        let+ link = wait_device t in
+        t.trouble <- None;
+        link
 
   let adopt t (path, domid) =
     let* now = look t in
@@ -278,23 +287,21 @@ struct
         serve t device
 
   let rec run t =
-    let* link = wait_device t in
-    match link with
-    | None -> Lwt.return_unit
-    | Some link ->
-        let* () =
-          Lwt.catch
-            (fun () -> adopt t link)
-            (function
-              | Made_anew ->
-                  detach t;
-                  Lwt.return_unit
-              | exn ->
-                  (* Xenstore has refused something: our nodes say where to go on. *)
-                  t.trouble <- Some (Printexc.to_string exn);
-                  rest t)
-        in
-        if t.stopping then Lwt.return_unit else run t
+    let serve_device () =
+      let* link = wait_device t in
+      match link with None -> Lwt.return_unit | Some link -> adopt t link
+    in
+    let* () =
+      Lwt.catch serve_device (function
+        | Made_anew ->
+            detach t;
+            Lwt.return_unit
+        | exn ->
+            (* Xenstore has refused something: our nodes say where to go on. *)
+            t.trouble <- Some (`Xen (Printexc.to_string exn));
+            rest t)
+    in
+    if t.stopping then Lwt.return_unit else run t
 
   let start ~device ~on_connected ~on_disconnected =
     let+ xs = Xs.make () in

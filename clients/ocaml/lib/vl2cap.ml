@@ -37,7 +37,7 @@ module type ADAPTER = sig
   val open_ : ?device:int -> unit -> t Lwt.t
   val wait_ready : t -> unit Lwt.t
   val info : t -> info answer
-  val trouble : t -> string option
+  val trouble : t -> Error.trouble option
   val disconnect : t -> unit Lwt.t
 
   val connect :

@@ -54,8 +54,8 @@ module type ADAPTER = sig
   val info : t -> info answer
   (** Asks what the adapter is and can do now. *)
 
-  val trouble : t -> string option
-  (** Why there was no connection, or why the last one ended, for people; [None] while all is well. *)
+  val trouble : t -> Error.trouble option
+  (** Why there is no connection, or why the last one ended; [None] while all is well, or nothing is known yet. *)
 
   val disconnect : t -> unit Lwt.t
   (** Closes the device in order, and all that it has; waits for that, but not for a backend that is dead. *)

@@ -46,6 +46,17 @@ let kind_of_error : Vl2cap.Error.t -> string = function
   | `Invalid _ -> "invalid"
   | `Errno _ -> "errno"
 
+let kind_of_trouble : Vl2cap.Error.trouble -> string = function
+  | `No_device -> "no-device"
+  | `Node _ -> "node"
+  | `Version _ -> "version"
+  | `Backend_closed -> "backend-closed"
+  | `Command_ring _ -> "command-ring"
+  | `State_written -> "state-written"
+  | `Events_void -> "events-void"
+  | `No_pages -> "no-pages"
+  | `Xen _ -> "xen"
+
 let failed error = Printf.sprintf "error %s %s" (kind_of_error error) (Vl2cap.Error.to_string error)
 let answer show = Lwt.map (function Ok result -> String.trim ("ok " ^ show result) | Error error -> failed error)
 let number text = try int_of_string text with Failure _ -> raise (Usage (text ^ " is no number"))
@@ -147,7 +158,9 @@ let obey adapter = function
       let made = Adapter.advertise adapter (Cstruct.to_string (unhex data)) in
       answer (fun advertisement -> string_of_int (add (Advertisement advertisement))) made
   | [ "close"; text ] -> Lwt.map (fun () -> "ok") (release (find text))
-  | [ "trouble" ] -> Lwt.return ("ok " ^ Option.value (Adapter.trouble adapter) ~default:"-")
+  | [ "trouble" ] ->
+      let show trouble = kind_of_trouble trouble ^ " " ^ Vl2cap.Error.trouble_to_string trouble in
+      Lwt.return ("ok " ^ Option.fold (Adapter.trouble adapter) ~none:"-" ~some:show)
   | [ "constants" ] ->
       let show (name, value) = Printf.sprintf "%s=%d" name value in
       Lwt.return ("ok " ^ String.concat " " (List.map show Vl2cap.constants))

@@ -21,17 +21,21 @@ module Xs = struct
 
   module Paths = Set.Make (String)
 
-  type client = { waiting : (string, unit Lwt_condition.t) Hashtbl.t;  (** by token *) mutable last : int }
+  type watch = { mutable fired : bool;  (** since it was looked *) changed : unit Lwt_condition.t }
+  type client = { watches : (string, watch) Hashtbl.t;  (** by token *) mutable last : int }
   type handle = { mutable read_paths : Paths.t }
 
-  let client = lazy { waiting = Hashtbl.create 8; last = 0 }
+  let client = lazy { watches = Hashtbl.create 8; last = 0 }
 
   let rec receive () =
     match xs_check_watch () with
     | "" -> ()
     | token ->
-        let { waiting; _ } = Lazy.force client in
-        Option.iter (fun condition -> Lwt_condition.broadcast condition ()) (Hashtbl.find_opt waiting token);
+        let fire watch =
+          watch.fired <- true;
+          Lwt_condition.broadcast watch.changed ()
+        in
+        Option.iter fire (Hashtbl.find_opt (Lazy.force client).watches token);
         receive ()
 
   let make () =
@@ -58,10 +62,13 @@ module Xs = struct
   let wait client f =
     client.last <- client.last + 1;
     let token = string_of_int client.last in
-    let fired = Lwt_condition.create () in
-    Hashtbl.replace client.waiting token fired;
+    let watch = { fired = false; changed = Lwt_condition.create () } in
+    Hashtbl.replace client.watches token watch;
+    let wait_fired () = if watch.fired then Lwt.return_unit else Lwt_condition.wait watch.changed in
     let rec go watched =
       let handle = { read_paths = Paths.empty } in
+      (* What changes while the function looks makes it look again. *)
+      watch.fired <- false;
       Lwt.catch
         (fun () -> f handle >|= Option.some)
         (function Xs_protocol.Eagain -> Lwt.return_none | exn -> forget watched; Lwt.fail exn)
@@ -71,16 +78,16 @@ module Xs = struct
           Lwt.return result
       | None ->
           let wanted = handle.read_paths in
-          if Paths.equal wanted watched then Lwt_condition.wait fired >>= fun () -> go watched
+          if Paths.equal wanted watched then wait_fired () >>= fun () -> go watched
           else begin
             (* A new watch fires at once, so nothing is missed between the look and the watch. *)
             Paths.iter (fun path -> xs_unwatch path token) (Paths.diff watched wanted);
             Paths.iter (fun path -> xs_watch path token) (Paths.diff wanted watched);
-            Lwt_condition.wait fired >>= fun () -> go wanted
+            wait_fired () >>= fun () -> go wanted
           end
     and forget watched =
       Paths.iter (fun path -> xs_unwatch path token) watched;
-      Hashtbl.remove client.waiting token
+      Hashtbl.remove client.watches token
     in
     go Paths.empty
 end
