@@ -44,14 +44,16 @@ class Party(NamedTuple):
     shelf: Shelf
 
 
-async def start(radio: LocalLink, which: int, shelf: Shelf | None = None) -> Party:
+async def start(
+    radio: LocalLink, which: int, shelf: Shelf | None = None, make: type[air.DirectDongle] = air.DirectDongle
+) -> Party:
     address, le_address = ADDRESSES[which]
     shelf = shelf or Shelf()
     adapter = SharedAdapter(
         random_address=air.octets(le_address), command_timeout_s=0.5, limits=L2capLimits(mps=1021, drain_s=0.5),
         log=structlog.get_logger(), bonds=shelf,
     )  # fmt: skip
-    dongle = air.DirectDongle(radio, address)
+    dongle = make(radio, address)
     await adapter.take_dongle(H2Dongle(dongle))
     await adapter.wait_powered()
     return Party(adapter, dongle, shelf)
