@@ -11,6 +11,8 @@ from tests.support.domain import Domain
 
 SOURCES = ROOT / "clients" / "c"
 TIME_LIMIT_S = 30
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def build(directory: Path, *settings: str) -> Path:
@@ -23,8 +25,7 @@ def build(directory: Path, *settings: str) -> Path:
 
 def compile_program(directory: Path, source: Path) -> Path:
     """Compiles a program with the shared library of a build with sanitizers, beside it, and returns its path."""
-    flags = ["-std=c11", "-g", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
-    flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{SOURCES / 'include'}"]
+    flags = ["-std=c11", "-g", *WARNINGS, *SANITIZERS, f"-I{SOURCES / 'include'}"]
     target = directory / source.stem
     libraries = [f"-L{directory}", "-lvl2cap", "-Wl,-rpath,$ORIGIN", f"-Wl,-rpath-link,{directory}"]
     done = subprocess.run(["cc", *flags, "-o", target, source, *libraries], capture_output=True, text=True, check=False)
