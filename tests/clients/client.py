@@ -28,9 +28,10 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 from tests.support.domain import Domain
 
@@ -46,13 +47,22 @@ class ClientError(Exception):
         self.text = text
 
 
+class ClientProgram(NamedTuple):
+    """How the program is started, in any domain."""
+
+    command: Sequence[str | Path]
+    environment: Mapping[str, str] = MappingProxyType({})
+
+
 class Client:
     """The program, in a domain; it is killed at the end of a ``with`` unless it has quit."""
 
-    def __init__(self, guest: Domain, command: Sequence[str | Path]) -> None:
-        environment = os.environ | guest.world.environment(guest.domid)
+    def __init__(self, guest: Domain, program: ClientProgram) -> None:
+        environment = {**os.environ, **guest.world.environment(guest.domid), **program.environment}
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        self._process = subprocess.Popen(
+            program.command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+        )
         assert self._process.stdin
         assert self._process.stdout
         self._stdin, self._stdout = self._process.stdin, self._process.stdout

@@ -1,16 +1,19 @@
-"""The machines on which clients of several kinds run."""
+"""The machines on which clients of several kinds run, and the programs that take part in the tests of all."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.programs import Vl2cap, build
+from tests import ROOT
+from tests.clients.client import ClientProgram
+from tests.clients.programs import FOR_LINUX, FOR_WINDOWS, MINGW_32, MINGW_64, Vl2cap, build, compile_programs
 from tests.sim.windows import wine as windows
 from tests.sim.windows.wine import Wine
 from tests.support.installed import require
 
-MINGW_64, MINGW_32 = "x86_64-w64-mingw32-gcc", "i686-w64-mingw32-gcc"
+OCAML = ROOT / "clients/ocaml"
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +26,19 @@ def wine(libraries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C library with sanitizers: any error, or leak, ends a program with a message on standard error."""
-    return build(tmp_path_factory.mktemp("sanitized"), "SANITIZE=address,undefined")
+    """The C library and its programs with sanitizers: any error, or leak, ends one with a message on standard error."""
+    directory = build(tmp_path_factory.mktemp("sanitized"), "SANITIZE=address,undefined")
+    compile_programs(directory, FOR_LINUX)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def windows_build(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C library and the command for Windows, in a directory for each number of bits."""
-    return build(tmp_path_factory.mktemp("windows"), "windows")
+    """The C library, the command and the programs for Windows, of 64 bits."""
+    directory = tmp_path_factory.mktemp("windows") / "x86_64"
+    build(directory.parent, str(directory))
+    compile_programs(directory, FOR_WINDOWS)
+    return directory
 
 
 @pytest.fixture(params=["linux", "windows"])
@@ -39,6 +47,32 @@ def vl2cap(request: pytest.FixtureRequest) -> Iterator[Vl2cap]:
     if request.param == "linux":
         programs = Vl2cap(request.getfixturevalue("sanitized"))
     else:
-        programs = Vl2cap(request.getfixturevalue("windows_build") / "x86_64", request.getfixturevalue("wine"))
+        programs = Vl2cap(request.getfixturevalue("windows_build"), request.getfixturevalue("wine"))
     yield programs
     programs.close()
+
+
+@pytest.fixture(scope="session")
+def ocaml_build() -> Path:
+    """Everything of clients/ocaml, built without a warning."""
+    require("OCaml", "dune", "ocamlc")
+    built = ROOT / "build/ocaml"
+    command: list[str | Path] = ["dune", "build", "--root", OCAML, "--build-dir", built, "@default"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "directory" not in line]) == (0, [])
+    return built / "default"
+
+
+@pytest.fixture(scope="session")
+def linux_client(sanitized: Path) -> ClientProgram:
+    return ClientProgram([sanitized / "lines"])
+
+
+@pytest.fixture(scope="session")
+def windows_client(windows_build: Path, wine: Wine) -> ClientProgram:
+    return ClientProgram(wine.command(windows_build / "lines.exe"), wine.environment)
+
+
+@pytest.fixture(scope="session")
+def ocaml_client(ocaml_build: Path) -> ClientProgram:
+    return ClientProgram([ocaml_build / "test/lines.exe"])

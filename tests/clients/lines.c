@@ -15,6 +15,7 @@
 #include "vl2cap.h"
 
 #define LARGEST_SDU 65536
+#define MOST_ON_ITS_WAY 32768 /* octets */
 #define MOST_THINGS 100
 #define MOST_WORDS 8
 
@@ -243,21 +244,26 @@ static void fill(uint8_t *sdu, unsigned size)
         sdu[i] = (uint8_t)(size + i);
 }
 
-/* Sends what there is room for, takes what has come, and waits only if there was neither. */
+/*
+ * Sends what there is room for, takes what has come, and waits only if there was neither. BR/EDR has no flow control: so
+ * no more may be on its way than the driver domain keeps of what this program has not read.
+ */
 static void echo(struct vl2cap_object *channel, unsigned first, unsigned last)
 {
     static uint8_t sdu[LARGEST_SDU];
     unsigned sent = first, echoed = first;
+    size_t on_its_way = 0;
     int error = 0;
 
     while (echoed <= last && !error) {
         struct vl2cap_poll poll = {.object = channel, .events = VL2CAP_POLLIN};
         int length;
 
-        while (sent <= last && !error) {
+        while (sent <= last && !error && on_its_way < MOST_ON_ITS_WAY) {
             fill(sdu, sent);
             error = vl2cap_send(channel, sdu, sent, 0);
-            sent += !error;
+            if (!error)
+                on_its_way += sent++;
         }
         if (error && error != VL2CAP_NOT_YET)
             break;
@@ -267,13 +273,13 @@ static void echo(struct vl2cap_object *channel, unsigned first, unsigned last)
                 printf("error invalid %d octets came back for %u\n", length, echoed);
                 return;
             }
-            echoed++;
+            on_its_way -= echoed++;
         }
         if (length != VL2CAP_NOT_YET) {
             error = length;
             break;
         }
-        if (sent <= last)
+        if (sent <= last && on_its_way < MOST_ON_ITS_WAY)
             poll.events |= VL2CAP_POLLOUT;
         error = echoed <= last ? vl2cap_poll(device, &poll, 1, VL2CAP_FOREVER) : 0;
         error = error < 0 ? error : 0;

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests import ROOT
@@ -13,6 +14,12 @@ SOURCES = ROOT / "clients" / "c"
 TIME_LIMIT_S = 30
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+MINGW_64, MINGW_32 = "x86_64-w64-mingw32-gcc", "i686-w64-mingw32-gcc"
+#: Compilers, with what programs on that system need.
+FOR_LINUX = ("cc", *SANITIZERS, "-Wl,-rpath,$ORIGIN")
+FOR_WINDOWS = (MINGW_64, "-D_WIN32_WINNT=0x0601", "-D__USE_MINGW_ANSI_STDIO=1", "-DVL2CAP_SHARED")
+#: Programs in C over the library: one obeys lines, the other is one use of it after the other.
+PROGRAMS = ("lines", "uses")
 
 
 def build(directory: Path, *settings: str) -> Path:
@@ -23,14 +30,14 @@ def build(directory: Path, *settings: str) -> Path:
     return directory
 
 
-def compile_program(directory: Path, source: Path) -> Path:
-    """Compiles a program with the shared library of a build with sanitizers, beside it, and returns its path."""
-    flags = ["-std=c11", "-g", *WARNINGS, *SANITIZERS, f"-I{SOURCES / 'include'}"]
-    target = directory / source.stem
-    libraries = [f"-L{directory}", "-lvl2cap", "-Wl,-rpath,$ORIGIN", f"-Wl,-rpath-link,{directory}"]
-    done = subprocess.run(["cc", *flags, "-o", target, source, *libraries], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return target
+def compile_programs(directory: Path, compiler: Sequence[str]) -> None:
+    """Compiles what tests do with the shared library of a build, beside it."""
+    for name in PROGRAMS:
+        files = ["-o", str(directory / name), str(Path(__file__).parent / f"{name}.c")]
+        flags = ["-std=c11", "-g", *WARNINGS, f"-I{SOURCES / 'include'}"]
+        command = [*compiler, *flags, *files, f"-L{directory}", "-lvl2cap"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 class Vl2cap:

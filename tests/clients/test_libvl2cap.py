@@ -2,27 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-from tests.clients.programs import Vl2cap, compile_program
+from tests.clients.programs import Vl2cap
 from tests.demo import plan
 from tests.sim.world import World
 from tests.support.domain import Domain, DomainProcess, NewDomain
 from tests.support.echo_backend import serve
 from tests.support.stack import Stack
+from usbbtd.cli.ctl import main as usbbtctl
 
 PEER = "C0:FF:EE:00:00:01"
 ADVERTISER = "F0:F1:F2:00:00:11"
 
 Run = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture(scope="session")
-def uses(sanitized: Path) -> str:
-    """The name of the program in the build."""
-    return compile_program(sanitized, Path(__file__).parent / "uses.c").name
 
 
 class Pair:
@@ -54,8 +48,8 @@ def guest(pair: Pair) -> Domain:
 
 
 @pytest.fixture
-def run(guest: Domain, vl2cap: Vl2cap, uses: str) -> Run:
-    return partial(vl2cap.run, guest, program=uses)
+def run(guest: Domain, vl2cap: Vl2cap) -> Run:
+    return partial(vl2cap.run, guest, program="uses")
 
 
 @pytest.mark.parametrize("how", ["echo", "loop"])
@@ -71,20 +65,18 @@ def test_every_octet_comes_back_on_le(run: Run, address_type: str, psm: str) -> 
 
 
 @pytest.mark.parametrize("backend", [{"powered": False, "tells": True}, {"powered": True, "tells": True}])
-def test_what_a_backend_tells_by_itself_is_waited_for(
-    pair: Pair, vl2cap: Vl2cap, uses: str, backend: dict[str, bool]
-) -> None:
+def test_what_a_backend_tells_by_itself_is_waited_for(pair: Pair, vl2cap: Vl2cap, backend: dict[str, bool]) -> None:
     pair.start_backend(*backend.values())
     if not backend["powered"]:
         _, errors = vl2cap.run(pair.guest, "scan", "--wait", "0.2", status=3)
         assert errors == "vl2cap: the driver domain has no Bluetooth controller now\n"
         return
-    assert vl2cap.run(pair.guest, "echo", "0", PEER, "0x1001", "10", "10", program=uses) == ("echoed\n", "")
+    assert vl2cap.run(pair.guest, "echo", "0", PEER, "0x1001", "10", "10", program="uses") == ("echoed\n", "")
 
 
-def test_what_came_before_the_service_went_can_be_read(pair: Pair, vl2cap: Vl2cap, uses: str) -> None:
+def test_what_came_before_the_service_went_can_be_read(pair: Pair, vl2cap: Vl2cap) -> None:
     pair.start_backend()
-    process = vl2cap.start(pair.guest, "unread", "0", PEER, "0x1001", program=uses)
+    process = vl2cap.start(pair.guest, "unread", "0", PEER, "0x1001", program="uses")
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
     pair.start_backend()
@@ -127,10 +119,10 @@ def test_limits_and_what_is_not_legal(run: Run) -> None:
     ]
 
 
-def test_a_backend_that_knows_only_what_was_there_first(pair: Pair, vl2cap: Vl2cap, uses: str) -> None:
+def test_a_backend_that_knows_only_what_was_there_first(pair: Pair, vl2cap: Vl2cap) -> None:
     pair.start_backend(True, False, False)
     run = partial(vl2cap.run, pair.guest)
-    assert run("echo", "2", PEER, "0x80", "20", "20", program=uses) == ("echoed\n", "")
+    assert run("echo", "2", PEER, "0x80", "20", "20", program="uses") == ("echoed\n", "")
     assert run("scan", "--seconds", "0.3")[1] == "vl2cap: 3 devices, 4 reports\n"
     for arguments, what in (
         (("connect", PEER, "1", "--security", "sc"), "levels of security"),
@@ -139,7 +131,7 @@ def test_a_backend_that_knows_only_what_was_there_first(pair: Pair, vl2cap: Vl2c
     ):
         _, errors = run(*arguments, status=1)
         assert errors == f"vl2cap: usbbtd in the driver domain is too old for {what}\n"
-    _, errors = run("advertise", "32", status=1, program=uses)
+    _, errors = run("advertise", "32", status=1, program="uses")
     assert errors.endswith("too old for so much advertising data\n")
 
 
@@ -152,17 +144,16 @@ def stack(world: World, domids: Iterator[int], tmp_path_factory: pytest.TempPath
         yield running
 
 
-def test_att(stack: Stack, new_domain: NewDomain, vl2cap: Vl2cap, uses: str) -> None:
+def test_att(stack: Stack, new_domain: NewDomain, vl2cap: Vl2cap) -> None:
     guest = stack.new_guest(new_domain)
-    output, errors = vl2cap.run(guest, "att", plan.ECHO.le_address, program=uses)
+    output, errors = vl2cap.run(guest, "att", plan.ECHO.le_address, program="uses")
     assert (output, errors) == ("CID 4, the peer's MTU 517\n", "")
 
 
 @pytest.mark.parametrize(("address_type", "address"), [("0", plan.ECHO.address), ("2", plan.ECHO.le_address)])
-def test_pairing(
-    stack: Stack, new_domain: NewDomain, vl2cap: Vl2cap, uses: str, address_type: str, address: str
-) -> None:
+def test_pairing(stack: Stack, new_domain: NewDomain, vl2cap: Vl2cap, address_type: str, address: str) -> None:
     guest = stack.new_guest(new_domain)
-    output, errors = vl2cap.run(guest, "agent", address_type, address, "2", program=uses)
+    output, errors = vl2cap.run(guest, "agent", address_type, address, "2", program="uses")
     assert errors == ""
     assert output == "paired: level 2, a key of 16 octets, bonded\n"
+    assert usbbtctl(["--socket", str(stack.socket), "forget", address]) == 0  # the bond is this guest's alone

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.clients.conftest import MINGW_64
+from tests.clients.programs import MINGW_64
 from tests.sim.windows.wine import Wine
 from tests.support.domain import Domain, NewDomain
 from usbbtd.xen.xen import Xen

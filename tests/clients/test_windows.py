@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import MINGW_32, MINGW_64
-from tests.clients.programs import SOURCES, Vl2cap
+from tests.clients.programs import MINGW_32, MINGW_64, SOURCES, Vl2cap, build
 from tests.sim.windows.wine import Wine
 from tests.support.domain import Domain, NewDomain
 
@@ -24,8 +23,9 @@ int main(void) { return vl2cap_strerror(VL2CAP_GONE) == 0; }
 
 @pytest.fixture(params=COMPILERS)
 def built(windows_build: Path, request: pytest.FixtureRequest) -> Path:
-    directory: Path = windows_build / request.param
-    return directory
+    """The directory of a build; that of 64 bits is there already."""
+    architecture: str = request.param
+    return build(windows_build.parent, "windows") / architecture
 
 
 def read_headers(file: Path) -> str:
@@ -63,7 +63,7 @@ def test_a_program_can_be_linked_with_it(built: Path, tmp_path: Path, standard: 
 
 def test_the_lack_of_drivers_is_told(windows_build: Path, wine: Wine, new_domain: NewDomain) -> None:
     guest: Domain = new_domain()
-    command = Vl2cap(windows_build / "x86_64", wine)
+    command = Vl2cap(windows_build, wine)
     with wine.without_driver():
         _, errors = command.run(guest, "info", status=3)
     assert errors == "vl2cap: device/vl2cap/0: xencontrol.dll of Xen's drivers for Windows is not there, or too old\n"

@@ -3,7 +3,7 @@
  * What programs use libvl2cap for, one use a run:
  *
  *     uses echo TYPE ADDRESS PSM COUNT SIZE    echoes COUNT SDUs of SIZE octets, several at a time
- *     uses loop TYPE ADDRESS PSM COUNT SIZE    the same in a loop of the program's own: poll(), then timeouts of 0
+ *     uses loop TYPE ADDRESS PSM COUNT SIZE    the same in a loop of the program's own, with timeouts of 0
  *     uses unread TYPE ADDRESS PSM             is told when the service goes, and then reads what came before
  *     uses att ADDRESS                         exchanges MTUs with an LE peer by the Attribute Protocol
  *     uses advertise COUNT                     advertises COUNT octets of data
@@ -15,10 +15,15 @@
 
 #define _POSIX_C_SOURCE 200809L
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <poll.h>
+#endif
 
 #include <vl2cap.h>
 
@@ -139,16 +144,23 @@ static void run_echo(char **argv)
     say("echoed");
 }
 
+static bool wait_for_event(void)
+{
+#ifdef _WIN32
+    return WaitForSingleObject(vl2cap_event(device), TIMEOUT_MS) == WAIT_OBJECT_0;
+#else
+    return poll(&(struct pollfd){.fd = vl2cap_event(device), .events = POLLIN}, 1, TIMEOUT_MS) > 0;
+#endif
+}
+
 static void run_loop(char **argv)
 {
     struct stream stream = new_stream(argv);
 
     while (stream.echoed < stream.count) {
-        struct pollfd fd = {.fd = vl2cap_event(device), .events = POLLIN};
-
         if (send_some(&stream) | take(&stream, 0))
             continue;
-        if (poll(&fd, 1, TIMEOUT_MS) <= 0)
+        if (!wait_for_event())
             fail("nothing happens");
         check(vl2cap_process(device), "process");
     }

@@ -106,19 +106,28 @@ let show_report (report : Vl2cap.report) =
 
 let pattern size = String.init size (fun index -> Char.chr ((size + index) land 0xff)) |> Cstruct.of_string
 
-(* Sends an SDU of every size, and compares what comes back meanwhile. *)
+let most_on_its_way = 32768 (* octets *)
+
+(* Sends an SDU of every size, and compares what comes back meanwhile. BR/EDR has no flow control: so no more may be on its
+   way than the driver domain keeps of what this program has not read. *)
 let echo channel first last =
   let open Lwt_result.Syntax in
+  let on_its_way = ref 0 and received = Lwt_condition.create () in
   let rec send size =
     if size > last then Lwt.return_ok ()
-    else
+    else if !on_its_way >= most_on_its_way then Lwt.bind (Lwt_condition.wait received) (fun () -> send size)
+    else begin
+      on_its_way := !on_its_way + size;
       let* () = Adapter.send channel (pattern size) in
       send (size + 1)
+    end
   in
   let rec receive size =
     if size > last then Lwt.return_ok ()
     else
       let* sdu = Adapter.recv channel in
+      on_its_way := !on_its_way - size;
+      Lwt_condition.signal received ();
       if Cstruct.equal sdu (pattern size) then receive (size + 1)
       else Lwt.return_error (`Invalid (Printf.sprintf "%d octets came back for %d" (Cstruct.length sdu) size))
   in
