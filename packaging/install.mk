@@ -15,6 +15,9 @@ sysconfdir ?= /etc
 interpreter ?= $(shell command -v $(PYTHON))
 
 PARTS := usbbt-common usbbtd python3-usbbtd-guest usbbt-guest usbbt-toolstack
+# Of clients/c, for guests without Python. Not of `make install`: a program that wants them has `make -C clients/c install`.
+CLIENT_PARTS := libvl2cap0 libvl2cap-dev vl2cap
+libdir ?= $(prefix)/lib
 DEB_SYSTEM := build/stamps/deb-system
 $(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
 COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
@@ -72,6 +75,10 @@ install-usbbt-guest: $(BUILT)
 install-usbbt-toolstack: $(BUILT)
 	$(call install_commands,usbbt-toolstack,$(library))
 	$(call install_files,$(TOOLSTACK_FILES))
+
+.PHONY: $(CLIENT_PARTS:%=install-%)
+$(CLIENT_PARTS:%=install-%): $(SYSTEM)
+	@$(MAKE) -C clients/c $@ OUT=$(CURDIR)/build/clients/c DESTDIR=$(DESTDIR) prefix=$(prefix) libdir=$(libdir)
 
 # In a copy of packaging/debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
 .PHONY: deb

@@ -14,7 +14,8 @@ from tests import ROOT
 from usbbtd.config import Config
 from usbbtd.policy import files
 
-PAGES = sorted((ROOT / "docs/man").iterdir())
+CLIENT = ROOT / "clients/c"
+PAGES = sorted([*(ROOT / "docs/man").iterdir(), *(CLIENT / "man").iterdir()])
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -111,6 +112,30 @@ def test_a_page_has_the_statuses_of_every_command(command: str) -> None:
     assert {"0", "2", "74", "130", "141"} <= set(
         re.findall(r"^\.It (\d+)$", section(path.read_text(), "EXIT STATUS"), re.M)
     )
+
+
+def test_the_page_of_vl2cap_has_the_options_of_its_command() -> None:
+    """By subcommand, as the table of tool/arguments.c has them: name, number, subcommands, whether there is a value."""
+    source = (CLIENT / "tool/arguments.c").read_text()
+    rows = re.findall(r'\{"--([a-z]+)", [A-Z]+, ([A-Z| ]+), (true|false)\}', source)
+    commands = ("info", "scan", "connect", "listen", "ping")
+    page = (CLIENT / "man/vl2cap.1").read_text()
+    assert {name: form.options for name, form in forms_in(page).items()} == {
+        command: {
+            f"--{name}": value == "true"
+            for name, of, value in rows
+            if of == "ALL" or command.upper() in of.split(" | ")
+        }
+        for command in commands
+    }
+    assert set(re.findall(r"^\.It Fl -(\S+)", section(page, "OPTIONS"), re.MULTILINE)) == {row[0] for row in rows}
+
+
+def test_the_page_of_the_library_names_every_function() -> None:
+    header = (CLIENT / "include/vl2cap.h").read_text()
+    functions = set(re.findall(r"^VL2CAP_API [^;]*?(vl2cap_\w+)\(", header, re.MULTILINE))
+    assert len(functions) > 30
+    assert set(re.findall(r"\bFn (vl2cap_\w+)", (CLIENT / "man/libvl2cap.3").read_text())) == functions
 
 
 def test_every_key_of_the_configuration_has_its_default() -> None:

@@ -75,3 +75,14 @@ def test_no_file_twice() -> None:
         file for path in (ROOT / "build" / "deb").glob("*.deb") for file in files(path.name.partition("_")[0])
     ]
     assert len(everything) == len(set(everything))
+
+
+def test_the_c_library_has_three() -> None:
+    """What runs with a program, what it is compiled with, and a command that needs neither."""
+    (library,) = [file for file in files("libvl2cap0") if ".so" in file]
+    assert library.endswith("/libvl2cap.so.0")
+    brought = [file.split(" -> ")[0].rpartition("/")[2] for file in files("libvl2cap-dev")]
+    assert {"vl2cap.h", "libvl2cap.a", "libvl2cap.so", "libvl2cap.pc", "libvl2cap.3.gz", "echo.c"} <= set(brought)
+    assert {"/usr/bin/vl2cap", "/usr/share/man/man1/vl2cap.1.gz"} <= set(files("vl2cap"))
+    needed = {need.partition(" ")[0] for need in depends("vl2cap")}
+    assert needed == {"libc6", "libxenevtchn1", "libxengnttab1", "libxenstore4"}
