@@ -115,6 +115,7 @@ xen-bench: xen-image ## our ring beside libxenvchan on real Xen; table and build
 .PHONY: clients
 clients: $(SYSTEM) ## libvl2cap and the command vl2cap, for guests without Python, in build/clients/c
 	@$(MAKE) -C clients/c OUT=$(CURDIR)/build/clients/c
+	@$(MAKE) -C clients/serial OUT=$(CURDIR)/build/clients/serial
 
 .PHONY: windows
 windows: $(MINGW_SYSTEM) ## vl2cap.exe and vl2cap.dll, for guests with Windows, in build/clients/windows

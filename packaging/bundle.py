@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 #: By the name of the Debian package.
 PARTS = {
-    "python3-usbbtd-guest": Part(("usbbtd.guest", "usbbtd.cli.guest")),
+    "python3-usbbtd-guest": Part(("usbbtd.guest", "usbbtd.cli.guest", "usbbtd.cli.serial")),
     "usbbt-common": Part(("usbbtd.cli.toolstack",)),
     "usbbtd": Part(("usbbtd.__main__", "usbbtd.cli.daemon", "usbbtd.cli.ctl"), "usbbt-common"),
 }

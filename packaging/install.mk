@@ -23,7 +23,8 @@ $(DEB_SYSTEM): SYSTEM_PACKAGES := chrpath debhelper dpkg-dev
 COMMANDS := $(shell sed -n '/^\[project.scripts\]/,/^$$/s/ = .*//p' pyproject.toml)
 
 # Files by name: guests and dom0 have what is called like their command, the driver domain has the rest.
-GUEST_FILES := $(wildcard docs/man/usbbt-guest.* packaging/completions/usbbt-guest systemd/*/*usbbt-guest.*)
+GUEST_FILES := $(wildcard docs/man/usbbt-guest.* docs/man/usbbt-serial.* packaging/completions/usbbt-guest packaging/completions/usbbt-serial \
+  systemd/*/*usbbt-guest.* systemd/usbbt-serial@.service)
 TOOLSTACK_FILES := $(wildcard docs/man/usbbt-toolstack.* docs/man/xl-* packaging/completions/usbbt-toolstack systemd/usbbt-toolstack.*)
 DAEMON_FILES := $(filter-out $(GUEST_FILES) $(TOOLSTACK_FILES),$(wildcard docs/man/* packaging/completions/* systemd/*.* systemd/*.d/* systemd/udev/*))
 
@@ -60,7 +61,7 @@ install-usbbt-common: $(BUILT)
 # After usbbt-common, which empties the directory first.
 install-usbbtd: $(BUILT)
 	@$(BUNDLE) --library=$(library) --part=usbbtd $(if $(system_library),--system=$(system_library))
-	$(call install_commands,$(filter-out usbbt-guest usbbt-toolstack,$(COMMANDS)),$(library))
+	$(call install_commands,$(filter-out usbbt-guest usbbt-serial usbbt-toolstack,$(COMMANDS)),$(library))
 	$(call install_files,$(DAEMON_FILES))
 	@$(call copy,etc/usbbtd.toml,$(sysconfdir)/usbbtd)
 	@$(call copy,$(wildcard etc/policy.d/*),$(sysconfdir)/usbbtd/policy.d)
@@ -69,7 +70,7 @@ install-python3-usbbtd-guest: $(BUILT)
 	@$(BUNDLE) --library=$(guest_library) --part=python3-usbbtd-guest $(if $(SHARED_LIBRARY),--shared)
 
 install-usbbt-guest: $(BUILT)
-	$(call install_commands,usbbt-guest,$(guest_library))
+	$(call install_commands,usbbt-guest usbbt-serial,$(guest_library))
 	$(call install_files,$(GUEST_FILES))
 
 install-usbbt-toolstack: $(BUILT)

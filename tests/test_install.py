@@ -13,7 +13,7 @@ from tests import MAKE, ROOT
 from usbbtd.config import ControlSettings
 
 #: systemd-analyze counts in tenths.
-MOST_EXPOSED = {"usbbtd": 15, "usbbt-toolstack": 20}
+MOST_EXPOSED = {"usbbtd": 15, "usbbt-serial@": 20, "usbbt-toolstack": 20}
 
 #: Directories of which a file in /etc or /run replaces that of the same name in /usr/lib.
 SHADOWED = "udev/rules.d|systemd/(?:system|catalog)|(?:sysusers|tmpfiles|modules-load|modprobe|sysctl).d"
@@ -64,7 +64,7 @@ def test_units(prefix: Path, service: str, most: int) -> None:
     """They start the command that was installed, and are confined."""
     unit = prefix / "lib" / "systemd" / "system" / f"{service}.service"
     (start,) = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
-    assert start.removeprefix("ExecStart=").split()[0] == str(prefix / "bin" / service)
+    assert start.removeprefix("ExecStart=").split()[0] == str(prefix / "bin" / service.rstrip("@"))
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -16,7 +16,7 @@ def test_the_files_are_those_of_the_parsers(tmp_path: Path) -> None:
     completion.main(tmp_path)
     made = {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert made == {file.name: file.read_text() for file in COMPLETIONS.iterdir()}
-    assert set(made) == {"usbbtd", "usbbtctl", "usbbt-guest", "usbbt-toolstack"}
+    assert set(made) == {"usbbtd", "usbbtctl", "usbbt-guest", "usbbt-serial", "usbbt-toolstack"}
 
 
 @pytest.mark.parametrize(

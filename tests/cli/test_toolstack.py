@@ -81,6 +81,22 @@ def test_attach_list_detach(host: Host, driver: int, guest: int) -> None:
     assert {path: node for path, node in after.items() if path not in kept} == before
 
 
+def test_a_device_for_another_guest(host: Host, driver: int, guest: int) -> None:
+    """It has that one's name, once in a domain; the record keeps it for the next driver domain."""
+    host.run("attach", "work", "backend=sys-bt,for=minix")
+    back = host.backend(guest, driver)
+    assert [host.world.read(f"{back}/{node}") for node in ("domain", "stands-for", "frontend-id")] == [
+        "minix", "minix", str(guest),
+    ]  # fmt: skip
+    assert host.world.read(f"/libxl/{guest}/device/vl2cap/0/stands-for") == "minix"
+    said = host.run("attach", "work", "backend=sys-bt,for=minix", status=6)
+    assert said == f"usbbt-toolstack: work (domain {guest}) has a device for minix already, 0\n"
+    host.run("attach", "work", "backend=sys-bt,for=dos")
+    host.run("attach", "work", "backend=sys-bt")
+    own = host.backend(guest, driver, 2)
+    assert [host.world.read(f"{own}/{node}") for node in ("domain", "stands-for")] == ["work", None]
+
+
 async def lose_the_adapter() -> None:
     async with open_adapter(powered=False) as adapter:
         store = await Store.open()
@@ -193,7 +209,7 @@ def test_what_cannot_be(host: Host, driver: int, guest: int) -> None:
         (
             ("attach", "work", "backend=sys-bt,psm=1"),
             2,
-            "character 16: there is no key 'psm', only backend, devid and tags",
+            "character 16: there is no key 'psm', only backend, devid, for and tags",
         ),
         (("attach", "work", "--timeout", "soon"), 2, "'soon' is no time in seconds"),
         (("detach", "sys-bt"), 7, f"sys-bt (domain {driver}) has no device"),

@@ -67,7 +67,9 @@ def naive(policy: Policy, guest: Identity, request: AccessRequest) -> tuple[bool
     """As docs/policy.md says it, in as many words: allowed, where, the level of the link."""
     for rule in policy.rules:
         if rule.guests is not None and not any(
-            label in (guest.domid, guest.name) or (isinstance(label, str) and label[4:] in guest.tags)
+            label == guest.name
+            or (label == guest.domid and not guest.carried)
+            or (isinstance(label, str) and label[4:] in guest.tags)
             for label in rule.guests
         ):
             continue
@@ -194,6 +196,17 @@ def test_a_name_that_reads_like_a_tag_is_none() -> None:
     policy = Policy((rule,))
     assert not policy.for_guest(Identity(3, "tag:a")).decide(AccessRequest("scan")).allowed
     assert policy.for_guest(Identity(3, None, frozenset({"a"}))).decide(AccessRequest("scan")).allowed
+
+
+def test_a_rule_for_a_domain_is_not_for_whom_it_carries() -> None:
+    def allows(guest: str | int, identity: Identity) -> bool:
+        rule = Rule("x.toml:1", frozenset({guest}), frozenset({"scan"}), None, False, None, True)
+        return Policy((rule,)).for_guest(identity).decide(AccessRequest("scan")).allowed
+
+    carried = Identity(0, "minix", carried=True)
+    assert not allows(0, carried)
+    assert allows("minix", carried)
+    assert allows(0, Identity(0, "Domain-0"))
 
 
 def test_each_limit_is_that_of_the_first_table_that_has_it() -> None:

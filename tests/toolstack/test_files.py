@@ -64,7 +64,7 @@ def test_a_broken_file_is_told_and_others_are_read(files: ConfigFiles, directory
         f"{itself}: vl2cap: 'backend=i': a domain cannot be its own backend",
         f'{nested}: vl2cap: an element is a string, as in "backend=sys-bt"',
         f"{no_list}: vl2cap: 'backend=sys-bt' is no list, as in vl2cap = [ \"backend=sys-bt\" ]",
-        f"{wrong}: vl2cap: 'bakend=sys-bt', character 1: there is no key 'bakend', only backend, devid and tags",
+        f"{wrong}: vl2cap: 'bakend=sys-bt', character 1: there is no key 'bakend', only backend, devid, for and tags",
     ]
 
 

@@ -85,7 +85,7 @@ def test_a_driver_domain_is_started_anew(host: Host, directory: Path, new_domain
     process = watch(host, directory)
     driver = host.create("sys-bt")
     host.serve(driver)
-    host.run("attach", "by-hand", "backend=sys-bt")
+    host.run("attach", "by-hand", "backend=sys-bt,for=minix")
     running = guest.start(go_on)
     guest.world.wait_value(f"{guest.home}/data/done", "connected")
     host.destroy(driver)
@@ -96,6 +96,7 @@ def test_a_driver_domain_is_started_anew(host: Host, directory: Path, new_domain
     host.serve(again)
     running.result()
     wait_attached(host, by_hand, again, state="2")
+    assert host.world.read(f"{host.backend(by_hand, again)}/domain") == "minix"
     assert host.world.read(f"/local/domain/{driver}") is None
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from usbbtd.cli import ctl, daemon, guest, toolstack
+from usbbtd.cli import ctl, daemon, guest, serial, toolstack
 
 #: Options of compgen that complete an argument, by its name in the usage.
 _KINDS = {"FILE": "-f", "PATH": "-f", "DIR": "-d"}
@@ -57,7 +57,7 @@ def script(parser: argparse.ArgumentParser) -> str:
 
 
 def main(directory: Path) -> None:
-    for module in (daemon, ctl, guest, toolstack):
+    for module in (daemon, ctl, guest, serial, toolstack):
         parser = module.make_parser()
         (directory / parser.prog).write_text(script(parser), encoding="utf-8")
 

@@ -160,7 +160,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     attach = add("attach", _attach, "gives a guest a device, and waits for its backend", change, output)
     attach.add_argument(
-        "spec", nargs="?", default=Spec(), type=_usage(parse_spec), metavar="backend=DOMAIN,devid=N,tags=WORDS",
+        "spec", nargs="?", default=Spec(), type=_usage(parse_spec),
+        metavar="backend=DOMAIN,devid=N,for=GUEST,tags=WORDS",
         help="as an element of vl2cap in the guest's configuration (default: dom0, and the lowest free number)",
     )  # fmt: skip
     detach = add("detach", _detach, "takes a device away", change, output)

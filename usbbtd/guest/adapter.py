@@ -26,7 +26,7 @@ from usbbtd.guest.discovery import Discovery, Filter
 from usbbtd.guest.errors import L2capRefused
 from usbbtd.guest.pairing import OOB_SIZES, Paired, pair
 from usbbtd.guest.remote import RemoteObject, knows, require
-from usbbtd.guest.scan import Scan
+from usbbtd.guest.scan import ReportRing, Scan
 from usbbtd.guest.security import LEVELS, SecurityLevel
 from usbbtd.guest.upkeep import ConnectedAdapter
 from usbbtd.l2capif.checks import INTERVALS_MS, LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
@@ -227,6 +227,13 @@ class Adapter(ConnectedAdapter):
         check_flag("active", active)
         check_flag("duplicates", duplicates)
         return Scan(self._current(), active=active, duplicates=duplicates)
+
+    def report_ring(self, transport: Transport) -> ReportRing:
+        """Returns a scan of a transport whose reports are those of l2capif, for who passes them on.
+
+        Raises AdapterGone; ValueError if there is no such transport.
+        """
+        return ReportRing(self._current(), number_of(TRANSPORTS, transport, "transport"))
 
     def discover(
         self,

@@ -44,6 +44,12 @@ def level_name(level: int) -> str:
     return SECURITY_LEVELS[max(level, LEVEL_NONE)]
 
 
+def missing_number(name: str) -> int:
+    """Returns the L2CAPIF_WHY_* of a name for programs, that of "unknown" for others."""
+    numbers: dict[str, int] = {known: why for why, (known, _) in _MISSING.items()}
+    return numbers.get(name, int(constants.L2CAPIF_WHY_UNKNOWN))
+
+
 def missing(why: int) -> tuple[str, str]:
     """Returns what an L2CAPIF_WHY_* says: its name for programs, and its words for people."""
     return _MISSING.get(why, _UNKNOWN)

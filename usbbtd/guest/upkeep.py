@@ -33,6 +33,8 @@ class ConnectedAdapter:
         self._connection: Connection | None = None
         self._info: AdapterInfo | None = None
         self._connected_now = asyncio.Event()  # set while a backend has answered, and after a failure
+        self._gone = asyncio.Event()  # set while there is no connection
+        self._gone.set()
         self._ready = asyncio.Event()  # set while its controller is up, too, and after a failure
         self._trouble = ""  # why the last connection ended
         self._failure: Exception | None = None  # why there will be no other connection
@@ -58,6 +60,10 @@ class ConnectedAdapter:
     async def wait_connected(self, timeout: float | None = None) -> None:
         """Waits until the backend is connected, whether its controller works or not. Raises NoAdapter."""
         await self._wait(self._connected_now, timeout)
+
+    async def wait_gone(self) -> None:
+        """Waits until the connection that there is now has ended, with all that was open; not at all without one."""
+        await self._gone.wait()
 
     async def _wait(self, event: asyncio.Event, timeout: float | None) -> None:
         check_seconds("timeout", timeout, zero=True)
@@ -101,6 +107,7 @@ class ConnectedAdapter:
     def _receive_connection(self, connection: Connection) -> None:
         connection.spin_ns = self._spin_ns
         self._connection = connection
+        self._gone.clear()
         self._ask_info(connection, None)
 
     def _ask_info(self, connection: Connection, seen: int | None) -> None:
@@ -136,6 +143,7 @@ class ConnectedAdapter:
     def _lose_connection(self, reason: str) -> None:
         self._ready.clear()
         self._connected_now.clear()
+        self._gone.set()
         self._connection = None
         self._trouble = reason
 

@@ -7,6 +7,7 @@ VL2CAP = DeviceClass("device/vl2cap", "backend/vl2cap")
 # Written by the toolstack into the backend's directory
 DOMAIN = "domain"
 TAGS = "tags"
+STANDS_FOR = "stands-for"
 
 # Written by the backend
 VERSIONS = "versions"

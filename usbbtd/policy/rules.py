@@ -36,15 +36,22 @@ Peer = tuple[bytes, int]
 
 
 class Identity(NamedTuple):
-    """Says who a guest is, as dom0's toolstack has told. ``name``: None if the toolstack has not told it."""
+    """Says who a guest is, as dom0's toolstack has told. ``name``: None if the toolstack has not told it.
+
+    ``carried``: whether the domain serves the device for this guest, as over a serial line: rules for the domain's own
+    number are not for it.
+    """
 
     domid: int
     name: str | None = None
     tags: frozenset[str] = frozenset()
+    carried: bool = False
 
     def labels(self) -> frozenset[str | int]:
         """Returns all that a rule may call the guest: domid, name, tags. A name that reads like a tag is left out."""
-        labels: set[str | int] = {self.domid, *(f"tag:{tag}" for tag in self.tags)}
+        labels: set[str | int] = {f"tag:{tag}" for tag in self.tags}
+        if not self.carried:
+            labels.add(self.domid)
         if self.name is not None and not self.name.startswith("tag:"):
             labels.add(self.name)
         return frozenset(labels)

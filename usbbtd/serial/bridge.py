@@ -248,6 +248,7 @@ class SerialBridge:
             self.end_session("the client has begun another one")
             self._unnumbered.clear()  # what was said of sessions before
             self._session_before = self._session = self._session_before % wire.LAST_SESSION + 1
+            self._frames = NumberedFrames(self.limits)
             self._cookie, self._is_fresh, self._heard = cookie, True, now
             self._counters["sessions"] += 1
             self._events.append(SessionBegan(self._session))

@@ -80,10 +80,14 @@ class Attachment:
             raise AlreadyAttached(
                 f"{guest} has {len(taken)} devices already, and no domain has more than {MAX_DEVICES}"
             )
-        self.device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, spec.tags)
+        for has in taken.values():
+            if spec.stands_for and has.wanted and has.stands_for == spec.stands_for:
+                raise AlreadyAttached(f"{guest} has a device for {spec.stands_for} already, {has.devid}")
+        own = spec.tags, spec.stands_for
+        self.device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, *own)
         self._before = devices.get(devid)
         self._planned = True
-        return list(make_device(transaction, guest, devid, backend, spec.tags))
+        return list(make_device(transaction, guest, devid, backend, *own))
 
     def undo(self, transaction: Transaction) -> None:
         """Removes the device, if it was made and no other device has its number by now."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from usbbtd import xenbus
 from usbbtd.identifiers import parse_domid
-from usbbtd.l2capif.nodes import DOMAIN, TAGS, VL2CAP
+from usbbtd.l2capif.nodes import DOMAIN, STANDS_FOR, TAGS, VL2CAP
 from usbbtd.nodes import BACKEND, BACKEND_ID, DOMAINS, FRONTEND, FRONTEND_ID, ONLINE, RECORDS, STATE, home
 from usbbtd.toolstack.changes import Change, Write, make_directory, remove_directory
 from usbbtd.toolstack.domains import Domain, devids, name_of
@@ -27,7 +27,7 @@ class Vl2capDevice(NamedTuple):
     """A guest's device ``devid``.
 
     ``wanted``: whether the administrator wants it; None if there is no record. ``backend``: the domid of the driver
-    domain for which it has nodes; None if it has none. ``tags``: see ``Spec``.
+    domain for which it has nodes; None if it has none. ``tags``, ``stands_for``: see ``Spec``.
     """
 
     guest: int
@@ -36,6 +36,7 @@ class Vl2capDevice(NamedTuple):
     backend_name: str = ""
     backend: int | None = None
     tags: str = ""
+    stands_for: str = ""
 
     @property
     def present(self) -> bool:
@@ -67,13 +68,15 @@ def read_devices(transaction: Transaction, guest: int) -> dict[int, Vl2capDevice
 def read_device(transaction: Transaction, guest: int, devid: int) -> Vl2capDevice:
     """Returns the device as its record has it; without a record, as the guest's directory has it."""
     device = Vl2capDevice(guest, devid)
-    online, name, backend, tags = (
-        transaction.read(f"{device.record_path}/{node}") for node in (ONLINE, _BACKEND_NAME, BACKEND, TAGS)
+    online, name, backend, tags, stands_for = (
+        transaction.read(f"{device.record_path}/{node}") for node in (ONLINE, _BACKEND_NAME, BACKEND, TAGS, STANDS_FOR)
     )
     if online is None:
         backend = transaction.read(f"{device.frontend_path}/{BACKEND}")
     else:
-        device = device._replace(wanted=online == "1", backend_name=name or "", tags=tags or "")
+        device = device._replace(
+            wanted=online == "1", backend_name=name or "", tags=tags or "", stands_for=stands_for or ""
+        )
     # The guest may have written the path: only a path of this device is accepted.
     match = re.fullmatch(rf"{DOMAINS}/([0-9]+)/{VL2CAP.backend_path(guest, devid)}", backend or "")
     return device._replace(backend=parse_domid(match[1])) if match else device
@@ -92,14 +95,18 @@ def is_made(transaction: Transaction, device: Vl2capDevice) -> bool:
 
 
 def make_device(
-    transaction: Transaction, guest: Domain, devid: int, backend: Domain, tags: str = ""
+    transaction: Transaction, guest: Domain, devid: int, backend: Domain, tags: str = "", stands_for: str = ""
 ) -> Iterator[Change]:
-    """Yields the changes that make a device, in the place of any nodes that it has."""
-    device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, tags)
+    """Yields the changes that make a device, in the place of any nodes that it has.
+
+    ``tags``, ``stands_for``: see ``Spec``. The driver domain is told the name of the guest that the device is for.
+    """
+    device = Vl2capDevice(guest.domid, devid, True, backend.name, backend.domid, tags, stands_for)
     front, back = device.frontend_path, device.backend_path
     frontend_nodes = {BACKEND: back, BACKEND_ID: str(backend.domid), STATE: str(xenbus.INITIALISING)}
-    backend_nodes = {FRONTEND: front, FRONTEND_ID: str(guest.domid), ONLINE: "1", DOMAIN: guest.name}
+    backend_nodes = {FRONTEND: front, FRONTEND_ID: str(guest.domid), ONLINE: "1", DOMAIN: stands_for or guest.name}
     backend_nodes |= {STATE: str(xenbus.INITIALISING)} | ({TAGS: tags} if tags else {})
+    backend_nodes |= {STANDS_FOR: stands_for} if stands_for else {}
     for path, top, owner, reader, nodes in (
         (front, f"{guest.home}/device", guest.domid, backend.domid, frontend_nodes),
         (back, backend.home, backend.domid, guest.domid, backend_nodes),
@@ -116,6 +123,7 @@ def make_record(transaction: Transaction, device: Vl2capDevice) -> Iterator[Chan
     yield from make_directory(transaction, device.record_path, top, _NOBODY_ELSE, _NOBODY_ELSE)
     nodes = {ONLINE: "1" if device.wanted else "0", _BACKEND_NAME: device.backend_name}
     nodes |= {TAGS: device.tags} if device.tags else {}
+    nodes |= {STANDS_FOR: device.stands_for} if device.stands_for else {}
     if device.backend is not None:
         nodes |= {FRONTEND: device.frontend_path, BACKEND: device.backend_path}
     for node, value in nodes.items():

@@ -44,7 +44,7 @@ def settle_guest(
         new = device.wanted is None and devid in configured
         if new:
             spec = configured[devid]
-            device = device._replace(wanted=True, backend_name=spec.backend, tags=spec.tags)
+            device = device._replace(wanted=True, backend_name=spec.backend, tags=spec.tags, stands_for=spec.stands_for)
         device, done = _settle_device(transaction, guest, device, new, domains)
         outcome.devices.append(device)
         if done is not None:
@@ -68,7 +68,7 @@ def _settle_device(
         apply(transaction, remove_device(transaction, device))
         device = device._replace(backend=None)
     if backend is not None:
-        apply(transaction, make_device(transaction, guest, device.devid, backend, device.tags))
+        apply(transaction, make_device(transaction, guest, device.devid, backend, device.tags, device.stands_for))
         return device._replace(backend_name=backend.name, backend=backend.domid), "attached"
     if (gone or new) and device.wanted is not None:
         apply(transaction, make_record(transaction, device))

@@ -13,22 +13,25 @@ MAX_DEVICES = 64
 
 _DEVID = re.compile("[0-9]{1,4}")
 _DOM0 = "0"
+_KEYS = ("backend", "devid", "for", "tags")
 
 
 class Spec(NamedTuple):
     """A device to attach. ``backend``: the driver domain, by name or domid.
 
     ``devid``: None for the lowest number that is free. ``tags``: those of the guest for the driver domain's policy, in
-    alphabetical order, with a blank between them.
+    alphabetical order, with a blank between them. ``stands_for``: the name of another guest, which the domain serves by
+    this device; "" if the device is its own.
     """
 
     backend: str = _DOM0
     devid: int | None = None
     tags: str = ""
+    stands_for: str = ""
 
 
 def parse_spec(text: str) -> Spec:
-    """Reads ``backend=sys-bt,devid=0,tags=headset input``. Each part may be missing, and have blanks around it.
+    """Reads ``backend=sys-bt,devid=0,for=minix,tags=headset input``. Parts may be missing, and have blanks around them.
 
     Raises BadSpec, which tells the position of the mistake.
     """
@@ -39,8 +42,8 @@ def parse_spec(text: str) -> Spec:
         problem = None
         if key and not equals:
             problem = f"{key!r} is not of the form KEY=VALUE"
-        elif equals and key not in ("backend", "devid", "tags"):
-            problem = f"there is no key {key!r}, only backend, devid and tags"
+        elif equals and key not in _KEYS:
+            problem = f"there is no key {key!r}, only {', '.join(_KEYS[:-1])} and {_KEYS[-1]}"
         elif equals and not value:
             problem = f"{key} has no value"
         elif key in values:
@@ -55,7 +58,7 @@ def parse_spec(text: str) -> Spec:
             values[key] = value
         position += len(item) + 1
     devid = int(values["devid"]) if "devid" in values else None
-    return Spec(values.get("backend", _DOM0), devid, values.get("tags", ""))
+    return Spec(values.get("backend", _DOM0), devid, values.get("tags", ""), values.get("for", ""))
 
 
 def _normal_tags(text: str) -> tuple[str, str | None]:

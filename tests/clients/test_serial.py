@@ -1,0 +1,307 @@
+"""A guest with nothing but a serial port: the C client, usbbt-serial, and the very service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests import ROOT
+from tests.clients import scenario
+from tests.clients.client import Client, ClientError, ClientProgram
+from tests.demo import plan
+from tests.serial.c_client import FLAGS, SOURCES
+from tests.serial.null_modem import NullModem
+from tests.serial.pair import damage
+from tests.sim.world import World
+from tests.support import stack as stack_module
+from tests.support.domain import Domain, NewDomain
+from tests.support.stack import Process, Stack
+
+SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+OPTIONS = ["-DVLS_MTU=2048", "-DVLS_OBJECTS=6", "-DVLS_CREDITS=3"]
+GUEST = "minix"
+POLICY = scenario.POLICY.replace('guest = "any"', f'guest = "{GUEST}"')
+TIME_LIMIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def stack(world: World, domids: Iterator[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Its policy allows nothing to anybody but the guest behind the line."""
+    with stack_module.Stack(world, tmp_path_factory.mktemp("stack"), domids, POLICY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command and the program that obeys lines, with sanitizers."""
+    path = tmp_path_factory.mktemp("serial")
+    subprocess.run(["make", "-s", "-C", SOURCES, f"OUT={path}", "SANITIZE=address,undefined"], check=True)
+    sources = [ROOT / "tests/clients/serial_lines.c", SOURCES / "src/vl2cap_serial.c", *SOURCES.glob("tool/[!m]*.c")]
+    flags = [*FLAGS, f"-I{SOURCES / 'tool'}", *SANITIZE, *OPTIONS]
+    subprocess.run(["cc", *flags, "-o", path / "lines", *sources], check=True)
+    return path
+
+
+class Gateway:
+    """The domain that runs usbbt-serial, with a device that stands for the guest."""
+
+    def __init__(self, stack: Stack, domain: Domain, line: str) -> None:
+        self.stack = stack
+        self.domain = domain
+        self.line = line
+        self.start()
+
+    def start(self) -> None:
+        self.bridge = Process(
+            self.stack.world, self.domain.domid, "-m", "usbbtd.cli.serial", GUEST, "--line", self.line
+        )  # fmt: skip
+
+    def wait_serving(self) -> None:
+        self.bridge.wait_logged("serving", self.line)
+
+
+class Guest:
+    """Runs programs in the guest, which has nothing of Xen but its port."""
+
+    def __init__(self, build: Path, gateway: Gateway, port: str) -> None:
+        self.build, self.gateway, self.port = build, gateway, port
+        self._clients: list[Client] = []
+
+    def lines(self) -> Client:
+        self._clients.append(Client(self.gateway.domain, ClientProgram([self.build / "lines", self.port])))
+        return self._clients[-1]
+
+    def run(self, *arguments: object, text: str = "", status: int = 0) -> tuple[str, str]:
+        """Returns standard output and error of the command."""
+        done = subprocess.run(
+            [self.build / "vl2cap-serial", "-l", self.port, *map(str, arguments)],
+            input=text, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done.stdout, done.stderr
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.__exit__()
+
+
+def new_gateway(stack: Stack, new_domain: NewDomain, line: str) -> Gateway:
+    domain = stack.new_guest(new_domain, **{"domain": GUEST, "stands-for": GUEST})
+    return Gateway(stack, domain, line)
+
+
+@pytest.fixture
+def modem() -> Iterator[NullModem]:
+    with NullModem() as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(stack: Stack, new_domain: NewDomain, modem: NullModem) -> Iterator[Gateway]:
+    made = new_gateway(stack, new_domain, modem.ports[0])
+    yield made
+    made.bridge.kill()
+
+
+@pytest.fixture
+def guest(build: Path, gateway: Gateway, modem: NullModem) -> Iterator[Guest]:
+    made = Guest(build, gateway, modem.ports[1])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(guest: Guest) -> Client:
+    return guest.lines()
+
+
+def test_it_tells_what_the_adapter_is(client: Client) -> None:
+    scenario.tells_what_the_adapter_is(client)
+    client.quit()
+
+
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_sdus_of_every_size_come_back(client: Client, transport: plan.Transport) -> None:
+    scenario.echoes_sdus_of_every_size(client, transport)
+    client.quit()
+
+
+def test_a_peer_connects_to_its_listener(client: Client, stack: Stack) -> None:
+    scenario.takes_a_peer_that_connects(client, stack)
+    client.quit()
+
+
+def test_it_hears_who_advertises(client: Client) -> None:
+    scenario.hears_who_advertises(client)
+    client.quit()
+
+
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_refusals_are_errors_by_kind(client: Client, transport: plan.Transport) -> None:
+    scenario.is_refused(client, transport)
+    client.quit()
+
+
+def test_it_outlives_a_restart_of_the_service(client: Client, stack: Stack) -> None:
+    scenario.outlives_a_restart_of_the_service(client, stack)
+    client.quit()
+
+
+def test_policy_and_the_log_name_the_guest(client: Client, stack: Stack) -> None:
+    since = len(stack.daemon.log)
+    client.ask("ready")
+    scenario.connect(client, "bredr")
+    stack.daemon.wait_logged("access granted", f"guest={GUEST}", since=since)
+
+
+def test_a_line_that_damages_octets(client: Client, modem: NullModem, gateway: Gateway) -> None:
+    client.ask("ready")
+    channels = [scenario.connect(client, transport) for transport in plan.TRANSPORTS]
+    modem.damage = damage(Random(3), 0.0003)
+    for channel in channels:
+        assert client.ask("echo", channel, 1000, 1060) == ["61"]
+    modem.damage = bytes
+    for channel in channels:
+        client.ask("close", channel)
+    client.quit()
+    assert "session" in gateway.bridge.wait_logged("the client has ended it")
+
+
+def test_at_115200_baud(stack: Stack, new_domain: NewDomain, build: Path) -> None:
+    with NullModem(baud=115200) as modem:
+        gateway = new_gateway(stack, new_domain, modem.ports[0])
+        guest = Guest(build, gateway, modem.ports[1])
+        client = guest.lines()
+        client.ask("ready")
+        channel = scenario.connect(client, "le")
+        for size in (1, 240, 1000, 2048):
+            assert client.ask("echo", channel, size, size) == ["1"]
+        client.quit()
+        guest.close()
+        gateway.bridge.kill()
+
+
+def test_the_bridge_is_started_anew(client: Client, gateway: Gateway) -> None:
+    client.ask("ready")
+    channel = scenario.connect(client, "le")
+    gateway.bridge.kill()
+    gateway.start()
+    with pytest.raises(ClientError) as gone:
+        client.ask("recv", channel)
+    assert gone.value.kind == "bridge-gone"
+    client.ask("close", channel)
+    client.ask("ready")
+    assert client.ask("echo", scenario.connect(client, "le"), 1, 50) == ["50"]
+
+
+def test_the_client_is_started_anew(guest: Guest, gateway: Gateway) -> None:
+    """What the one before had is gone, and nothing of it comes to the next one."""
+    client = guest.lines()
+    client.ask("ready")
+    channel = scenario.connect(client, "bredr")
+    client.ask("send", channel, "00" * 2000)
+    client.kill()
+    again = guest.lines()
+    again.ask("ready")
+    gateway.bridge.wait_logged("the client has begun another one")
+    assert again.ask("info")[5] == "0"
+    assert again.ask("echo", scenario.connect(again, "bredr"), 1, 50) == ["50"]
+
+
+def test_the_bridge_ends_in_order(client: Client, gateway: Gateway, stack: Stack) -> None:
+    client.ask("ready")
+    scenario.connect(client, "le")
+    assert gateway.bridge.terminate() == 0
+    counts = stack.world.statistics()[gateway.domain.domid]
+    assert (counts["shared"], counts["ports"]) == (0, 0)
+    assert stack.world.read(f"{gateway.domain.home}/device/vl2cap/0/state") == "6"
+
+
+def test_a_line_that_says_anything(guest: Guest, gateway: Gateway, modem: NullModem) -> None:
+    gateway.wait_serving()
+    descriptor = os.open(modem.ports[1], os.O_WRONLY | os.O_NOCTTY)
+    random = Random(5)
+    os.write(descriptor, b"Linux version 6.1\r\nlogin: ")
+    for _ in range(50):
+        os.write(descriptor, random.randbytes(1000))
+    os.close(descriptor)
+    client = guest.lines()
+    client.ask("ready")
+    assert client.ask("echo", scenario.connect(client, "le"), 1, 50) == ["50"]
+
+
+def test_a_socket_whose_other_end_comes_and_goes(
+    stack: Stack, new_domain: NewDomain, build: Path, tmp_path: Path, modem: NullModem
+) -> None:
+    """As a guest that is started twice, whose emulator listens."""
+    path = tmp_path / "line"
+    gateway = new_gateway(stack, new_domain, str(path))
+    gateway.bridge.wait_logged("No such file or directory: trying again")
+    for _ in range(2):
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen()
+            server.settimeout(TIME_LIMIT_S)
+            with server.accept()[0] as connection:
+                connection.settimeout(TIME_LIMIT_S)
+                assert connection.recv(100).startswith(b"\x7e\x83\x00\x00")
+    assert gateway.bridge.terminate() == 0
+
+
+def test_a_device_that_stands_for_nobody_is_not_taken(stack: Stack, new_domain: NewDomain, modem: NullModem) -> None:
+    """Nor one that stands for another guest: what is this domain's own is not for the guest behind the line."""
+    for config in ({}, {"domain": "dos", "stands-for": "dos"}):
+        domain = stack.new_guest(new_domain, **config)
+        bridge = Process(stack.world, domain.domid, "-m", "usbbtd.cli.serial", GUEST, "--line", modem.ports[0])
+        bridge.wait_logged(f"no device of this domain stands for {GUEST}")
+        assert bridge._end() == 3
+
+
+def test_the_command(guest: Guest) -> None:
+    output, _ = guest.run("info")
+    assert f"address    {plan.DONGLE_ADDRESS}" in output
+    assert "controller up" in output
+    output, _ = guest.run("-r", "-t", 4, "scan")
+    assert plan.ECHO.le_address in output
+    output, _ = guest.run("-n", 3, "ping", plan.ECHO.address)
+    assert output.endswith("3 of 3 came back\n")
+    output, _ = guest.run("-n", 3, "-z", 1000, "-r", "ping", plan.ECHO.le_address, plan.ECHO_PSM["le"])
+    assert output.endswith("3 of 3 came back\n")
+    output, _ = guest.run("connect", plan.ECHO.address, hex(plan.ECHO_PSM["bredr"]), text="one\ntwo\n")
+    assert output == "one\ntwo\n"
+    _, errors = guest.run("connect", plan.ECHO.address, hex(scenario.DENIED_PSM["bredr"]), status=1)
+    assert errors == "vl2cap-serial: connect: the driver domain does not allow it (-13)\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["fly"], ["info", "now"], ["ping"], ["connect", "C0:FF:EE:00:00:11"], ["connect", "nobody", "1"],
+        ["listen", "70000"], ["-x", "info"], ["-b", "fast", "info"], ["-l"], ["--help"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage(build: Path, arguments: list[str]) -> None:
+    done = subprocess.run([build / "vl2cap-serial", *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_command_listens(guest: Guest, stack: Stack) -> None:
+    command: list[str | Path] = [guest.build / "vl2cap-serial", "-l", guest.port, "-e", "listen", "0x1077"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listening:
+        assert listening.stderr
+        assert listening.stdout
+        assert listening.stderr.readline() == "vl2cap-serial: listening\n"
+        assert stack.peer.ask(psm=scenario.LISTENING_PSM) == {"said": ""}
+        assert listening.stdout.readline() == f"{plan.ECHO.address} connected\n"
+        listening.send_signal(signal.SIGINT)
+        assert listening.wait(TIME_LIMIT_S) == 0
