@@ -19,7 +19,7 @@ OCAML = ROOT / "clients/ocaml"
 @pytest.fixture(scope="session")
 def wine(libraries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wine]:
     """A machine with Windows."""
-    require("Windows", windows.LOADER, windows.COMPILER, MINGW_64, MINGW_32)
+    require("Windows", windows.LOADER, windows.COMPILER)
     with Wine.start(tmp_path_factory.mktemp("wine")) as machine:
         yield machine
 
@@ -33,7 +33,13 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def windows_build(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mingw() -> None:
+    """Compilers for Windows."""
+    require("Windows", MINGW_64, MINGW_32)
+
+
+@pytest.fixture(scope="session")
+def windows_build(mingw: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C library, the command and the programs for Windows, of 64 bits."""
     directory = tmp_path_factory.mktemp("windows") / "x86_64"
     build(directory.parent, str(directory))

@@ -48,11 +48,13 @@ class Vl2cap:
         self.wine = wine
         self._processes: list[subprocess.Popen[str]] = []
 
-    def start(self, guest: Domain, *arguments: str, program: str = "vl2cap") -> subprocess.Popen[str]:
+    def start(
+        self, guest: Domain, *arguments: str, program: str = "vl2cap", **environment: str
+    ) -> subprocess.Popen[str]:
         path, wine = self.directory / program, self.wine
         process = subprocess.Popen(
             wine.command(path.with_suffix(".exe"), *arguments) if wine else [str(path), *arguments],
-            env=os.environ | guest.world.environment(guest.domid) | (wine.environment if wine else {}),
+            env=os.environ | guest.world.environment(guest.domid) | (wine.environment if wine else {}) | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,10 +64,16 @@ class Vl2cap:
         return process
 
     def run(
-        self, guest: Domain, *arguments: str, status: int = 0, text: str = "", program: str = "vl2cap"
+        self,
+        guest: Domain,
+        *arguments: str,
+        status: int = 0,
+        text: str = "",
+        program: str = "vl2cap",
+        **environment: str,
     ) -> tuple[str, str]:
         """Standard output and error of a run that ends by itself, of the command or of another program."""
-        process = self.start(guest, *arguments, program=program)
+        process = self.start(guest, *arguments, program=program, **environment)
         output, errors = process.communicate(text, timeout=TIME_LIMIT_S)
         assert process.returncode == status, (process.returncode, errors)
         return output, errors

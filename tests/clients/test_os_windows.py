@@ -21,7 +21,7 @@ SOURCES = [ROOT / "clients/c/src/os_windows.c", ROOT / "tests/clients/os_windows
 
 
 @pytest.fixture(scope="module")
-def program(wine: Wine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(mingw: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("windows") / "os_windows.exe"
     includes = [f"-I{ROOT / 'clients/c' / name}" for name in ("include", "src")]
     subprocess.run([MINGW_64, *FLAGS, *includes, "-o", target, *SOURCES], check=True)

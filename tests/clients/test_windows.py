@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.programs import MINGW_32, MINGW_64, SOURCES, Vl2cap, build
 from tests.sim.windows.wine import Wine
-from tests.support.domain import Domain, NewDomain
+from tests.support.domain import NewDomain
 
 #: By the directory of the build.
 COMPILERS = {"x86_64": MINGW_64, "i686": MINGW_32}
@@ -62,8 +62,6 @@ def test_a_program_can_be_linked_with_it(built: Path, tmp_path: Path, standard: 
 
 
 def test_the_lack_of_drivers_is_told(windows_build: Path, wine: Wine, new_domain: NewDomain) -> None:
-    guest: Domain = new_domain()
-    command = Vl2cap(windows_build, wine)
     with wine.without_driver():
-        _, errors = command.run(guest, "info", status=3)
+        _, errors = Vl2cap(windows_build, wine).run(new_domain(), "info", status=3)
     assert errors == "vl2cap: device/vl2cap/0: xencontrol.dll of Xen's drivers for Windows is not there, or too old\n"

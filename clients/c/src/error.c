@@ -34,7 +34,7 @@ static const struct name errors[] = {
     {VL2CAP_ECONNREFUSED, "the peer refused"},
     {VL2CAP_NOT_YET, "not yet"},
     {VL2CAP_GONE, "the driver domain's service went away"},
-    {VL2CAP_NO_XEN, "there is no Xen here, or its devices (/dev/xen) may not be used"},
+    {VL2CAP_NO_XEN, "there is no Xen here, or this program may not use it: it takes /dev/xen, in Windows an administrator"},
     {VL2CAP_NO_DRIVER, "xencontrol.dll of Xen's drivers for Windows is not there, or too old"},
 };
 
