@@ -1,7 +1,9 @@
 """libvl2cap as a program uses it: uses.c, with tests/support/echo_backend.py, and at the end with the very service."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +84,16 @@ def test_what_came_before_the_service_went_can_be_read(pair: Pair, vl2cap: Vl2ca
     pair.start_backend()
     output, errors = process.communicate(timeout=20)
     assert (output, errors) == ("unread\n1 SDU, then -4097\n", "")
+
+
+def test_the_library_has_no_thread(pair: Pair, sanitized: Path) -> None:
+    """Nor has what it uses on Linux: libxenstore would."""
+    pair.start_backend()
+    with contextlib.closing(Vl2cap(sanitized)) as programs:
+        process = programs.start(pair.guest, "unread", "0", PEER, "0x1001", program="uses")
+        assert process.stdout
+        assert process.stdout.readline() == "waiting\n"
+        assert len([*Path(f"/proc/{process.pid}/task").iterdir()]) == 1
 
 
 @pytest.mark.parametrize("length", [0, 31, 32, 1650])

@@ -34,7 +34,7 @@ _CONFIG = """\
 name = "{name}"
 type = "pv"
 kernel = "/bed/vmlinux"
-ramdisk = "/bed/domu.cpio"
+ramdisk = "{ramdisk}"
 extra = "console=hvc0 {arguments}"
 memory = {memory_mb}
 vcpus = 1
@@ -170,9 +170,11 @@ class Lab:
         self.begin_create(name, memory_mb=memory_mb, more=more)
         return self.finish_create(name)
 
-    def begin_create(self, name: str, *, memory_mb: int = GUEST_MEMORY_MB, more: str = "") -> None:
-        """Returns while the domain boots, so that several can at a time."""
-        config = _CONFIG.format(name=name, arguments=KERNEL_ARGUMENTS, memory_mb=memory_mb, more=more)
+    def begin_create(
+        self, name: str, *, memory_mb: int = GUEST_MEMORY_MB, more: str = "", ramdisk: str = "/bed/domu.cpio"
+    ) -> None:
+        """Returns while the domain boots, so that several can at a time. ``ramdisk``: a file of dom0."""
+        config = _CONFIG.format(name=name, ramdisk=ramdisk, arguments=KERNEL_ARGUMENTS, memory_mb=memory_mb, more=more)
         self.dom0.write(f"/etc/xen/{name}.cfg", config.encode())
         self.dom0.run("xl", "create", f"/etc/xen/{name}.cfg", timeout_s=CREATE_S)
 

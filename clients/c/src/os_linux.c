@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Linux: /dev/xen by Xen's own libraries: libxenstore, libxenevtchn, libxengnttab. */
+/* Linux: /dev/xen, by libxenevtchn and libxengnttab, and xenstore. */
 
 #define _GNU_SOURCE
 
 #include "os.h"
+#include "os_linux_store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +21,12 @@
 
 #include <xenevtchn.h>
 #include <xengnttab.h>
-#include <xenstore.h>
 #include <xentoollog.h>
 
 #define PORTS_AT_ONCE 64
 
 struct os {
-    struct xs_handle *xs;
+    struct store store;
     xenevtchn_handle *evtchn;
     xengntshr_handle *gntshr;
     int epoll, claim;
@@ -93,16 +93,20 @@ static int add_to_epoll(struct os *os, int fd, uint32_t event)
 
 static int open_all(struct os *os, uint32_t device)
 {
+    int error;
+
     os->claim = claim_device(device);
     if (os->claim < 0)
         return os->claim;
-    os->xs = xs_open(0);
+    error = store_open(&os->store);
+    if (error)
+        return error;
     os->evtchn = xenevtchn_open(&silent, 0);
     os->gntshr = xengntshr_open(&silent, 0);
-    if (!os->xs || !os->evtchn || !os->gntshr)
+    if (!os->evtchn || !os->gntshr)
         return VL2CAP_NO_XEN;
     os->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (os->epoll < 0 || add_to_epoll(os, xs_fileno(os->xs), OS_STORE) ||
+    if (os->epoll < 0 || add_to_epoll(os, os->store.fd, OS_STORE) || add_to_epoll(os, os->store.fired, OS_STORE) ||
         add_to_epoll(os, xenevtchn_fd(os->evtchn), OS_EVTCHN) ||
         fcntl(xenevtchn_fd(os->evtchn), F_SETFL, O_RDWR | O_NONBLOCK))
         return VL2CAP_EIO;
@@ -116,7 +120,7 @@ int os_open(struct os **opened, uint32_t device)
 
     if (!os)
         return VL2CAP_ENOMEM;
-    os->epoll = os->claim = -1;
+    os->epoll = os->claim = os->store.fd = os->store.fired = -1;
     error = open_all(os, device);
     if (error) {
         os_close(os);
@@ -134,7 +138,7 @@ void os_close(struct os *os)
         xengntshr_close(os->gntshr);
     if (os->evtchn)
         xenevtchn_close(os->evtchn);
-    xs_close(os->xs);
+    store_close(&os->store);
     if (os->claim >= 0)
         close(os->claim);
     for (unsigned slot = 0; slot < OS_WATCHES; slot++)
@@ -146,23 +150,12 @@ void os_close(struct os *os)
 
 int os_read(struct os *os, const char *path, char *value, size_t size)
 {
-    unsigned length;
-    char *read = xs_read(os->xs, XBT_NULL, path, &length);
-    int result = VL2CAP_EINVAL;
-
-    if (!read)
-        return error_of(errno);
-    if (length < size && strlen(read) == length) {
-        memcpy(value, read, length + 1);
-        result = (int)length;
-    }
-    free(read);
-    return result;
+    return store_read(&os->store, path, value, size);
 }
 
 int os_write(struct os *os, const char *path, const char *value)
 {
-    return xs_write(os->xs, XBT_NULL, path, value, (unsigned)strlen(value)) ? 0 : error_of(errno);
+    return store_write(&os->store, path, value);
 }
 
 int os_watch(struct os *os, unsigned slot, const char *path)
@@ -173,11 +166,11 @@ int os_watch(struct os *os, unsigned slot, const char *path)
     if (path && !watched)
         return VL2CAP_ENOMEM;
     if (os->watched[slot]) {
-        xs_unwatch(os->xs, os->watched[slot], token);
+        store_unwatch(&os->store, os->watched[slot], token);
         free(os->watched[slot]);
     }
     os->watched[slot] = watched;
-    return !path || xs_watch(os->xs, path, token) ? 0 : error_of(errno);
+    return path ? store_watch(&os->store, path, token) : 0;
 }
 
 /* Grants ------------------------------------------------------------------------------------------------------------- */
@@ -254,18 +247,10 @@ static int take_events(struct os *os)
     return 0;
 }
 
-static void take_watches(struct os *os)
-{
-    char **event;
-
-    while ((event = xs_check_watch(os->xs)) != NULL)
-        free(event);
-}
-
 int os_wait(struct os *os, int timeout_ms)
 {
-    struct epoll_event ready[2];
-    int count = epoll_wait(os->epoll, ready, 2, timeout_ms);
+    struct epoll_event ready[3];
+    int count = epoll_wait(os->epoll, ready, 3, timeout_ms);
     int events = 0, error = 0;
 
     if (count < 0)
@@ -273,8 +258,8 @@ int os_wait(struct os *os, int timeout_ms)
     for (int i = 0; i < count; i++)
         events |= (int)ready[i].data.u32;
     if (events & OS_STORE)
-        take_watches(os);
-    if (events & OS_EVTCHN)
+        error = store_take_events(&os->store);
+    if (!error && events & OS_EVTCHN)
         error = take_events(os);
     return error ? error : events;
 }
