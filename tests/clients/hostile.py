@@ -1,12 +1,12 @@
 """A driver domain whose backend lies: the PSM that a guest connects to says how. It is honest in everything else.
 
-``serve`` runs in the driver domain.
+``serve`` runs in the driver domain; ``serve_with_nodes`` in its place publishes nodes that cannot be.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tests.support import echo_backend
 from tests.support.echo_backend import Channel, Driver
@@ -14,6 +14,7 @@ from usbbtd.l2capif import calls, wire
 from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.xen import Xen
+from usbbtd.xenbus import Action
 
 #: Changes the octets of a response to CONNECT.
 Mangle = Callable[[bytearray], None]
@@ -106,6 +107,27 @@ class Liar(Driver):
             self.event_channel.notify()
         elif responses and self.ring.put(responses):
             self.event_channel.notify()
+
+
+class Misinformer(Driver):
+    """Publishes nodes with other values than it should, or leaves them out: None."""
+
+    wrong: Mapping[str, str | None]
+
+    async def perform(self, action: Action) -> Mapping[str, str] | None:
+        nodes = await super().perform(action)
+        if action is not Action.PUBLISH or nodes is None:
+            return nodes
+        return {node: value for node, value in {**nodes, **self.wrong}.items() if value is not None}
+
+
+async def serve_with_nodes(guest: int, wrong: Mapping[str, str | None]) -> None:
+    """The backend of the guest's device 0, with such nodes, until it is killed."""
+    async with Xen.open() as xen:
+        device = XenbusDevice(xen.store, "backend", VL2CAP.backend_path(guest, 0))
+        driver = Misinformer(xen, device, powered=True, tells=False, modern=True)
+        driver.wrong = wrong
+        await device.run(driver.perform)
 
 
 async def serve(guest: int) -> None:

@@ -15,11 +15,14 @@ type t = {
   mutable consumed : int;  (** responses *)
 }
 
-let create page =
+let create ?(start = 0) page =
+  let next = Words.wrap (start + 1) in
   Cstruct.memset page 0;
-  Words.store page req_event 1;
-  Words.store page rsp_event 1;
-  { page; produced = 0; consumed = 0 }
+  Words.store page req_prod start;
+  Words.store page req_event next;
+  Words.store page rsp_prod start;
+  Words.store page rsp_event next;
+  { page; produced = start; consumed = start }
 
 let in_flight ring = Words.distance ~from:ring.consumed ring.produced
 let room ring = slots - in_flight ring

@@ -3,8 +3,8 @@
 
 type t
 
-val create : Cstruct.t -> t
-(** Makes a ring of a page, which must not be shared yet. *)
+val create : ?start:int -> Cstruct.t -> t
+(** Makes a ring of a page, which must not be shared yet. [start]: as if so many requests had been answered, for tests. *)
 
 val room : t -> int
 (** How many requests can be put now. *)

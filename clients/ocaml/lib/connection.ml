@@ -100,7 +100,8 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
     mutable released : unit Lwt.t option;
   }
 
-  let release_now remote =
+  (** Ends an object. The promise, which cannot be cancelled, resolves when the backend has let go of it. Idempotent. *)
+  let release remote =
     match remote.released with
     | Some released -> released
     | None ->
@@ -118,9 +119,6 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
           push connection
         end;
         released
-
-  (** Ends an object, and waits until the backend has let go of it. Idempotent. *)
-  let release remote = Lwt.no_cancel (release_now remote)
 
   let check connection request =
     if connection.closed then Error `Disconnected
@@ -163,7 +161,7 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
             let* response = answer in
             Lwt.return (Result.map (fun body -> (remote, body)) response))
           (fun exn ->
-            if not !failed then ignore (release_now remote : unit Lwt.t);
+            if not !failed then ignore (release remote : unit Lwt.t);
             Lwt.fail exn)
 
   (** The same for an object with a data ring: [request] gets the grant reference and the port. *)

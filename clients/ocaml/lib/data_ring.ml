@@ -31,20 +31,21 @@ let half_size ~order = page_size lsl order / 2
 let pages ~order = 1 + (1 lsl order)
 let max_message ~order = half_size ~order - length_size
 
-let create memory ~refs ~order =
+let create ?(start = 0) memory ~refs ~order =
   let size = half_size ~order in
   let indices = Cstruct.sub memory 0 page_size in
   Words.store indices ring_order order;
   List.iteri (fun number ref -> if number > 0 then Words.store indices (ref_0 + (4 * (number - 1))) ref) refs;
-  Words.store indices in_prod_event 1;
+  List.iter (fun index -> Words.store indices index start) [ in_prod; in_cons; out_prod; out_cons ];
+  Words.store indices in_prod_event (Words.wrap (start + 1));
   {
     indices;
     input = Cstruct.sub memory page_size size;
     output = Cstruct.sub memory (page_size + size) size;
     size;
-    received = 0;
-    sent = 0;
-    sent_consumed = 0;
+    received = start;
+    sent = start;
+    sent_consumed = start;
   }
 
 (* Octets are at their index modulo the size, and go round. *)

@@ -12,8 +12,9 @@ val pages : order:int -> int
 val max_message : order:int -> int
 (** Octets of the longest message that fits. *)
 
-val create : Cstruct.t -> refs:int list -> order:int -> t
-(** Makes a ring of zeroed pages, in the order of their grant references, before the backend knows them. *)
+val create : ?start:int -> Cstruct.t -> refs:int list -> order:int -> t
+(** Makes a ring of zeroed pages, in the order of their grant references, before the backend knows them. [start]: as if so
+    many octets had passed both ways, for tests. *)
 
 val write : t -> Cstruct.t -> ([ `Written of bool | `Full ], string) result
 (** Writes a message that is not longer than the longest. [`Written true]: the backend is to be notified. [`Full]: an

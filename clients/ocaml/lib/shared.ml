@@ -59,16 +59,14 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
       unshare shared.export
     end
 
-  (** Waits for an event that is newer than [event]; [None] if it was stopped, or event channels are void. The pages may
+  (** Waits for an event that is newer than [event]; [None] if it was stopped, or event channels are void: the pages may
       be gone then. *)
   let after shared event =
     let wait () = Activations.after shared.evtchn event >|= Option.some in
     let stopped () = shared.stopped >|= fun () -> None in
-    (* An event that was on its way when we were stopped does not count. *)
-    let unless_stopped event = if Lwt.is_sleeping shared.stopped then event else None in
     if not (Lwt.is_sleeping shared.stopped) then Lwt.return_none
     else
       Lwt.catch
-        (fun () -> Lwt.pick [ wait (); stopped () ] >|= unless_stopped)
+        (fun () -> Lwt.pick [ wait (); stopped () ])
         (function Lwt.Canceled -> Lwt.fail Lwt.Canceled | _ -> Lwt.return_none)
 end

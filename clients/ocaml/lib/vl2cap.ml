@@ -64,7 +64,13 @@ module type ADAPTER = sig
   val close_advertisement : advertisement -> unit Lwt.t
 end
 
-let constants = Wire.constants
+module Private = struct
+  module Words = Words
+  module Wire = Wire
+  module Requests = Requests
+  module Command_ring = Command_ring
+  module Data_ring = Data_ring
+end
 
 module Make
     (Io_page : S.IO_PAGE)
@@ -192,15 +198,23 @@ struct
       Lwt.return_error (`Invalid (Printf.sprintf "an SDU of %d octets: the peer takes %d" length channel.tx_mtu))
     else Stream.send channel.stream sdu
 
-  let recv channel = Stream.receive channel.stream
+  let recv channel =
+    let+ message = Stream.receive channel.stream in
+    match message with
+    | Ok sdu when Cstruct.length sdu > channel.facts.rx_mtu ->
+        let reason = Printf.sprintf "an SDU of %d octets where %d is the most" (Cstruct.length sdu) channel.facts.rx_mtu in
+        Stream.broken channel.stream reason;
+        Error (`Closed (`Broken reason))
+    | Ok _ | Error _ -> message
+
   let abort channel = Connection.release channel.remote
 
   let close channel =
-    let* () =
+    let finish () =
       if channel.remote.released <> None then Lwt.return_unit
       else Lwt.pick [ Stream.finish channel.stream; Sleep.ns linger_ns ]
     in
-    abort channel
+    Lwt.finalize finish (fun () -> abort channel)
 
   let peer channel = channel.facts.peer
   let tx_mtu (channel : channel) = channel.tx_mtu

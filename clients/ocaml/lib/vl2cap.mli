@@ -76,7 +76,8 @@ module type ADAPTER = sig
   (** Waits for the next SDU. What came before the end of a channel comes before [`Closed]. *)
 
   val close : channel -> unit Lwt.t
-  (** Ends the channel: the peer gets what was sent, if it takes it within a second, and a disconnection. Idempotent. *)
+  (** Ends the channel: the peer gets what was sent, if it takes it within a second, and a disconnection. Idempotent. If it
+      is cancelled, the channel ends at once. *)
 
   val abort : channel -> unit Lwt.t
   (** Ends the channel at once. Idempotent. *)
@@ -127,4 +128,11 @@ module Make
 
 (**/**)
 
-val constants : (string * int) list
+(** For tests: not a part of the interface. *)
+module Private : sig
+  module Words = Words
+  module Wire = Wire
+  module Requests = Requests
+  module Command_ring = Command_ring
+  module Data_ring = Data_ring
+end

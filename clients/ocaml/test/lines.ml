@@ -172,7 +172,7 @@ let obey adapter = function
       Lwt.return ("ok " ^ Option.fold (Adapter.trouble adapter) ~none:"-" ~some:show)
   | [ "constants" ] ->
       let show (name, value) = Printf.sprintf "%s=%d" name value in
-      Lwt.return ("ok " ^ String.concat " " (List.map show Vl2cap.constants))
+      Lwt.return ("ok " ^ String.concat " " (List.map show Vl2cap.Private.Wire.constants))
   | words -> raise (Usage (String.concat " " words))
 
 let () =
