@@ -1,7 +1,7 @@
 """Our data ring beside libxenvchan, each between two processes of two domains of the same Xen.
 
-Both carry the same messages, with their lengths in front, through rings of 64 KiB each way. Ours goes through Python
-and asyncio at both ends; libxenvchan's programs are C, and block.
+All carry the same messages, with their lengths in front, through rings of 64 KiB each way. Ours goes through Python
+and asyncio at both ends, or is libvl2cap's, of clients/c; libxenvchan's programs are C, and block, as libvl2cap's do.
 """
 
 import os
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from tests import ROOT
 from tests.bench.ring_end import RING_ORDER
 from tests.bench.runner import BenchRow, Effort, Goal, Runs, runs_in_turn
 from tests.sim.world import World
@@ -23,12 +24,18 @@ TITLE = "Rings between two domains, on the simulation"
 PEER = "libxenvchan, C"
 
 ROUND_TRIP = Goal(1.3)
+ROUND_TRIP_C = Goal(1)
 THROUGHPUT = Goal(1, at_least=True)
 
 ROUND_TRIPS = 2000
 STREAMS = ((2048, 40_000), (64, 100_000))  # size and number of messages
 
 SOURCE = Path(__file__).with_name("vchan.c")
+C_SOURCE = Path(__file__).with_name("c_ring.c")
+LIBRARY, PROTOCOL = ROOT / "clients/c", ROOT / "usbbtd/abi/include"
+#: The order of these in the header is what makes an end that of the frontend.
+IN = "    struct l2capif_half in;     /* backend produces                            */\n"
+OUT = "    struct l2capif_half out;    /* frontend produces                           */\n"
 HALF_BYTES = (PAGE_SIZE << RING_ORDER) // 2
 
 
@@ -50,11 +57,21 @@ class Domains(NamedTuple):
     start: Callable[[int, list[str]], End]
     ring_end: list[str]
     vchan: str
+    c_ring: tuple[str, str] | None = None  # the client's program and the server's
 
     def start_ours(self) -> End:
         """The client, connected."""
-        client = self.start(self.client, [*self.ring_end, "client", str(self.server)])
-        server = self.start(self.server, [*self.ring_end, "server", str(self.client)])
+        return self._start_ring([*self.ring_end, "client"], [*self.ring_end, "server"])
+
+    def start_ours_in_c(self) -> End:
+        """The client, connected."""
+        assert self.c_ring
+        client, server = self.c_ring
+        return self._start_ring([client], [server])
+
+    def _start_ring(self, ours: list[str], theirs: list[str]) -> End:
+        client = self.start(self.client, [*ours, str(self.server)])
+        server = self.start(self.server, [*theirs, str(self.client)])
         server.tell(client.hear())
         server.hear()
         return client
@@ -104,9 +121,31 @@ def build_vchan(program: Path) -> None:
     subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE), *libraries], check=True)
 
 
-async def compare(domains: Domains, effort: Effort) -> AsyncIterator[BenchRow]:
-    """Both rings are open at a time, and are measured in turn."""
-    ends = (domains.start_ours(), domains.start_theirs())
+def build_c_ring(directory: Path) -> tuple[str, str]:
+    """The two ends by libvl2cap's ring.c. For the server's the halves in the header have each other's names."""
+    header = (PROTOCOL / "l2capif.h").read_text()
+    swapped = directory / "swapped"
+    swapped.mkdir()
+    assert IN + OUT in header
+    (swapped / "l2capif.h").write_text(header.replace(IN + OUT, OUT + IN))
+    libraries = ("-lxengnttab", "-lxenevtchn")
+    programs: list[str] = []
+    for name, protocol, own, flags in (
+        ("client", PROTOCOL, ["os_linux.c", "os_linux_store.c"], []),
+        ("server", swapped, [], ["-DSERVER"]),
+    ):
+        programs.append(str(directory / f"c_ring_{name}"))
+        sources = [C_SOURCE, *(LIBRARY / "src" / file for file in ("ring.c", *own))]
+        includes = [f"-I{each}" for each in (protocol, LIBRARY / "include", LIBRARY / "src")]
+        options = ["-O2", "-DL2CAPIF_WITHOUT_XEN", *flags, *includes]
+        subprocess.run(["cc", *options, "-o", programs[-1], *map(str, sources), *libraries], check=True)
+    return programs[0], programs[1]
+
+
+async def compare(domains: Domains, effort: Effort, *, in_c: bool = False) -> AsyncIterator[BenchRow]:
+    """Both rings are open at a time, and are measured in turn. ``in_c``: ours is that of libvl2cap."""
+    ends = (domains.start_ours_in_c() if in_c else domains.start_ours(), domains.start_theirs())
+    ours_is, round_trip = (", C", ROUND_TRIP_C) if in_c else ("", ROUND_TRIP)
 
     async def measure(task: str, size: int, count: int) -> tuple[Runs, Runs]:
         """Seconds of ours and of theirs."""
@@ -117,15 +156,15 @@ async def compare(domains: Domains, effort: Effort) -> AsyncIterator[BenchRow]:
     ours, theirs = await measure("pingpong", 64, count)
     us = 1e6 / count
     yield BenchRow(
-        "round trip of a 64-byte message", "µs", [us * each for each in ours], PEER, [us * each for each in theirs],
-        ROUND_TRIP,
+        f"round trip of a 64-byte message{ours_is}", "µs", [us * each for each in ours], PEER,
+        [us * each for each in theirs], round_trip,
     )  # fmt: skip
     for size, number in STREAMS:
         count = effort.of(number)
         ours, theirs = await measure("stream", size, count)
         octets = count * size
         yield BenchRow(
-            f"stream of {size}-byte messages", "bytes/s", [octets / each for each in ours], PEER,
+            f"stream of {size}-byte messages{ours_is}", "bytes/s", [octets / each for each in ours], PEER,
             [octets / each for each in theirs], THROUGHPUT,
         )  # fmt: skip
 
@@ -144,6 +183,8 @@ async def rows(effort: Effort, directory: Path, _logs: Path) -> AsyncIterator[Be
         for domid in (client, server):
             world.create_domain(domid, f"guest-{domid}")
         ring_end = [sys.executable, "-m", "tests.bench.ring_end"]
-        domains = Domains(client, server, partial(SimulatedEnd, world, stack), ring_end, str(vchan))
-        async for row in compare(domains, effort):
-            yield row
+        start = partial(SimulatedEnd, world, stack)
+        domains = Domains(client, server, start, ring_end, str(vchan), build_c_ring(directory))
+        for in_c in (False, True):
+            async for row in compare(domains, effort, in_c=in_c):
+                yield row
