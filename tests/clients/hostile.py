@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from tests.support import echo_backend
 from tests.support.echo_backend import Channel, Driver
-from usbbtd.l2capif import calls, wire
+from usbbtd.l2capif import calls, messages, wire
 from usbbtd.l2capif.nodes import VL2CAP
 from usbbtd.xen.device import XenbusDevice
 from usbbtd.xen.xen import Xen
@@ -78,6 +79,24 @@ class LyingChannel(Channel):
         """Is called for events, which it passes over."""
 
 
+#: Names of devices that advertise, and what of them is harmless for a terminal.
+NAMES = {
+    b"\x1b[2J": "?[2J",
+    b"a\xc2\x9b2J": "a?2J",
+    b"\x9b2J": "?2J",
+    b"\xe2\x80\xaetxt": "?txt",
+    b"\xc0\x8a\xed\xa0\x80": "?????",
+    "caf\u00e9 \u6771 \U0001f3a7".encode(): "caf\u00e9 \u6771 \U0001f3a7",
+    b"x" + "\u6771".encode() * 21: "x" + "\u6771" * 20 + "??",
+}
+
+
+def _advertising(number: int, name: bytes) -> bytes:
+    data = bytes([1 + len(name), 9]) + name
+    report = messages.ExtendedReport(bytes([number, 0, 0, 0, 0, 0xC0]), 2, 0, 0, -50, 0, data)
+    return messages.pack_extended_report(report)
+
+
 class Liar(Driver):
     lie: int | None = None
 
@@ -89,6 +108,10 @@ class Liar(Driver):
                 self.channels[number] = LyingChannel(self, call, psm)
                 tx_mtu = echo_backend.TX_MTU
                 self.backend.complete_channel(req_id, call.address, call.address_type, psm, tx_mtu, call.mtu)
+                return self.channels[number]
+            case calls.ScanCall(_, number):
+                super().do(call)
+                self.channels[number].outbox = deque(map(_advertising, range(len(NAMES)), NAMES))
                 return self.channels[number]
         return super().do(call)
 

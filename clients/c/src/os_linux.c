@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,9 +85,9 @@ static int claim_device(uint32_t device)
     return fd;
 }
 
-static int add_to_epoll(struct os *os, int fd, uint32_t event)
+static int add_to_epoll(struct os *os, int fd)
 {
-    struct epoll_event interest = {.events = EPOLLIN, .data.u32 = event};
+    struct epoll_event interest = {.events = EPOLLIN};
 
     return epoll_ctl(os->epoll, EPOLL_CTL_ADD, fd, &interest);
 }
@@ -101,13 +102,11 @@ static int open_all(struct os *os, uint32_t device)
     error = store_open(&os->store);
     if (error)
         return error;
-    os->evtchn = xenevtchn_open(&silent, 0);
-    os->gntshr = xengntshr_open(&silent, 0);
-    if (!os->evtchn || !os->gntshr)
-        return VL2CAP_NO_XEN;
+    if (!(os->evtchn = xenevtchn_open(&silent, 0)) || !(os->gntshr = xengntshr_open(&silent, 0)))
+        return errno == EMFILE || errno == ENFILE ? VL2CAP_EIO : VL2CAP_NO_XEN;
     os->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (os->epoll < 0 || add_to_epoll(os, os->store.fd, OS_STORE) || add_to_epoll(os, os->store.fired, OS_STORE) ||
-        add_to_epoll(os, xenevtchn_fd(os->evtchn), OS_EVTCHN) ||
+    if (os->epoll < 0 || add_to_epoll(os, os->store.fd) || add_to_epoll(os, os->store.fired) ||
+        add_to_epoll(os, xenevtchn_fd(os->evtchn)) ||
         fcntl(xenevtchn_fd(os->evtchn), F_SETFL, O_RDWR | O_NONBLOCK))
         return VL2CAP_EIO;
     return 0;
@@ -247,16 +246,20 @@ static int take_events(struct os *os)
     return 0;
 }
 
+/* Not epoll_wait(), which also ends, as by a signal, when the process was stopped and goes on: signal(7). */
 int os_wait(struct os *os, int timeout_ms)
 {
-    struct epoll_event ready[3];
-    int count = epoll_wait(os->epoll, ready, 3, timeout_ms);
+    struct pollfd ready[] = {{.fd = os->store.fd, .events = POLLIN},
+                             {.fd = os->store.fired, .events = POLLIN},
+                             {.fd = xenevtchn_fd(os->evtchn), .events = POLLIN}};
     int events = 0, error = 0;
 
-    if (count < 0)
+    if (poll(ready, 3, timeout_ms) < 0)
         return errno == EINTR ? OS_INTERRUPTED : VL2CAP_EIO;
-    for (int i = 0; i < count; i++)
-        events |= (int)ready[i].data.u32;
+    if (ready[0].revents || ready[1].revents)
+        events |= OS_STORE;
+    if (ready[2].revents)
+        events |= OS_EVTCHN;
     if (events & OS_STORE)
         error = store_take_events(&os->store);
     if (!error && events & OS_EVTCHN)

@@ -9,6 +9,7 @@
 
 #define INPUT_SIZE (2 * LARGEST_SDU)
 #define CLOSE_MS 1000
+#define SDUS_A_TURN 64     /* that are printed before input and ^C are looked at */
 
 struct conversation {
     struct vl2cap *device;
@@ -16,8 +17,9 @@ struct conversation {
     struct vl2cap_object *channel;
     uint16_t tx_mtu;
     uint64_t heard_us;                  /* when the last SDU came, or standard input ended */
+    bool more;                          /* SDUs may be left to print */
     bool input_ended;
-    size_t input_size;                  /* octets in `input` that have not been sent */
+    size_t input_at, input_size;        /* octets in `input` that have not been sent: where, how many */
     uint8_t input[INPUT_SIZE];
     uint8_t sdu[LARGEST_SDU];
 };
@@ -34,20 +36,25 @@ int open_channel(struct vl2cap *device, const struct arguments *arguments, struc
     return vl2cap_connect(device, &to, channel) ? tell_failure(device) : DONE;
 }
 
-/* Prints the SDUs that there are. Returns DONE, or a status and *ended. */
+/* Prints SDUs that there are. Returns DONE, or a status and *ended. */
 static int print_sdus(struct conversation *conversation, bool *ended)
 {
-    int length;
+    int length = 0, status;
 
-    while ((length = vl2cap_recv(conversation->channel, conversation->sdu, sizeof(conversation->sdu), 0)) >= 0) {
+    for (unsigned i = 0; i < SDUS_A_TURN; i++) {
+        length = vl2cap_recv(conversation->channel, conversation->sdu, sizeof(conversation->sdu), 0);
+        if (length < 0)
+            break;
         conversation->heard_us = now_us();
         fwrite(conversation->sdu, 1, (size_t)length, stdout);
         if (!conversation->arguments->raw)
             putchar('\n');
     }
-    if (flush_output())
-        return CANNOT_WRITE;
-    *ended = length != VL2CAP_NOT_YET;
+    status = flush_output();
+    if (status)
+        return status;
+    conversation->more = length >= 0;
+    *ended = length < 0 && length != VL2CAP_NOT_YET;
     if (*ended)
         tell_failure(conversation->device);
     return *ended && length != VL2CAP_ENOTCONN ? REFUSED : DONE;
@@ -56,7 +63,7 @@ static int print_sdus(struct conversation *conversation, bool *ended)
 /* Finds the next SDU in the input. Returns whether there is one; `used`: octets of the input that it takes. */
 static bool next_sdu(const struct conversation *conversation, size_t *length, size_t *used)
 {
-    const uint8_t *end;
+    const uint8_t *input = conversation->input + conversation->input_at, *end;
 
     if (!conversation->input_size)
         return false;
@@ -65,8 +72,8 @@ static bool next_sdu(const struct conversation *conversation, size_t *length, si
         *used = *length;
         return true;
     }
-    end = memchr(conversation->input, '\n', conversation->input_size);
-    *length = end ? (size_t)(end - conversation->input) : conversation->input_size;
+    end = memchr(input, '\n', conversation->input_size);
+    *length = end ? (size_t)(end - input) : conversation->input_size;
     *used = *length + (end ? 1 : 0);
     return end || conversation->input_ended || conversation->input_size == INPUT_SIZE;
 }
@@ -78,7 +85,7 @@ static int send_input(struct conversation *conversation, bool *full)
 
     *full = false;
     while (next_sdu(conversation, &length, &used)) {
-        int error = vl2cap_send(conversation->channel, conversation->input, length, 0);
+        int error = vl2cap_send(conversation->channel, conversation->input + conversation->input_at, length, 0);
 
         if (error == VL2CAP_NOT_YET) {
             *full = true;
@@ -86,16 +93,19 @@ static int send_input(struct conversation *conversation, bool *full)
         }
         if (error)
             return error == VL2CAP_ENOTCONN ? DONE : tell_failure(conversation->device);
+        conversation->input_at += used;
         conversation->input_size -= used;
-        memmove(conversation->input, conversation->input + used, conversation->input_size);
     }
     return DONE;
 }
 
 static void take_input(struct conversation *conversation)
 {
-    size_t got = read_input(conversation->input + conversation->input_size, INPUT_SIZE - conversation->input_size);
+    size_t got;
 
+    memmove(conversation->input, conversation->input + conversation->input_at, conversation->input_size);
+    conversation->input_at = 0;
+    got = read_input(conversation->input + conversation->input_size, INPUT_SIZE - conversation->input_size);
     conversation->input_size += got;
     if (!got) {
         conversation->input_ended = true;
@@ -106,7 +116,7 @@ static void take_input(struct conversation *conversation)
 static int converse(struct conversation *conversation)
 {
     for (;;) {
-        int left = -1, status;
+        int left, status;
         bool ended, full;
 
         status = print_sdus(conversation, &ended);
@@ -117,7 +127,8 @@ static int converse(struct conversation *conversation)
             return status;
         if (interrupted())
             return INTERRUPTED;
-        if (conversation->input_ended && !full) {
+        left = conversation->more ? 0 : -1;
+        if (conversation->input_ended && !full && !conversation->more) {
             uint64_t end = conversation->heard_us + (uint64_t)conversation->arguments->linger_ms * 1000, now = now_us();
 
             if (now >= end)
@@ -142,9 +153,9 @@ static int echo(struct conversation *conversation)
             result = conversation->tx_mtu;
         if (result >= 0)
             result = vl2cap_send(conversation->channel, conversation->sdu, (size_t)result, VL2CAP_FOREVER);
-    } while (result == 0 || (result == VL2CAP_NOT_YET && !interrupted()));
-    if (interrupted())
-        return INTERRUPTED;
+        if (interrupted())              /* also when there is always something to send back */
+            return INTERRUPTED;
+    } while (result == 0 || result == VL2CAP_NOT_YET);
     tell_failure(conversation->device);
     return result == VL2CAP_ENOTCONN ? DONE : REFUSED;
 }

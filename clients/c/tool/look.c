@@ -53,12 +53,46 @@ struct heard {
     unsigned count, reports;
 };
 
+/* Returns the octets of the character at `text`, 0 if it is no UTF-8 (RFC 3629, 4), which what was cut is not, either. */
+static size_t decode(const unsigned char *text, uint32_t *character)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t octets = *text < 0x80 ? 1 : *text < 0xc0 ? 0 : *text < 0xe0 ? 2 : *text < 0xf0 ? 3 : *text < 0xf8 ? 4 : 0;
+
+    *character = octets < 2 ? *text : *text & (0x7fu >> octets);
+    for (size_t i = 1; i < octets; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        *character = *character << 6 | (text[i] & 0x3f);
+    }
+    return *character >= least[octets] && *character <= 0x10ffff && (*character & ~0x7ffu) != 0xd800 ? octets : 0;
+}
+
+/* Whether a terminal may act on a character: controls, C1 among them, ends of lines, and what turns the direction. */
+static bool is_control(uint32_t character)
+{
+    return character < 0x20 || (character >= 0x7f && character < 0xa0) || (character >= 0x200e && character <= 0x200f) ||
+           (character >= 0x2028 && character <= 0x202e) || (character >= 0x2066 && character <= 0x2069);
+}
+
 /* What a stranger calls itself must not move the cursor of a terminal. */
 static void make_printable(char *name)
 {
-    for (; *name; name++)
-        if ((unsigned char)*name < 0x20 || *name == 0x7f)
+    const unsigned char *from = (const unsigned char *)name;
+
+    while (*from) {
+        uint32_t character;
+        size_t octets = decode(from, &character);
+        bool good = octets && !is_control(character);
+
+        if (good)
+            memmove(name, from, octets);
+        else
             *name = '?';
+        name += good ? octets : 1;
+        from += octets ? octets : 1;
+    }
+    *name = '\0';
 }
 
 /* Returns the device if there is something new of it; NULL otherwise, or if there are too many. */
@@ -101,7 +135,7 @@ static int scan(struct vl2cap_object *scanning, uint32_t for_ms, struct heard *h
 {
     uint64_t end = now_us() + (uint64_t)for_ms * 1000, now;
 
-    while (!interrupted() && (now = now_us()) < end) {
+    while (!interrupted() && !ferror(stdout) && (now = now_us()) < end) {
         struct vl2cap_report report;
         const struct known *known;
         int error = vl2cap_recv_report(scanning, &report, (int)((end - now) / 1000) + 1);

@@ -30,6 +30,8 @@ int flush_output(void)
 {
     if (!fflush(stdout) && !ferror(stdout))
         return DONE;
+    if (interrupted())
+        return INTERRUPTED;
     tell("cannot write standard output");
     return CANNOT_WRITE;
 }
@@ -74,6 +76,5 @@ int main(int argc, char **argv)
     }
     status = run(device, &arguments);
     vl2cap_close(device);
-    error = flush_output();
-    return status == DONE ? error : status;
+    return status == DONE ? flush_output() : status;
 }

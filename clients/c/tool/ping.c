@@ -70,11 +70,10 @@ static int ping_once(struct pinging *pinging, uint32_t sequence, uint32_t *time_
         return REFUSED;
     }
     vl2cap_address_format(&pinging->arguments->peer, address);
-    if (!pinging->arguments->quiet) {
-        printf("%d bytes from %s: %u µs%s\n", length, address, (unsigned)*time_us, same ? "" : " (not what was sent)");
-        fflush(stdout);
-    }
-    return DONE;
+    if (pinging->arguments->quiet)
+        return DONE;
+    printf("%d bytes from %s: %u µs%s\n", length, address, (unsigned)*time_us, same ? "" : " (not what was sent)");
+    return flush_output();
 }
 
 static int compare(const void *left, const void *right)

@@ -4,6 +4,7 @@
 #include "tool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
@@ -19,10 +20,26 @@ static void interrupt(int number)
     alarm(1);
 }
 
+/* What the program was started without can be neither read nor written. Without that, the next file that is opened, as
+ * that of xenstore, would be standard input or output. */
+static void replace_closed(void)
+{
+    static const int unusable[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", unusable[fd]) != fd)
+            _exit(CANNOT_WRITE);
+}
+
 void prepare_system(void)
 {
     struct sigaction action = {.sa_handler = interrupt};    /* without SA_RESTART: what waits returns */
+    struct sigaction hangup;
 
+    replace_closed();
+    signal(SIGPIPE, SIG_IGN);           /* the write fails, and the device is closed */
+    if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)      /* nohup(1) */
+        sigaction(SIGHUP, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGALRM, &action, NULL);

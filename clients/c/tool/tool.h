@@ -52,14 +52,15 @@ void tell(const char *format, ...);
 /* Says why the last call failed, and returns the status for that: INTERRUPTED after ^C. */
 int tell_failure(const struct vl2cap *device);
 
-/* Flushes standard output. Returns CANNOT_WRITE, or DONE. */
+/* Flushes standard output. Returns DONE, CANNOT_WRITE, or INTERRUPTED. */
 int flush_output(void);
 
 int open_channel(struct vl2cap *device, const struct arguments *arguments, struct vl2cap_object **channel);
 
 /* The system: system_posix.c, or another's. */
 
-/* From now on ^C makes calls that wait return, and interrupted() true; and what is read and written are octets. */
+/* From now on ^C makes calls that wait return, and interrupted() true; what is read and written are octets; and to write to
+ * who does not read fails. Opens nothing as standard input or output that is something else. */
 void prepare_system(void);
 bool interrupted(void);
 
