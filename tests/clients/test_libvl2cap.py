@@ -128,6 +128,7 @@ def test_limits_and_what_is_not_legal(run: Run) -> None:
         "shut down: 0",
         "and then sent: -107",
         "and received: -107",
+        "which says: the channel has ended: it was shut down here",
     ]
 
 

@@ -288,6 +288,7 @@ static void run_limits(char **argv)
     printf("shut down: %d\n", vl2cap_shutdown(channels[1]));
     printf("and then sent: %d\n", vl2cap_send(channels[1], expected, 1, TIMEOUT_MS));
     printf("and received: %d\n", vl2cap_recv(channels[1], received, 48, TIMEOUT_MS));
+    printf("which says: %s\n", vl2cap_failure(device)->text);
     for (int i = 0; i < 4; i++)
         vl2cap_release(channels[i], 0);     /* vl2cap_close() ends the others */
 }

@@ -18,7 +18,9 @@
  * Calls that wait have `timeout_ms`: how long at most, 0 for not at all, VL2CAP_FOREVER for without limit. If it was not
  * long enough, or a signal came, they return VL2CAP_NOT_YET, nothing is lost, and they may be called again. While one
  * waits, the whole device is served. A program with an event loop of its own waits for vl2cap_event() instead, calls
- * vl2cap_process(), and then whatever it likes with a timeout of 0.
+ * vl2cap_process(), and then what it waits for with a timeout of 0, each until it returns VL2CAP_NOT_YET: the event comes
+ * for what is new, and not again for an SDU that was left. What came during a call that waits does not bring it either:
+ * the program looks at all its objects after such a call, too. vl2cap_poll() with a timeout of 0 finds what they have.
  *
  * The library has no threads, no global state and no signal handlers. A device and its objects belong to one thread at
  * a time. In structures that a program fills in, what it does not use is 0, so that later fields have a meaning.
@@ -309,7 +311,10 @@ VL2CAP_API int vl2cap_send(struct vl2cap_object *channel, const void *sdu, size_
 /* Receives one SDU, and returns its length; when none is left, why the channel has ended. */
 VL2CAP_API int vl2cap_recv(struct vl2cap_object *channel, void *sdu, size_t size, int timeout_ms);
 
-/* Sends nothing more: the peer gets what was sent, then the channel ends with VL2CAP_ENOTCONN. Returns 0. */
+/*
+ * Sends nothing more: the peer gets what was sent, then the channel ends, both ways, with VL2CAP_ENOTCONN. L2CAP has no
+ * half-closed channels, so a program that wants an answer receives it before. Returns 0.
+ */
 VL2CAP_API int vl2cap_shutdown(struct vl2cap_object *channel);
 
 /* --------------------------------------------------------------------------------------------- Scan and advertise */

@@ -24,27 +24,27 @@ static void notify(struct vl2cap_object *object)
         os_evtchn_notify(object->device->os, object->port);
 }
 
-static const char *end_text(int error)
+static const char *end_text(const struct vl2cap_object *object)
 {
-    switch (error) {
+    switch (object->end) {
     case VL2CAP_EPERM:
         return "the link is not secure enough any more";
     case VL2CAP_EACCES:
         return "the driver domain does not allow it any more";
     case VL2CAP_ENOTCONN:
-        return "the peer disconnected";
+        return object->shut ? "it was shut down here" : "the peer disconnected";
     case VL2CAP_ETIMEDOUT:
         return "the link was lost";
     case VL2CAP_EBADMSG:
         return "the peer, this guest or the driver domain broke the protocol";
     default:
-        return vl2cap_strerror(error);
+        return vl2cap_strerror(object->end);
     }
 }
 
 static int ended(struct vl2cap_object *object)
 {
-    return failure_note(object->device, object->end, "the channel has ended: %s", end_text(object->end));
+    return failure_note(object->device, object->end, "the channel has ended: %s", end_text(object));
 }
 
 static int broke(struct vl2cap_object *object)

@@ -58,7 +58,7 @@ void print_usage(void)
           "       vl2cap scan [--seconds N] [--active]\n"
           "       vl2cap connect [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--raw] [--linger S] ADDRESS PSM\n"
           "       vl2cap listen [--le] [--security LEVEL] [--echo] [--mtu BYTES] [--raw] [--linger S] PSM\n"
-          "       vl2cap ping [--le TYPE] [--timeout S] [--security LEVEL] [--mtu BYTES] [--count N] [--size BYTES]\n"
+          "       vl2cap ping [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--count N] [--size BYTES]\n"
           "                   [--interval S] [--quiet] ADDRESS [PSM]\n"
           "All take --device N and --wait S. See vl2cap(1).\n",
           stderr);
