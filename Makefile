@@ -26,7 +26,10 @@ OCAML_SYSTEM := build/stamps/ocaml-system
 $(OCAML_SYSTEM): SYSTEM_PACKAGES := libcstruct-ocaml-dev liblwt-ocaml-dev ocaml ocaml-dune
 WINE_SYSTEM := build/stamps/wine-system
 $(WINE_SYSTEM): SYSTEM_PACKAGES := libwine-dev wine64 wine64-tools
-GUEST_SYSTEMS := $(MINGW_SYSTEM) $(OCAML_SYSTEM) $(WINE_SYSTEM)
+SMALL_SYSTEM := build/stamps/small-system
+$(SMALL_SYSTEM): SYSTEM_PACKAGES := bcc dosbox elks-libc gcc-powerpc-linux-gnu lib32asan8 lib32gcc-12-dev lib32ubsan1 libc6-dev-i386 \
+  libc6-dev-powerpc-cross qemu-user
+GUEST_SYSTEMS := $(SMALL_SYSTEM) $(MINGW_SYSTEM) $(OCAML_SYSTEM) $(WINE_SYSTEM)
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)

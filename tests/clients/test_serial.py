@@ -22,10 +22,20 @@ from tests.serial.pair import damage
 from tests.sim.world import World
 from tests.support import stack as stack_module
 from tests.support.domain import Domain, NewDomain
+from tests.support.installed import require
+from tests.support.remote_peer import SILENT
 from tests.support.stack import Process, Stack
+from usbbtd.serial import wire
+from usbbtd.serial.framing import encode
 
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 OPTIONS = ["-DVLS_MTU=2048", "-DVLS_OBJECTS=6", "-DVLS_CREDITS=3"]
+#: The program that obeys lines.
+LINES = [
+    ROOT / "tests/clients/serial_lines.c", SOURCES / "src/vl2cap_serial.c", SOURCES / "tool/session.c",
+    SOURCES / "tool/line_posix.c",
+]  # fmt: skip
+LINES_FLAGS = [*FLAGS, f"-I{SOURCES / 'tool'}"]
 GUEST = "minix"
 POLICY = scenario.POLICY.replace('guest = "any"', f'guest = "{GUEST}"')
 TIME_LIMIT_S = 30
@@ -43,9 +53,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command and the program that obeys lines, with sanitizers."""
     path = tmp_path_factory.mktemp("serial")
     subprocess.run(["make", "-s", "-C", SOURCES, f"OUT={path}", "SANITIZE=address,undefined"], check=True)
-    sources = [ROOT / "tests/clients/serial_lines.c", SOURCES / "src/vl2cap_serial.c", *SOURCES.glob("tool/[!m]*.c")]
-    flags = [*FLAGS, f"-I{SOURCES / 'tool'}", *SANITIZE, *OPTIONS]
-    subprocess.run(["cc", *flags, "-o", path / "lines", *sources], check=True)
+    subprocess.run(["cc", *LINES_FLAGS, *SANITIZE, *OPTIONS, "-o", path / "lines", *LINES], check=True)
     return path
 
 
@@ -161,6 +169,33 @@ def test_policy_and_the_log_name_the_guest(client: Client, stack: Stack) -> None
     stack.daemon.wait_logged("access granted", f"guest={GUEST}", since=since)
 
 
+def test_a_release_loses_nothing(client: Client, stack: Stack) -> None:
+    since = len(stack.daemon.log)
+    client.ask("ready")
+    channel = scenario.connect(client, "le", SILENT["le"])
+    for _ in range(5):
+        client.ask("send", channel, "00" * 2000)
+    client.ask("close", channel)
+    stack.daemon.wait_logged("channel closed", "sdus_from_guest=5", "bytes_from_guest=10000", since=since)
+
+
+def test_dom0_finds_the_line_and_the_device(stack: Stack, domids: Iterator[int], modem: NullModem, build: Path) -> None:
+    """Of a guest that is not there yet, and then has its serial port where xl has told."""
+    stack.world.attach_vl2cap(plan.DOM0, stack.driver, 5, **{"domain": GUEST, "stands-for": GUEST})
+    domid = next(domids)
+    bridge = Process(stack.world, plan.DOM0, "-m", "usbbtd.cli.serial", GUEST)
+    bridge.wait_logged("the guest has no serial port now: waiting for it")
+    stack.world.create_domain(domid, GUEST)
+    stack.world.change_store(write=[(f"/local/domain/{domid}/serial/0/tty", modem.ports[0], None)])
+    bridge.wait_logged("serving", modem.ports[0])
+    command: list[str | Path] = [build / "vl2cap-serial", "-l", modem.ports[1], "info"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=True)
+    assert f"address    {plan.DONGLE_ADDRESS}" in done.stdout
+    assert bridge.terminate() == 0
+    stack.world.detach_vl2cap(plan.DOM0, stack.driver, 5)
+    stack.world.destroy_domain(domid)
+
+
 def test_a_line_that_damages_octets(client: Client, modem: NullModem, gateway: Gateway) -> None:
     client.ask("ready")
     channels = [scenario.connect(client, transport) for transport in plan.TRANSPORTS]
@@ -237,6 +272,19 @@ def test_a_line_that_says_anything(guest: Guest, gateway: Gateway, modem: NullMo
     assert client.ask("echo", scenario.connect(client, "le"), 1, 50) == ["50"]
 
 
+def test_a_client_that_opens_sessions_without_end(gateway: Gateway, modem: NullModem) -> None:
+    """It does not fill the log of who serves it."""
+    gateway.wait_serving()
+    descriptor = os.open(modem.ports[1], os.O_WRONLY | os.O_NOCTTY)
+    for cookie in range(300):
+        opening = wire.SerialFrame(wire.FrameKind.OPEN, 0, payload=wire.pack_open(cookie, 1))
+        os.write(descriptor, encode(wire.pack_frame(opening, 0)))
+    os.close(descriptor)
+    gateway.bridge.wait_logged("the client has begun another one")
+    assert gateway.bridge.terminate() == 0
+    assert len(gateway.bridge.log) <= 31
+
+
 def test_a_socket_whose_other_end_comes_and_goes(
     stack: Stack, new_domain: NewDomain, build: Path, tmp_path: Path, modem: NullModem
 ) -> None:
@@ -279,6 +327,60 @@ def test_the_command(guest: Guest) -> None:
     assert output == "one\ntwo\n"
     _, errors = guest.run("connect", plan.ECHO.address, hex(scenario.DENIED_PSM["bredr"]), status=1)
     assert errors == "vl2cap-serial: connect: the driver domain does not allow it (-13)\n"
+
+
+@pytest.fixture(scope="module")
+def small_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClientProgram]:
+    """The program that obeys lines, for other processors."""
+    require("other processors", "powerpc-linux-gnu-gcc", "qemu-ppc", "/lib/ld-linux.so.2")
+    path = tmp_path_factory.mktemp("small")
+    # The headers that the compiler of one's own machine and another's cannot both have where they are.
+    compilers = {
+        "32 bits": ["cc", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu", *SANITIZE],
+        "big-endian": ["powerpc-linux-gnu-gcc", "-static"],
+    }
+    for name, compiler in compilers.items():
+        subprocess.run([*compiler, *LINES_FLAGS, *OPTIONS, "-o", path / name, *LINES], check=True)
+    return {
+        "32 bits": ClientProgram([path / "32 bits"]),
+        "big-endian": ClientProgram(["qemu-ppc", path / "big-endian"]),
+    }
+
+
+@pytest.mark.parametrize("processor", ["32 bits", "big-endian"])
+def test_other_processors(
+    gateway: Gateway, modem: NullModem, small_programs: dict[str, ClientProgram], processor: str
+) -> None:
+    program = small_programs[processor]
+    with Client(gateway.domain, program._replace(command=[*program.command, modem.ports[1]])) as client:
+        scenario.tells_what_the_adapter_is(client)
+        channel = scenario.connect(client, "le")
+        assert client.ask("echo", channel, 1, 300) == ["300"]
+        assert client.ask("echo", channel, 2048, 2048) == ["1"]
+        client.quit()
+
+
+def test_dos(gateway: Gateway, modem: NullModem, tmp_path: Path) -> None:
+    """In DOSBox, whose serial port is the line."""
+    require("DOS", "bcc", "dosbox")
+    subprocess.run(["make", "-s", "-C", SOURCES, f"OUT={tmp_path}", "dos"], check=True)
+    gateway.wait_serving()
+    commands = [
+        "vl2cap.com info", f"vl2cap.com -n 2 ping {plan.ECHO.address}",
+        f"vl2cap.com -n 2 -z 500 -r ping {plan.ECHO.le_address} {plan.ECHO_PSM['le']}",
+    ]  # fmt: skip
+    lines = [f"{command} > {number}.txt" for number, command in enumerate(commands)]
+    configuration = tmp_path / "dosbox.conf"
+    port = modem.ports[1].removeprefix("/dev/")
+    batch = "\n".join([f"mount c {tmp_path}", "c:", *lines, "exit"])
+    configuration.write_text(f"[serial]\nserial1=directserial realport:{port}\n[autoexec]\n{batch}\n")
+    environment = os.environ | {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "HOME": str(tmp_path)}
+    command: list[str | Path] = ["dosbox", "-conf", configuration, "-noconsole"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    said = [(tmp_path / f"{number}.TXT").read_text() for number in range(len(commands))]
+    assert plan.DONGLE_ADDRESS in said[0], done.stderr
+    assert "2 of 2 came back" in said[1]
+    assert "2 of 2 came back" in said[2]
 
 
 @pytest.mark.parametrize(

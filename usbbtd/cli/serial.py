@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from signal import SIGTERM
+from time import monotonic
 
 from usbbtd.cli.arguments import between
 from usbbtd.cli.program import add_version, never_wait, program
@@ -23,6 +25,26 @@ from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 
 _AUTO = "auto"
+_MOST_LINES, _PERIOD_S = 30, 60.0
+
+
+class _Notices:
+    """Says on standard error what people should know. A guest can cause that: of too many, only how many is said."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_MOST_LINES)
+        self._left_out = 0
+
+    def say(self, text: str) -> None:
+        now = monotonic()
+        if len(self._times) == _MOST_LINES and now - self._times[0] < _PERIOD_S:
+            self._left_out += 1
+            return
+        self._times.append(now)
+        if self._left_out:
+            _say(f"{self._left_out} messages were left out")
+            self._left_out = 0
+        _say(text)
 
 
 @program("usbbt-serial")
@@ -49,7 +71,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             return await find_terminal(store, guest) if arguments.line == _AUTO else str(arguments.line)
 
         device = arguments.device if arguments.device is not None else await find_device(store, guest)
-        await serve_guest(device, find_line, _say, baud=arguments.baud)
+        await serve_guest(device, find_line, _Notices().say, baud=arguments.baud)
     finally:
         await store.close()
 

@@ -1,4 +1,4 @@
-"""The line of a serial guest: a terminal, a pseudo terminal or a socket of the Unix domain, without waiting."""
+"""The line of a serial guest: a terminal, a device like a virtio port, or a socket of the Unix domain. Never waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RATES = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name
 
 
 class Line:
-    """A line that is open. ``baud``: its rate; None for a socket. ``path``: for people.
+    """A line that is open. ``baud``: its rate; None if it is no terminal. ``path``: for people.
 
     ``received`` gets octets; ``written`` is called when all that was written is on the line; ``ended`` with the reason
     when it is no more, once. All are called from the event loop.
@@ -118,9 +118,9 @@ def _open(path: str) -> tuple[socket.socket | None, int, bool]:
             raise
         return end, end.fileno(), False
     if not stat.S_ISCHR(mode):
-        raise OSError(errno.ENOTTY, "neither a terminal nor a socket", path)
+        raise OSError(errno.ENOTTY, "neither a terminal, another device, nor a socket", path)
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    return None, descriptor, True
+    return None, descriptor, os.isatty(descriptor)
 
 
 def _make_raw(descriptor: int, baud: int | None) -> int | None:

@@ -32,7 +32,8 @@ from usbbtd.serial.wire import SerialChannelFacts, SerialInfo
 _DEFAULT_TIMEOUT_MS = 20_000  # as CONNECT's in l2capif
 _DEFAULT_INTERVAL_MS = 100
 _ATT_CID = 0x0004
-_LINGER_S = 1.0  # how long a release waits until what the client has sent is on its way
+#: How long a release waits until the peer has what the client has sent; closing the channel takes up to a second of it.
+_LINGER_S = 2.0
 
 #: The names of the guest's API, by l2capif.h's numbers.
 _TRANSPORTS = {number: name for name, number in TRANSPORTS.items()}
@@ -52,6 +53,7 @@ class _Served:
         self.sdus: deque[bytes] = deque()  # from the client
         self.changed = asyncio.Event()  # there are more of them, or the client has released it, or the peer has ended
         self.room = asyncio.Event()  # the client takes more
+        self.is_channel = False  # it is one, and open
         self.released = False
         self.task = asyncio.create_task(work)
 
@@ -184,6 +186,7 @@ class SerialServer:
             parse_address(address), ADDRESS_TYPES[address_type], level, channel.psm,
             min(channel.tx_mtu, self._bridge.limits.mtu), channel.rx_mtu,
         )  # fmt: skip
+        made.server.is_channel = True
         async with channel:
             self._bridge.open_channel(made, facts)
             self._flush()
@@ -221,7 +224,7 @@ class SerialServer:
         """Ends an object, after what the client has sent, and answers its RELEASE."""
         served.released = True
         served.changed.set()
-        if served.sdus:
+        if served.is_channel:
             await asyncio.wait([served.task], timeout=_LINGER_S)
         served.task.cancel()
         await asyncio.gather(served.task, return_exceptions=True)

@@ -12,7 +12,9 @@
 #include "line.h"
 #include "session.h"
 
+#ifndef DEFAULT_LINE
 #define DEFAULT_LINE "/dev/ttyS0"
+#endif
 #define FOREVER_MS   0x7FFFFFFFUL
 #define CHANNEL      1
 #define LISTENER     2
@@ -95,7 +97,11 @@ static int read_number(const char *text, unsigned long most, unsigned long *numb
 
 static void print_address(const unsigned char *addr)
 {
-    printf("%02X:%02X:%02X:%02X:%02X:%02X", addr[5], addr[4], addr[3], addr[2], addr[1], addr[0]);
+    static const char digits[] = "0123456789ABCDEF";    /* not every libc knows %X */
+    unsigned int i;
+
+    for (i = 6; i-- > 0;)
+        printf("%c%c%s", digits[addr[i] >> 4], digits[addr[i] & 15], i ? ":" : "");
 }
 
 /* ---------------------------------------------------------------------------------------------------- commands -- */
@@ -148,7 +154,7 @@ static int scan(void)
     (void)vls_scan(&session, CHANNEL, transport, VLS_SCAN_ACTIVE);
     ret = session_answer(CHANNEL);
     while (ret == 0 && ((line_now() - since) & 0xFFFFFFFFUL) < options.seconds * 1000) {
-        length = session_recv(CHANNEL, report, sizeof(report), 100);
+        length = session_recv(CHANNEL, report, sizeof(report), 100UL);
         if (length == VLS_ETIMEDOUT)
             continue;
         if (length < 0) {
@@ -191,7 +197,7 @@ static int converse(void)
         print_sdus();
         if (session.objects[CHANNEL - 1].state != VLS_OPEN)
             return session.objects[CHANNEL - 1].ret;
-        found = session_turn(1000, 1);
+        found = session_turn(1000UL, 1);
         if (found < 0)
             return SESSION_LOST;
         if (!(found & LINE_INPUT))
@@ -204,13 +210,13 @@ static int converse(void)
         if (length > most)
             return VLS_EINVAL;
         if (count > 0 || length)
-            while ((ret = session_send(CHANNEL, sdu, length, 100)) == VLS_ETIMEDOUT)
+            while ((ret = session_send(CHANNEL, sdu, length, 100UL)) == VLS_ETIMEDOUT)
                 print_sdus();
         length = 0;
         if (ret != 0)
             return ret;
         if (count < 0) {
-            for (i = 0; i < 10 && session_turn(100, 0) >= 0; i++)
+            for (i = 0; i < 10 && session_turn(100UL, 0) >= 0; i++)
                 print_sdus();
             return 0;
         }
@@ -219,7 +225,7 @@ static int converse(void)
 
 static int connect_to(const unsigned char *addr, unsigned long psm)
 {
-    int ret = vls_connect(&session, CHANNEL, addr, options.addr_type, (unsigned int)psm, options.level, 0, 0);
+    int ret = vls_connect(&session, CHANNEL, addr, options.addr_type, (unsigned int)psm, options.level, 0, 0UL);
 
     return ret != 0 ? ret : session_answer(CHANNEL);
 }
@@ -287,13 +293,13 @@ static int ping_once(const unsigned char *addr, unsigned long psm, unsigned int 
     int ret;
 
     if (psm == 0) {
-        (void)vls_echo(&session, CHANNEL, addr, sdu, size > VLS_MAX_ECHO_SIZE ? VLS_MAX_ECHO_SIZE : size, 0);
+        (void)vls_echo(&session, CHANNEL, addr, sdu, size > VLS_MAX_ECHO_SIZE ? VLS_MAX_ECHO_SIZE : size, 0UL);
         return session_answer(CHANNEL);
     }
-    ret = session_send(CHANNEL, sdu, size, 20000);
+    ret = session_send(CHANNEL, sdu, size, 20000UL);
     if (ret != 0)
         return ret;
-    ret = session_recv(CHANNEL, sdu, VLS_MTU, 20000);
+    ret = session_recv(CHANNEL, sdu, VLS_MTU, 20000UL);
     return ret < 0 ? ret : ret == (int)size ? 0 : VLS_EBADMSG;
 }
 
@@ -335,12 +341,12 @@ static int read_options(int argc, char **argv)
         case 'p': options.addr_type = VLS_ADDR_LE_PUBLIC; continue;
         case 'e': options.echo = 1; continue;
         case 'l': options.line = value; break;
-        case 'b': ok = read_number(value, 115200, &options.baud); break;
-        case 's': ok = read_number(value, 4, &level); options.level = (unsigned int)level; break;
-        case 'w': ok = read_number(value, 86400, &options.wait_s); break;
-        case 't': ok = read_number(value, 86400, &options.seconds); break;
-        case 'n': ok = read_number(value, 1000000, &options.count); break;
-        case 'z': ok = read_number(value, VLS_MTU, &options.size); break;
+        case 'b': ok = read_number(value, 115200UL, &options.baud); break;
+        case 's': ok = read_number(value, 4UL, &level); options.level = (unsigned int)level; break;
+        case 'w': ok = read_number(value, 86400UL, &options.wait_s); break;
+        case 't': ok = read_number(value, 86400UL, &options.seconds); break;
+        case 'n': ok = read_number(value, 1000000UL, &options.count); break;
+        case 'z': ok = read_number(value, (unsigned long)VLS_MTU, &options.size); break;
         default: return -1;
         }
         if (ok != 0 || *value == '\0')
@@ -390,7 +396,7 @@ int main(int argc, char **argv)
         return usage();
     } else if (has_addr && left == 2 && strcmp(command, "ping") == 0) {
         psm = 0;
-    } else if (left != (has_addr ? 3 : 2) || read_number(argv[argc - 1], 0xFFFF, &psm) != 0) {
+    } else if (left != (has_addr ? 3 : 2) || read_number(argv[argc - 1], 0xFFFFUL, &psm) != 0) {
         return usage();
     }
     if (session_open(options.line, options.baud) != 0)

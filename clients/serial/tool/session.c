@@ -69,7 +69,7 @@ int session_answer(unsigned int id)
     const struct vls_object *made = &session.objects[id - 1];
 
     while (made->state == VLS_ASKED)
-        if (session_turn(1000, 0) < 0)
+        if (session_turn(1000UL, 0) < 0)
             return SESSION_LOST;
     return made->ret;
 }
@@ -78,7 +78,7 @@ void session_release(unsigned int id)
 {
     (void)vls_release(&session, id);
     while (session.objects[id - 1].state == VLS_RELEASING)
-        if (session_turn(1000, 0) < 0)
+        if (session_turn(1000UL, 0) < 0)
             return;
 }
 
@@ -90,7 +90,7 @@ int session_info(unsigned long ms)
     while (session.info_ret == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100, 0) < 0)
+        if (session_turn(100UL, 0) < 0)
             return SESSION_LOST;
     }
     return session.info_ret;
@@ -109,7 +109,7 @@ int session_ready(unsigned long ms)
         if (has_passed(since, ms))
             return VLS_ENODEV;
         while (!has_passed(asked, ASK_AGAIN_MS))
-            if (session_turn(100, 0) < 0)
+            if (session_turn(100UL, 0) < 0)
                 return SESSION_LOST;
     }
 }
@@ -122,7 +122,7 @@ int session_send(unsigned int id, const unsigned char *sdu, unsigned int length,
     while ((ret = vls_send(&session, id, sdu, length)) == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100, 0) < 0)
+        if (session_turn(100UL, 0) < 0)
             return SESSION_LOST;
     }
     return ret;
@@ -136,7 +136,7 @@ int session_recv(unsigned int id, unsigned char *sdu, unsigned int size, unsigne
     while ((ret = vls_recv(&session, id, sdu, size)) == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100, 0) < 0)
+        if (session_turn(100UL, 0) < 0)
             return SESSION_LOST;
     }
     return ret;
