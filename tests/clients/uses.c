@@ -8,6 +8,7 @@
  *     uses att ADDRESS                         exchanges MTUs with an LE peer by the Attribute Protocol
  *     uses advertise COUNT                     advertises COUNT octets of data
  *     uses agent TYPE ADDRESS LEVEL            pairs; says yes to all that is asked, 424242 for a passkey
+ *     uses refused                             says when it tries again a device whose state it may not write
  *     uses limits                              makes more of everything than there may be, and what is not legal
  *
  * Prints what it does, and ends with 1 and a message if it is not as it should be. TYPE: 0 BR/EDR, 1 LE public, 2 random.
@@ -293,6 +294,13 @@ static void run_limits(char **argv)
         vl2cap_release(channels[i], 0);     /* vl2cap_close() ends the others */
 }
 
+static void run_refused(char **argv)
+{
+    (void)argv;
+    check(vl2cap_process(device), "process");
+    say(vl2cap_timeout(device) > 0 ? "later" : "at once");
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -300,14 +308,16 @@ int main(int argc, char **argv)
         int arguments;
         void (*run)(char **argv);
     } uses[] = {{"echo", 5, run_echo}, {"loop", 5, run_loop},           {"unread", 3, run_unread},
-                     {"att", 1, run_att},   {"advertise", 1, run_advertise}, {"agent", 3, run_agent},   {"limits", 0, run_limits}};
+                     {"att", 1, run_att},   {"advertise", 1, run_advertise}, {"agent", 3, run_agent},   {"limits", 0, run_limits},
+                     {"refused", 0, run_refused}};
 
     for (size_t i = 0; argc > 1 && i < sizeof(uses) / sizeof(uses[0]); i++) {
         if (strcmp(argv[1], uses[i].name) != 0 || argc != 2 + uses[i].arguments)
             continue;
         if (vl2cap_open(&device, NULL))
             fail("open");
-        check(vl2cap_wait_ready(device, TIMEOUT_MS), "ready");
+        if (uses[i].run != run_refused)
+            check(vl2cap_wait_ready(device, TIMEOUT_MS), "ready");
         uses[i].run(argv + 2);
         vl2cap_close(device);
         return 0;

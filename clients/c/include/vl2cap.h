@@ -140,7 +140,7 @@ struct vl2cap_options {
 
 /*
  * Opens a device, and begins to connect to its backend. `options`: NULL for device 0.
- * Returns VL2CAP_NO_XEN, VL2CAP_NO_DRIVER, VL2CAP_EBUSY, VL2CAP_ENOMEM, VL2CAP_EINVAL.
+ * Returns VL2CAP_NO_XEN, VL2CAP_NO_DRIVER, VL2CAP_EBUSY, VL2CAP_ENOMEM, VL2CAP_EINVAL, VL2CAP_EIO (too many open files).
  */
 VL2CAP_API int vl2cap_open(struct vl2cap **device, const struct vl2cap_options *options);
 
@@ -236,7 +236,7 @@ VL2CAP_API int vl2cap_wait(struct vl2cap_object *object, int timeout_ms);
 
 /*
  * Ends an object of any kind, which is not valid any more. `linger_ms`: how long a channel waits until the peer has
- * taken what was sent; with 0 that may be lost. NULL is passed over.
+ * taken what was sent, also if signals come; with 0 that may be lost. NULL is passed over.
  */
 VL2CAP_API void vl2cap_release(struct vl2cap_object *object, int linger_ms);
 

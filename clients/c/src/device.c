@@ -17,7 +17,7 @@ static bool is_due(uint64_t at_us)
 
 int vl2cap_timeout(const struct vl2cap *device)
 {
-    uint64_t at = device->state == CLOSED ? device->closed_until_us : 0, now;
+    uint64_t at = device->state == CLOSED || device->state == UNKNOWN ? device->closed_until_us : 0, now;
 
     if (device->again)
         return 0;
@@ -39,7 +39,7 @@ static int serve(struct vl2cap *device, int timeout_ms)
         return failure_note(device, events, "event channels or xenstore fail");
     if (events & OS_EVTCHN)
         commands_receive(device);
-    if (device->state == CLOSED && is_due(device->closed_until_us)) {
+    if ((device->state == CLOSED || device->state == UNKNOWN) && is_due(device->closed_until_us)) {
         device->closed_until_us = 0;
         device->again = true;
     }
@@ -73,7 +73,8 @@ static int look_at_once(struct vl2cap *device, int (*attempt)(void *argument, bo
     return result;
 }
 
-int device_wait(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms)
+static int wait_for(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms,
+                    bool through_signals)
 {
     bool spins = device->spin_us && timeout_ms;
     int result = attempt(argument, !spins);
@@ -92,12 +93,22 @@ int device_wait(struct vl2cap *device, int (*attempt)(void *argument, bool arm),
         result = serve(device, timeout_ms < 0 ? -1 : (int)((deadline - now + 999) / 1000));
         if (result < 0)
             return result;
-        if (result & OS_INTERRUPTED)
+        if (result & OS_INTERRUPTED && !through_signals)
             return VL2CAP_NOT_YET;
         result = attempt(argument, !spins);
         if (result != VL2CAP_NOT_YET)
             return result;
     }
+}
+
+int device_wait(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms)
+{
+    return wait_for(device, attempt, argument, timeout_ms, false);
+}
+
+int device_wait_out(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms)
+{
+    return wait_for(device, attempt, argument, timeout_ms, timeout_ms >= 0);
 }
 
 /* Open and close ----------------------------------------------------------------------------------------------------- */
@@ -147,7 +158,7 @@ void vl2cap_close(struct vl2cap *device)
     for (struct vl2cap_object *object = device->objects; object; object = object->next)
         object->released = true;
     if (handshake_leave(device))
-        device_wait(device, try_left, device, GOODBYE_MS);
+        device_wait_out(device, try_left, device, GOODBYE_MS);
     handshake_end(device);
     os_close(device->os);
     free(device);

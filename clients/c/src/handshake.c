@@ -69,13 +69,6 @@ static bool backend_has(struct vl2cap *device, const char *node)
     return read_backend(device, node, untrusted_text, sizeof(untrusted_text)) == 1 && untrusted_text[0] == '1';
 }
 
-static void write_state(struct vl2cap *device, enum xenbus_state state)
-{
-    if (write_own(device, "state", (uint32_t)state) < 0)
-        snprintf(device->trouble, sizeof(device->trouble), "xenstore does not let this program write its state");
-    device->state = state;
-}
-
 /* What the device's directory names: the backend's directory and domain. */
 static bool read_link(struct vl2cap *device, char backend[PATH_SIZE], uint32_t *domid)
 {
@@ -125,6 +118,14 @@ static void pause_after_fault(struct vl2cap *device, const char *reason)
     snprintf(device->trouble, sizeof(device->trouble), "%s", reason);
     device->closed_until_us = os_now_us() + device->pause_us;
     device->pause_us = device->pause_us < LAST_PAUSE_US / 2 ? 2 * device->pause_us : LAST_PAUSE_US;
+}
+
+static void write_state(struct vl2cap *device, enum xenbus_state state)
+{
+    device->cannot_write = write_own(device, "state", (uint32_t)state) < 0;
+    if (device->cannot_write)
+        pause_after_fault(device, "xenstore does not let this program write its state");
+    device->state = state;
 }
 
 void handshake_break_off(struct vl2cap *device, const char *reason)
@@ -212,6 +213,8 @@ static void forget(struct vl2cap *device)
 {
     detach(device);
     os_watch(device->os, BACKEND, NULL);
+    if (!device->cannot_write)
+        device->closed_until_us = 0;    /* a device that was made anew has no faults */
     device->state = UNKNOWN;
     device->backend[0] = '\0';
 }
@@ -231,7 +234,10 @@ static bool load(struct vl2cap *device)
         return false;
     }
     snprintf(path, sizeof(path), "%s/state", device->backend);
-    os_watch(device->os, BACKEND, path);
+    if (os_watch(device->os, BACKEND, path) < 0) {
+        pause_after_fault(device, "xenstore does not let this program watch the backend");
+        return false;
+    }
     if (read_own(device, "state", text, sizeof(text)) == 1 && (text[0] == '1' || text[0] == '6'))
         device->state = text[0] == '1' ? INITIALISING : CLOSED;
     else
@@ -246,7 +252,7 @@ static bool advance(struct vl2cap *device)
     const char *reason;
 
     if (device->state == UNKNOWN)
-        return !device->leaving && load(device);
+        return !device->leaving && os_now_us() >= device->closed_until_us && load(device);
     if (!is_ours(device)) {
         forget(device);
         return true;

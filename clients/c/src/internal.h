@@ -69,7 +69,8 @@ struct vl2cap {
     enum xenbus_state state;            /* ours; UNKNOWN while there is no device                                */
     char backend[PATH_SIZE];            /* the backend's directory                                               */
     uint32_t backend_domid;
-    uint64_t pause_us, closed_until_us; /* after a fault the device stays Closed for a while                     */
+    uint64_t pause_us, closed_until_us; /* after a fault the device stays Closed, or is not looked at, for a while */
+    bool cannot_write;                  /* our state, the last time                                              */
     bool again;                         /* device_follow() has more to do                                               */
     bool leaving;                       /* by vl2cap_close()                                                     */
 
@@ -120,6 +121,9 @@ void handshake_end(struct vl2cap *device);      /* lets go of everything, whatev
  * waited for has to bring an event. Returns VL2CAP_NOT_YET when the time is over, or VL2CAP_EIO.
  */
 int device_wait(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms);
+
+/* The same, but a signal ends it only if the time has no limit: for what a program cannot call again. */
+int device_wait_out(struct vl2cap *device, int (*attempt)(void *argument, bool arm), void *argument, int timeout_ms);
 
 /* commands.c */
 uint32_t commands_new_id(struct vl2cap *device);

@@ -58,9 +58,9 @@ int store_open(struct store *store)
     store->fd = path ? open_path(path) : -1;
     for (size_t i = 0; !path && store->fd < 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
         store->fd = open_path(usual[i]);
-    store->fired = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (store->fd < 0)
-        return VL2CAP_NO_XEN;
+        return errno == EMFILE || errno == ENFILE ? VL2CAP_EIO : VL2CAP_NO_XEN;
+    store->fired = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return store->fired < 0 ? VL2CAP_EIO : 0;
 }
 
@@ -89,8 +89,10 @@ static bool read_all(int fd, void *to, size_t size)
 static bool write_all(int fd, const void *from, size_t size)
 {
     for (size_t done = 0; done < size;) {
-        ssize_t put = write(fd, (const char *)from + done, size - done);
+        ssize_t put = send(fd, (const char *)from + done, size - done, MSG_NOSIGNAL);
 
+        if (put < 0 && errno == ENOTSOCK)
+            put = write(fd, (const char *)from + done, size - done);
         if (put < 0 && errno != EINTR)
             return false;
         done += put > 0 ? (size_t)put : 0;

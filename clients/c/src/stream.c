@@ -189,24 +189,32 @@ short stream_poll(struct vl2cap_object *object, short events, bool arm)
     return found;
 }
 
+struct dropping {
+    struct receiving receiving;
+    uint64_t until_us;
+};
+
+/* Who sends without end must not keep us beyond the time. */
 static int try_drop(void *argument, bool arm)
 {
-    struct vl2cap_object *object = argument;
-    struct receiving receiving = {object, NULL, UINT32_MAX, UINT32_MAX};
+    struct dropping *dropping = argument;
     int result;
 
     do
-        result = try_receive(&receiving, arm);
-    while (result >= 0);
-    return result;
+        result = try_receive(&dropping->receiving, arm);
+    while (result >= 0 && os_now_us() < dropping->until_us);
+    return result >= 0 ? VL2CAP_NOT_YET : result;
 }
 
 void stream_finish(struct vl2cap_object *object, int timeout_ms)
 {
     struct vl2cap_failure failure = object->device->failure;
+    struct dropping dropping = {{object, NULL, UINT32_MAX, UINT32_MAX}, UINT64_MAX};
 
+    if (timeout_ms >= 0)
+        dropping.until_us = os_now_us() + (uint64_t)timeout_ms * 1000;
     vl2cap_shutdown(object);
-    device_wait(object->device, try_drop, object, timeout_ms);
+    device_wait_out(object->device, try_drop, &dropping, timeout_ms);
     object->device->failure = failure;      /* that it ends is none */
 }
 

@@ -251,7 +251,7 @@ static void run(uint64_t seed)
 {
     struct vl2cap_options options = {.device = 0};
 
-    hostile_begin(seed, seed % 4 == 0 ? 0 : (unsigned)(1u << seed % 7));
+    hostile_begin(seed, seed % 4 == 0 ? 0 : (unsigned)(1u << seed % 7), seed % 5 == 0);
     options.spin_us = hostile_random(2) ? 0 : hostile_random(500);
     memset(objects, 0, sizeof(objects));
     if (vl2cap_open(&device, &options))

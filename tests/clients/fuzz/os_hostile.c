@@ -7,7 +7,6 @@
 
 #include "os_hostile.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +31,8 @@ static struct os the_only;
 static bool is_open;
 static uint64_t state, now_us;
 static unsigned lies;
+static bool floods;
+static bool works;                      /* all that was asked for since our state is Closing */
 
 static uint8_t *shared[MOST_SHARED];    /* by grant reference - 1 */
 static bool ports[MOST_PORTS];          /* by port - 1 */
@@ -75,11 +76,12 @@ static void wrong(const char *what)
     abort();
 }
 
-void hostile_begin(uint64_t seed, unsigned how_many)
+void hostile_begin(uint64_t seed, unsigned how_many, bool does_flood)
 {
     state = seed;
     now_us = 1;
     lies = how_many;
+    floods = does_flood;
     own_state = 1;
     backend_state = 2;
     ring_ref = 0;
@@ -218,6 +220,8 @@ static void serve_ring(struct l2capif_data_intf *indices, uint32_t cmd)
             put_octet(indices, half, at + L2CAPIF_LENGTH_SIZE + i, octets[i]);
         indices->in.producer.prod = at + L2CAPIF_LENGTH_SIZE + length;
     }
+    if (floods)
+        indices->in.producer.cons_event = indices->in.consumer.cons + 1;
     indices->out.consumer.cons = indices->out.producer.prod;
     indices->out.consumer.prod_event = one_in(2) ? indices->out.producer.prod + 1 : any_word();
     if (lie())
@@ -258,7 +262,7 @@ static void act(void)
         return;
     serve_commands((struct l2capif_ring_page *)(void *)page_of(ring_ref));
     for (unsigned i = 0; i < ring_count; i++)
-        if (one_in(2))
+        if (floods || one_in(2))
             serve_ring((struct l2capif_data_intf *)(void *)page_of(rings[i].ref), rings[i].cmd);
 }
 
@@ -306,8 +310,10 @@ int os_write(struct os *os, const char *path, const char *value)
     (void)os;
     if (strncmp(path, OWN, strlen(OWN)) != 0)
         wrong("writes where it may not");
-    if (!strcmp(path, OWN "state"))
+    if (!strcmp(path, OWN "state")) {
         own_state = (unsigned)atoi(value);
+        works = own_state == 5;
+    }
     if (!strcmp(path, OWN "ring-ref"))
         ring_ref = (uint32_t)strtoul(value, NULL, 10);
     return one_in(200) ? VL2CAP_EIO : 0;
@@ -368,6 +374,8 @@ void os_unshare(struct os *os, struct os_page *pages, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         if (!page_of(pages[i].ref) || page_of(pages[i].ref) != pages[i].memory)
             wrong("takes back what it does not share");
+        if (pages[i].ref == ring_ref && own_state == 5 && backend_state == 4 && works && !lies)
+            wrong("closes, and does not wait until the backend has let go");
         forget_ring(pages[i].ref);
         free(shared[pages[i].ref - 1]);
         shared[pages[i].ref - 1] = NULL;
@@ -414,9 +422,15 @@ int os_evtchn_notify(struct os *os, uint32_t port)
 int os_wait(struct os *os, int timeout_ms)
 {
     (void)os;
+    if (one_in(32))
+        return OS_INTERRUPTED;
     now_us += timeout_ms < 0 ? 1000000 : 1 + hostile_random((uint32_t)timeout_ms * 1000 + 1);
     act();
-    return one_in(300) ? VL2CAP_EIO : (int)hostile_random(64) < 2 ? OS_INTERRUPTED : OS_STORE | OS_EVTCHN;
+    if (one_in(300)) {
+        works = false;
+        return VL2CAP_EIO;
+    }
+    return OS_STORE | OS_EVTCHN;
 }
 
 vl2cap_event_t os_event(const struct os *os)

@@ -4,10 +4,11 @@
 #ifndef OS_HOSTILE_H
 #define OS_HOSTILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* Begins a world. `lies`: of 1000 things that the backend does, how many break a rule. */
-void hostile_begin(uint64_t seed, unsigned lies);
+/* Begins a world. `lies`: of 1000 things that the backend does, how many break a rule. `floods`: it always has a message. */
+void hostile_begin(uint64_t seed, unsigned lies, bool floods);
 
 /* A number below `limit`, or 0. */
 uint32_t hostile_random(uint32_t limit);
