@@ -14,6 +14,7 @@ from tests.support.domain import Domain, DomainProcess, NewDomain
 from tests.support.echo_backend import serve
 from tests.support.stack import Stack
 from usbbtd.cli.ctl import main as usbbtctl
+from usbbtd.l2capif.nodes import VL2CAP
 
 PEER = "C0:FF:EE:00:00:01"
 ADVERTISER = "F0:F1:F2:00:00:11"
@@ -54,7 +55,7 @@ def run(guest: Domain, vl2cap: Vl2cap) -> Run:
     return partial(vl2cap.run, guest, program="uses")
 
 
-@pytest.mark.parametrize("how", ["echo", "loop"])
+@pytest.mark.parametrize("how", ["echo", "loop", "turns"])
 @pytest.mark.parametrize("size", [0, 1, 4, 1000, 4090, 4096])
 def test_every_octet_comes_back(run: Run, pair: Pair, how: str, size: int) -> None:
     assert run(how, "0", PEER, "0x1001", "500", str(size)) == ("echoed\n", "")
@@ -84,6 +85,31 @@ def test_what_came_before_the_service_went_can_be_read(pair: Pair, vl2cap: Vl2ca
     pair.start_backend()
     output, errors = process.communicate(timeout=20)
     assert (output, errors) == ("unread\n1 SDU, then -4097\n", "")
+
+
+def test_a_loop_learns_once_of_what_was_left(pair: Pair, vl2cap: Vl2cap) -> None:
+    pair.start_backend(True, True)  # which does not have to be asked now and then, for which there is a timeout, too
+    output, errors = vl2cap.run(pair.guest, "unseen", "0", PEER, "0x1001", program="uses")
+    assert errors == ""
+    assert output.splitlines() == [
+        "after a call that waited: 0",
+        "left on purpose: -1",
+        "one taken: 0",
+        "no more: -4096",
+        "all taken: -1",
+    ]
+
+
+def test_a_service_that_went_while_the_program_was_in_no_call_is_not_ready(pair: Pair, vl2cap: Vl2cap) -> None:
+    pair.start_backend()
+    process = vl2cap.start(pair.guest, "stale", program="uses")
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    state = f"{pair.driver.home}/{VL2CAP.backend_path(pair.guest.domid, 0)}/state"
+    assert pair.backend
+    pair.backend.kill()
+    pair.guest.world.change_store(write=[(state, "6", [f"n{pair.driver.domid}", f"r{pair.guest.domid}"])])
+    assert process.communicate("\n", timeout=20) == ("then -4096\n", "")
 
 
 def test_the_library_has_no_thread(pair: Pair, sanitized: Path) -> None:

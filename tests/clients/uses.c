@@ -4,7 +4,10 @@
  *
  *     uses echo TYPE ADDRESS PSM COUNT SIZE    echoes COUNT SDUs of SIZE octets, several at a time
  *     uses loop TYPE ADDRESS PSM COUNT SIZE    the same in a loop of the program's own, with timeouts of 0
+ *     uses turns TYPE ADDRESS PSM COUNT SIZE   the same, and takes one SDU a wake-up
+ *     uses unseen TYPE ADDRESS PSM             is woken for what came for one channel while it waited at another
  *     uses unread TYPE ADDRESS PSM             is told when the service goes, and then reads what came before
+ *     uses stale                               is in no call until a line comes, and looks whether it is ready then
  *     uses att ADDRESS                         exchanges MTUs with an LE peer by the Attribute Protocol
  *     uses advertise COUNT                     advertises COUNT octets of data
  *     uses agent TYPE ADDRESS LEVEL            pairs; says yes to all that is asked, 424242 for a passkey
@@ -145,13 +148,19 @@ static void run_echo(char **argv)
     say("echoed");
 }
 
+/* Waits as vl2cap_event() says. Returns false if nothing has happened for too long. */
 static bool wait_for_event(void)
 {
+    int timeout_ms = vl2cap_timeout(device);
+    int at_most = timeout_ms < 0 || timeout_ms > TIMEOUT_MS ? TIMEOUT_MS : timeout_ms;
+
 #ifdef _WIN32
-    return WaitForSingleObject(vl2cap_event(device), TIMEOUT_MS) == WAIT_OBJECT_0;
+    if (WaitForSingleObject(vl2cap_event(device), (DWORD)at_most) == WAIT_OBJECT_0)
 #else
-    return poll(&(struct pollfd){.fd = vl2cap_event(device), .events = POLLIN}, 1, TIMEOUT_MS) > 0;
+    if (poll(&(struct pollfd){.fd = vl2cap_event(device), .events = POLLIN}, 1, at_most) > 0)
 #endif
+        return true;
+    return at_most == timeout_ms;
 }
 
 static void run_loop(char **argv)
@@ -167,6 +176,40 @@ static void run_loop(char **argv)
     }
     vl2cap_release(stream.channel, 1000);
     say("echoed");
+}
+
+static void run_turns(char **argv)
+{
+    struct stream stream = new_stream(argv);
+
+    while (stream.echoed < stream.count) {
+        send_some(&stream);
+        if (!wait_for_event())
+            fail("nothing happens");
+        check(vl2cap_process(device), "process");
+        take(&stream, 0);
+    }
+    vl2cap_release(stream.channel, 1000);
+    say("echoed");
+}
+
+static void run_unseen(char **argv)
+{
+    struct vl2cap_object *channel = connect_to(argv, 2048), *other = connect_to(argv, 2048);
+
+    check(vl2cap_send(channel, "unseen", 6, TIMEOUT_MS), "send");
+    check(vl2cap_poll(device, &(struct vl2cap_poll){channel, VL2CAP_POLLIN, 0}, 1, TIMEOUT_MS), "poll");
+    check(vl2cap_send(other, "other", 5, TIMEOUT_MS), "send");
+    check(vl2cap_recv(other, received, sizeof(received), TIMEOUT_MS), "recv");
+    printf("after a call that waited: %d\n", vl2cap_timeout(device));
+    check(vl2cap_process(device), "process");
+    printf("left on purpose: %d\n", vl2cap_timeout(device));
+    check(vl2cap_recv(channel, received, sizeof(received), 0), "recv");
+    printf("one taken: %d\n", vl2cap_timeout(device));
+    printf("no more: %d\n", vl2cap_recv(channel, received, sizeof(received), 0));
+    printf("all taken: %d\n", vl2cap_timeout(device));
+    vl2cap_release(channel, 1000);
+    vl2cap_release(other, 1000);
 }
 
 /* Waits at another channel until the service goes, and then counts what is left to be read. */
@@ -187,6 +230,14 @@ static void run_unread(char **argv)
     printf("%u SDU, then %d\n", count, length);
     vl2cap_release(channel, 1000);
     vl2cap_release(other, 1000);
+}
+
+static void run_stale(char **argv)
+{
+    (void)argv;
+    say("ready");
+    getchar();
+    printf("then %d\n", vl2cap_wait_ready(device, 0));
 }
 
 static void run_att(char **argv)
@@ -307,9 +358,9 @@ int main(int argc, char **argv)
         const char *name;
         int arguments;
         void (*run)(char **argv);
-    } uses[] = {{"echo", 5, run_echo}, {"loop", 5, run_loop},           {"unread", 3, run_unread},
-                     {"att", 1, run_att},   {"advertise", 1, run_advertise}, {"agent", 3, run_agent},   {"limits", 0, run_limits},
-                     {"refused", 0, run_refused}};
+    } uses[] = {{"echo", 5, run_echo},           {"loop", 5, run_loop},   {"turns", 5, run_turns}, {"unseen", 3, run_unseen},
+                {"unread", 3, run_unread},       {"stale", 0, run_stale}, {"att", 1, run_att},     {"agent", 3, run_agent},
+                {"advertise", 1, run_advertise}, {"limits", 0, run_limits}, {"refused", 0, run_refused}};
 
     for (size_t i = 0; argc > 1 && i < sizeof(uses) / sizeof(uses[0]); i++) {
         if (strcmp(argv[1], uses[i].name) != 0 || argc != 2 + uses[i].arguments)

@@ -17,10 +17,11 @@
  *
  * Calls that wait have `timeout_ms`: how long at most, 0 for not at all, VL2CAP_FOREVER for without limit. If it was not
  * long enough, or a signal came, they return VL2CAP_NOT_YET, nothing is lost, and they may be called again. While one
- * waits, the whole device is served. A program with an event loop of its own waits for vl2cap_event() instead, calls
- * vl2cap_process(), and then what it waits for with a timeout of 0, each until it returns VL2CAP_NOT_YET: the event comes
- * for what is new, and not again for an SDU that was left. What came during a call that waits does not bring it either:
- * the program looks at all its objects after such a call, too. vl2cap_poll() with a timeout of 0 finds what they have.
+ * waits, the whole device is served. A program with an event loop of its own waits for vl2cap_event() instead, for
+ * vl2cap_timeout() at most, calls vl2cap_process(), and then what it waits for with a timeout of 0, once or until it
+ * returns VL2CAP_NOT_YET. The event comes for what is new; for what may be left, after a call that took something or one
+ * that waited, vl2cap_timeout() is 0 until vl2cap_process(). What is not taken then is left on purpose, and neither comes
+ * for it again. vl2cap_poll() with a timeout of 0 finds what objects have.
  *
  * The library has no threads, no global state and no signal handlers. A device and its objects belong to one thread at
  * a time. In structures that a program fills in, what it does not use is 0, so that later fields have a meaning.
@@ -157,7 +158,10 @@ VL2CAP_API void vl2cap_close(struct vl2cap *device);
 VL2CAP_API int vl2cap_wait_connected(struct vl2cap *device, int timeout_ms);
 VL2CAP_API int vl2cap_wait_ready(struct vl2cap *device, int timeout_ms);
 
-/* For the program's own loop: wait for the event, at most vl2cap_timeout() ms (-1: no limit), then vl2cap_process(). */
+/*
+ * For the program's own loop: wait for the event, at most vl2cap_timeout() ms (-1: no limit), then vl2cap_process(), and
+ * look at the objects. Ask for the timeout right before each wait: calls change it.
+ */
 VL2CAP_API vl2cap_event_t vl2cap_event(const struct vl2cap *device);
 VL2CAP_API int vl2cap_timeout(const struct vl2cap *device);
 

@@ -134,7 +134,10 @@ static int try_accept(void *argument, bool arm)
         return error;
     if (listener->accepting->state == FAILED)
         return failure_of(listener->accepting);
-    return listener->accepting->state == OPEN ? 0 : VL2CAP_NOT_YET;
+    if (listener->accepting->state == OPEN)
+        return 0;
+    listener->unseen = false;
+    return VL2CAP_NOT_YET;
 }
 
 int vl2cap_accept(struct vl2cap_object *listener, struct vl2cap_object **channel, int timeout_ms)
@@ -149,6 +152,7 @@ int vl2cap_accept(struct vl2cap_object *listener, struct vl2cap_object **channel
     else
         *channel = listener->accepting;
     listener->accepting = NULL;
+    listener->unseen = true;    /* the next peer is asked for by the next call */
     return error;
 }
 

@@ -183,6 +183,7 @@ static bool receive_answer(struct vl2cap_object *object, const struct l2capif_re
         object->error = response->ret;
     } else {
         object->state = OPEN;
+        object->unseen = object->order != 0;        /* what has come with the answer has had its event */
     }
     if (is_channel_request(object) && object->order &&
         object->response.u.channel.tx_mtu > data_ring_longest(object->order))

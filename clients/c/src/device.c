@@ -15,7 +15,8 @@ static bool is_due(uint64_t at_us)
     return at_us && os_now_us() >= at_us;
 }
 
-int vl2cap_timeout(const struct vl2cap *device)
+/* How long the device itself may be left alone: ms, or -1 for without limit. */
+static int time_left(const struct vl2cap *device)
 {
     uint64_t at = device->state == CLOSED || device->state == UNKNOWN ? device->closed_until_us : 0, now;
 
@@ -29,10 +30,19 @@ int vl2cap_timeout(const struct vl2cap *device)
     return at <= now ? 0 : (int)((at - now + 999) / 1000);
 }
 
+int vl2cap_timeout(const struct vl2cap *device)
+{
+    bool unseen = device->unseen;
+
+    for (const struct vl2cap_object *object = device->objects; object && !unseen; object = object->next)
+        unseen = object->unseen && !object->released;
+    return unseen ? 0 : time_left(device);
+}
+
 /* Waits for something to happen, and does what it asks for. Returns os_wait()'s bits, or VL2CAP_EIO. */
 static int serve(struct vl2cap *device, int timeout_ms)
 {
-    int ours = vl2cap_timeout(device);
+    int ours = time_left(device);
     int events = os_wait(device->os, timeout_ms < 0 || (ours >= 0 && ours < timeout_ms) ? ours : timeout_ms);
 
     if (events < 0)
@@ -52,9 +62,22 @@ static int serve(struct vl2cap *device, int timeout_ms)
 
 int vl2cap_process(struct vl2cap *device)
 {
-    int events = serve(device, 0);
+    int events;
 
+    device->unseen = false;     /* the program looks now; what it leaves again is left on purpose */
+    for (struct vl2cap_object *object = device->objects; object; object = object->next)
+        object->unseen = false;
+    events = serve(device, 0);
     return events < 0 ? events : 0;
+}
+
+/* As serve(), within a call that waits: the loop of the program has still to learn of what it takes. */
+static int serve_unseen(struct vl2cap *device, int timeout_ms)
+{
+    int events = serve(device, timeout_ms);
+
+    device->unseen = device->unseen || (events > 0 && events & (OS_STORE | OS_EVTCHN));
+    return events;
 }
 
 vl2cap_event_t vl2cap_event(const struct vl2cap *device)
@@ -90,7 +113,7 @@ static int wait_for(struct vl2cap *device, int (*attempt)(void *argument, bool a
         now = timeout_ms < 0 ? 0 : os_now_us();
         if (now >= deadline)
             return VL2CAP_NOT_YET;
-        result = serve(device, timeout_ms < 0 ? -1 : (int)((deadline - now + 999) / 1000));
+        result = serve_unseen(device, timeout_ms < 0 ? -1 : (int)((deadline - now + 999) / 1000));
         if (result < 0)
             return result;
         if (result & OS_INTERRUPTED && !through_signals)
@@ -196,18 +219,24 @@ static int try_ready(void *argument, bool arm)
     return device->told && device->info.powered ? 0 : VL2CAP_NOT_YET;
 }
 
+/* The backend may have gone, or told something else, since the program was in a call. */
+static int wait_for_backend(struct vl2cap *device, int (*attempt)(void *argument, bool arm), int timeout_ms)
+{
+    int error = serve_unseen(device, 0);
+
+    if (error >= 0)
+        error = device_wait(device, attempt, device, timeout_ms);
+    return error == VL2CAP_NOT_YET ? what_is_missing(device) : error;
+}
+
 int vl2cap_wait_connected(struct vl2cap *device, int timeout_ms)
 {
-    int error = device_wait(device, try_connected, device, timeout_ms);
-
-    return error == VL2CAP_NOT_YET ? what_is_missing(device) : error;
+    return wait_for_backend(device, try_connected, timeout_ms);
 }
 
 int vl2cap_wait_ready(struct vl2cap *device, int timeout_ms)
 {
-    int error = device_wait(device, try_ready, device, timeout_ms);
-
-    return error == VL2CAP_NOT_YET ? what_is_missing(device) : error;
+    return wait_for_backend(device, try_ready, timeout_ms);
 }
 
 int vl2cap_info(struct vl2cap *device, struct vl2cap_info *info)

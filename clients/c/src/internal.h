@@ -58,6 +58,7 @@ struct vl2cap_object {
     int end;                            /* why the ring has ended, 0 if it has not                               */
     bool broken;                        /* the ring may not be touched any more                                  */
     bool has_sent, shut;                /* messages; and the end of our half                                     */
+    bool unseen;                        /* something may be there that will bring no event                       */
 };
 
 struct vl2cap {
@@ -93,6 +94,7 @@ struct vl2cap {
     struct vl2cap_object *objects;
     uint32_t last_id;
     bool to_send;                       /* there is a request that has not been sent                             */
+    bool unseen;                        /* a call that waited has taken events, which may be of any object       */
 
     struct vl2cap_failure failure;
     char trouble[128];                  /* why the last connection ended or could not be made; "": it did not    */

@@ -145,8 +145,10 @@ static int try_receive(void *argument, bool arm)
         switch (data_ring_receive(&object->ring, receiving->message, receiving->size, &length, arm)) {
         case RING_NOTIFY:
             notify(object);
+            object->unseen = true;
             return (int)length;
         case RING_DONE:
+            object->unseen = true;      /* of the next message an event comes only after there was none */
             return (int)length;
         case RING_TOO_LONG:
             if (length > receiving->longest)
@@ -156,8 +158,10 @@ static int try_receive(void *argument, bool arm)
         case RING_EMPTY:
             if (object->end)
                 return ended(object);
-            if (!look_for_end(object))
+            if (!look_for_end(object)) {
+                object->unseen = object->unseen && !arm;
                 return VL2CAP_NOT_YET;
+            }
             break;              /* what came before the end may have been seen only now */
         default:
             return broke(object);
@@ -182,6 +186,8 @@ short stream_poll(struct vl2cap_object *object, short events, bool arm)
         return events;
     if (events & VL2CAP_POLLIN && (data_ring_ready(&object->ring, arm) != RING_EMPTY || look_for_end(object)))
         found |= VL2CAP_POLLIN;
+    else if (events & VL2CAP_POLLIN && arm)
+        object->unseen = false;
     if (events & VL2CAP_POLLOUT &&
         (look_for_end(object) || object->shut ||
          data_ring_room(&object->ring, longest_to_send(object), arm) != RING_EMPTY))
