@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -53,6 +55,8 @@ RINGS: dict[int, tuple[str, dict[int, int]]] = {
     0x3009: ("consumed more than was sent", {192: 4096}),
     0x300B: ("consumption that goes back", {192: 0xFFFF_FFF0}),
 }
+#: On this PSM, SDUs of no octets fill the ring whenever there is room.
+ENDLESS = 0x3201
 LONG_LENGTH = struct.pack("<II", 0xFFFF_FFFF, 0)
 
 
@@ -97,6 +101,29 @@ def _advertising(number: int, name: bytes) -> bytes:
     return messages.pack_extended_report(report)
 
 
+class EndlessChannel(Channel):
+    """A channel that fills the ring from a process of its own, which nothing holds up, until it is closed."""
+
+    def start(self) -> None:
+        driver = os.getpid()
+        self._filler = os.fork()
+        if self._filler:
+            return
+        size = len(self.data.memory) // 2
+        words = memoryview(self.indices.memory).cast("B").cast("I")
+        while os.getppid() == driver:
+            words[0] = (words[16] + size) & 0xFFFF_FFFF
+        os._exit(0)
+
+    def work(self) -> None:
+        """Is called for events, which it passes over."""
+
+    def close(self) -> None:
+        os.kill(self._filler, signal.SIGKILL)
+        os.waitpid(self._filler, 0)
+        super().close()
+
+
 class Liar(Driver):
     lie: int | None = None
 
@@ -106,6 +133,11 @@ class Liar(Driver):
                 self.lie = psm
             case calls.ConnectCall(req_id, number, psm=psm) if psm in RINGS:
                 self.channels[number] = LyingChannel(self, call, psm)
+                tx_mtu = echo_backend.TX_MTU
+                self.backend.complete_channel(req_id, call.address, call.address_type, psm, tx_mtu, call.mtu)
+                return self.channels[number]
+            case calls.ConnectCall(req_id, number, psm=psm) if psm == ENDLESS:
+                self.channels[number] = EndlessChannel(self, call, psm)
                 tx_mtu = echo_backend.TX_MTU
                 self.backend.complete_channel(req_id, call.address, call.address_type, psm, tx_mtu, call.mtu)
                 return self.channels[number]

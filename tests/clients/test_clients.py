@@ -202,3 +202,20 @@ def test_a_lie_in_a_data_ring_ends_that_channel_alone(lied_to: Client, psm: int)
     lied_to.ask("close", channel)
     assert lied_to.ask("echo", good, 1, 20) == ["20"]
     lied_to.quit()
+
+
+def test_a_backend_that_sends_without_end_keeps_no_program(lied_to: Client) -> None:
+    good, channel, other = (
+        connect(lied_to, echo_backend.ECHO),
+        connect(lied_to, hostile.ENDLESS),
+        connect(lied_to, hostile.ENDLESS),
+    )
+    lied_to.ask("send", channel, "00")  # so that the end of the channel is waited for
+    lied_to.ask("close", channel)
+    assert lied_to.ask("echo", good, 1, 20) == ["20"]
+    with pytest.raises(ClientError) as lost:
+        connect(lied_to, next(iter(hostile.RESPONSES)))
+    assert lost.value.kind == "disconnected"
+    lied_to.ask("close", other)
+    lied_to.ask("ready")
+    lied_to.quit()

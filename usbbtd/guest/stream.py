@@ -109,8 +109,9 @@ class Stream:
             async with asyncio.timeout(timeout_s):
                 while self._attached and not self.shared.ended:
                     self._finisher = asyncio.get_running_loop().create_future()
-                    while self._drain():  # which may find the ring broken
+                    while self._attached and self._drain():  # which may find the ring broken
                         self._inbox.clear()
+                        await asyncio.sleep(0)  # who sends without end must not keep us beyond the time
                     await self._finisher
 
     def close(self) -> None:

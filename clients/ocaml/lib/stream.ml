@@ -112,11 +112,15 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
       Lwt.return_error (`Invalid (Printf.sprintf "%d octets: the ring takes %d" (Cstruct.length message) stream.max_message))
     else Lwt_mutex.with_lock stream.writers (fun () -> send_locked stream message)
 
-  (** Ends our direction, and waits until the backend has sent everything on. What still comes is dropped. *)
+  (** Ends our direction, and waits until the backend has sent everything on. What still comes is dropped. Other fibers
+      run in between, as who sends without end keeps this one. *)
   let finish stream =
     let rec drain event =
       Queue.clear stream.inbox;
-      if fill stream then drain event
+      if stream.over <> None then Lwt.return_unit
+      else if fill stream then
+        let* () = Lwt.pause () in
+        drain event
       else if stream.over <> None || Data_ring.error stream.ring <> 0 then Lwt.return_unit
       else
         let* event = Shared.after stream.shared event in
@@ -129,9 +133,9 @@ module Make (Io_page : S.IO_PAGE) (Xen_os : S.XEN_OS with type io_page := Io_pag
       drain Activations.program_start
     end
 
-  (** Ends the stream for the program. What came can still be received if [keep]. The pages stay shared. *)
+  (** Ends the stream for the program. What came until now can still be received if [keep]. The pages stay shared. *)
   let stop stream ~keep error =
-    if keep && stream.over = None then while fill stream do () done;
+    if keep && stream.over = None then ignore (fill stream : bool);
     if not keep then Queue.clear stream.inbox;
     set_over stream error
 
