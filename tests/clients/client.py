@@ -13,7 +13,7 @@ hex, ``-`` for none. The commands, with what comes after ``ok``:
     echo CHANNEL FIRST LAST                         COUNT of SDUs, one of each size, that came back as sent
     scan TRANSPORT                                  SCAN
     report SCAN                                     ADDRESS TYPE SOURCE RSSI OCTETS
-    advertise OCTETS                                ADVERTISEMENT
+    advertise OCTETS                                ADVERTISEMENT, which is connectable
     close THING                                     any of the above
     trouble                                         why there is no connection
     quit                                            closes the device

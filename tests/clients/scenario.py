@@ -16,10 +16,13 @@ from tests.support.remote_peer import SILENT
 from tests.support.stack import Stack
 
 TYPES: dict[plan.Transport, str] = {"bredr": "bredr", "le": "random"}
+SOURCES: dict[plan.Transport, str] = {"bredr": "inquiry", "le": "advertising"}
+#: AD structures: LE General Discoverable Mode, and no BR/EDR.
+FLAGS = "020106"
 #: No peer has it, and the rules of ``POLICY`` deny it.
 DENIED_PSM: dict[plan.Transport, int] = {"bredr": 0x1203, "le": 0x00F0}
 UNUSED_PSM: dict[plan.Transport, int] = {"bredr": 0x1099, "le": 0x00E0}
-LISTENING_PSM = 0x1077
+LISTENING_PSM: dict[plan.Transport, int] = {"bredr": 0x1077, "le": 0x00A7}
 POLICY = """\
 [[rule]]
 guest = "any"
@@ -71,31 +74,37 @@ def echoes_sdus_of_every_size(client: Client, transport: plan.Transport) -> None
     assert closed.value.kind == "closed"
 
 
-def takes_a_peer_that_connects(client: Client, stack: Stack) -> None:
+def takes_a_peer_that_connects(client: Client, stack: Stack, transport: plan.Transport) -> None:
+    """On LE it advertises, so that the peer finds it."""
     client.ask("ready")
-    (listener,) = client.ask("listen", "bredr", LISTENING_PSM, 1000, "none")
+    wanted = transport, LISTENING_PSM[transport], 1000, "none"
+    (listener,) = client.ask("listen", *wanted)
     with pytest.raises(ClientError) as taken:
-        client.ask("listen", "bredr", LISTENING_PSM, 1000, "none")
+        client.ask("listen", *wanted)
     assert taken.value.kind == "in-use"
+    command: dict[str, object] = {"psm": LISTENING_PSM[transport]}
+    if transport == "le":
+        client.ask("advertise", FLAGS)
+        command["le"] = client.ask("info")[1]
     with ThreadPoolExecutor(1) as threads:
         client.say("accept", listener)
-        call = threads.submit(stack.peer.ask, psm=LISTENING_PSM)
-        channel, address, kind, *_ = client.answer()
+        call = threads.submit(stack.peer.ask, **command)
+        channel, *peer, _, _, _ = client.answer()
         assert call.result() == {"said": ""}
-    assert (address, kind) == (plan.ECHO.address, "bredr")
+    assert peer == [plan.ECHO.address_on(transport), TYPES[transport]]
     client.ask("send", channel, "0102")
     client.ask("close", channel)
     client.ask("close", listener)
-    (again,) = client.ask("listen", "bredr", LISTENING_PSM, 1000, "none")
+    (again,) = client.ask("listen", *wanted)
     client.ask("close", again)
 
 
-def hears_who_advertises(client: Client) -> None:
+def hears_who_is_there(client: Client, transport: plan.Transport) -> None:
     client.ask("ready")
-    (scan,) = client.ask("scan", "le")
-    while (report := client.ask("report", scan))[0] != plan.ECHO.le_address:
+    (scan,) = client.ask("scan", transport)
+    while (report := client.ask("report", scan))[0] != plan.ECHO.address_on(transport):
         pass
-    assert report[1:3] == ["random", "advertising"]
+    assert report[1:3] == [TYPES[transport], SOURCES[transport]]
     client.ask("close", scan)
 
 

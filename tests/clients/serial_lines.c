@@ -252,7 +252,7 @@ static int obey(char **words)
     } else if (strcmp(command, "advertise") == 0) {
         unsigned int length = read_octets(words[1]);
 
-        say_made(id, vls_advertise(&session, id, octets, length, 0));
+        say_made(id, vls_advertise(&session, id, octets, length, VLS_ADVERTISE_CONNECTABLE));
     } else if (strcmp(command, "close") == 0) {
         session_release(thing);
         puts("ok");

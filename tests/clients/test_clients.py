@@ -67,13 +67,15 @@ def test_sdus_of_every_size_come_back(client: Client, transport: plan.Transport)
     client.quit()
 
 
-def test_a_peer_connects_to_its_listener(client: Client, stack: Stack) -> None:
-    scenario.takes_a_peer_that_connects(client, stack)
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_a_peer_connects_to_its_listener(client: Client, stack: Stack, transport: plan.Transport) -> None:
+    scenario.takes_a_peer_that_connects(client, stack, transport)
     client.quit()
 
 
-def test_it_hears_who_advertises(client: Client) -> None:
-    scenario.hears_who_advertises(client)
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_it_hears_who_is_there(client: Client, transport: plan.Transport) -> None:
+    scenario.hears_who_is_there(client, transport)
     client.quit()
 
 

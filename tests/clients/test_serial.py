@@ -141,13 +141,15 @@ def test_sdus_of_every_size_come_back(client: Client, transport: plan.Transport)
     client.quit()
 
 
-def test_a_peer_connects_to_its_listener(client: Client, stack: Stack) -> None:
-    scenario.takes_a_peer_that_connects(client, stack)
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_a_peer_connects_to_its_listener(client: Client, stack: Stack, transport: plan.Transport) -> None:
+    scenario.takes_a_peer_that_connects(client, stack, transport)
     client.quit()
 
 
-def test_it_hears_who_advertises(client: Client) -> None:
-    scenario.hears_who_advertises(client)
+@pytest.mark.parametrize("transport", plan.TRANSPORTS)
+def test_it_hears_who_is_there(client: Client, transport: plan.Transport) -> None:
+    scenario.hears_who_is_there(client, transport)
     client.quit()
 
 
@@ -403,7 +405,7 @@ def test_the_command_listens(guest: Guest, stack: Stack) -> None:
         assert listening.stderr
         assert listening.stdout
         assert listening.stderr.readline() == "vl2cap-serial: listening\n"
-        assert stack.peer.ask(psm=scenario.LISTENING_PSM) == {"said": ""}
+        assert stack.peer.ask(psm=scenario.LISTENING_PSM["bredr"]) == {"said": ""}
         assert listening.stdout.readline() == f"{plan.ECHO.address} connected\n"
         listening.send_signal(signal.SIGINT)
         assert listening.wait(TIME_LIMIT_S) == 0

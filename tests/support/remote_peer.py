@@ -2,7 +2,8 @@
 
 Over both transports it takes channels to three PSMs: ECHO echoes, FLOOD sends without end, SILENT does nothing.
 Standard error has a line for each connection: the transport and who connects.
-At ``{"psm": n}`` it asks our adapter for a BR/EDR channel, and reports ``{"said": text}``, which is "" for success.
+At ``{"psm": n}`` it asks our adapter for a BR/EDR channel, and at ``{"psm": n, "le": address}`` for one on LE, whose
+address is random; it reports ``{"said": text}``, which is "" for success. It advertises, and an inquiry finds it.
 """
 
 import asyncio
@@ -41,13 +42,17 @@ async def be_silent(channel: PeerChannel) -> None:
         await channel.recv()
 
 
-async def call(device: Device, psm: int) -> str:
-    adapter = hci.Address(plan.DONGLE_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS)
+async def call(device: Device, psm: int, le: str | None = None) -> str:
+    if le is None:
+        adapter = hci.Address(plan.DONGLE_ADDRESS, hci.Address.PUBLIC_DEVICE_ADDRESS)
+    else:
+        adapter = hci.Address(le, hci.Address.RANDOM_DEVICE_ADDRESS)
+    transport = PhysicalTransport.BR_EDR if le is None else PhysicalTransport.LE
     try:
         async with asyncio.timeout(TIME_LIMIT_S):
-            connection = device.find_connection_by_bd_addr(adapter, PhysicalTransport.BR_EDR)
-            connection = connection or await device.connect(adapter, PhysicalTransport.BR_EDR)
-            await connection.create_l2cap_channel(spec_of("bredr", psm))
+            connection = device.find_connection_by_bd_addr(adapter, transport)
+            connection = connection or await device.connect(adapter, transport)
+            await connection.create_l2cap_channel(spec_of("bredr" if le is None else "le", psm))
     except L2capError as error:
         return str(error)
     return ""
@@ -77,11 +82,12 @@ async def run(socket: str) -> None:
         for psms, does in ((ECHO, echo), (FLOOD, flood), (SILENT, be_silent)):
             serve(transport, psms[transport], does)
     await device.set_connectable(True)
+    await device.set_discoverable(True)
     await device.start_advertising(auto_restart=True)
     reader = await lines.commands()
     lines.report(up=True)
     while (command := await lines.take(reader)) is not None:
-        lines.report(said=await call(device, command["psm"]))
+        lines.report(said=await call(device, **command))
     await asyncio.get_running_loop().create_future()
 
 
