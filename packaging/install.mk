@@ -81,6 +81,14 @@ install-usbbt-toolstack: $(BUILT)
 $(CLIENT_PARTS:%=install-%): $(SYSTEM)
 	@$(MAKE) -C clients/c $@ OUT=$(CURDIR)/build/clients/c DESTDIR=$(DESTDIR) prefix=$(prefix) libdir=$(libdir)
 
+# What opens Xen's devices to a guest's programs is usbbt-guest's, under names of its own: a guest may have both packages.
+install-vl2cap: install-vl2cap-devices
+.PHONY: install-vl2cap-devices
+install-vl2cap-devices:
+	@install -D --mode=644 systemd/modules-load.d/usbbt-guest.conf $(DESTDIR)$(prefix)/lib/modules-load.d/vl2cap.conf
+	@install -D --mode=644 systemd/sysusers.d/usbbt-guest.conf $(DESTDIR)$(prefix)/lib/sysusers.d/vl2cap.conf
+	@install -D --mode=644 systemd/udev/70-usbbt-guest.rules $(DESTDIR)$(prefix)/lib/udev/rules.d/70-vl2cap.rules
+
 # In a copy of packaging/debian/, as debhelper leaves much behind. The version is pyproject.toml's, and the date that of the last change.
 .PHONY: deb
 deb: $(BUILT) $(DEB_SYSTEM) ## Debian packages for the three kinds of domain, in build/deb

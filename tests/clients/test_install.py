@@ -11,6 +11,12 @@ from tests import MAKE, ROOT
 from tests.clients.programs import SOURCES, Vl2cap
 from tests.support.domain import NewDomain
 
+#: What opens Xen's devices to a guest's programs: usbbt-guest's files, by where the package vl2cap has them.
+OF_THE_GUEST = {
+    "lib/modules-load.d/vl2cap.conf": "modules-load.d/usbbt-guest.conf",
+    "lib/sysusers.d/vl2cap.conf": "sysusers.d/usbbt-guest.conf",
+    "lib/udev/rules.d/70-vl2cap.rules": "udev/70-usbbt-guest.rules",
+}
 PARTS = ("libvl2cap0", "libvl2cap-dev", "vl2cap")
 
 
@@ -37,11 +43,17 @@ def test_every_file_has_its_place(prefix: Path) -> None:
         "lib/here/libvl2cap.so",
         "lib/here/libvl2cap.so.0",
         "lib/here/pkgconfig/libvl2cap.pc",
+        *OF_THE_GUEST,
         "share/man/man1/vl2cap.1",
         "share/man/man3/libvl2cap.3",
     }
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert pkg_config(prefix, "--modversion") == [version]
+
+
+@pytest.mark.parametrize(("installed", "source"), OF_THE_GUEST.items())
+def test_devices_are_opened_as_by_the_package_with_python(prefix: Path, installed: str, source: str) -> None:
+    assert (prefix / installed).read_bytes() == (ROOT / "systemd" / source).read_bytes()
 
 
 @pytest.mark.parametrize(
