@@ -145,6 +145,12 @@ struct vl2cap_options {
  */
 VL2CAP_API int vl2cap_open(struct vl2cap **device, const struct vl2cap_options *options);
 
+/*
+ * Writes why vl2cap_open() has returned `error`, for people, in one line that is cut to `size` with its end. On Linux it
+ * looks for the file of Xen's that is missing or may not be opened, and names it with what helps.
+ */
+VL2CAP_API void vl2cap_explain_open(int error, char *text, size_t size);
+
 /* Ends all objects and the connection, in order if the backend follows within 2 s. The objects are not valid any more. */
 VL2CAP_API void vl2cap_close(struct vl2cap *device);
 

@@ -166,6 +166,11 @@ int vl2cap_open(struct vl2cap **opened, const struct vl2cap_options *options)
     return 0;
 }
 
+void vl2cap_explain_open(int error, char *text, size_t size)
+{
+    os_explain(error, text, size);
+}
+
 static int try_left(void *argument, bool arm)
 {
     const struct vl2cap *device = argument;

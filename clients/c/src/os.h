@@ -32,6 +32,9 @@ struct os;
 int os_open(struct os **os, uint32_t device);
 void os_close(struct os *os);
 
+/* Writes why os_open() has just returned `error`, cut to `size` with its end, by a look at the system. */
+void os_explain(int error, char *text, size_t size);
+
 /*
  * Reads a node into `value`, ended by a 0. Returns its length, or VL2CAP_ENODEV if there is no such node or it may not
  * be read, VL2CAP_EINVAL if it is longer or has a 0 in it, VL2CAP_EIO.

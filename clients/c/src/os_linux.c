@@ -145,6 +145,35 @@ void os_close(struct os *os)
     free(os);
 }
 
+/* What helps against the error of a file. */
+static const char *advice(const char *module, int error)
+{
+    if (error == EACCES || error == EPERM)
+        return "root may open it, and the group usbbt-xen if the package vl2cap or usbbt-guest is installed";
+    return module ? module : "this is no Xen guest, or its kernel has no support for Xen";
+}
+
+void os_explain(int error, char *text, size_t size)
+{
+    static const struct {
+        const char *path, *module;
+    } files[] = {{NULL, NULL},
+                 {"/dev/xen/evtchn", "modprobe xen-evtchn"},
+                 {"/dev/xen/gntalloc", "modprobe xen-gntalloc"}};
+
+    for (size_t i = 0; error == VL2CAP_NO_XEN && i < sizeof(files) / sizeof(files[0]); i++) {
+        const char *path = files[i].path ? files[i].path : store_path();
+        int fd = store_open_path(path);
+
+        if (fd < 0) {
+            snprintf(text, size, "cannot open %s: %s: %s", path, strerror(errno), advice(files[i].module, errno));
+            return;
+        }
+        close(fd);
+    }
+    snprintf(text, size, "%s", vl2cap_strerror(error));
+}
+
 /* Xenstore ----------------------------------------------------------------------------------------------------------- */
 
 int os_read(struct os *os, const char *path, char *value, size_t size)

@@ -30,18 +30,23 @@ static int open_socket(const char *path)
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int fd;
 
-    if (strlen(path) >= sizeof(name.sun_path))
+    if (strlen(path) >= sizeof(name.sun_path)) {
+        errno = ENAMETOOLONG;
         return -1;
+    }
     memcpy(name.sun_path, path, strlen(path));
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&name, sizeof(name))) {
+        int error = errno;
+
         close(fd);
+        errno = error;
         return -1;
     }
     return fd;
 }
 
-static int open_path(const char *path)
+int store_open_path(const char *path)
 {
     struct stat status;
 
@@ -50,14 +55,21 @@ static int open_path(const char *path)
     return S_ISSOCK(status.st_mode) ? open_socket(path) : open(path, O_RDWR | O_CLOEXEC);
 }
 
-int store_open(struct store *store)
+/* The first that is there: one that may not be opened is what people have to know of. */
+const char *store_path(void)
 {
     static const char *const usual[] = {"/var/run/xenstored/socket", "/dev/xen/xenbus", "/proc/xen/xenbus"};
     const char *path = getenv("XENSTORED_PATH");
 
-    store->fd = path ? open_path(path) : -1;
-    for (size_t i = 0; !path && store->fd < 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
-        store->fd = open_path(usual[i]);
+    for (size_t i = 0; !path && i < sizeof(usual) / sizeof(usual[0]); i++)
+        if (!access(usual[i], F_OK))
+            path = usual[i];
+    return path ? path : "/dev/xen/xenbus";
+}
+
+int store_open(struct store *store)
+{
+    store->fd = store_open_path(store_path());
     if (store->fd < 0)
         return errno == EMFILE || errno == ENFILE ? VL2CAP_EIO : VL2CAP_NO_XEN;
     store->fired = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -22,6 +22,10 @@ struct store {
 int store_open(struct store *store);
 void store_close(struct store *store);
 
+/* Where xenstore is, or would usually be; and how its file, or another device, is opened. Returns -1 and errno. */
+const char *store_path(void);
+int store_open_path(const char *path);
+
 /* Reads a node. Returns its length; the value has a 0 behind it, and none in it. */
 int store_read(struct store *store, const char *path, char *value, size_t size);
 int store_write(struct store *store, const char *path, const char *value);

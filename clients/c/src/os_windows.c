@@ -162,6 +162,11 @@ static int open_all(struct os *os, uint32_t device)
     return os->thread ? 0 : VL2CAP_ENOMEM;
 }
 
+void os_explain(int error, char *text, size_t size)
+{
+    snprintf(text, size, "%s", vl2cap_strerror(error));
+}
+
 int os_open(struct os **os, uint32_t device)
 {
     struct os *made = calloc(1, sizeof *made);

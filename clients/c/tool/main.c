@@ -63,6 +63,7 @@ int main(int argc, char **argv)
     struct vl2cap_options options = {0};
     struct arguments arguments;
     struct vl2cap *device;
+    char text[256];
     int status, error;
 
     if (!parse_arguments(argc, argv, &arguments))
@@ -71,7 +72,8 @@ int main(int argc, char **argv)
     options.device = arguments.device;
     error = vl2cap_open(&device, &options);
     if (error) {
-        tell("device/vl2cap/%u: %s", (unsigned)arguments.device, vl2cap_strerror(error));
+        vl2cap_explain_open(error, text, sizeof(text));
+        tell("device/vl2cap/%u: %s", (unsigned)arguments.device, text);
         return NO_ADAPTER;
     }
     status = run(device, &arguments);

@@ -330,6 +330,11 @@ int os_watch(struct os *os, unsigned slot, const char *path)
 
 /* The rest ------------------------------------------------------------------------------------------------------------ */
 
+void os_explain(int error, char *text, size_t size)
+{
+    snprintf(text, size, "%d", error);
+}
+
 int os_open(struct os **os, uint32_t device)
 {
     (void)device;
