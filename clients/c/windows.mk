@@ -24,7 +24,7 @@ $(OUT)/vl2cap.dll: $(SOURCES) $(HEADERS) | $(OUT)
 
 # The command has the library in it: one file to copy into a guest.
 $(OUT)/vl2cap.exe: $(TOOL) $(SOURCES) $(HEADERS) | $(OUT)
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(TOOL) $(SOURCES)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -DVL2CAP_VERSION='"$(VERSION)"' -o $@ $(TOOL) $(SOURCES)
 
 $(OUT):
 	@mkdir -p $@

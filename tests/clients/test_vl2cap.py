@@ -2,9 +2,11 @@
 
 import re
 import signal
+import tomllib
 
 import pytest
 
+from tests import ROOT
 from tests.clients.programs import Vl2cap, stop
 from tests.support.domain import Domain, NewDomain
 from tests.support.echo_backend import serve
@@ -43,6 +45,14 @@ def test_info(guest: Domain, vl2cap: Vl2cap) -> None:
         "MTU        up to 32764 bytes",
     ]
     assert closed(guest)
+
+
+def test_info_of_a_controller_that_is_not_there(new_domain: NewDomain, vl2cap: Vl2cap) -> None:
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    driver.start(serve, guest.domid, False)
+    output, _ = vl2cap.run(guest, "info")
+    assert output.splitlines()[:2] == ["address    not known", "controller down, or not plugged in"]
 
 
 def test_scan(guest: Domain, vl2cap: Vl2cap) -> None:
@@ -170,13 +180,18 @@ def test_listen_on_le_advertises(guest: Domain, vl2cap: Vl2cap) -> None:
         guest, "listen", "0x90", "--le", "--security", "none", "--linger", "0.2", text="hello\n"
     )
     assert output == "hello\n"  # the peer of the backend echoes
-    assert errors.splitlines()[:2] == ["vl2cap: listening on PSM 0x0090", "vl2cap: F0:F1:F2:00:00:12 connected"]
+    assert errors.splitlines()[:2] == ["vl2cap: listening on SPSM 0x0090", "vl2cap: F0:F1:F2:00:00:12 connected"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["connect", PEER], "an ADDRESS or PSM is missing"),
+        (["connect", PEER], "a PSM is missing"),
+        (["connect"], "an ADDRESS is missing"),
+        (["listen"], "a PSM is missing"),
+        ([], "a command is missing"),
+        (["--wait", "1", "look"], "there is no command look"),
+        (["--device", "x", "info"], "--device is x: it must be a number from 0 to 65535"),
         (["connect", "C0:FF", "1"], "C0:FF is not a Bluetooth address: write it like C0:FF:EE:00:00:11"),
         (["connect", PEER, "x"], "PSM is x: it must be a number from 0 to 65535"),
         (["connect", PEER, "1", "2"], "there is one word too many: 2"),
@@ -189,21 +204,49 @@ def test_listen_on_le_advertises(guest: Domain, vl2cap: Vl2cap) -> None:
     ],
 )
 def test_wrong_usage_is_told(guest: Domain, vl2cap: Vl2cap, arguments: list[str], reason: str) -> None:
-    assert vl2cap.run(guest, *arguments, status=2) == ("", f"vl2cap: {reason}\n")
+    output, errors = vl2cap.run(guest, *arguments, status=2)
+    assert output == ""
+    assert errors.splitlines()[0] == f"vl2cap: {reason}"
+
+
+@pytest.mark.parametrize("before", [[], ["connect", PEER], ["--wait", "1", "scan"]])
+def test_help_and_version_are_printed_wherever_they_are_asked_for(
+    guest: Domain, vl2cap: Vl2cap, before: list[str]
+) -> None:
+    output, errors = vl2cap.run(guest, *before, "--help")
+    assert (output.startswith("usage: vl2cap info\n"), errors) == (True, "")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert vl2cap.run(guest, *before, "--version") == (f"vl2cap {version}\n", "")
+
+
+def test_options_may_stand_before_the_command(guest: Domain, vl2cap: Vl2cap) -> None:
+    output, errors = vl2cap.run(
+        guest, "--wait", "6", "--le", "random", "connect", "--linger", "0.2", PEER, "0x81", text="x\n"
+    )
+    assert (output, errors.count("\n")) == ("x\n", 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["connect", PEER, "2"], "PSM 0x0002 is not legal: it must be odd, and have an even upper octet"),
-        (["connect", PEER, "0x100", "--le", "random"], "PSM 0x0100 is not legal: an SPSM is 0x0001 to 0x00ff"),
+        (["connect", PEER, "0x100", "--le", "random"], "SPSM 0x0100 is not legal: it is 0x0001 to 0x00ff"),
         (["connect", PEER, "1", "--mtu", "40"], "an MTU of 40: it is 48 to 32764 here"),
         (["connect", PEER, "1", "--mtu", "40000"], "an MTU of 40000: it is 48 to 32764 here"),
         (["connect", PEER, "4", "--fixed"], "fixed channels are those of LE"),
+        (
+            ["connect", PEER, "5", "--fixed", "--le", "random"],
+            "CID 0x0005 is none that a guest may have: that is 0x0004, or 0x0020 to 0x003e",
+        ),
+        (["listen", "0x100", "--le"], "SPSM 0x0100 is not legal: it is 0x0001 to 0x00ff"),
     ],
 )
 def test_what_is_not_legal_is_told(guest: Domain, vl2cap: Vl2cap, arguments: list[str], reason: str) -> None:
-    assert vl2cap.run(guest, *arguments, status=1) == ("", f"vl2cap: {reason}\n")
+    output, errors = vl2cap.run(guest, *arguments, status=2)
+    assert output == ""
+    assert errors.splitlines()[0] == f"vl2cap: {reason}"
+    hint = "vl2cap: of an LE peer, say so: --le public or --le random" in errors.splitlines()
+    assert hint == (arguments[2] in {"2", "4"})
 
 
 def test_one_program_at_a_time_has_the_device(guest: Domain, vl2cap: Vl2cap) -> None:

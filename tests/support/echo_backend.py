@@ -218,7 +218,8 @@ class Driver:
         match call:
             case calls.InfoCall(req_id):
                 features = 0b1111 | (KNOWS_ALL if self.modern else 0)
-                backend.complete_info(req_id, PEER[::-1], 0, powered=self.powered, features=features)
+                address = PEER[::-1] if self.powered else bytes(6)
+                backend.complete_info(req_id, address, 0, powered=self.powered, features=features)
             case calls.ConnectCall(req_id, psm=psm, address=address) if psm in NO_CHANNELS or address == NOT_THERE:
                 error, result, status = NO_CHANNELS[SILENT if address == NOT_THERE else psm]
                 backend.fail(req_id, error, result=result, status=status)

@@ -41,13 +41,25 @@ static int expect(struct vl2cap *device, uint8_t transport, uint16_t psm, uint16
     return 0;
 }
 
+/* ATT's, and those that were assigned or may yet be: "Fixed channels" of docs/l2capif.md. */
+static int check_cid(struct vl2cap *device, uint8_t transport, uint16_t cid)
+{
+    if (transport != VL2CAP_TRANSPORT_LE)
+        return failure_note(device, VL2CAP_EINVAL, "fixed channels are those of LE");
+    if (cid == VL2CAP_CID_ATT || (cid >= 0x0020 && cid <= 0x003e))
+        return 0;
+    return failure_note(device, VL2CAP_EINVAL, "CID 0x%04x is none that a guest may have: that is 0x0004, or 0x0020 to 0x003e",
+                        (unsigned)cid);
+}
+
 static int check_psm(struct vl2cap *device, uint8_t transport, uint16_t psm)
 {
     if (psm_is_legal(transport, psm))
         return 0;
-    return failure_note(device, VL2CAP_EINVAL, "PSM 0x%04x is not legal: %s", (unsigned)psm,
-                        transport == VL2CAP_TRANSPORT_LE ? "an SPSM is 0x0001 to 0x00ff"
-                                                         : "it must be odd, and have an even upper octet");
+    if (transport == VL2CAP_TRANSPORT_LE)
+        return failure_note(device, VL2CAP_EINVAL, "SPSM 0x%04x is not legal: it is 0x0001 to 0x00ff", (unsigned)psm);
+    return failure_note(device, VL2CAP_EINVAL, "PSM 0x%04x is not legal: it must be odd, and have an even upper octet",
+                        (unsigned)psm);
 }
 
 int vl2cap_connect(struct vl2cap *device, const struct vl2cap_connect *to, struct vl2cap_object **channel)
@@ -60,9 +72,8 @@ int vl2cap_connect(struct vl2cap *device, const struct vl2cap_connect *to, struc
     *channel = NULL;
     if (to->peer.type > VL2CAP_LE_RANDOM || !is_reserved(to->reserved))
         return failure_note(device, VL2CAP_EINVAL, "the type of the address, or what is reserved, is not legal");
-    if (to->fixed && transport != VL2CAP_TRANSPORT_LE)
-        return failure_note(device, VL2CAP_EINVAL, "fixed channels are those of LE");
-    if (!to->fixed && (error = check_psm(device, transport, to->psm)))
+    error = to->fixed ? check_cid(device, transport, to->psm) : check_psm(device, transport, to->psm);
+    if (error)
         return error;
     error = expect(device, transport, to->psm, to->mtu, to->security, &making.expected);
     if (error)

@@ -126,6 +126,13 @@ static void describe_peer(const char *what, const uint8_t octets[6], uint8_t typ
     snprintf(text, size, "%s %s", what, peer);
 }
 
+static const char *number_name(const struct vl2cap_object *object)
+{
+    if (object->request.cmd == L2CAPIF_CMD_CONNECT && object->request.flags & L2CAPIF_CONNECT_FIXED)
+        return "CID";
+    return object->expected.transport == VL2CAP_TRANSPORT_LE ? "SPSM" : "PSM";
+}
+
 /* As in "connect to C0:FF:EE:00:00:11, PSM 0x1001". */
 static void describe(const struct vl2cap_object *object, char *text, size_t size)
 {
@@ -136,7 +143,7 @@ static void describe(const struct vl2cap_object *object, char *text, size_t size
     case L2CAPIF_CMD_CONNECT:
         describe_peer("connect to", request->u.connect.addr, request->u.connect.addr_type, text, size);
         used = strlen(text);
-        snprintf(text + used, size - used, ", %s 0x%04x", request->flags & L2CAPIF_CONNECT_FIXED ? "CID" : "PSM",
+        snprintf(text + used, size - used, ", %s 0x%04x", number_name(object),
                  (unsigned)request->u.connect.psm);
         break;
     case L2CAPIF_CMD_PAIR:
@@ -147,8 +154,8 @@ static void describe(const struct vl2cap_object *object, char *text, size_t size
         break;
     case L2CAPIF_CMD_LISTEN:
     case L2CAPIF_CMD_ACCEPT:
-        snprintf(text, size, "%s on PSM 0x%04x", request->cmd == L2CAPIF_CMD_LISTEN ? "listen" : "accept",
-                 (unsigned)object->expected.psm);
+        snprintf(text, size, "%s on %s 0x%04x", request->cmd == L2CAPIF_CMD_LISTEN ? "listen" : "accept",
+                 number_name(object), (unsigned)object->expected.psm);
         break;
     case L2CAPIF_CMD_SCAN:
         snprintf(text, size, "scan");

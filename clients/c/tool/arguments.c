@@ -48,20 +48,45 @@ static const struct {
 static const struct {
     const char *name;
     enum command command;
-} commands[] = {{"info", INFO}, {"scan", SCAN}, {"connect", CONNECT}, {"listen", LISTEN}, {"ping", PING}};
+    const char *usage;
+} commands[] = {
+    {"info", INFO, ""},
+    {"scan", SCAN, " [--seconds N] [--active]"},
+    {"connect", CONNECT,
+     " [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--raw] [--linger S] ADDRESS PSM"},
+    {"listen", LISTEN, " [--le] [--security LEVEL] [--echo] [--mtu BYTES] [--raw] [--linger S] PSM"},
+    {"ping", PING,
+     " [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--count N] [--size BYTES]\n"
+     "                   [--interval S] [--quiet] ADDRESS [PSM]"},
+};
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-void print_usage(void)
+/* Of the commands in a set. */
+static void print_usage(FILE *file, unsigned of)
 {
-    fputs("usage: vl2cap info [--device N] [--wait S]\n"
-          "       vl2cap scan [--seconds N] [--active]\n"
-          "       vl2cap connect [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--raw] [--linger S] ADDRESS PSM\n"
-          "       vl2cap listen [--le] [--security LEVEL] [--echo] [--mtu BYTES] [--raw] [--linger S] PSM\n"
-          "       vl2cap ping [--le TYPE] [--fixed] [--timeout S] [--security LEVEL] [--mtu BYTES] [--count N] [--size BYTES]\n"
-          "                   [--interval S] [--quiet] ADDRESS [PSM]\n"
-          "All take --device N and --wait S. See vl2cap(1).\n",
-          stderr);
+    const char *head = "usage:";
+
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (commands[i].command & of) {
+            fprintf(file, "%-6s vl2cap %s%s\n", head, commands[i].name, commands[i].usage);
+            head = "";
+        }
+    fputs("All take --device N, --wait S, --help and --version. See vl2cap(1).\n", file);
+}
+
+bool print_what_is_asked(char *const *argv)
+{
+    while (*++argv) {
+        if (!strcmp(*argv, "--version"))
+            puts("vl2cap " VL2CAP_VERSION);
+        else if (!strcmp(*argv, "--help"))
+            print_usage(stdout, ALL);
+        else
+            continue;
+        return true;
+    }
+    return false;
 }
 
 static bool parse_number(const char *name, const char *text, unsigned long lowest, unsigned long highest, unsigned long *number)
@@ -179,6 +204,7 @@ static bool parse_option(enum command command, char ***argument, struct argument
         return set_option(options[i].option, options[i].has_value ? **argument : NULL, arguments);
     }
     tell("there is no option %s of this command", **argument);
+    print_usage(stderr, command);
     return false;
 }
 
@@ -189,7 +215,11 @@ static bool set_words(enum command command, char *const *words, unsigned count, 
     unsigned long number;
 
     if (count < least || count > most) {
-        tell(count < least ? "an ADDRESS or PSM is missing" : "there is one word too many: %s", count ? words[count - 1] : "");
+        if (count > most)
+            tell("there is one word too many: %s", words[most]);
+        else
+            tell("%s is missing", count || !needs_peer ? "a PSM" : "an ADDRESS");
+        print_usage(stderr, command);
         return false;
     }
     if (needs_peer && vl2cap_address_parse(*words++, arguments->peer.type, &arguments->peer)) {
@@ -224,23 +254,49 @@ static bool complete(enum command command, struct arguments *arguments)
     return true;
 }
 
-bool parse_arguments(int argc, char **argv, struct arguments *arguments)
+/* Whether an option, of any command, has a value behind it. */
+static bool takes_value(char *const *argument)
 {
-    enum command command = 0;
+    for (size_t i = 0; i < COUNT_OF(options); i++)
+        if (options[i].has_value && !strcmp(*argument, options[i].name))
+            return options[i].option != LE || (argument[1] && (!strcmp(argument[1], "public") || !strcmp(argument[1], "random")));
+    return false;
+}
+
+/* Returns the command, which may stand behind options, and where it stands; 0 after it has said what is wrong. */
+static enum command find_command(char *const *argv, char *const **at)
+{
+    char *const *argument = argv + 1;
+
+    while (*argument && !strncmp(*argument, "--", 2))
+        argument += takes_value(argument) && argument[1] ? 2 : 1;
+    *at = argument;
+    for (size_t i = 0; *argument && i < COUNT_OF(commands); i++)
+        if (!strcmp(*argument, commands[i].name))
+            return commands[i].command;
+    if (*argument)
+        tell("there is no command %s", *argument);
+    else
+        tell("a command is missing");
+    print_usage(stderr, ALL);
+    return 0;
+}
+
+bool parse_arguments(char **argv, struct arguments *arguments)
+{
+    char *const *at;
+    enum command command = find_command(argv, &at);
     char *words[3];
     unsigned count = 0;
 
-    *arguments = (struct arguments){
-        .wait_ms = 5000, .timeout_ms = 10000, .linger_ms = 1000, .seconds_ms = 5000, .count = 100, .command = argc > 1 ? argv[1] : ""};
-    for (size_t i = 0; i < COUNT_OF(commands); i++)
-        if (!strcmp(arguments->command, commands[i].name))
-            command = commands[i].command;
-    if (!command) {
-        print_usage();
+    if (!command)
         return false;
-    }
+    *arguments = (struct arguments){
+        .wait_ms = 5000, .timeout_ms = 10000, .linger_ms = 1000, .seconds_ms = 5000, .count = 100, .command = *at};
     arguments->security = command == LISTEN ? VL2CAP_SECURITY_ENCRYPTED : VL2CAP_SECURITY_NONE;
-    for (argv += 2; *argv; argv++) {
+    while (*++argv) {
+        if (argv == at)
+            continue;
         if (!strncmp(*argv, "--", 2)) {
             if (!parse_option(command, &argv, arguments))
                 return false;

@@ -32,8 +32,16 @@ int open_channel(struct vl2cap *device, const struct arguments *arguments, struc
                                 .timeout_ms = arguments->timeout_ms ? arguments->timeout_ms : 1,
                                 .security = arguments->security,
                                 .fixed = arguments->fixed};
+    int status;
 
-    return vl2cap_connect(device, &to, channel) ? tell_failure(device) : DONE;
+    if (!vl2cap_connect(device, &to, channel))
+        return DONE;
+    status = tell_failure(device);
+    /* What is no PSM may be an SPSM, or the CID of a fixed channel. */
+    if (status == USAGE && arguments->transport == VL2CAP_TRANSPORT_BREDR &&
+        (arguments->fixed || (arguments->psm <= 0xff && arguments->psm % 2 == 0)))
+        tell("of an LE peer, say so: --le public or --le random");
+    return status;
 }
 
 /* Prints SDUs that there are. Returns DONE, or a status and *ended. */
@@ -220,7 +228,7 @@ static int serve_one(struct conversation *conversation, struct vl2cap_object *li
     struct vl2cap_channel facts;
     int error, status = DONE;
 
-    tell("listening on PSM 0x%04x", (unsigned)arguments->psm);
+    tell("listening on %s 0x%04x", arguments->transport == VL2CAP_TRANSPORT_LE ? "SPSM" : "PSM", (unsigned)arguments->psm);
     if (arguments->transport == VL2CAP_TRANSPORT_LE)
         status = advertise(conversation->device, &advertisement);
     if (status)

@@ -9,6 +9,7 @@
 
 #define MOST_DEVICES 256u
 #define NAME_SIZE 64u
+#define NO_ADDRESS "00:00:00:00:00:00"      /* of a controller that was not there yet */
 
 static const char *const types[] = {"bredr", "public", "random"};
 
@@ -27,7 +28,10 @@ int command_info(struct vl2cap *device, const struct arguments *arguments)
     if (vl2cap_info(device, &info))
         return tell_failure(device);
     vl2cap_address_format(&info.address, address);
-    printf("address    %s (%s)\n", address, types[info.address.type]);
+    if (info.powered || strcmp(address, NO_ADDRESS) != 0)
+        printf("address    %s (%s)\n", address, types[info.address.type]);
+    else
+        puts("address    not known");
     vl2cap_address_format(&info.le_address, address);
     if (info.le_address.type != VL2CAP_BREDR)
         printf("on LE      %s (%s)\n", address, types[info.le_address.type]);

@@ -23,7 +23,7 @@ int tell_failure(const struct vl2cap *device)
     if (interrupted())
         return INTERRUPTED;
     tell("%s", vl2cap_failure(device)->text);
-    return REFUSED;
+    return vl2cap_failure(device)->error == VL2CAP_EINVAL ? USAGE : REFUSED;
 }
 
 int flush_output(void)
@@ -66,9 +66,12 @@ int main(int argc, char **argv)
     char text[256];
     int status, error;
 
-    if (!parse_arguments(argc, argv, &arguments))
-        return USAGE;
+    (void)argc;
     prepare_system();
+    if (print_what_is_asked(argv))
+        return flush_output();
+    if (!parse_arguments(argv, &arguments))
+        return USAGE;
     options.device = arguments.device;
     error = vl2cap_open(&device, &options);
     if (error) {

@@ -33,8 +33,10 @@ struct arguments {
 };
 
 /* arguments.c: returns false after it has said what is wrong. */
-bool parse_arguments(int argc, char **argv, struct arguments *arguments);
-void print_usage(void);
+bool parse_arguments(char **argv, struct arguments *arguments);
+
+/* Prints what --help or --version ask for, wherever they are. Returns whether there was one. */
+bool print_what_is_asked(char *const *argv);
 
 /* The commands. They return a status. */
 int command_info(struct vl2cap *device, const struct arguments *arguments);
