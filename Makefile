@@ -26,10 +26,13 @@ OCAML_SYSTEM := build/stamps/ocaml-system
 $(OCAML_SYSTEM): SYSTEM_PACKAGES := libcstruct-ocaml-dev liblwt-ocaml-dev ocaml ocaml-dune
 WINE_SYSTEM := build/stamps/wine-system
 $(WINE_SYSTEM): SYSTEM_PACKAGES := libwine-dev wine64 wine64-tools
-SMALL_SYSTEM := build/stamps/small-system
-$(SMALL_SYSTEM): SYSTEM_PACKAGES := bcc dosbox elks-libc gcc-powerpc-linux-gnu lib32asan8 lib32gcc-12-dev lib32ubsan1 libc6-dev-i386 \
-  libc6-dev-powerpc-cross qemu-user
-GUEST_SYSTEMS := $(SMALL_SYSTEM) $(MINGW_SYSTEM) $(OCAML_SYSTEM) $(WINE_SYSTEM)
+DOS_SYSTEM := build/stamps/dos-system
+$(DOS_SYSTEM): SYSTEM_PACKAGES := bcc dosbox elks-libc
+I386_SYSTEM := build/stamps/i386-system
+$(I386_SYSTEM): SYSTEM_PACKAGES := lib32asan8 lib32gcc-12-dev lib32ubsan1 libc6-dev-i386
+POWERPC_SYSTEM := build/stamps/powerpc-system
+$(POWERPC_SYSTEM): SYSTEM_PACKAGES := gcc-powerpc-linux-gnu libc6-dev-powerpc-cross qemu-user
+GUEST_SYSTEMS := $(DOS_SYSTEM) $(I386_SYSTEM) $(MINGW_SYSTEM) $(OCAML_SYSTEM) $(POWERPC_SYSTEM) $(WINE_SYSTEM)
 REQUIREMENTS := $(VENV)/stamp-requirements
 PACKAGE := build/stamps/package
 ABI_SOURCES := $(shell find usbbtd/abi -name '_*' -prune -o \( -name '*.[ch]' -o -name 'build.py' \) -print)
@@ -154,7 +157,8 @@ lock: $(REQUIREMENTS) ## resolve requirements.lock anew from pyproject.toml
 	  --no-emit-trusted-host --no-emit-options --output-file requirements.lock pyproject.toml
 
 # Asks dpkg first, so that a machine that has everything needs neither root nor a network. Twice, as a package may vanish
-# from the mirror between its index and the download.
+# from the mirror between its index and the download. Nothing that is there is removed: gcc-powerpc-linux-gnu would have
+# gcc-multilib go.
 $(SYSTEM) $(AIR_SYSTEM) $(GUEST_SYSTEMS) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile packaging/install.mk
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || echo $$package; \
@@ -163,7 +167,7 @@ $(SYSTEM) $(AIR_SYSTEM) $(GUEST_SYSTEMS) $(XEN_SYSTEM) $(DEB_SYSTEM): Makefile p
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  echo "Installing system packages:" $$missing; \
 	  get() { $$as_root apt-get update -qq && \
-	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; }; \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends --no-remove $$missing; }; \
 	  get || get || { \
 	    echo; echo "*** These system packages are missing and could not be installed:"; echo "***" $$missing; \
 	    echo "*** As root: apt-get install" $$missing; exit 1; } >&2; \

@@ -10,6 +10,7 @@ PACKAGE = "usbbtd-no-such-package"
 APT_GET = """\
 #!/bin/sh
 echo $1 >> {log}
+[ $1 = update ] || case "$*" in *" --no-remove "*) ;; *) exit 1; esac
 [ $1 = update ] || [ $(grep -c install {log}) -gt {failures} ]
 """
 
