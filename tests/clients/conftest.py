@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.clients import serial_programs
 from tests.clients.client import ClientProgram
 from tests.clients.programs import FOR_LINUX, FOR_WINDOWS, MINGW_32, MINGW_64, Vl2cap, build, compile_programs
 from tests.sim.windows import wine as windows
@@ -67,6 +68,12 @@ def ocaml_build() -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "directory" not in line]) == (0, [])
     return built / "default"
+
+
+@pytest.fixture(scope="session")
+def serial_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command for serial lines, and the program that obeys lines over one, with sanitizers."""
+    return serial_programs.build(tmp_path_factory.mktemp("serial"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ void line_close(void);
 
 #define LINE_READABLE  1
 #define LINE_INPUT     2    /* standard input has something, or has ended      */
-#define LINE_INTERRUPT 4    /* ^C                                              */
+#define LINE_INTERRUPT 4    /* ^C, or SIGTERM                                  */
 
 /* Waits until the line, or standard input if with_input, has something, for so long at most. Returns LINE_* bits. */
 int line_wait(unsigned long ms, int with_input);
@@ -20,7 +20,7 @@ int line_wait(unsigned long ms, int with_input);
 /* Reads what is there: how many octets, 0 if there are none, -1 if the line has ended. */
 int line_read(unsigned char *octets, unsigned int size);
 
-/* Writes all of it. Returns 0, or -1 if the line has ended. */
+/* Writes all of it. Returns 0, or -1 if the line has ended, or was interrupted meanwhile. */
 int line_write(const unsigned char *octets, unsigned int length);
 
 /* Reads from standard input, once line_wait() has told LINE_INPUT: as line_read(). */

@@ -61,21 +61,32 @@ static int make_raw(unsigned long baud)
     attributes.c_cflag |= (tcflag_t)(CS8 | CREAD | CLOCAL);
     attributes.c_cc[VMIN] = 1;
     attributes.c_cc[VTIME] = 0;
-    if (baud != 0 && (speed_of(baud) == B0 || cfsetispeed(&attributes, speed_of(baud)) != 0 ||
-                      cfsetospeed(&attributes, speed_of(baud)) != 0)) {
-        errno = EINVAL;
+    if (baud != 0 && (cfsetispeed(&attributes, speed_of(baud)) != 0 || cfsetospeed(&attributes, speed_of(baud)) != 0))
         return -1;
-    }
     return tcsetattr(line, TCSANOW, &attributes);
+}
+
+static void complain(const char *path)
+{
+    if (errno == ENOTTY)
+        fprintf(stderr, "vl2cap-serial: %s is no serial port\n", path);
+    else if (errno == EIO)
+        fprintf(stderr, "vl2cap-serial: %s: this machine does not have that serial port\n", path);
+    else
+        fprintf(stderr, "vl2cap-serial: %s: %s\n", path, strerror(errno));
 }
 
 int line_open(const char *path, unsigned long baud)
 {
     struct sigaction action;
 
+    if (baud != 0 && speed_of(baud) == B0) {
+        fprintf(stderr, "vl2cap-serial: a serial port has no rate of %lu baud here\n", baud);
+        return -1;
+    }
     line = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK);
     if (line < 0 || make_raw(baud) != 0) {
-        fprintf(stderr, "vl2cap-serial: %s: %s\n", path, strerror(errno));
+        complain(path);
         line_close();
         return -1;
     }

@@ -1,98 +1,59 @@
 /*
  * vl2cap-serial: Bluetooth from the shell of a guest that has nothing but a serial port.
  *
- * Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no line, nobody answers, or no controller.
+ * Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no line, nobody answers, or no controller, 130 interrupted.
  *
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "line.h"
 #include "session.h"
 
-#ifndef DEFAULT_LINE
-#define DEFAULT_LINE "/dev/ttyS0"
-#endif
 #define FOREVER_MS   0x7FFFFFFFUL
+#define QUIET_MS     3000UL     /* a wait that is longer than this is told     */
 #define CHANNEL      1
 #define LISTENER     2
 #define ADVERTISER   3
 
-static struct {
-    const char *line;
-    unsigned long baud, wait_s, seconds, count, size;
-    unsigned int addr_type, level;
-    int echo;
-} options = {DEFAULT_LINE, 0, 30, 5, 10, 64, VLS_ADDR_BREDR, 0, 0};
-
-static int usage(void)
-{
-    fputs("usage: vl2cap-serial [OPTION]... COMMAND\n"
-          "  info                     what the adapter is and can do\n"
-          "  scan                     devices that are there: -r or -p on LE, otherwise BR/EDR\n"
-          "  connect ADDRESS PSM      lines of standard input to a peer, and what it sends to standard output\n"
-          "  listen PSM               takes peers, one at a time, until ^C\n"
-          "  ping ADDRESS [PSM]       round trips: the echo of BR/EDR, or a PSM that echoes\n", stderr);
-    fputs("options:\n"
-          "  -l LINE  serial port (" DEFAULT_LINE ")      -b BAUD  its rate (as it is)\n"
-          "  -r, -p   on LE, a random or public address  -s LEVEL 0 to 4, of security (0)\n"
-          "  -e       listen: send everything back       -w S     wait so long for a controller (30)\n"
-          "  -t S     scan: so long (5)                  -n COUNT ping: so many (10)\n"
-          "  -z SIZE  ping: octets (64)\n", stderr);
-    return 2;
-}
-
+/* What an error means, or 0 if that is not known. */
 static const char *text_of(int error)
 {
     switch (error) {
-    case SESSION_LOST: return "the line has ended, or was left";
+    case SESSION_LOST: return "the line has ended";
     case VLS_EPERM: return "the link is not secure enough";
-    case VLS_EAGAIN: return "connected too often";
+    case VLS_EAGAIN: return "connected too often in the last minute";
     case VLS_EACCES: return "the driver domain does not allow it";
-    case VLS_EEXIST: return "the id is in use";
-    case VLS_ENODEV: return "no controller, or the bridge has gone";
-    case VLS_EINVAL: return "not valid";
-    case VLS_EMFILE: return "a limit is reached";
+    case VLS_ENODEV: return "the Bluetooth controller, or usbbt-serial, has gone";
+    case VLS_EINVAL: return "the PSM, the level, or a length is not legal";
+    case VLS_EMFILE: return "the driver domain's limit for this guest is reached";
     case VLS_EBADMSG: return "the protocol was broken";
-    case VLS_EOPNOTSUPP: return "not supported";
-    case VLS_EADDRINUSE: return "in use already";
+    case VLS_EOPNOTSUPP: return "the adapter, or the driver domain, cannot do that";
+    case VLS_EADDRINUSE: return "in use already, by this guest or another";
     case VLS_ENOBUFS: return "this program did not read";
     case VLS_ENOTCONN: return "the peer disconnected";
     case VLS_ETIMEDOUT: return "no answer";
     case VLS_ECONNREFUSED: return "the peer refused";
-    default: return "failed";
+    default: return 0;
     }
 }
 
+/* Says why a command has failed, and returns its exit status. */
 static int fail(const char *what, int error)
 {
-    fprintf(stderr, "vl2cap-serial: %s: %s (%d)\n", what, text_of(error), error);
-    return 1;
-}
+    const char *text = text_of(error);
 
-/* ------------------------------------------------------------------------------------------------------- words -- */
-
-static int read_address(const char *text, unsigned char *addr)
-{
-    unsigned int octets[6], i;
-    char rest;
-
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &octets[5], &octets[4], &octets[3], &octets[2], &octets[1], &octets[0],
-               &rest) != 6)
-        return -1;
-    for (i = 0; i < 6; i++)
-        addr[i] = (unsigned char)octets[i];
-    return 0;
-}
-
-static int read_number(const char *text, unsigned long most, unsigned long *number)
-{
-    char *end;
-
-    *number = strtoul(text, &end, 0);
-    return *text >= '0' && *text <= '9' && *end == '\0' && *number <= most ? 0 : -1;
+    if (error == SESSION_INTERRUPTED) {
+        fputs("vl2cap-serial: interrupted\n", stderr);
+        return 130;
+    }
+    if (text)
+        fprintf(stderr, "vl2cap-serial: %s: %s\n", what, text);
+    else
+        fprintf(stderr, "vl2cap-serial: %s: error %d, for which this program has no words\n", what, error);
+    return error == SESSION_LOST ? 3 : 1;
 }
 
 static void print_address(const unsigned char *addr)
@@ -167,7 +128,7 @@ static int scan(void)
             fflush(stdout);
         }
     }
-    if (ret != 0 && ret != SESSION_LOST)
+    if (ret != 0 && ret != SESSION_INTERRUPTED)
         return fail("scan", ret);
     session_release(CHANNEL);
     return 0;
@@ -199,7 +160,7 @@ static int converse(void)
             return session.objects[CHANNEL - 1].ret;
         found = session_turn(1000UL, 1);
         if (found < 0)
-            return SESSION_LOST;
+            return found;
         if (!(found & LINE_INPUT))
             continue;
         count = line_input(sdu + length, 1);
@@ -240,7 +201,7 @@ static int connect_and_converse(const unsigned char *addr, unsigned long psm)
             session.objects[CHANNEL - 1].peer.tx_mtu, session.objects[CHANNEL - 1].peer.rx_mtu);
     ret = converse();
     session_release(CHANNEL);
-    return ret == 0 || ret == SESSION_LOST ? 0 : fail("connect", ret);
+    return ret == 0 || ret == SESSION_INTERRUPTED ? 0 : fail("connect", ret);
 }
 
 static int echo_all(void)
@@ -281,11 +242,11 @@ static int listen_on(unsigned long psm)
         fflush(stdout);
         ret = options.echo ? echo_all() : converse();
         session_release(CHANNEL);
-        if (ret == 0 || ret == SESSION_LOST)
+        if (ret == 0 || ret == SESSION_INTERRUPTED)
             return 0;
-        ret = ret == VLS_ENODEV ? ret : 0;
+        ret = ret == VLS_ENODEV || ret == SESSION_LOST ? ret : 0;
     }
-    return ret == SESSION_LOST ? 0 : fail("listen", ret);
+    return ret == SESSION_INTERRUPTED ? 0 : fail("listen", ret);
 }
 
 static int ping_once(const unsigned char *addr, unsigned long psm, unsigned int size, unsigned char *sdu)
@@ -325,46 +286,46 @@ static int ping(const unsigned char *addr, unsigned long psm)
 
 /* -------------------------------------------------------------------------------------------------------- main -- */
 
-static int read_options(int argc, char **argv)
+/* Why there is no controller yet: error is of session_info() or session_ready(). */
+static void print_waited_for(int error)
 {
-    int at;
-    unsigned long level;
+    if (error == VLS_ENODEV)
+        fputs("vl2cap-serial: the driver domain has no Bluetooth controller now", stderr);
+    else if (session.refused)
+        fprintf(stderr, "vl2cap-serial: usbbt-serial on %s speaks version %d of the protocol, and this program version %d",
+                options.line, session.refused, VLS_VERSION);
+    else if (session.sessions)
+        fprintf(stderr, "vl2cap-serial: usbbt-serial on %s has stopped answering", options.line);
+    else
+        fprintf(stderr, "vl2cap-serial: nothing answers on %s: does usbbt-serial run there?", options.line);
+}
 
-    for (at = 1; at < argc && argv[at][0] == '-'; at++) {
-        const char *value = at + 1 < argc ? argv[at + 1] : "";
-        int ok = 0;
+/* Waits for a controller; for INFO, for an answer. Returns 0, or the exit status of a failure, which is said. */
+static int wait_ready(int is_info)
+{
+    unsigned long ms = options.wait_s * 1000UL, first = ms < QUIET_MS ? ms : QUIET_MS;
+    int ret = is_info ? session_info(first) : session_ready(first);
 
-        if (argv[at][1] == '\0' || argv[at][2] != '\0')
-            return -1;
-        switch (argv[at][1]) {
-        case 'r': options.addr_type = VLS_ADDR_LE_RANDOM; continue;
-        case 'p': options.addr_type = VLS_ADDR_LE_PUBLIC; continue;
-        case 'e': options.echo = 1; continue;
-        case 'l': options.line = value; break;
-        case 'b': ok = read_number(value, 115200UL, &options.baud); break;
-        case 's': ok = read_number(value, 4UL, &level); options.level = (unsigned int)level; break;
-        case 'w': ok = read_number(value, 86400UL, &options.wait_s); break;
-        case 't': ok = read_number(value, 86400UL, &options.seconds); break;
-        case 'n': ok = read_number(value, 1000000UL, &options.count); break;
-        case 'z': ok = read_number(value, (unsigned long)VLS_MTU, &options.size); break;
-        default: return -1;
-        }
-        if (ok != 0 || *value == '\0')
-            return -1;
-        at++;
+    if ((ret == VLS_ETIMEDOUT || ret == VLS_ENODEV) && !session.refused && ms > first) {
+        print_waited_for(ret);
+        fprintf(stderr, " Waiting up to %lu s.\n", (ms - first) / 1000UL);
+        ret = is_info ? session_info(ms - first) : session_ready(ms - first);
     }
-    return at;
+    if (ret == VLS_ETIMEDOUT || ret == VLS_ENODEV) {
+        print_waited_for(ret);
+        fputs("\n", stderr);
+        return 3;
+    }
+    return ret ? fail(options.line, ret) : 0;
 }
 
 static int run(const char *command, const unsigned char *addr, unsigned long psm)
 {
     int is_info = strcmp(command, "info") == 0;
-    int ret = is_info ? session_info(options.wait_s * 1000) : session_ready(options.wait_s * 1000);
+    int status = wait_ready(is_info);
 
-    if (ret != 0) {
-        (void)fail(session.refused ? "the bridge speaks another version" : options.line, ret);
-        return 3;
-    }
+    if (status != 0)
+        return status;
     if (is_info)
         return show_info();
     if (strcmp(command, "scan") == 0)
@@ -378,30 +339,24 @@ static int run(const char *command, const unsigned char *addr, unsigned long psm
 
 int main(int argc, char **argv)
 {
-    int at = read_options(argc, argv), left = argc - at, has_addr, ret;
+    int at, ret;
     unsigned char addr[6];
-    unsigned long psm = 0;
-    const char *command;
+    unsigned long psm;
 
-    if (at < 0 || left < 1)
-        return usage();
-    command = argv[at];
-    has_addr = strcmp(command, "connect") == 0 || strcmp(command, "ping") == 0;
-    if (strcmp(command, "info") == 0 || strcmp(command, "scan") == 0) {
-        if (left != 1)
-            return usage();
-    } else if (!has_addr && strcmp(command, "listen") != 0) {
-        return usage();
-    } else if (has_addr && (left < 2 || read_address(argv[at + 1], addr) != 0)) {
-        return usage();
-    } else if (has_addr && left == 2 && strcmp(command, "ping") == 0) {
-        psm = 0;
-    } else if (left != (has_addr ? 3 : 2) || read_number(argv[argc - 1], 0xFFFFUL, &psm) != 0) {
-        return usage();
-    }
+    for (at = 1; at < argc; at++)
+        if (strcmp(argv[at], "-h") == 0 || strcmp(argv[at], "--help") == 0)
+            return help();
+    at = read_options(argc, argv);
+    if (at < 0)
+        return 2;
+    if (at == argc)
+        return misuse("a command is missing", "");
+    ret = read_words(argv[at], argc - at - 1, argv + at + 1, addr, &psm);
+    if (ret != 0)
+        return ret;
     if (session_open(options.line, options.baud) != 0)
         return 3;
-    ret = run(command, addr, psm);
+    ret = run(argv[at], addr, psm);
     session_close();
     return ret;
 }

@@ -19,7 +19,7 @@ static int write_output(void)
 
     while ((count = vls_output(&session, octets, line_now())) != 0)
         if (line_write(octets, count) != 0)
-            return SESSION_LOST;
+            return -1;
     return 0;
 }
 
@@ -38,6 +38,12 @@ void session_close(void)
     line_close();
 }
 
+/* Why the line is not used any more. */
+static int why_lost(void)
+{
+    return line_wait(0UL, 0) & LINE_INTERRUPT ? SESSION_INTERRUPTED : SESSION_LOST;
+}
+
 int session_turn(unsigned long ms, int with_input)
 {
     unsigned char octets[512];
@@ -45,18 +51,18 @@ int session_turn(unsigned long ms, int with_input)
     int count, found;
 
     if (write_output() != 0)
-        return SESSION_LOST;
+        return why_lost();
     wait = vls_wait(&session, line_now());
     found = line_wait(wait < ms ? wait : ms, with_input);
     if (found & LINE_INTERRUPT)
-        return SESSION_LOST;
+        return SESSION_INTERRUPTED;
     if (found & LINE_READABLE) {
         count = line_read(octets, sizeof(octets));
         if (count < 0)
-            return SESSION_LOST;
+            return why_lost();
         vls_input(&session, octets, (unsigned int)count, line_now());
     }
-    return write_output() != 0 ? SESSION_LOST : found;
+    return write_output() != 0 ? why_lost() : found;
 }
 
 static int has_passed(unsigned long since, unsigned long ms)
@@ -67,10 +73,11 @@ static int has_passed(unsigned long since, unsigned long ms)
 int session_answer(unsigned int id)
 {
     const struct vls_object *made = &session.objects[id - 1];
+    int found;
 
     while (made->state == VLS_ASKED)
-        if (session_turn(1000UL, 0) < 0)
-            return SESSION_LOST;
+        if ((found = session_turn(1000UL, 0)) < 0)
+            return found;
     return made->ret;
 }
 
@@ -85,13 +92,14 @@ void session_release(unsigned int id)
 int session_info(unsigned long ms)
 {
     unsigned long since = line_now();
+    int found;
 
     vls_ask_info(&session);
     while (session.info_ret == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100UL, 0) < 0)
-            return SESSION_LOST;
+        if ((found = session_turn(100UL, 0)) < 0)
+            return found;
     }
     return session.info_ret;
 }
@@ -99,7 +107,7 @@ int session_info(unsigned long ms)
 int session_ready(unsigned long ms)
 {
     unsigned long since = line_now(), asked;
-    int ret;
+    int found, ret;
 
     for (;;) {
         asked = line_now();
@@ -109,21 +117,21 @@ int session_ready(unsigned long ms)
         if (has_passed(since, ms))
             return VLS_ENODEV;
         while (!has_passed(asked, ASK_AGAIN_MS))
-            if (session_turn(100UL, 0) < 0)
-                return SESSION_LOST;
+            if ((found = session_turn(100UL, 0)) < 0)
+                return found;
     }
 }
 
 int session_send(unsigned int id, const unsigned char *sdu, unsigned int length, unsigned long ms)
 {
     unsigned long since = line_now();
-    int ret;
+    int found, ret;
 
     while ((ret = vls_send(&session, id, sdu, length)) == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100UL, 0) < 0)
-            return SESSION_LOST;
+        if ((found = session_turn(100UL, 0)) < 0)
+            return found;
     }
     return ret;
 }
@@ -131,13 +139,13 @@ int session_send(unsigned int id, const unsigned char *sdu, unsigned int length,
 int session_recv(unsigned int id, unsigned char *sdu, unsigned int size, unsigned long ms)
 {
     unsigned long since = line_now();
-    int ret;
+    int found, ret;
 
     while ((ret = vls_recv(&session, id, sdu, size)) == VLS_EAGAIN) {
         if (has_passed(since, ms))
             return VLS_ETIMEDOUT;
-        if (session_turn(100UL, 0) < 0)
-            return SESSION_LOST;
+        if ((found = session_turn(100UL, 0)) < 0)
+            return found;
     }
     return ret;
 }

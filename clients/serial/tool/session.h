@@ -8,7 +8,9 @@
 
 #include "vl2cap_serial.h"
 
-#define SESSION_LOST (-1000)    /* the line has ended, or ^C                   */
+/* Why a call has ended early, besides VLS_E*: below, "lost" means either. */
+#define SESSION_LOST        (-1000)     /* the line has ended                  */
+#define SESSION_INTERRUPTED (-1001)     /* ^C, or SIGTERM                      */
 
 extern struct vls session;
 
@@ -17,16 +19,16 @@ int session_open(const char *path, unsigned long baud);
 /* Ends the session, and the line. */
 void session_close(void);
 
-/* Moves octets until something has come, for ms at most. Returns LINE_* bits, or SESSION_LOST. */
+/* Moves octets until something has come, for ms at most. Returns LINE_* bits, or lost. */
 int session_turn(unsigned long ms, int with_input);
 
-/* Waits for what an object was asked for: its ret, or SESSION_LOST. */
+/* Waits for what an object was asked for: its ret, or lost. */
 int session_answer(unsigned int id);
 /* Releases an object, and waits for that. */
 void session_release(unsigned int id);
-/* Asks for INFO and waits: its ret, VLS_ETIMEDOUT after ms, or SESSION_LOST. */
+/* Asks for INFO and waits: its ret, VLS_ETIMEDOUT after ms, or lost. */
 int session_info(unsigned long ms);
-/* Waits until the controller is powered: 0, VLS_ENODEV after ms, VLS_ETIMEDOUT if nobody answers, or SESSION_LOST. */
+/* Waits until the controller is powered: 0, VLS_ENODEV after ms, VLS_ETIMEDOUT if nobody answers, or lost. */
 int session_ready(unsigned long ms);
 /* As vls_send() and vls_recv(), but these wait: VLS_ETIMEDOUT after ms. */
 int session_send(unsigned int id, const unsigned char *sdu, unsigned int length, unsigned long ms);
