@@ -9,6 +9,7 @@ from tests import ROOT
 from tests.clients import hostile
 from tests.clients.client import Client, ClientError, ClientProgram
 from tests.clients.conftest import OCAML
+from tests.clients.test_vl2cap import open_in_python
 from tests.support import echo_backend
 from tests.support.domain import NewDomain
 from usbbtd.abi.layout import constants
@@ -68,3 +69,28 @@ def test_nodes_that_cannot_be_are_told_until_they_are_right(
         client.ask("ready")
         assert client.ask("trouble") == ["-"]
         client.quit()
+
+
+def test_a_device_has_one_program(ocaml_client: ClientProgram, new_domain: NewDomain) -> None:
+    """As in C and Python, which make the same claim; the one that is there goes on."""
+    guest = new_domain()
+    with Client(guest, ocaml_client) as first:
+        first.ask("trouble")
+        with (
+            Client(guest, ocaml_client) as second,
+            pytest.raises(EOFError, match="device/vl2cap/0 is in use by another"),
+        ):
+            second.ask("trouble")
+        assert guest.run(open_in_python) == "device/vl2cap/0 is in use by another program of this guest"
+        first.quit()
+    with Client(guest, ocaml_client) as third:
+        third.ask("trouble")
+
+
+def test_without_xen_it_says_so(ocaml_client: ClientProgram, new_domain: NewDomain, tmp_path: Path) -> None:
+    nowhere = ocaml_client._replace(environment={**ocaml_client.environment, "XENSTORED_PATH": str(tmp_path / "none")})
+    with (
+        Client(new_domain(), nowhere) as client,
+        pytest.raises(EOFError, match=r"there is no Xen here, .*No such file"),
+    ):
+        client.ask("trouble")

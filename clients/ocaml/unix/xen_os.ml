@@ -40,8 +40,9 @@ module Xs = struct
 
   let make () =
     if not (Lazy.is_val client) then begin
+      let watched = descriptor fileno in
       let (_ : client) = Lazy.force client in
-      Lwt.async (fun () -> follow (descriptor fileno) receive)
+      Lwt.async (fun () -> follow watched receive)
     end;
     Lwt.return (Lazy.force client)
 
