@@ -57,8 +57,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         os.sched_yield()
 
 
-def test_closed_input_has_ended(guest: Domain, vl2cap: Vl2cap) -> None:
-    status, errors = run(guest, vl2cap, '"$@" <&-', "connect", PEER, ECHO, "--linger", "0")
+@pytest.mark.parametrize("options", [[], ["--linger", "0"], ["--raw"]])
+def test_closed_input_has_ended(guest: Domain, vl2cap: Vl2cap, options: list[str]) -> None:
+    status, errors = run(guest, vl2cap, '"$@" <&-', "connect", PEER, ECHO, *options)
     assert (status, errors.count("\n")) == (0, 1)
     assert closed(guest)
 
@@ -68,6 +69,7 @@ def test_closed_input_has_ended(guest: Domain, vl2cap: Vl2cap) -> None:
 def test_output_that_cannot_be_written_is_told(guest: Domain, vl2cap: Vl2cap, streams: str, command: str) -> None:
     status, errors = run(guest, vl2cap, f'"$@" {streams}', command)
     assert (status, errors.splitlines()[-1]) == (74, "vl2cap: cannot write standard output")
+    assert errors.count("cannot write") == 1
     assert closed(guest)
 
 
