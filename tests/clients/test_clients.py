@@ -6,7 +6,7 @@ import pytest
 
 from tests.clients import hostile, scenario
 from tests.clients.client import Client, ClientError, ClientProgram
-from tests.demo import plan
+from tests.clients.with_the_service import WithTheService
 from tests.sim.world import World
 from tests.support import echo_backend
 from tests.support import stack as stack_module
@@ -56,38 +56,8 @@ def client(guest: Domain, start: NewClient) -> Client:
     return start(guest)
 
 
-def test_it_tells_what_the_adapter_is(client: Client) -> None:
-    scenario.tells_what_the_adapter_is(client)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_sdus_of_every_size_come_back(client: Client, transport: plan.Transport) -> None:
-    scenario.echoes_sdus_of_every_size(client, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_a_peer_connects_to_its_listener(client: Client, stack: Stack, transport: plan.Transport) -> None:
-    scenario.takes_a_peer_that_connects(client, stack, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_it_hears_who_is_there(client: Client, transport: plan.Transport) -> None:
-    scenario.hears_who_is_there(client, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_refusals_are_errors_by_kind(client: Client, transport: plan.Transport) -> None:
-    scenario.is_refused(client, transport)
-    client.quit()
-
-
-def test_it_outlives_a_restart_of_the_service(client: Client, stack: Stack) -> None:
-    scenario.outlives_a_restart_of_the_service(client, stack)
-    client.quit()
+class TestTheService(WithTheService):
+    """What every client has to be able to do."""
 
 
 def test_it_leaves_nothing(client: Client, stack: Stack, guest: Domain) -> None:

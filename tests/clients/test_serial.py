@@ -15,6 +15,7 @@ import pytest
 from tests.clients import scenario
 from tests.clients.client import Client, ClientError, ClientProgram
 from tests.clients.serial_programs import FOR_TESTS, compile_lines
+from tests.clients.with_the_service import WithTheService
 from tests.demo import plan
 from tests.serial.c_client import SOURCES
 from tests.serial.null_modem import NullModem
@@ -114,38 +115,8 @@ def client(guest: Guest) -> Client:
     return guest.lines()
 
 
-def test_it_tells_what_the_adapter_is(client: Client) -> None:
-    scenario.tells_what_the_adapter_is(client)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_sdus_of_every_size_come_back(client: Client, transport: plan.Transport) -> None:
-    scenario.echoes_sdus_of_every_size(client, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_a_peer_connects_to_its_listener(client: Client, stack: Stack, transport: plan.Transport) -> None:
-    scenario.takes_a_peer_that_connects(client, stack, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_it_hears_who_is_there(client: Client, transport: plan.Transport) -> None:
-    scenario.hears_who_is_there(client, transport)
-    client.quit()
-
-
-@pytest.mark.parametrize("transport", plan.TRANSPORTS)
-def test_refusals_are_errors_by_kind(client: Client, transport: plan.Transport) -> None:
-    scenario.is_refused(client, transport)
-    client.quit()
-
-
-def test_it_outlives_a_restart_of_the_service(client: Client, stack: Stack) -> None:
-    scenario.outlives_a_restart_of_the_service(client, stack)
-    client.quit()
+class TestTheService(WithTheService):
+    """What every client has to be able to do."""
 
 
 def test_policy_and_the_log_name_the_guest(client: Client, stack: Stack) -> None:
