@@ -122,7 +122,7 @@ def build_vchan(program: Path) -> None:
 
 
 def build_c_ring(directory: Path) -> tuple[str, str]:
-    """The two ends by libvl2cap's ring.c. For the server's the halves in the header have each other's names."""
+    """The two ends, by libvl2cap. For the server's the halves in the header have each other's names."""
     header = (PROTOCOL / "l2capif.h").read_text()
     swapped = directory / "swapped"
     swapped.mkdir()
@@ -130,15 +130,14 @@ def build_c_ring(directory: Path) -> tuple[str, str]:
     (swapped / "l2capif.h").write_text(header.replace(IN + OUT, OUT + IN))
     libraries = ("-lxengnttab", "-lxenevtchn")
     programs: list[str] = []
-    for name, protocol, own, flags in (
-        ("client", PROTOCOL, ["os_linux.c", "os_linux_store.c"], []),
-        ("server", swapped, [], ["-DSERVER"]),
+    for name, protocol, parts, flags in (
+        ("client", PROTOCOL, [path for path in LIBRARY.glob("src/*.c") if path.name != "os_windows.c"], []),
+        ("server", swapped, [LIBRARY / "src/ring.c"], ["-DSERVER"]),
     ):
         programs.append(str(directory / f"c_ring_{name}"))
-        sources = [C_SOURCE, *(LIBRARY / "src" / file for file in ("ring.c", *own))]
         includes = [f"-I{each}" for each in (protocol, LIBRARY / "include", LIBRARY / "src")]
         options = ["-O2", "-DL2CAPIF_WITHOUT_XEN", *flags, *includes]
-        subprocess.run(["cc", *options, "-o", programs[-1], *map(str, sources), *libraries], check=True)
+        subprocess.run(["cc", *options, "-o", programs[-1], *map(str, (C_SOURCE, *parts)), *libraries], check=True)
     return programs[0], programs[1]
 
 
