@@ -75,8 +75,9 @@ class Client:
         self._process.communicate()
 
     def say(self, *words: object) -> None:
-        """Gives a command whose answer may take a while: ``answer`` has it."""
-        self._stdin.write(" ".join(map(str, words)).encode() + b"\n")
+        """Gives a command whose answer may take a while: ``answer`` has it, or how the program has ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.write(" ".join(map(str, words)).encode() + b"\n")
 
     def answer(self) -> list[str]:
         """Waits for the answer to the oldest command, and returns the words after ``ok``. Raises ClientError."""

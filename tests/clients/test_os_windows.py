@@ -15,15 +15,22 @@ from tests.sim.windows.wine import Wine
 from tests.support.domain import Domain, NewDomain
 from usbbtd.xen.xen import Xen
 
-FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_WIN32_WINNT=0x0601"]
+FLAGS = [
+    "-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-D_WIN32_WINNT=0x0601",
+    "-D__USE_MINGW_ANSI_STDIO=1", "-DL2CAPIF_WITHOUT_XEN",
+]  # fmt: skip
 NO_XEN, NO_DRIVER = -4098, -4099
-SOURCES = [ROOT / "clients/c/src/os_windows.c", ROOT / "tests/clients/os_windows.c"]
+SOURCES = [
+    *(path for path in (ROOT / "clients/c/src").glob("*.c") if not path.name.startswith("os_linux")),
+    ROOT / "tests/clients/os_windows.c",
+]
 
 
 @pytest.fixture(scope="module")
 def program(mingw: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("windows") / "os_windows.exe"
-    includes = [f"-I{ROOT / 'clients/c' / name}" for name in ("include", "src")]
+    directories = ("clients/c/include", "clients/c/src", "usbbtd/abi/include")
+    includes = [f"-I{ROOT / name}" for name in directories]
     subprocess.run([MINGW_64, *FLAGS, *includes, "-o", target, *SOURCES], check=True)
     return target
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 from bumble.link import LocalLink
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.backends.vl2cap import test_connection as connection
@@ -612,6 +612,16 @@ async def play(steps: list[Any], entries: list[Any]) -> None:
     assert left == set()
 
 
+#: A peer asks for a channel on a link of LE that ends in the same wake-up.
+ASKED_AND_GONE = [
+    ("link", 64, b"!\x00\x00\xee\xff\xc0", 0, 0),
+    ("wake",),
+    ("bulk", b"@ \x0c\x00\x08\x00\x01\x00\x02\x01\x04\x00\x03\x10P\x00"),
+    ("end", 64, 0),
+]
+
+
+@example(steps=ASKED_AND_GONE)
 @given(steps=steps)
 def test_nothing_that_comes_in_any_wake_up_is_a_bug_or_is_left(steps: list[Any]) -> None:
     with structlog.testing.capture_logs() as entries:

@@ -139,9 +139,10 @@ class Security:
     def is_encrypting(self, handle: int) -> bool:
         """Tells whether an LE link is being encrypted: what the key is worth is told later; EncryptionEnded follows.
 
-        Raises LocalProtocolError if there is no such link.
+        One that is gone is not.
         """
-        return self._link(handle).is_encrypting
+        link = self._links.get(handle)
+        return link is not None and link.is_encrypting
 
     def bond(self, handle: int) -> Bond | None:
         """Returns the bond whose keys are for a link, be it used or not.
