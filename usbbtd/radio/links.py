@@ -86,9 +86,10 @@ class RadioLink:
 
     def is_with(self, address: bytes, address_type: int) -> bool:
         """Tells whether the peer has this address, be it that of its identity or the one it uses on the air."""
-        asked = address, address_type
-        private = self.private_address, ADDRESS_LE_RANDOM
-        return asked in ((self.address, self.address_type), self.identity, private)
+        if (address, address_type) in ((self.address, self.address_type), self.identity):
+            return True
+        # Not by tuples: mypyc gives up a reference that it does not have where it compares one that may hold None.
+        return address == self.private_address and address_type == ADDRESS_LE_RANDOM
 
     @property
     def transport(self) -> int:
