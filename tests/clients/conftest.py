@@ -60,10 +60,10 @@ def vl2cap(request: pytest.FixtureRequest) -> Iterator[Vl2cap]:
 
 
 @pytest.fixture(scope="session")
-def ocaml_build() -> Path:
-    """Everything of clients/ocaml, built without a warning."""
+def ocaml_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything of clients/ocaml, built without a warning, by each process of pytest's for itself."""
     require("OCaml", "dune", "ocamlc")
-    built = ROOT / "build/ocaml"
+    built = tmp_path_factory.mktemp("ocaml")
     command: list[str | Path] = ["dune", "build", "--root", OCAML, "--build-dir", built, "@default"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "directory" not in line]) == (0, [])
