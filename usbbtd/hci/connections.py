@@ -117,8 +117,7 @@ class Connections:
         if status := self._why_not(target):
             self._emit(ConnectFailed(*target, status, attempt))
             return attempt
-        link = self._find(target)
-        return self._initiator(target).connect(target, attempt, now) if link is None or link.closing else attempt
+        return attempt if self._has_open_link(target) else self._initiator(target).connect(target, attempt, now)
 
     def cancel_connect(self, target: Target) -> None:
         self._initiator(target).cancel(target)

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from usbbtd.bluetooth import (
     ADDRESS_LE_RANDOM,
     ADDRESS_TYPES,
+    CENTRAL,
     LEVEL_NONE,
     ROLES,
     SECURITY_LEVELS,
@@ -26,8 +27,6 @@ from usbbtd.security.link import LinkSecurityInfo
 
 #: How long a link that we made and that nothing uses any more is kept for the next user.
 IDLE_LINK_S = 4.0
-
-CENTRAL = 0
 
 #: What a new link is worth.
 PLAIN: Final = LinkSecurityInfo(LEVEL_NONE, 0, False)
@@ -262,7 +261,7 @@ class Links:
             stack, handle, address, address_type, ours=ours, own_address=own_address, private_address=private_address
         )
         self._none.clear()
-        self._log.info("link up", addr=format_address(address), handle=handle, role=("central", "peripheral")[role & 1])
+        self._log.info("link up", addr=format_address(address), handle=handle, role=ROLES[role])
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(made)

@@ -106,6 +106,14 @@ def _long_term_key(info: configparser.RawConfigParser, group: str) -> LongTermKe
     return LongTermKey(bytes.fromhex(section["Key"]), diversifier, random)
 
 
+def changed_at(path: Path) -> float:
+    """Returns when a file was changed, in seconds since 1970 and not before. Raises BadBluezFile."""
+    try:
+        return max(0.0, path.stat().st_mtime)
+    except OSError as error:
+        raise BadBluezFile(f"{path}: {error.strerror}") from None
+
+
 def _parse(path: Path) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]  # names differ by their case

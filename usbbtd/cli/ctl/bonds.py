@@ -51,7 +51,7 @@ def _time(seconds: float) -> str:
 def _import(arguments: argparse.Namespace) -> int:
     """Reads the files here, as root, and gives each bond to the service, which alone writes where it keeps bonds."""
     from usbbtd.bluetooth import parse_address
-    from usbbtd.cli.ctl.bluez import BadBluezFile, find_adapter, find_peers, read_bonds
+    from usbbtd.cli.ctl.bluez import BadBluezFile, changed_at, find_adapter, find_peers, read_bonds
 
     guests = frozenset() if arguments.guest is None else frozenset({arguments.guest})
     failed = False
@@ -63,11 +63,7 @@ def _import(arguments: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
     for path in files:
         try:
-            made = max(0.0, path.stat().st_mtime)
-            bonds += read_bonds(path, parse_address(adapter.name), guests, made)
-        except OSError as error:
-            failed = True
-            print(f"usbbtctl: {path}: {error.strerror}", file=sys.stderr)
+            bonds += read_bonds(path, parse_address(adapter.name), guests, changed_at(path))
         except BadBluezFile as error:
             failed = True
             print(f"usbbtctl: {error}", file=sys.stderr)
