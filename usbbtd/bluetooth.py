@@ -20,6 +20,9 @@ ADDRESS_LE_PUBLIC: Final = 1
 ADDRESS_LE_RANDOM: Final = 2
 ADDRESS_TYPES: Final = ("BR/EDR", "LE public", "LE random")
 
+#: The fixed channel of the Attribute Protocol: Vol 3, Part A, 2.1.
+CID_ATT: Final = 0x0004
+
 # Levels of security, of links and of what is asked of them, in the order of their strength, and their names. Vol 3,
 # Part C, 5.2.2.8 for BR/EDR; LE's modes are put beside them. At 0, as at 1, nothing is asked: it is SDP's own level.
 LEVEL_SDP: Final = 0

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from usbbtd.bluetooth import BREDR, LE
+from usbbtd.bluetooth import BREDR, CID_ATT, LE
 from usbbtd.errors import LocalProtocolError
 from usbbtd.l2cap.events import DISCONNECTED, LINK_LOST, NOT_READ, ChannelEnded, ChannelOpened
 from usbbtd.l2cap.limits import SDU_OVERHEAD, L2capLimits
 from usbbtd.l2cap.mux import Mux
 from usbbtd.l2cap.wire import (
-    CID_ATT,
     CID_SMP,
     ConfigurationRequest,
     DisconnectionRequest,

@@ -5,14 +5,17 @@ from errno import EINVAL, EOPNOTSUPP, ETIMEDOUT
 import pytest
 
 from usbbtd.l2capif import wire
-from usbbtd.l2capif.checks import LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.checks import (
+    DEFAULT_PAIR_TIMEOUT_MS,
+    DEFAULT_TIMEOUT_MS,
+    LONGEST_PAIR_TIMEOUT_MS,
+    LONGEST_TIMEOUT_MS,
+)
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.requests import (
     ADVERTISE,
     AGENT,
     CONNECT,
-    DEFAULT_PAIR_TIMEOUT_MS,
-    DEFAULT_TIMEOUT_MS,
     ECHO,
     INFO,
     PAIR,

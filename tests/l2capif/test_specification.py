@@ -14,10 +14,15 @@ from usbbtd.bluetooth import MINIMUM_MTU
 from usbbtd.config import GuestSettings
 from usbbtd.l2capif import messages, nodes, wire
 from usbbtd.l2capif.backend import Backend
-from usbbtd.l2capif.checks import LONGEST_PAIR_TIMEOUT_MS, LONGEST_TIMEOUT_MS
+from usbbtd.l2capif.checks import (
+    DEFAULT_INTERVAL_MS,
+    DEFAULT_PAIR_TIMEOUT_MS,
+    DEFAULT_TIMEOUT_MS,
+    LONGEST_PAIR_TIMEOUT_MS,
+    LONGEST_TIMEOUT_MS,
+)
 from usbbtd.l2capif.frontend import Frontend
 from usbbtd.l2capif.limits import FrontendLimits
-from usbbtd.l2capif.requests import DEFAULT_INTERVAL_MS, DEFAULT_PAIR_TIMEOUT_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.nodes import BACKEND, BACKEND_ID, FRONTEND, FRONTEND_ID, ONLINE, STATE, home
 from usbbtd.xen import device as xenbus_device
 

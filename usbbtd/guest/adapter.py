@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from errno import ECONNREFUSED
 
 from usbbtd.abi.layout import constants
-from usbbtd.bluetooth import LE, parse_address
+from usbbtd.bluetooth import CID_ATT, LE, parse_address
 from usbbtd.guest.ad import check_uuid
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, AddressType, Transport
 from usbbtd.guest.advertising import advertising
@@ -40,7 +40,6 @@ MAX_ECHO: int = constants.L2CAPIF_ECHO_DATA_SIZE
 #: The most bytes of advertising data, and of a scan response.
 MAX_AD_DATA: int = constants.L2CAPIF_EXTENDED_DATA_SIZE
 _U16_MAX = 0xFFFF
-_ATT_CID = 0x0004  # Vol 3, Part A, 2.1
 _LONGEST_ATT_PDU = 517  # that of an attribute of 512 octets: Vol 3, Part F, 3.2.9
 
 
@@ -92,7 +91,7 @@ class Adapter(ConnectedAdapter):
         if number_of(ADDRESS_TYPES, address_type, "address_type") == ADDRESS_TYPES["bredr"]:
             raise ValueError("ATT has a channel of its own on LE only: address_type is public or random")
         check_mtu(LE, mtu)
-        return await self._open(address, address_type, _ATT_CID, security, mtu, timeout, fixed=True)
+        return await self._open(address, address_type, CID_ATT, security, mtu, timeout, fixed=True)
 
     async def _open(
         self, address: str, address_type: AddressType, psm: int, security: SecurityLevel, mtu: int,

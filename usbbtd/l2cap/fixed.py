@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from struct import Struct
 
-from usbbtd.bluetooth import BREDR, LE
-from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE, CID_ATT, CID_SMP, CID_SMP_BREDR
+from usbbtd.bluetooth import BREDR, CID_ATT, LE
+from usbbtd.l2cap.wire import BASIC_HEADER, BASIC_HEADER_SIZE, CID_SMP, CID_SMP_BREDR
 
 # Attribute protocol, Vol 3, Part F, 3.4.1.1
 _ATT_ERROR = Struct("<BBHB")

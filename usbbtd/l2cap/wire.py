@@ -3,6 +3,7 @@
 from struct import Struct
 from typing import ClassVar, Final
 
+from usbbtd.bluetooth import CID_ATT
 from usbbtd.packets import Packet, packet
 
 BASIC_HEADER = Struct("<HH")  # length, CID: in front of every PDU (3.1)
@@ -15,7 +16,6 @@ SIGNALLING_CIDS = (CID_SIGNALLING, CID_LE_SIGNALLING)  # by transport
 #: Dynamically allocated channel identifiers by transport (2.1).
 DYNAMIC_CIDS = (range(0x0040, 0x10000), range(0x0040, 0x0080))
 
-CID_ATT = 0x0004
 CID_SMP = 0x0006
 CID_SMP_BREDR = 0x0007
 #: Fixed channels that a user may open, by transport.

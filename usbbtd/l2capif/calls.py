@@ -5,12 +5,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 from usbbtd.abi.layout import constants
-from usbbtd.l2capif.checks import oob_size
+from usbbtd.l2capif.checks import DEFAULT_INTERVAL_MS, oob_size
 from usbbtd.l2capif.requests import (
     ADVERTISE,
     AGENT,
     CONNECT,
-    DEFAULT_INTERVAL_MS,
     ECHO,
     LISTEN,
     PAIR,

@@ -6,7 +6,7 @@ A check returns 0, or the (positive) error number of the response.
 from errno import EINVAL, EOPNOTSUPP
 
 from usbbtd.abi.layout import constants
-from usbbtd.bluetooth import BREDR, LE, MINIMUM_MTU, psm_is_legal, transport_of
+from usbbtd.bluetooth import BREDR, CID_ATT, LE, MINIMUM_MTU, psm_is_legal, transport_of
 from usbbtd.l2capif.limits import FrontendLimits
 from usbbtd.l2capif.wire import (
     AcceptRequest,
@@ -22,14 +22,17 @@ from usbbtd.l2capif.wire import (
     ScanRequest,
 )
 
+DEFAULT_TIMEOUT_MS = 20_000
 LONGEST_TIMEOUT_MS = 60_000
+DEFAULT_PAIR_TIMEOUT_MS = 60_000
 LONGEST_PAIR_TIMEOUT_MS = 120_000
+DEFAULT_INTERVAL_MS = 100
 INTERVALS_MS = range(20, 10_241)  # Vol 4, Part E, 7.8.5
 TEMPORARY_KEY_SIZE = 16  # octets: Vol 3, Part H, 2.3.5.4
 
 #: The fixed channels of an LE link that a frontend may have, by CID: ATT, and those that were assigned or may yet be
 #: (Vol 3, Part A, 2.1, Table 2.3). The others are L2CAP's own signalling and the Security Manager's.
-FIXED_CHANNELS = frozenset({0x0004, *range(0x0020, 0x003F)})
+FIXED_CHANNELS = frozenset({CID_ATT, *range(0x0020, 0x003F)})
 
 
 def check_info(request: InfoRequest, limits: FrontendLimits) -> int:

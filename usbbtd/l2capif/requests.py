@@ -29,10 +29,6 @@ from usbbtd.l2capif.wire import (
     unpack,
 )
 
-DEFAULT_TIMEOUT_MS = 20_000
-DEFAULT_PAIR_TIMEOUT_MS = 60_000
-DEFAULT_INTERVAL_MS = 100
-
 INFO: int = constants.L2CAPIF_CMD_INFO
 CONNECT: int = constants.L2CAPIF_CMD_CONNECT
 LISTEN: int = constants.L2CAPIF_CMD_LISTEN
@@ -89,12 +85,12 @@ def parse_request(untrusted: bytes, in_flight: Container[int], limits: FrontendL
 
 def timeout_s(timeout_ms: int) -> float:
     """Returns how long a request with this ``timeout_ms`` may take, unless it is a PAIR."""
-    return min(timeout_ms or DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
+    return min(timeout_ms or checks.DEFAULT_TIMEOUT_MS, checks.LONGEST_TIMEOUT_MS) / 1000
 
 
 def pair_timeout_s(timeout_ms: int) -> float:
     """Returns how long a PAIR with this ``timeout_ms`` may take: people have to answer meanwhile."""
-    return min(timeout_ms or DEFAULT_PAIR_TIMEOUT_MS, checks.LONGEST_PAIR_TIMEOUT_MS) / 1000
+    return min(timeout_ms or checks.DEFAULT_PAIR_TIMEOUT_MS, checks.LONGEST_PAIR_TIMEOUT_MS) / 1000
 
 
 def failure(request: Request, error: int, result: int = 0, status: int = 0, why: int = 0, needed: int = 0) -> Response:

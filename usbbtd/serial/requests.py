@@ -5,7 +5,7 @@ from errno import EINVAL
 from struct import Struct
 from typing import Any, NamedTuple
 
-from usbbtd.bluetooth import BREDR, LE, LEVEL_SECURE
+from usbbtd.bluetooth import ADDRESS_LE_RANDOM, BREDR, LE, LEVEL_SECURE
 from usbbtd.serial import wire
 from usbbtd.serial.events import (
     AcceptAsked,
@@ -23,7 +23,6 @@ from usbbtd.serial.wire import SerialCommand
 
 #: The client's objects by id.
 Objects = Mapping[int, SerialObject]
-_LAST_ADDRESS_TYPE = 2
 
 
 class _Context(NamedTuple):
@@ -66,7 +65,7 @@ def read_request(
 def _connect(
     context: _Context, address: bytes, address_type: int, security: int, psm: int, mtu: int, timeout_ms: int, first: int
 ) -> ConnectAsked | None:
-    if mtu > context.limits.mtu or address_type > _LAST_ADDRESS_TYPE or security > LEVEL_SECURE:
+    if mtu > context.limits.mtu or address_type > ADDRESS_LE_RANDOM or security > LEVEL_SECURE:
         return None
     made = SerialObject(context.number, SerialCommand.CONNECT, first, mtu)
     fixed = bool(context.flags & wire.CONNECT_FIXED)
@@ -106,7 +105,7 @@ def _advertise(context: _Context, interval_ms: int, length: int, scan_length: in
 
 def _echo(context: _Context, address: bytes, address_type: int, data_length: int, timeout_ms: int) -> EchoAsked | None:
     data = context.data
-    if data_length > wire.MAX_ECHO_SIZE or data_length != len(data) or address_type > _LAST_ADDRESS_TYPE:
+    if data_length > wire.MAX_ECHO_SIZE or data_length != len(data) or address_type > ADDRESS_LE_RANDOM:
         return None
     return EchoAsked(SerialObject(context.number, SerialCommand.ECHO), address, address_type, data, timeout_ms)
 

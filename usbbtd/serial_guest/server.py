@@ -9,7 +9,7 @@ from contextlib import suppress
 from errno import EINVAL, ENODEV, EOPNOTSUPP
 from typing import Any
 
-from usbbtd.bluetooth import format_address, parse_address
+from usbbtd.bluetooth import CID_ATT, format_address, parse_address
 from usbbtd.guest import (
     Adapter,
     AdapterError,
@@ -23,15 +23,13 @@ from usbbtd.guest import (
 from usbbtd.guest.address import ADDRESS_TYPES, TRANSPORTS, address_type_name
 from usbbtd.guest.arguments import number_of
 from usbbtd.guest.security import LEVELS, missing_number
+from usbbtd.l2capif.checks import DEFAULT_INTERVAL_MS, DEFAULT_TIMEOUT_MS
 from usbbtd.l2capif.messages import pack_extended_report
 from usbbtd.serial import events, wire
 from usbbtd.serial.bridge import SerialBridge
 from usbbtd.serial.objects import SerialObject
 from usbbtd.serial.wire import SerialChannelFacts, SerialInfo
 
-_DEFAULT_TIMEOUT_MS = 20_000  # as CONNECT's in l2capif
-_DEFAULT_INTERVAL_MS = 100
-_ATT_CID = 0x0004
 #: How long a release waits until the peer has what the client has sent; closing the channel takes up to a second of it.
 _LINGER_S = 2.0
 
@@ -136,7 +134,7 @@ class SerialServer:
             case events.ScanAsked():
                 await self._scan(made, asked, adapter)
             case events.AdvertiseAsked(_, interval_ms, data, scan_data, connectable):
-                interval_ms = interval_ms or _DEFAULT_INTERVAL_MS
+                interval_ms = interval_ms or DEFAULT_INTERVAL_MS
                 async with adapter.advertise(
                     data, scan_response=scan_data, interval_ms=interval_ms, connectable=connectable
                 ):
@@ -255,7 +253,7 @@ async def _connect(adapter: Adapter, asked: events.ConnectAsked) -> Channel:
     _, address, address_type, security, psm, mtu, timeout_ms, fixed = asked
     name, level, timeout_s = address_type_name(address_type), _LEVELS[security], _timeout_s(timeout_ms)
     peer = format_address(address)
-    if fixed and psm != _ATT_CID:
+    if fixed and psm != CID_ATT:
         raise AdapterError(EOPNOTSUPP, "of fixed channels there is ATT's only")
     if fixed:
         return await adapter.open_att(peer, address_type=name, security=level, mtu=mtu, timeout=timeout_s)
@@ -263,7 +261,7 @@ async def _connect(adapter: Adapter, asked: events.ConnectAsked) -> Channel:
 
 
 def _timeout_s(timeout_ms: int) -> float:
-    return (timeout_ms or _DEFAULT_TIMEOUT_MS) / 1000
+    return (timeout_ms or DEFAULT_TIMEOUT_MS) / 1000
 
 
 def _why(error: AdapterError) -> SerialChannelFacts:
