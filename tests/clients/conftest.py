@@ -12,6 +12,8 @@ from tests.clients.client import ClientProgram
 from tests.clients.programs import FOR_LINUX, FOR_WINDOWS, MINGW_32, MINGW_64, Vl2cap, build, compile_programs
 from tests.sim.windows import wine as windows
 from tests.sim.windows.wine import Wine
+from tests.support.domain import Domain, NewDomain
+from tests.support.echo_backend import serve
 from tests.support.installed import require
 
 OCAML = ROOT / "clients/ocaml"
@@ -46,6 +48,15 @@ def windows_build(mingw: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     build(directory.parent, str(directory))
     compile_programs(directory, FOR_WINDOWS)
     return directory
+
+
+@pytest.fixture
+def guest(new_domain: NewDomain) -> Domain:
+    """A domain with a device, which ``echo_backend`` serves in another."""
+    driver, guest = new_domain(), new_domain()
+    guest.world.attach_vl2cap(guest.domid, driver.domid)
+    driver.start(serve, guest.domid)
+    return guest
 
 
 @pytest.fixture(params=["linux", "windows"])

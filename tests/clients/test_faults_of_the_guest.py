@@ -3,32 +3,22 @@
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from tests.clients.programs import TIME_LIMIT_S, Vl2cap
-from tests.support.domain import Domain, NewDomain
-from tests.support.echo_backend import serve
-from usbbtd.l2capif.nodes import VL2CAP
+from tests.support.domain import Domain
+
+pytestmark = pytest.mark.parametrize("vl2cap", ["linux"], indirect=True)
 
 
 @pytest.fixture
-def guest(new_domain: NewDomain) -> Domain:
-    driver, guest = new_domain(), new_domain()
-    guest.world.attach_vl2cap(guest.domid, driver.domid)
-    driver.start(serve, guest.domid)
-    guest.world.wait_value(f"{driver.home}/{VL2CAP.backend_path(guest.domid, 0)}/state", "2")
+def guest(guest: Domain) -> Domain:
+    backend = guest.world.read(f"{guest.home}/device/vl2cap/0/backend")
+    guest.world.wait_value(f"{backend}/state", "2")
     return guest
-
-
-@pytest.fixture
-def vl2cap(sanitized: Path) -> Iterator[Vl2cap]:
-    programs = Vl2cap(sanitized)
-    yield programs
-    programs.close()
 
 
 def test_a_device_that_may_not_be_written_is_told_and_left_alone_for_a_while(guest: Domain, vl2cap: Vl2cap) -> None:

@@ -20,14 +20,6 @@ NO_AGENT = "there is no key that is good enough, and no agent that may pair"
 OTHER_DATA, REJECTS, NOT_THERE, NOT_ALLOWED = (f"C0:FF:EE:00:00:0{number}" for number in (2, 3, 4, 5))
 
 
-@pytest.fixture
-def guest(new_domain: NewDomain) -> Domain:
-    driver, guest = new_domain(), new_domain()
-    guest.world.attach_vl2cap(guest.domid, driver.domid)
-    driver.start(serve, guest.domid)
-    return guest
-
-
 def closed(guest: Domain) -> bool:
     """Whether nothing is shared any more, and the device was closed in order."""
     statistics = guest.world.statistics()[guest.domid]

@@ -6,7 +6,7 @@ import signal
 import struct
 import subprocess
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,25 +14,12 @@ import pytest
 from tests.clients import hostile
 from tests.clients.programs import TIME_LIMIT_S, Vl2cap, stop
 from tests.support.domain import Domain, NewDomain
-from tests.support.echo_backend import FLOODS, NEVER_ANSWERS, serve
+from tests.support.echo_backend import FLOODS, NEVER_ANSWERS
 
 PEER = "C0:FF:EE:00:00:01"
 ECHO = "0x1001"
 
-
-@pytest.fixture
-def guest(new_domain: NewDomain) -> Domain:
-    driver, guest = new_domain(), new_domain()
-    guest.world.attach_vl2cap(guest.domid, driver.domid)
-    driver.start(serve, guest.domid)
-    return guest
-
-
-@pytest.fixture
-def vl2cap(sanitized: Path) -> Iterator[Vl2cap]:
-    programs = Vl2cap(sanitized)
-    yield programs
-    programs.close()
+pytestmark = pytest.mark.parametrize("vl2cap", ["linux"], indirect=True)
 
 
 def run(guest: Domain, vl2cap: Vl2cap, script: str, *arguments: str) -> tuple[int, str]:
