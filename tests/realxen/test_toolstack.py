@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.realxen.agents import Domain
-from tests.realxen.lab import DRIVER_DOMAIN, Lab
+from tests.realxen.lab import DONGLE, DRIVER_DOMAIN, Lab
 from tests.realxen.steady import Steady
 
 #: Whose configuration asks for a device.
@@ -89,9 +89,32 @@ def test_ends(lab: Lab, third: Domain, command: str, name: str) -> None:
         assert "down" in again.run(*INFO, timeout_s=120).out
 
 
+@pytest.fixture(scope="module")
+def hotplug(lab: Lab, work: Steady) -> None:
+    """The driver domain's configuration names the dongle, which somebody has attached by hand before."""
+    file = f"/etc/xen/{DRIVER_DOMAIN}.cfg"
+    lab.dom0.shell(f"echo 'vusb = [\"class=bluetooth\"]' >> {file}")
+
+
+def test_replug(lab: Lab, work: Steady, hotplug: None) -> None:
+    """Nobody types anything, and xl knows as much as usbbt-toolstack."""
+    assert lab.usbbtd
+    work.lost.clear()
+    lab.machine.unplug(DONGLE)
+    work.wait_lost()
+    ports = f"/local/domain/0/backend/qusb/{lab.sys_bt.domid}/0/port"
+    lab.dom0.wait(f'[ -z "$(xenstore-read {ports}/1)" ]', timeout_s=60)
+    lab.plug_dongle()
+    lab.usbbtd.wait_logged("adapter up", times=2, timeout_s=120)
+    work.wait_exchanging()
+    (row,) = toolstack(lab, "dongles")
+    assert (row["domain"], row["domid"], row["port"]) == (DRIVER_DOMAIN, lab.sys_bt.domid, "1")
+    assert lab.dom0.run("xl", "usb-list", DRIVER_DOMAIN).out.count("Bus ") == 1
+
+
 @pytest.mark.parametrize("command", ["reboot", "destroy"])
-def test_driver_domain_ends(lab: Lab, work: Steady, command: str) -> None:
-    """It has another domid when it is back: the guests' devices follow it, and a program that uses one goes on."""
+def test_driver_domain_ends(lab: Lab, work: Steady, hotplug: None, command: str) -> None:
+    """It has another domid when it is back: guests' devices and the dongle follow it, and a program goes on."""
     old = lab.sys_bt.domid
     work.lost.clear()
     lab.dom0.run("xl", command, DRIVER_DOMAIN)
@@ -99,7 +122,6 @@ def test_driver_domain_ends(lab: Lab, work: Steady, command: str) -> None:
     if command == "destroy":
         lab.dom0.run("xl", "create", f"/etc/xen/{DRIVER_DOMAIN}.cfg", timeout_s=120)
     usbbtd = lab.start_usbbtd(lab.finish_create(DRIVER_DOMAIN))
-    lab.attach_dongle(lab.sys_bt)  # libxl lost it: "Device present in JSON but not in xenstore, ignored"
     usbbtd.wait_logged("adapter up", timeout_s=120)
     work.wait_lost()
     work.wait_exchanging()

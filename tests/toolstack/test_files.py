@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from usbbtd.toolstack.files import ConfigFiles
-from usbbtd.toolstack.spec import Spec
+from usbbtd.toolstack.spec import Spec, parse_specs
 
 NONE = "no device is attached for it"
 SYS_BT = {0: Spec("sys-bt")}
@@ -24,8 +24,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(directory: Path) -> ConfigFiles:
-    return ConfigFiles([directory, directory / "auto", directory / "not there"])
+def files(directory: Path) -> ConfigFiles[dict[int, Spec]]:
+    return ConfigFiles([directory, directory / "auto", directory / "not there"], "vl2cap", parse_specs)
 
 
 def write(path: Path, name: str, *devices: str, more: str = "") -> Path:
@@ -33,7 +33,7 @@ def write(path: Path, name: str, *devices: str, more: str = "") -> Path:
     return path
 
 
-def test_devices_are_found_by_the_name_in_the_file(files: ConfigFiles, directory: Path) -> None:
+def test_devices_are_found_by_the_name_in_the_file(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     write(directory / "one.cfg", "work", "backend=sys-bt")
     write(directory / "two", "personal", "backend=sys-bt", "backend=other,devid=0")
     (directory / "auto" / "one.cfg").symlink_to(directory / "one.cfg")  # as xl's own start-up wants it
@@ -48,7 +48,7 @@ def test_devices_are_found_by_the_name_in_the_file(files: ConfigFiles, directory
     )
 
 
-def test_a_broken_file_is_told_and_others_are_read(files: ConfigFiles, directory: Path) -> None:
+def test_a_broken_file_is_told_and_others_are_read(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     write(directory / "good.cfg", "work", "backend=sys-bt")
     broken = write(directory / "broken.cfg", "b", more="memory = lots\n")
     no_list = directory / "no-list.cfg"
@@ -68,7 +68,7 @@ def test_a_broken_file_is_told_and_others_are_read(files: ConfigFiles, directory
     ]
 
 
-def test_of_two_files_for_a_domain_neither_counts(files: ConfigFiles, directory: Path) -> None:
+def test_of_two_files_for_a_domain_neither_counts(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     first = write(directory / "a.cfg", "work", "backend=sys-bt")
     second = write(directory / "b.cfg", "work")
     write(directory / "c.cfg", "plain")
@@ -79,7 +79,7 @@ def test_of_two_files_for_a_domain_neither_counts(files: ConfigFiles, directory:
     )
 
 
-def test_a_file_that_changes_is_read_again(files: ConfigFiles, directory: Path) -> None:
+def test_a_file_that_changes_is_read_again(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     path = write(directory / "a.cfg", "work", "backend=sys-bt")
     assert files.read()[0] == {"work": SYS_BT}
     os.utime(write(path, "work", "backend=sys-b2"), ns=(1, 1))
@@ -145,7 +145,7 @@ def read_as_nobody(directories: list[Path]) -> tuple[dict[str, dict[int, Spec]],
             os.setgroups([])
             os.setresgid(*[65534] * 3)
             os.setresuid(*[65534] * 3)
-        files = ConfigFiles(directories)
+        files = ConfigFiles(directories, "vl2cap", parse_specs)
         sender.send((files.read(), files.read()))
 
     context = multiprocessing.get_context("fork")
@@ -180,7 +180,7 @@ def test_an_entry_that_cannot_be_looked_at_costs_itself_alone(open_directory: Pa
     assert [problem.partition(": ")[::2] for problem in problems] == ([(str(odd), said)] if said else [])
 
 
-def test_a_file_whose_reading_fails(files: ConfigFiles, directory: Path) -> None:
+def test_a_file_whose_reading_fails(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     write(directory / "good.cfg", "work", "backend=sys-bt")
     bad = directory / "bad.cfg"
     bad.symlink_to("/proc/self/mem")
@@ -198,7 +198,7 @@ def test_a_directory_that_cannot_be_listed(open_directory: Path) -> None:
 
 
 def test_a_file_that_vanishes_is_not_worth_a_word(
-    files: ConfigFiles, directory: Path, monkeypatch: pytest.MonkeyPatch
+    files: ConfigFiles[dict[int, Spec]], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(directory / "good.cfg", "work", "backend=sys-bt")
     for name in ("a.cfg", "z.cfg"):
@@ -225,13 +225,13 @@ def test_a_file_that_vanishes_is_not_worth_a_word(
         *("work.cfg.rpmsave", "work.cfg.rpmnew", "work.cfg.rpmorig", "work.cfg.pacnew", "work.cfg.save"),
     ],
 )
-def test_a_copy_beside_a_file_does_not_count(files: ConfigFiles, directory: Path, copy: str) -> None:
+def test_a_copy_beside_a_file_does_not_count(files: ConfigFiles[dict[int, Spec]], directory: Path, copy: str) -> None:
     write(directory / copy, "work", "backend=older")
     write(directory / "work.cfg", "work", "backend=sys-bt")
     assert files.read() == ({"work": SYS_BT}, [])
 
 
-def test_two_files_that_say_the_same_are_no_conflict(files: ConfigFiles, directory: Path) -> None:
+def test_two_files_that_say_the_same_are_no_conflict(files: ConfigFiles[dict[int, Spec]], directory: Path) -> None:
     write(directory / "a.cfg", "work", "backend=sys-bt")
     second = write(directory / "copy of a", "work", "backend=sys-bt,", more="memory = 512\n")
     assert files.read() == ({"work": SYS_BT}, [])
@@ -250,12 +250,16 @@ def test_two_files_that_say_the_same_are_no_conflict(files: ConfigFiles, directo
         (b"\xc3\\xa4", "\xe4"),
     ],
 )
-def test_a_name_is_octets_as_it_is_in_xenstore(files: ConfigFiles, directory: Path, octets: bytes, name: str) -> None:
+def test_a_name_is_octets_as_it_is_in_xenstore(
+    files: ConfigFiles[dict[int, Spec]], directory: Path, octets: bytes, name: str
+) -> None:
     (directory / "one.cfg").write_bytes(b"name = '" + octets + b"'\nvl2cap = ['backend=sys-bt']\n# \xfc\n")
     assert files.read() == ({name: SYS_BT}, [])
 
 
-def test_what_is_wrong_with_a_file_of_any_name_can_be_printed(files: ConfigFiles, directory: Path) -> None:
+def test_what_is_wrong_with_a_file_of_any_name_can_be_printed(
+    files: ConfigFiles[dict[int, Spec]], directory: Path
+) -> None:
     wrong = Path(os.fsdecode(os.fsencode(directory / "w") + b"\xe4.cfg"))
     write(wrong, "w", more="!")
     (problem,) = files.read()[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -20,6 +20,7 @@ from usbbtd.cli.table import print_table
 from usbbtd.signals import hold_sighup
 from usbbtd.toolstack import errors
 from usbbtd.toolstack.spec import Spec, parse_devid, parse_spec
+from usbbtd.toolstack.sysfs import SYSFS
 
 if TYPE_CHECKING:
     from usbbtd.toolstack.changes import Change
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _FAILED, _NOT_PERMITTED = 1, 4
 _STATUS = {
+    errors.ToolstackError: _FAILED,
     errors.BadSpec: 2,
     errors.NoXen: 3,
     errors.NoDomain: 5,
@@ -35,6 +37,7 @@ _STATUS = {
     errors.BackendSilent: 8,
     errors.BackendClosed: 9,
 }
+_DONGLE_HEAD = ("DONGLE", "ID", "SERIAL", "FOR", "DOMAIN", "DOMID", "DEVID", "PORT")
 _HEAD = ("GUEST", "DOMID", "DEVID", "BACKEND", "DOMID", "FRONTEND STATE", "BACKEND STATE")
 
 T = TypeVar("T")
@@ -112,7 +115,30 @@ async def _list(store: Store, arguments: Arguments) -> None:
         for row in rows:
             print(json.dumps(row._asdict()))
     else:
-        print_table(_HEAD, [["-" if cell is None else str(cell) for cell in row] for row in rows])
+        print_table(_HEAD, [_cells(row) for row in rows])
+
+
+def _cells(row: Iterable[object]) -> list[str]:
+    return ["-" if cell in (None, "") else str(cell) for cell in row]
+
+
+async def _dongles(store: Store, arguments: Arguments) -> None:
+    from usbbtd.toolstack import hotplug
+    from usbbtd.toolstack.files import DIRECTORIES
+
+    try:
+        rows, problems = await hotplug.list_dongles(
+            store, hotplug.dongle_files(arguments.config_dir or DIRECTORIES), arguments.sysfs
+        )
+    except OSError as error:
+        raise errors.ToolstackError(f"USB devices cannot be listed: {error}") from None
+    for problem in problems:
+        _tell(problem)
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(row._asdict()))
+    else:
+        print_table(_DONGLE_HEAD, [_cells((*row[:3], " ".join(row.wanted), *row[4:])) for row in rows])
 
 
 async def _watch(store: Store, arguments: Arguments) -> None:
@@ -124,7 +150,7 @@ async def _watch(store: Store, arguments: Arguments) -> None:
 
     never_wait()
     configure_log(LogDefaults(), "usbbt-toolstack")
-    await watch.run(store, arguments.config_dir or DIRECTORIES)
+    await watch.run(store, arguments.config_dir or DIRECTORIES, arguments.sysfs)
 
 
 def _print_changes(changes: Sequence[Change], arguments: Arguments) -> None:
@@ -140,6 +166,15 @@ def _print_changes(changes: Sequence[Change], arguments: Arguments) -> None:
 def make_parser() -> argparse.ArgumentParser:
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="for programs: JSON, one object a line")
+
+    host = argparse.ArgumentParser(add_help=False)
+    host.add_argument(
+        "--config-dir", action="append", type=directory, metavar="DIR",
+        help="where these files are; can be repeated (default: /etc/xen and /etc/xen/auto)",
+    )  # fmt: skip
+    host.add_argument(
+        "--sysfs", type=directory, default=SYSFS, metavar="DIR", help=f"where USB devices are shown (default: {SYSFS})"
+    )
 
     change = argparse.ArgumentParser(add_help=False)
     change.add_argument("guest", metavar="GUEST", help="the domain, by name or number")
@@ -170,11 +205,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     listing = add("list", _list, "devices, their driver domains, and the states of both ends", output)
     listing.add_argument("guest", nargs="?", metavar="GUEST", help="only of this one, by name or number")
-    watch = add("watch", _watch, "attaches what configuration files of xl say, for ever: the service of dom0")
-    watch.add_argument(
-        "--config-dir", action="append", type=directory, metavar="DIR",
-        help="where these files are; can be repeated (default: /etc/xen and /etc/xen/auto)",
-    )  # fmt: skip
+    add("dongles", _dongles, "USB devices that configuration files name, and the domains that have them", host, output)
+    add("watch", _watch, "attaches what configuration files of xl say, for ever: the service of dom0", host)
     return parser
 
 

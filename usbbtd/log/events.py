@@ -632,7 +632,7 @@ _TOOLSTACK: tuple[LogEvent, ...] = (
     ),
     LogEvent(
         "passed over", "warning", "18e0b37212bb4c2c88a3d18f67582dd0", "reason",
-        "A configuration file, or a guest, is left out: {reason}.",
+        "A configuration file, a guest, or a USB device is left out: {reason}.",
         "Mend the file: it is read again on SIGHUP, and whenever a domain starts or ends. What xenstore refuses is "
         "tried again after a pause. The same reason is told once.",
         limited=True,
@@ -653,6 +653,22 @@ _TOOLSTACK: tuple[LogEvent, ...] = (
         "domid name devid backend",
         "The driver domain {backend} has ended. Device {devid} of guest {name} is attached again when it is back.",
         "Nothing, if that was wanted. Otherwise start the driver domain.",
+        limited=True,
+    ),
+    LogEvent(
+        "dongle plugged into port", "info", "e1f074bc97c64e7a92ba2112d04df700",
+        "domid name devid port place",
+        "The USB device at {place} of dom0 is on port {port} of the virtual USB controller {devid} of {name}, as vusb "
+        "in its configuration file says.",
+        NOTHING,
+        limited=True,
+    ),
+    LogEvent(
+        "dongle gone from port", "info", "a613059945fe49aa983169b95ad9b35b",
+        "domid name devid port place",
+        "The USB device that was at {place} of dom0 is gone, or was plugged in anew: port {port} of the virtual USB "
+        "controller {devid} of {name} is free.",
+        "Nothing, if that was wanted: it is plugged into a port again when it is back.",
         limited=True,
     ),
     LogEvent(

@@ -7,17 +7,18 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from usbbtd.toolstack.errors import BadSpec
-from usbbtd.toolstack.spec import Spec, number_specs, parse_spec
 from usbbtd.toolstack.xlconfig import Value, XlConfigError, parse
+
+T = TypeVar("T")
 
 DIRECTORIES = (Path("/etc/xen"), Path("/etc/xen/auto"))
 
-_KEY = "vl2cap"
+_EXAMPLES = {"vl2cap": "backend=sys-bt", "vusb": "class=bluetooth"}
 _SIZE_MAX = 1 << 20  # bytes; a longer file is no configuration
 #: Matches hidden files, and those that editors, packages and cautious people leave beside a file.
 _NO_CONFIGURATION = re.compile(
@@ -27,35 +28,40 @@ _NO_CONFIGURATION = re.compile(
 )
 
 
-class _XlFile(NamedTuple):
-    """The content of a file. ``problem``: why its devices cannot be attached, for people."""
+class _XlFile(NamedTuple, Generic[T]):
+    """The content of a file. ``devices``: None if it has none. ``problem``: why they cannot be attached, for people."""
 
     name: str | None = None
-    devices: dict[int, Spec] = {}  # noqa: RUF012 never changed
+    devices: T | None = None
     problem: str | None = None
 
 
-class ConfigFiles:
-    """The files in ``directories``. A file is read again if it has changed."""
+class ConfigFiles(Generic[T]):
+    """What the files in ``directories`` say of one key, a list of strings. A file is read again if it has changed.
 
-    def __init__(self, directories: Iterable[Path]) -> None:
+    ``read_list`` makes devices of a domain's name and its list, or raises BadSpec.
+    """
+
+    def __init__(self, directories: Iterable[Path], key: str, read_list: Callable[[str, list[str]], T]) -> None:
         self._directories = tuple(directories)
-        self._cache: dict[tuple[Path, int, int, int], _XlFile] = {}
+        self._key = key
+        self._read_list = read_list
+        self._cache: dict[tuple[Path, int, int, int], _XlFile[T]] = {}
 
-    def read(self) -> tuple[dict[str, dict[int, Spec]], list[str]]:
-        """Returns (the devices of each domain by its name and devid, problems for people).
+    def read(self) -> tuple[dict[str, T], list[str]]:
+        """Returns (the devices of each domain by its name, problems for people).
 
         If files name the same domain and give it different devices, none of them counts: it is not known of which one
         the domain was made. A file or directory that cannot be read does not affect the others.
         """
         problems: list[str] = []
-        named: defaultdict[str, list[tuple[Path, dict[int, Spec]]]] = defaultdict(list)
+        named: defaultdict[str, list[tuple[Path, T | None]]] = defaultdict(list)
         for path, file in self._read_all(problems):
             if file.problem:
                 problems.append(file.problem)
             if file.name is not None:
                 named[file.name].append((path, file.devices))
-        devices: dict[str, dict[int, Spec]] = {}
+        devices: dict[str, T] = {}
         for name, found in sorted(named.items()):
             first = found[0][1]
             if all(others == first for _, others in found):
@@ -65,8 +71,8 @@ class ConfigFiles:
                 problems.append(f"{files} all have name = {name!r}: no device is attached for any of them")
         return devices, problems
 
-    def _read_all(self, problems: list[str]) -> list[tuple[Path, _XlFile]]:
-        cache: dict[tuple[Path, int, int, int], _XlFile] = {}
+    def _read_all(self, problems: list[str]) -> list[tuple[Path, _XlFile[T]]]:
+        cache: dict[tuple[Path, int, int, int], _XlFile[T]] = {}
         files = []
         for path in sorted(self._paths(problems).values()):
             with _ProblemCollector(path, problems):
@@ -76,7 +82,7 @@ class ConfigFiles:
                 if not stat.S_ISREG(status.st_mode):
                     raise OSError(0, "is no file")
                 key = (path, status.st_mtime_ns, status.st_size, status.st_ino)
-                cache[key] = file = self._cache.get(key) or _read(path)
+                cache[key] = file = self._cache.get(key) or self._read(path)
                 files.append((path, file))
         self._cache = cache
         return files
@@ -94,6 +100,23 @@ class ConfigFiles:
                         with _ProblemCollector(path, problems):
                             paths.setdefault(path.resolve(strict=True), path)
         return paths
+
+    def _read(self, path: Path) -> _XlFile[T]:
+        """Reads the name and the devices in a file. Raises OSError if it cannot be read."""
+        text = _read_octets(path).decode(errors="surrogateescape")
+        try:
+            settings = parse(text, _shown(path))
+        except XlConfigError as error:
+            # xl refuses such a file, too; it is only a problem of ours if it was meant to have devices of ours.
+            return _XlFile(problem=f"{error}; no device is attached for it" if self._key in text else None)
+        name = settings.get("name")
+        if not isinstance(name, str):
+            return _XlFile()
+        try:
+            texts = _texts(self._key, settings.get(self._key, []))
+            return _XlFile(name, self._read_list(name, texts) if texts else None)
+        except BadSpec as error:
+            return _XlFile(name, problem=f"{_shown(path)}: {self._key}: {error}")
 
 
 class _ProblemCollector:
@@ -133,30 +156,11 @@ def _read_octets(path: Path) -> bytes:
     return octets
 
 
-def _read(path: Path) -> _XlFile:
-    """Reads the name and the devices in a file. Raises OSError if it cannot be read."""
-    text = _read_octets(path).decode(errors="surrogateescape")
-    try:
-        settings = parse(text, _shown(path))
-    except XlConfigError as error:
-        # xl refuses such a file, too; it is only a problem of ours if it was meant to have devices of ours.
-        return _XlFile(problem=f"{error}; no device is attached for it" if _KEY in text else None)
-    name = settings.get("name")
-    if not isinstance(name, str):
-        return _XlFile()
-    try:
-        return _XlFile(name, number_specs(_specs(name, settings.get(_KEY, []))))
-    except BadSpec as error:
-        return _XlFile(name, problem=f"{_shown(path)}: {_KEY}: {error}")
-
-
-def _specs(name: str, value: Value) -> Iterator[Spec]:
+def _texts(key: str, value: Value) -> list[str]:
+    """Returns the strings of a list. Raises BadSpec if it is none."""
     if not isinstance(value, list):
-        raise BadSpec(f'{value!r} is no list, as in {_KEY} = [ "backend=sys-bt" ]')
-    for element in value:
-        if not isinstance(element, str):
-            raise BadSpec('an element is a string, as in "backend=sys-bt"')
-        spec = parse_spec(element)
-        if spec.backend == name:
-            raise BadSpec(f"{element!r}: a domain cannot be its own backend")
-        yield spec
+        raise BadSpec(f'{value!r} is no list, as in {key} = [ "{_EXAMPLES[key]}" ]')
+    texts = [element for element in value if isinstance(element, str)]
+    if len(texts) < len(value):
+        raise BadSpec(f'an element is a string, as in "{_EXAMPLES[key]}"')
+    return texts

@@ -10,9 +10,10 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from usbbtd.nodes import BACKEND, DOMAINS, RECORDS, home
+from usbbtd.nodes import RECORDS, home
 from usbbtd.retry import Trouble
 from usbbtd.toolstack.domains import devids, domids
+from usbbtd.toolstack.usb_controllers import backend_of, records
 from usbbtd.usb.nodes import DETACH_PORTS, DETACHED, PORTS, VUSB
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
@@ -60,7 +61,7 @@ class Ports:
         """Starts a task for each new controller, and cancels those of controllers that are gone."""
         found: set[tuple[int, int]] = set()
         for domid in domids(await self._store.list(RECORDS)):
-            found.update((domid, devid) for devid in devids(await self._store.list(_records(domid))))
+            found.update((domid, devid) for devid in devids(await self._store.list(records(domid))))
         for key in self._tasks.keys() - found:
             self._tasks.pop(key).cancel()
         for key in found - self._tasks.keys():
@@ -93,8 +94,8 @@ class Ports:
 
 def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["emptied", "filled"] | None:
     """Empties the ports, or puts the devices back, as the frontend asks. Returns what was done, None for nothing."""
-    backend = transaction.read(f"{_records(domid)}/{devid}/{BACKEND}")
-    if backend is None or not re.fullmatch(rf"{DOMAINS}/[0-9]+/{VUSB.backend_path(domid, devid)}", backend):
+    backend = backend_of(transaction, domid, devid)
+    if backend is None:
         return None
     asked = transaction.read(f"{home(domid)}/{VUSB.frontend_path(devid)}/{DETACH_PORTS}") == "1"
     done: Literal["emptied", "filled"] | None = None
@@ -110,7 +111,3 @@ def settle_ports(transaction: Transaction, domid: int, devid: int) -> Literal["e
             transaction.remove(aside)
             done = "filled"
     return done
-
-
-def _records(domid: int) -> str:
-    return f"{RECORDS}/{domid}/{VUSB.frontends}"

@@ -1,7 +1,7 @@
 """Reads an administrator's description of a device: an element of ``vl2cap`` in a domain's configuration file."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ MAX_DEVICES = 64
 
 _DEVID = re.compile("[0-9]{1,4}")
 _DOM0 = "0"
-_KEYS = ("backend", "devid", "for", "tags")
 
 
 class Spec(NamedTuple):
@@ -35,38 +34,55 @@ def parse_spec(text: str) -> Spec:
 
     Raises BadSpec, which tells the position of the mistake.
     """
-    values: dict[str, str] = {}
-    position = 1
-    for item in text.split(","):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        problem = None
-        if key and not equals:
-            problem = f"{key!r} is not of the form KEY=VALUE"
-        elif equals and key not in _KEYS:
-            problem = f"there is no key {key!r}, only {', '.join(_KEYS[:-1])} and {_KEYS[-1]}"
-        elif equals and not value:
-            problem = f"{key} has no value"
-        elif key in values:
-            problem = f"{key} is given twice"
-        elif key == "devid" and not _DEVID.fullmatch(value):
-            problem = f"devid is a number from 0 to 9999, not {value!r}"
-        elif key == "tags":
-            value, problem = _normal_tags(value)
-        if problem:
-            raise BadSpec(f"{text!r}, character {position + len(item) - len(item.lstrip())}: {problem}")
-        if key:
-            values[key] = value
-        position += len(item) + 1
+    values = read_items(text, _KEYS)
     devid = int(values["devid"]) if "devid" in values else None
     return Spec(values.get("backend", _DOM0), devid, values.get("tags", ""), values.get("for", ""))
 
 
-def _normal_tags(text: str) -> tuple[str, str | None]:
-    """Returns (the tags as Spec has them, what is wrong with them or None)."""
-    try:
-        return " ".join(sorted(parse_tags(text))), None
-    except ValueError as error:
-        return text, str(error)
+def read_items(text: str, keys: Mapping[str, Callable[[str], str]]) -> dict[str, str]:
+    """Reads ``KEY=VALUE,KEY=VALUE``. ``keys``: what makes of a value its normal form, or raises ValueError.
+
+    Parts may be missing, and have blanks around them. Raises BadSpec, which tells the position of the mistake.
+    """
+    values: dict[str, str] = {}
+    position = 1
+    for item in text.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if key or equals:
+            try:
+                if key in values:
+                    raise ValueError(f"{key} is given twice")
+                values[key] = _read_value(key, equals, value, keys)
+            except ValueError as error:
+                place = position + len(item) - len(item.lstrip())
+                raise BadSpec(f"{text!r}, character {place}: {error}") from None
+        position += len(item) + 1
+    return values
+
+
+def _read_value(key: str, equals: str, value: str, keys: Mapping[str, Callable[[str], str]]) -> str:
+    """Returns the normal form of a value. Raises ValueError."""
+    if not equals:
+        raise ValueError(f"{key!r} is not of the form KEY=VALUE")
+    if key not in keys:
+        *first, last = keys
+        raise ValueError(f"there is no key {key!r}, only {', '.join(first)} and {last}")
+    if not value:
+        raise ValueError(f"{key} has no value")
+    return keys[key](value)
+
+
+def _check_devid(text: str) -> str:
+    if not _DEVID.fullmatch(text):
+        raise ValueError(f"devid is a number from 0 to 9999, not {text!r}")
+    return text
+
+
+def _normal_tags(text: str) -> str:
+    return " ".join(sorted(parse_tags(text)))
+
+
+_KEYS: Mapping[str, Callable[[str], str]] = {"backend": str, "devid": _check_devid, "for": str, "tags": _normal_tags}
 
 
 def parse_devid(text: str) -> int:
@@ -94,6 +110,18 @@ def number_specs(specs: Iterable[Spec]) -> dict[int, Spec]:
         if spec.devid is None:
             numbered[lowest_free(numbered)] = spec
     return numbered
+
+
+def parse_specs(name: str, texts: Iterable[str]) -> dict[int, Spec]:
+    """Reads the devices that the configuration of the domain ``name`` lists, by devid. Raises BadSpec."""
+    return number_specs(_not_itself(name, text) for text in texts)
+
+
+def _not_itself(name: str, text: str) -> Spec:
+    spec = parse_spec(text)
+    if spec.backend == name:
+        raise BadSpec(f"{text!r}: a domain cannot be its own backend")
+    return spec
 
 
 def lowest_free(taken: Iterable[int]) -> int:

@@ -18,9 +18,11 @@ from usbbtd.signals import handled
 from usbbtd.toolstack.devices import Vl2capDevice
 from usbbtd.toolstack.domains import Domain, read_names
 from usbbtd.toolstack.files import ConfigFiles
+from usbbtd.toolstack.hotplug import Hotplug, dongle_files
 from usbbtd.toolstack.ports import Ports
+from usbbtd.toolstack.problems import Problems
 from usbbtd.toolstack.settle import dead_guests, reap, settle_guest
-from usbbtd.toolstack.spec import Spec
+from usbbtd.toolstack.spec import Spec, parse_specs
 from usbbtd.xen.error import XenError
 from usbbtd.xen.store import Store
 from usbbtd.xen.watch import Watch
@@ -33,9 +35,14 @@ _AGAIN = "again"
 _PAUSE_S = 0.5
 
 
-async def run(store: Store, directories: Iterable[Path]) -> None:
-    """Serves until SIGTERM or SIGINT; looks again at SIGHUP. Raises XenError if this is not dom0."""
-    watcher = Watcher(store, ConfigFiles(directories))
+async def run(store: Store, directories: Iterable[Path], sysfs: Path) -> None:
+    """Serves until SIGTERM or SIGINT; looks again at SIGHUP. Raises XenError if this is not dom0.
+
+    ``sysfs``: the directory in which Linux shows USB devices.
+    """
+    directories = tuple(directories)
+    hotplug = Hotplug(store, dongle_files(directories), sysfs)
+    watcher = Watcher(store, ConfigFiles(directories, "vl2cap", parse_specs), hotplug)
     watching = asyncio.create_task(watcher.run())
     with handled(watching.cancel, watcher.look_again):
         with contextlib.suppress(asyncio.CancelledError):
@@ -68,12 +75,13 @@ class Watcher:
     It keeps no state but that of xenstore and the files, apart from the problems that were told and the pauses.
     """
 
-    def __init__(self, store: Store, files: ConfigFiles) -> None:
+    def __init__(self, store: Store, files: ConfigFiles[dict[int, Spec]], hotplug: Hotplug) -> None:
         self._store = store
         self._files = files
+        self._hotplug = hotplug
         self._log: FilteringBoundLogger = structlog.get_logger()
         self._ports = Ports(store, self._log)
-        self._problems: set[str] = set()
+        self._problems = Problems(self._log)
         self._pauses: dict[Domain | None, _RetryPauses] = {}  # None's is for all domains: their names cannot be read
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._devices: list[Vl2capDevice] = []
@@ -82,6 +90,7 @@ class Watcher:
     def look_again(self) -> None:
         """Looks at all domains again now, without waiting for pauses: the administrator wants it."""
         self._pauses.clear()
+        self._hotplug.look_again()
         if self._changes is not None:
             self._changes.add(_AGAIN)
 
@@ -91,7 +100,9 @@ class Watcher:
         async with self._store.watch(*_EVENTS) as changes:
             self._changes = changes  # a new watch fires at once: there is a first look
             self._log.info("usbbt-toolstack watches")
-            tasks = [asyncio.create_task(work) for work in (self._follow(changes), self._ports.run())]
+            tasks = [
+                asyncio.create_task(work) for work in (self._follow(changes), self._ports.run(), self._hotplug.run())
+            ]
             try:
                 await asyncio.gather(*tasks)
             finally:
@@ -132,7 +143,7 @@ class Watcher:
 
         await self._attempt(None, list_domains, changes, problems)
         if None in self._pauses:
-            self._tell(problems)
+            self._problems.tell(problems)
             return
         domains = {domid: name for domid, name in names.items() if name is not None}
         self._devices = []
@@ -143,16 +154,10 @@ class Watcher:
         }
         wanted = {*configured, *(device.backend_name for device in self._devices)}
         problems += _name_twice({domid: name for domid, name in domains.items() if name in wanted})
-        self._tell(problems)
+        self._problems.tell(problems)
         paths = {f"{home(domid)}/{NAME}" for domid in names}
         paths.update(f"{device.backend_path}/{FRONTEND}" for device in self._devices if device.backend is not None)
         self._follow_nodes(paths, changes)
-
-    def _tell(self, problems: list[str]) -> None:
-        for problem in problems:
-            if problem not in self._problems:
-                self._log.warning("passed over", reason=problem)
-        self._problems = set(problems)
 
     async def _attempt(
         self, domain: Domain | None, work: Callable[[], Awaitable[None]], changes: Watch, problems: list[str]

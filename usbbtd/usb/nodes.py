@@ -11,6 +11,8 @@ NUM_PORTS = "num-ports"
 PORTS = "port"
 #: A node of our own toolstack: the device of a port that is emptied for a while.
 DETACHED = "detached"
+#: A node of our own toolstack: which device was plugged into a port last, as places are used again.
+PLUGGED = "plugged"
 
 # Written by the backend
 #: "1" if several URBs may wait on one endpoint, and each of them is answered when the endpoint fails. Without it we
