@@ -336,8 +336,9 @@ _DAEMON: tuple[LogEvent, ...] = (
         "adapter down", "any", "3de06cba6c584bb8abfbe71209afa7c7", "reason",
         "There is no controller any more: {reason}. All channels have ended. Guests keep their devices and their "
         "listeners.",
-        "Nothing, if the service stops, or the dongle was unplugged. Otherwise plug it in anew, or attach it anew: "
-        "xl usbdev-attach. If that does not help, it is broken, or needs firmware: docs/dongles.md.",
+        "Nothing, if the service stops, or the dongle was unplugged. Otherwise plug it in anew, or attach it anew, "
+        "if dom0 does not do so by vusb: xl usbdev-attach. If that does not help, it is broken, or needs firmware: "
+        "docs/dongles.md.",
     ),
     LogEvent(
         "adapter was reset", "warning", "0245affa37d64344ad2dce2e7fc711cc", "",
@@ -500,7 +501,7 @@ _DAEMON: tuple[LogEvent, ...] = (
     LogEvent(
         "usb controller connected", "info", "38dbf3843fb445bd923cb88c09da671d", "devid path backend",
         "The USB backend {backend} serves our virtual USB controller {devid}.",
-        "If no dongle follows, attach one in dom0: xl usbdev-attach.",
+        "If no dongle follows, usbbt-toolstack dongles in dom0 says whether vusb names one: docs/attach.md.",
         limited=True,
     ),
     LogEvent(

@@ -13,7 +13,7 @@ from usbbtd.xenbus import CLOSED, CLOSING, CONNECTED, INIT_WAIT, INITIALISED, IN
 
 _PATIENCE_S = 10
 _ATTACH_CONTROLLER = "in dom0: xl usbctrl-attach DOMAIN type=qusb version=2 ports=4, or usbctrl= in its configuration"
-_ATTACH_DONGLE = "in dom0: xl usbdev-attach DOMAIN hostbus=BUS hostaddr=ADDRESS (lsusb tells both)"
+_ATTACH_DONGLE = 'in dom0: vusb = ["class=bluetooth"] in its configuration, which "usbbt-toolstack watch" obeys'
 _ATTACH_GUEST = "in dom0: usbbt-toolstack attach GUEST backend=DOMAIN, or vl2cap= in the guest's configuration"
 _NOT_SERVED = "start usbbtd: 'systemctl start usbbtd'"
 _RAISE_QUOTAS = "in dom0: xenstored --entry-nb 4000 --watch-nb 512, see docs/troubleshooting.md"
