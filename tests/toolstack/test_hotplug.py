@@ -145,6 +145,17 @@ def test_a_dongle_that_another_domain_has_is_left_there(bed: Bed) -> None:
     bed.wait_port(back, "1-2")
 
 
+def test_a_dongle_on_an_emulated_controller_is_left_there(bed: Bed) -> None:
+    """It has no backend, and its ports are in libxl's record."""
+    port = f"/libxl/{bed.host.create('windows')}/device/vusb/0/port/1"
+    bed.host.world.change_store(write=[(port, "1-2", None)])
+    bed.configure("sys-bt", "class=bluetooth")
+    bed.usb.plug("1-2", DONGLE)
+    back = bed.create("sys-bt")
+    bed.service.wait_logged("is for 'sys-bt', but is attached to windows")
+    assert bed.host.world.read(f"{back}/port/1") == ""
+
+
 def test_a_dongle_waits_for_its_domain_and_for_a_port(bed: Bed) -> None:
     bed.configure("sys-bt", "class=bluetooth", "class=hid")
     bed.usb.plug("1-2", DONGLE)

@@ -111,13 +111,13 @@ def settle_dongles(transaction: Transaction, rules: Rules, plugged: Plugged) -> 
     withdrawn: set[str] = set()  # places whose device was detached by hand
     for port in read_ports(transaction):
         name = port.domain.name
-        if name in rules and _settle_port(transaction, port, plugged.get(port.place)):
+        if port.is_qusb and name in rules and _settle_port(transaction, port, plugged.get(port.place)):
             settlement.done.append(("emptied", port, port.place))
         elif port.place:
             settlement.attached[port.place] = port
         elif port.plugged and port.plugged in map(plugging, plugged.values()):
             withdrawn.add(port.plugged.split()[0])
-        elif not port.closed:
+        elif port.is_qusb and not port.closed:
             free.setdefault(name, []).append(port)
     if settlement.done:
         return settlement  # which is an event of its own: the next look fills ports

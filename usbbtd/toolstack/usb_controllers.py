@@ -1,8 +1,8 @@
-"""The virtual USB controllers that QEMU serves in dom0, as libxl keeps them in xenstore.
+"""The virtual USB controllers of domains, as libxl keeps them in xenstore.
 
-A device is plugged into a port by writing its place into ``port/<n>`` of the backend's directory, and pulled out by
-emptying that node: that is what ``xl usbdev-attach`` and ``usbdev-detach`` do there, and what ``xl usb-list`` reads.
-Beside it, ``plugged/<n>`` is ours: which device that was, as places are used again.
+QEMU serves those of type qusb. A device is plugged into a port by writing its place into ``port/<n>`` of the backend's
+directory, and pulled out by emptying that node: that is what ``xl usbdev-attach`` and ``usbdev-detach`` do there, and
+what ``xl usb-list`` reads. Beside it, ``plugged/<n>`` is ours: which device that was, as places are used again.
 """
 
 import re
@@ -19,7 +19,8 @@ from usbbtd.xen.transaction import Transaction
 class UsbPort(NamedTuple):
     """A port of a controller. ``place``: the device's, "" if the port is free.
 
-    ``plugged``: the place and number of the device that was seen last there.
+    ``plugged``: the place and number of the device that was seen last there. ``is_qusb``: whether QEMU's backend has
+    the controller; the ports of others are for xl alone. ``closed``: whether the frontend has the ports emptied.
     """
 
     domain: Domain
@@ -28,6 +29,7 @@ class UsbPort(NamedTuple):
     number: str
     place: str
     plugged: str
+    is_qusb: bool
     closed: bool
 
     def fill(self, transaction: Transaction, device: PluggedDevice) -> None:
@@ -74,13 +76,12 @@ def read_ports(transaction: Transaction) -> list[UsbPort]:
 
 
 def _ports_of(transaction: Transaction, domain: Domain, devid: int) -> Iterator[UsbPort]:
-    controller = backend_of(transaction, domain.domid, devid)
-    if controller is None:
-        return
-    # While its frontend has the ports emptied, none may be filled.
+    record = f"{records(domain.domid)}/{devid}"
+    qusb = backend_of(transaction, domain.domid, devid)
+    controller = qusb or transaction.read(f"{record}/{BACKEND}") or record  # an emulated one has no backend
     closed = transaction.read(f"{home(domain.domid)}/{VUSB.frontend_path(devid)}/{DETACH_PORTS}") == "1"
     for number in sorted(transaction.list(f"{controller}/{PORTS}") or (), key=lambda name: (len(name), name)):
         here, aside, plugged = (
             transaction.read(f"{controller}/{directory}/{number}") or "" for directory in (PORTS, DETACHED, PLUGGED)
         )
-        yield UsbPort(domain, devid, controller, number, here or aside, plugged, closed)
+        yield UsbPort(domain, devid, controller, number, here or aside, plugged, qusb is not None, closed)
