@@ -30,6 +30,7 @@ xenstore-write $XENBUS_PATH/physical-device $(stat -L -c %t:%T $device) $XENBUS_
 """
 CONFIG = """\
 usbctrl = ["type=qusb,version=2,ports=4"]
+vusb = ["class=bluetooth"]
 disk = ["vdev=xvda,access=rw,script=bed-block,target=/dev/vda", "vdev=xvdb,access=r,script=bed-block,target=/dev/vdb"]
 root = "/dev/xvda systemd.show_status=0 modprobe.blacklist=xen_hcd"
 """
@@ -84,11 +85,8 @@ def ping(lab: Lab, sys_bt: Domain) -> str:
     for name, text in commands():
         if name != DRIVER_DOMAIN and HAVE.fullmatch(text):
             continue
-        if text.startswith("xl usbdev-attach"):
-            lab.attach_dongle(sys_bt)  # the same, with the numbers that it has here
-        else:
-            patience = "".join(more for words, more in PATIENCE.items() if text.startswith(words))
-            out = domains[name].shell(f"cd /root; {text}{patience}", timeout_s=COMMAND_S)
+        patience = "".join(more for words, more in PATIENCE.items() if text.startswith(words))
+        out = domains[name].shell(f"cd /root; {text}{patience}", timeout_s=COMMAND_S)
         if text.startswith("apt-get"):
             sys_bt.run("sed", "-i", SLOW_CONTROLLER, "/etc/usbbtd/usbbtd.toml")
     return out
